@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Write a PCI device in C.
+ *
+ * A device model is a table of functions (struct uvfio_model) and a description of the PCI
+ * function that it is (struct uvfio_pci_desc).  It sees its registers, its DMA and its interrupts,
+ * and nothing of who drives it: the same model serves a program that opens /dev/vfio and a VMM.
+ *
+ * Threads: each device has one work context.  ->work(), DMA completions, timers, ->reset() and
+ * ->quiesce() run in it, one at a time.  ->reg_write() and ->reg_read() run in the thread of
+ * whoever accesses the register, one at a time for a device, and may run while the work context
+ * runs: they record and return.  They never wait and never do DMA; they may call the functions
+ * marked [any].
+ *
+ * Registers: what a client reads is what the model last published with uvfio_reg_set(); a read
+ * does not reach the model unless the area asks for it (UVFIO_AREA_READ_EVENT).  A mapped BAR page
+ * is a view of these values.  What a client writes into a page is never read back as truth.
+ */
+#ifndef UVFIO_DEVICE_H
+#define UVFIO_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define UVFIO_API __attribute__((visibility("default")))
+
+/* Raised when this header changes so that a model must be compiled anew. */
+#define UVFIO_DEVICE_ABI 1
+
+struct uvfio_device;
+struct uvfio_ctx;
+
+/* A message for a person: what was wrong, with what, and what to do. */
+struct uvfio_error {
+	char msg[512];
+};
+
+/* Format a message into @err (may be NULL); always returns @code, so that
+ * `return uvfio_error_set(err, -EINVAL, "…")` reads well.  [any] */
+UVFIO_API int uvfio_error_set(struct uvfio_error *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ---- options: what stands behind `--device MODEL,key=value,…` ---- */
+
+struct uvfio_key {
+	const char *name;
+	const char *arg;    /* what the value is: "PATH", "SIZE", "N", "on|off" */
+	const char *help;   /* one line, with unit and default */
+	bool repeatable;
+};
+
+struct uvfio_option {
+	const char *key;
+	const char *value;
+};
+
+/* The options of one device, in the order given; every key is one of the model's.  Valid during
+ * ->create() only: a model copies what it keeps. */
+struct uvfio_args {
+	const struct uvfio_option *options;
+	unsigned nr_options;
+};
+
+/* The last value of @key, or NULL.  [any] */
+UVFIO_API const char *uvfio_arg(const struct uvfio_args *args, const char *key);
+/* The following parse the last value of @key into *@out and leave *@out alone when it is absent.
+ * They return 0, or -EINVAL with a message that names the key, the value and what is valid.
+ * Sizes take the suffixes K, M, G and T (powers of 1024). */
+UVFIO_API int uvfio_arg_size(const struct uvfio_args *args, const char *key, uint64_t *out,
+			     struct uvfio_error *err);
+UVFIO_API int uvfio_arg_uint(const struct uvfio_args *args, const char *key, uint64_t min,
+			     uint64_t max, uint64_t *out, struct uvfio_error *err);
+UVFIO_API int uvfio_arg_bool(const struct uvfio_args *args, const char *key, bool *out,
+			     struct uvfio_error *err);
+
+/* ---- what the PCI function is ---- */
+
+enum uvfio_area_kind {
+	UVFIO_AREA_REGISTERS, /* each write is an event: seen once, in order, with its width */
+	UVFIO_AREA_DOORBELLS, /* idempotent writes of which only the latest counts: may be polled */
+	UVFIO_AREA_MEMORY,    /* plain memory, uvfio_bar_memory(): mapped, no events */
+};
+
+#define UVFIO_AREA_READ_EVENT (1u << 0) /* reading is an event: ->reg_read() answers */
+#define UVFIO_AREA_POLLABLE   (1u << 1) /* registers whose writes may be found by comparing the
+					 * page with what was published (never what was asked for by
+					 * default) */
+
+/* An area of a BAR.  Offset and size in bytes.  A page (4 KiB) takes the strictest class of its
+ * areas; what no area covers reads as 0 and ignores writes. */
+struct uvfio_area {
+	uint64_t offset, size;
+	enum uvfio_area_kind kind;
+	unsigned flags; /* UVFIO_AREA_… */
+};
+
+#define UVFIO_BAR_MEM32    0u
+#define UVFIO_BAR_MEM64    (1u << 0) /* takes BAR index and index + 1 */
+#define UVFIO_BAR_IO       (1u << 1)
+#define UVFIO_BAR_PREFETCH (1u << 2)
+
+struct uvfio_bar_desc {
+	uint64_t size; /* a power of two, ≥ 16 (memory) or ≥ 4 (I/O); 0: not implemented */
+	unsigned flags;
+	const struct uvfio_area *areas; /* ascending, not overlapping; the MSI-X table and PBA are
+					 * the core's and may lie in any BAR outside these */
+	unsigned nr_areas;
+};
+
+/* Any further capability, declared as data.  @id < 0x100.  For a standard capability @data starts
+ * with the byte after the next pointer, for an extended one with the byte after the 4-byte header. */
+struct uvfio_cap_desc {
+	bool extended;
+	uint8_t version; /* extended only */
+	uint16_t id;
+	uint16_t len;        /* bytes in @data */
+	const uint8_t *data; /* initial contents */
+	const uint8_t *wmask; /* bits that hardware lets software write; NULL: none */
+	const uint8_t *w1c;   /* bits that software clears by writing 1; NULL: none */
+};
+
+/* What the function is.  Copied; must stay valid only during uvfio_device_init(). */
+struct uvfio_pci_desc {
+	uint16_t vendor, device, subsystem_vendor, subsystem_device;
+	uint32_t class_code; /* 24 bits, e.g. 0x010802 */
+	uint8_t revision;
+	uint8_t interrupt_pin; /* 0 none, 1 INTA … 4 INTD */
+	struct uvfio_bar_desc bars[6];
+	uint64_t rom_size;      /* bytes, a power of two ≥ 2 KiB, or 0 */
+	const void *rom;        /* the image, @rom_len ≤ @rom_size bytes, 0xFF behind it */
+	uint64_t rom_len;
+	unsigned msi_vectors;   /* 0, 1, 2, 4, 8, 16, 32 */
+	bool msi_masking;       /* per-vector masking (mask and pending dwords) */
+	unsigned msix_vectors;  /* 0 to 2048 */
+	uint8_t msix_bar;       /* BAR of table and PBA */
+	uint64_t msix_table, msix_pba; /* offsets in it, 8-byte aligned */
+	bool pcie;              /* PCI Express capability: endpoint, FLR, 4 KiB of config space */
+	bool pm;                /* power management: D0, D3hot */
+	bool no_soft_reset;     /* PM: D3hot → D0 keeps the state */
+	bool flr;               /* function level reset */
+	uint64_t serial;        /* device serial number capability; 0: none */
+	const struct uvfio_cap_desc *caps;
+	unsigned nr_caps;
+};
+
+/* ---- the model ---- */
+
+enum uvfio_reset_kind {
+	UVFIO_RESET_POWER_ON, /* once, after create */
+	UVFIO_RESET_OPEN,     /* a user opens the device */
+	UVFIO_RESET_FUNCTION, /* VFIO_DEVICE_RESET or FLR */
+	UVFIO_RESET_PM,       /* D3hot → D0 without NoSoftRst */
+	UVFIO_RESET_BUS,      /* hot reset */
+	UVFIO_RESET_CLOSE,    /* the last user closed it */
+};
+
+struct uvfio_model {
+	unsigned abi; /* UVFIO_DEVICE_ABI */
+	const char *name;
+	const char *summary; /* one line for `uvfio models` */
+	const struct uvfio_key *keys;
+	unsigned nr_keys;
+
+	/* Make a device: parse @args, call uvfio_device_init() once, and set *@priv.  Returns 0 or
+	 * -errno with a message in @err; a failed create has released what it took. */
+	int (*create)(struct uvfio_device *dev, const struct uvfio_args *args, void **priv,
+		      struct uvfio_error *err);
+	/* The device is quiet and nobody can reach it.  Wait for the backend, release everything. */
+	void (*destroy)(void *priv);
+
+	/* A write of @size bytes (1, 2, 4 or 8, naturally aligned) at @offset of BAR @bar, inside
+	 * one of the model's areas other than memory.  Record, publish, uvfio_kick(); return. */
+	void (*reg_write)(void *priv, unsigned bar, uint64_t offset, unsigned size,
+			  uint64_t value);
+	/* Optional: a read in an area with UVFIO_AREA_READ_EVENT. */
+	uint64_t (*reg_read)(void *priv, unsigned bar, uint64_t offset, unsigned size);
+
+	/* [work context] Runs after uvfio_kick(), at least once for the last of several kicks.
+	 * Returns true to be called again soon (it stopped at a budget), false when done. */
+	bool (*work)(void *priv);
+
+	/* [work context] Stop starting DMA, cancel or complete what is in flight, and call
+	 * uvfio_quiesced() once, now or later, when none is.  Called before each reset, when bus
+	 * mastering goes off, and before the last close completes. */
+	void (*quiesce)(void *priv);
+	/* [work context] The device may start DMA again (bus mastering is on).  Optional. */
+	void (*resume)(void *priv);
+	/* [work context] Back to the state after power-on, published registers included.  The
+	 * device is quiet.  Contents of UVFIO_AREA_MEMORY stay. */
+	void (*reset)(void *priv, enum uvfio_reset_kind kind);
+};
+
+/* ---- what a model calls ---- */
+
+/* Describe the function.  Once, in ->create().  0 or -EINVAL with a message. */
+UVFIO_API int uvfio_device_init(struct uvfio_device *dev, const struct uvfio_pci_desc *desc,
+				struct uvfio_error *err);
+UVFIO_API const char *uvfio_device_name(const struct uvfio_device *dev); /* "0000:01:00.0" [any] */
+UVFIO_API struct uvfio_ctx *uvfio_device_ctx(struct uvfio_device *dev);	 /* [any] */
+
+enum uvfio_log_level { UVFIO_LOG_ERROR, UVFIO_LOG_WARN, UVFIO_LOG_INFO, UVFIO_LOG_DEBUG };
+UVFIO_API void uvfio_device_log(struct uvfio_device *dev, enum uvfio_log_level level,
+				const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Publish a register: what every later read sees.  @size 1, 2, 4 or 8, naturally aligned.  A read
+ * never sees half of it.  [any] */
+UVFIO_API void uvfio_reg_set(struct uvfio_device *dev, unsigned bar, uint64_t offset,
+			     unsigned size, uint64_t value);
+/* What is published there.  [any] */
+UVFIO_API uint64_t uvfio_reg_get(struct uvfio_device *dev, unsigned bar, uint64_t offset,
+				 unsigned size);
+/* The memory of the UVFIO_AREA_MEMORY area that starts at @offset.  Shared with clients: a value
+ * may change between two reads of it.  Stays valid until ->destroy() has returned.  [any] */
+UVFIO_API void *uvfio_bar_memory(struct uvfio_device *dev, unsigned bar, uint64_t offset);
+
+/* Have ->work() called soon in the work context.  [any] */
+UVFIO_API void uvfio_kick(struct uvfio_device *dev);
+/* Answers ->quiesce(). */
+UVFIO_API void uvfio_quiesced(struct uvfio_device *dev);
+
+/* Raise MSI or MSI-X vector @vector, whichever is enabled; with neither, nothing happens.  A
+ * vector that was not granted is ignored and counted; a masked one becomes pending.  Never waits
+ * for a client.  [any] */
+UVFIO_API void uvfio_irq_raise(struct uvfio_device *dev, unsigned vector);
+/* Assert or deassert INTx (level).  [any] */
+UVFIO_API void uvfio_intx_set(struct uvfio_device *dev, bool level);
+/* True while MSI or MSI-X is the active mode.  [any] */
+UVFIO_API bool uvfio_irq_is_message(struct uvfio_device *dev);
+
+/*
+ * DMA.  All of it goes through the address space of the device, under bus mastering and the
+ * permissions of the mapping.
+ *
+ * uvfio_dma_submit() returns 0 when the transfer is already complete, in which case ->done is not
+ * called; 1 when it will complete later, with ->done called in the work context and ->status set
+ * (0 or -errno); or -errno when nothing was or will be transferred: -EFAULT for an address that is
+ * not mapped, not permitted or in the interrupt window (recorded as a fault), -EPERM while bus
+ * mastering is off, -EIO for memory that has gone.  On a failure part of the data may have been
+ * transferred.  @op belongs to the core until it completes.  Only from the work context.
+ */
+struct uvfio_dma {
+	uint64_t iova;
+	void *buf;
+	size_t len; /* bytes */
+	bool to_client; /* true: buf → IOVA; false: IOVA → buf */
+	void (*done)(struct uvfio_dma *op);
+	int status;
+	void *core[4]; /* the core's */
+};
+UVFIO_API int uvfio_dma_submit(struct uvfio_device *dev, struct uvfio_dma *op);
+
+/*
+ * Pin [iova, iova+len) and get its host addresses, for a backend that reads or writes it directly.
+ * Fills at most @max_iov entries and returns how many; -ENOTSUP when any of it has no host address
+ * (then use uvfio_dma_submit()), -EFAULT and so on as above, -E2BIG when @max_iov is too few.
+ * The memory can be truncated by its owner at any time: give the addresses only to system calls
+ * (they answer EFAULT) or to uvfio_copy(), never dereference them.  uvfio_dma_unpin() soon: an
+ * unmap waits for it.  Only from the work context.
+ */
+struct uvfio_dma_pin {
+	void *core[8]; /* the core's */
+};
+UVFIO_API int uvfio_dma_pin(struct uvfio_device *dev, uint64_t iova, size_t len, bool to_client,
+			    struct iovec *iov, int max_iov, struct uvfio_dma_pin *pin);
+UVFIO_API void uvfio_dma_unpin(struct uvfio_device *dev, struct uvfio_dma_pin *pin);
+
+/* memcpy that survives memory which a client has truncated: 0, or -EFAULT.  [any] */
+UVFIO_API int uvfio_copy(void *dst, const void *src, size_t len);
+
+/* One-shot timers of the work context; @fn runs in it.  Arming an armed timer moves it. */
+struct uvfio_timer;
+UVFIO_API struct uvfio_timer *uvfio_timer_new(struct uvfio_device *dev, void (*fn)(void *arg),
+					      void *arg);
+UVFIO_API void uvfio_timer_arm(struct uvfio_timer *timer, uint64_t ns); /* from now */
+UVFIO_API void uvfio_timer_cancel(struct uvfio_timer *timer); /* @fn does not run afterwards */
+UVFIO_API void uvfio_timer_free(struct uvfio_timer *timer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

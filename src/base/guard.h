@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Access to memory that its owner may truncate at any moment (SIGBUS).  The copies are a few
+ * instructions with a known address range; the SIGBUS handler sends a fault inside that range to
+ * the failure exit and passes every other SIGBUS on.  x86-64 only.
+ */
+#ifndef UVFIO_BASE_GUARD_H
+#define UVFIO_BASE_GUARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Installs the handler; the first call does, later ones do nothing.  0 or -errno. */
+int uvfio_guard_init(void);
+
+/* 0, or -EFAULT when either side is gone (part may have been copied). */
+int uvfio_guard_copy(void *dst, const void *src, size_t len);
+int uvfio_guard_fill(void *dst, int byte, size_t len);
+/* One naturally aligned access of 1, 2, 4 or 8 bytes, never torn. */
+int uvfio_guard_load(const void *src, unsigned size, uint64_t *value);
+int uvfio_guard_store(void *dst, unsigned size, uint64_t value);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Where a namespace keeps its data: a raw file or block device (io_uring), memory, or an NBD server.
+ * One ops table; every backend behaves alike.  Offsets and lengths are bytes and multiples of
+ * block_info.align.
+ *
+ * Threads: all calls come from one work context, and ->done runs in it.
+ */
+#ifndef UVFIO_BLOCK_BLOCK_H
+#define UVFIO_BLOCK_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+#include <uvfio/device.h>
+
+struct block;
+struct uvfio_ctx;
+
+enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
+
+#define BLOCK_FUA      (1u << 0) /* write, write zeroes: on stable storage when done */
+#define BLOCK_MAY_FREE (1u << 1) /* write zeroes: may deallocate */
+
+/* One request; the caller's until it is submitted, the backend's until it is done. */
+struct block_io {
+	enum block_op op;
+	unsigned flags;
+	uint64_t offset, len;
+	struct iovec *iov; /* read, write: adds up to @len; addresses may be pinned client memory */
+	int nr_iov;
+	void (*done)(struct block_io *io);
+	int status; /* 0 or -errno; -EIO, -ENOSPC, -EFAULT (the memory has gone), -EROFS, … */
+	void *core[4];
+};
+
+struct block_info {
+	uint64_t size;	/* bytes; may grow: see block_on_resize */
+	uint32_t align; /* bytes: 512 or 4096, or 1 */
+	bool readonly, can_discard, can_fua, volatile_cache;
+};
+
+struct block_options {
+	const char *file;   /* exactly one of file, memory (bytes), nbd is set */
+	uint64_t memory;
+	const char *nbd;
+	bool readonly;
+	bool direct;	/* file: O_DIRECT */
+	unsigned depth; /* requests in flight, 0: default */
+};
+
+/* 0, or -errno with a message that says what, where and what to do. */
+int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
+	       struct uvfio_error *err);
+/* Nothing is in flight.  Flushes nothing: that is what BLOCK_FLUSH is for. */
+void block_close(struct block *blk);
+const struct block_info *block_info(const struct block *blk);
+/* @fn runs in the context when the size has changed. */
+void block_on_resize(struct block *blk, void (*fn)(void *arg), void *arg);
+/* Look for a new size now (a file that has grown). */
+void block_refresh(struct block *blk);
+
+/* 0: done, ->status is set and ->done is not called.  1: ->done will be called in the context. */
+int block_submit(struct block *blk, struct block_io *io);
+/* Hand queued requests to the kernel; call once after a burst of block_submit(). */
+void block_kick(struct block *blk);
+/* Memory backend: the bytes themselves, or NULL.  Valid until block_close(). */
+void *block_direct(struct block *blk, uint64_t offset, uint64_t len);
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An address space: IOVA → memory.  The mechanism only; which requests are refused, and with what
+ * errno, is a rule set's business (type1.h).
+ *
+ * Theory of operation.  Mappings are kept in a structure that readers walk under RCU without a
+ * lock.  A transfer looks its mapping up, takes a reference (the in-flight count), checks that the
+ * mapping was not removed meanwhile, leaves RCU, and only then touches memory.  Removing marks the
+ * mapping dead, takes it out, and waits for the references of that mapping alone (futex, no poll
+ * loop).  When iommu_unmap() returns, nobody touches that memory through it any more.
+ *
+ * Locks: one writer mutex an address space, never held while waiting for transfers.  Order: writer
+ * mutex → file cache mutex.
+ */
+#ifndef UVFIO_IOMMU_SPACE_H
+#define UVFIO_IOMMU_SPACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <uvfio/device.h>
+
+#define IOMMU_PAGE_SIZE 4096ull
+#define IOMMU_READ  1u /* the device may read (VFIO_DMA_MAP_FLAG_READ) */
+#define IOMMU_WRITE 2u
+
+/* The usable IOVA range: 48 bits without the interrupt window of x86. */
+#define IOMMU_IOVA_LAST	     ((1ull << 48) - 1)
+#define IOMMU_MSI_FIRST	     0xFEE00000ull
+#define IOMMU_MSI_LAST	     0xFEEFFFFFull
+
+struct iommu_space;
+
+enum iommu_mem_kind {
+	IOMMU_MEM_PROCESS, /* @fd is a /proc/PID/mem, @offset the address: pread and pwrite */
+	IOMMU_MEM_FILE,	   /* @fd is memory that never blocks (memfd, shm, hugetlbfs): mapped here */
+};
+
+/* A piece of client memory, as a door hands it in: already checked for the access that the
+ * mapping asks for.  The door keeps @fd; the space duplicates what it needs, once a file. */
+struct iommu_mem {
+	enum iommu_mem_kind kind;
+	int fd;
+	uint64_t offset; /* bytes, in @fd */
+	uint64_t len;	 /* bytes, a multiple of the page size */
+	uint64_t file_id[2]; /* FILE: st_dev, st_ino; PROCESS: an id of the address space (mm) that
+			      * the door never gives out twice */
+	uint32_t page;	 /* FILE: page size of the file (hugetlbfs), else 4096 */
+};
+
+enum iommu_fault_reason {
+	IOMMU_FAULT_UNMAPPED,
+	IOMMU_FAULT_PERMISSION,
+	IOMMU_FAULT_INTERRUPT_WINDOW,
+	IOMMU_FAULT_BUS_MASTER, /* recorded by the device layer */
+	IOMMU_FAULT_GONE,	/* the memory behind the mapping went away */
+};
+
+struct iommu_fault {
+	uint64_t iova, len;
+	bool write;
+	enum iommu_fault_reason reason;
+};
+
+struct iommu_space *iommu_space_new(void);
+/* Removes every mapping; nobody uses the space any more. */
+void iommu_space_free(struct iommu_space *space);
+
+/* True when any mapping intersects [@iova, @last] (inclusive). */
+bool iommu_overlaps(struct iommu_space *space, uint64_t iova, uint64_t last);
+/* Map [@iova, @iova+@size) to @nr pieces of memory in order; their lengths add up to @size.  Page
+ * aligned.  0; -EEXIST on overlap; -ENOMEM; -EFAULT when a file cannot be mapped. */
+int iommu_map(struct iommu_space *space, uint64_t iova, uint64_t size, unsigned prot,
+	      const struct iommu_mem *mem, unsigned nr);
+/* The mapping that contains @iova, or else the first one above it that starts ≤ @last: its first
+ * IOVA and its size.  False when there is none. */
+bool iommu_find(struct iommu_space *space, uint64_t iova, uint64_t last, uint64_t *first,
+		uint64_t *size);
+/* Remove the whole mappings that lie inside [@iova, @last] (those that only intersect it are left);
+ * returns the bytes removed, *@count how many mappings.  Waits for their transfers. */
+uint64_t iommu_unmap(struct iommu_space *space, uint64_t iova, uint64_t last, uint64_t *count);
+uint64_t iommu_mapping_count(struct iommu_space *space);
+
+/* A device's memory of its last lookup; one user at a time, zero-initialised. */
+struct iommu_cache {
+	uint64_t gen, first, last;
+	void *mapping;
+};
+
+/* Copy between @buf and [@iova, +@len).  0, or -EFAULT / -EIO with *@fault filled; what lies in
+ * front of the fault may have been transferred.  No alignment needed.  @cache may be NULL. */
+int iommu_copy(struct iommu_space *space, struct iommu_cache *cache, uint64_t iova, void *buf,
+	       size_t len, bool to_client, struct iommu_fault *fault);
+
+/* Pin: see uvfio_dma_pin() in device.h.  Count of entries, -ENOTSUP, -E2BIG, -EFAULT. */
+int iommu_pin(struct iommu_space *space, struct iommu_cache *cache, uint64_t iova, size_t len,
+	      bool to_client, struct iovec *iov, int max_iov, struct uvfio_dma_pin *pin,
+	      struct iommu_fault *fault);
+void iommu_unpin(struct uvfio_dma_pin *pin);
+
+/* Wait until no transfer of [@iova, @last] that began before this call is in flight. */
+void iommu_drain(struct iommu_space *space, uint64_t iova, uint64_t last);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A PCI function as hardware has it: its real configuration space, with the bits that software may
+ * change, and what happens when it does.  What a VFIO user sees of it is vconfig.h.
+ *
+ * Locks: the caller serialises accesses to one function (vfio/ holds the device's config mutex).
+ */
+#ifndef UVFIO_PCI_PCI_H
+#define UVFIO_PCI_PCI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uvfio/device.h>
+
+#define PCI_CONFIG_SIZE	    256u
+#define PCI_EXT_CONFIG_SIZE 4096u
+
+struct pci_addr {
+	uint16_t domain;
+	uint8_t bus, dev, fn;
+};
+/* "0000:01:00.0" (also "01:00.0"); 0 or -EINVAL. */
+int pci_addr_parse(const char *s, struct pci_addr *addr);
+void pci_addr_format(const struct pci_addr *addr, char out[16]);
+
+struct pci_func;
+
+/* What a config write causes above this room; every member may be NULL.  Called with the caller's
+ * serialisation held, after the bytes have changed. */
+struct pci_func_ops {
+	void (*command)(void *arg, uint16_t old, uint16_t new_value); /* MEM, IO, MASTER, INTx */
+	void (*power)(void *arg, unsigned old_state, unsigned new_state); /* D0 … D3hot = 3 */
+	void (*flr)(void *arg); /* FLR or AF-FLR bit written with 1 */
+};
+
+/* Build the function's config space from @desc, which is checked (message in @err). */
+int pci_func_new(const struct uvfio_pci_desc *desc, const struct pci_addr *addr,
+		 const struct pci_func_ops *ops, void *ops_arg, struct pci_func **out,
+		 struct uvfio_error *err);
+void pci_func_free(struct pci_func *func);
+
+const struct pci_addr *pci_func_addr(const struct pci_func *func);
+unsigned pci_func_config_size(const struct pci_func *func); /* 256 or 4096 */
+/* The description it was built from (areas and capability data copied). */
+const struct uvfio_pci_desc *pci_func_desc(const struct pci_func *func);
+/* Real config space: reads, and writes that obey the hardware's masks and fire the ops.
+ * @size 1, 2 or 4, inside config space. */
+uint32_t pci_hw_read(const struct pci_func *func, unsigned off, unsigned size);
+void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t value);
+/* For the function itself: sets bytes whatever the masks say, fires nothing. */
+void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t value);
+/* Back to the state after reset (BARs and command zero, …); fires nothing. */
+void pci_hw_reset(struct pci_func *func);
+/* Copy of everything a reset loses, and back (what the PCI core saves around a reset). */
+void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE]);
+void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE]);
+
+/* Offset of a standard or extended capability, 0 when absent. */
+unsigned pci_find_cap(const struct pci_func *func, uint8_t id);
+unsigned pci_find_ext_cap(const struct pci_func *func, uint16_t id);
+
+bool pci_memory_enabled(const struct pci_func *func); /* COMMAND.MEM and power state D0..D2 */
+bool pci_bus_master(const struct pci_func *func);     /* COMMAND.MASTER and D0 */
+unsigned pci_power_state(const struct pci_func *func);
+void pci_set_power_state(struct pci_func *func, unsigned state);
+
+#endif
