@@ -6,9 +6,14 @@
  * SET_IRQS and by what the device may do at the moment (irq_set_gate).  A raise on a vector that is
  * enabled but masked, or has no eventfd, sets its pending bit and fires when that changes.
  *
- * Locks: SET_IRQS and everything that changes configuration hold the set's mutex.  irq_raise() takes
- * no lock when it delivers: it finds the eventfd under RCU; an eventfd that is replaced is closed
- * only when no raise can still use it.  A client that fills its eventfd's counter delays nobody.
+ * Locks: the set's mutex is held by irq_set_irqs(), irq_disable_all() and irq_set_free(), which may
+ * wait for an RCU grace period; not from a read side section.  Everything else ("leaf") takes no lock
+ * that is held across a call out of this room, and may be called under any lock and from any thread.
+ * So the order is: set's mutex → (ops) device config mutex → leaf functions.
+ *
+ * irq_raise() finds the eventfd under RCU; an eventfd that is replaced is closed, and SET_IRQS
+ * returns, only when no raise can still use it.  A client that fills its eventfd's counter delays
+ * nobody.
  */
 #ifndef UVFIO_IRQ_IRQ_H
 #define UVFIO_IRQ_IRQ_H
@@ -23,17 +28,17 @@ struct irq_set;
 
 #define IRQ_NUM 5 /* VFIO_PCI_NUM_IRQS */
 
-/* What the set must know of the device; read live, every member must be set.  May be called with the
- * set's mutex held, so they must not call back into it. */
+/* What the set must know of the device; read live.  Called with the set's mutex possibly held: they
+ * call only leaf functions of this room. */
 struct irq_ops {
-	unsigned (*count)(void *arg, unsigned index); /* GET_IRQ_INFO's count: pin, 1<<MMC, QSIZE+1 */
+	unsigned (*count)(void *arg, unsigned index); /* INTX, MSI, MSIX: pin, 1<<MMC, QSIZE+1 */
 	bool (*is_pcie)(void *arg);
 	bool (*power_d0)(void *arg);
-	bool (*intx_disabled)(void *arg);	/* the virtual DisINTx */
+	/* How many of @wanted vectors the host has for MSI or MSI-X; NULL: all of them. */
+	unsigned (*grant)(void *arg, unsigned index, unsigned wanted);
 	/* The mode that became active (VFIO_PCI_MSI_IRQ_INDEX, …, or -1) and its vectors: hardware
-	 * enable bits, MME and the table follow. */
+	 * enable bits and MME follow (pci_set_irq_mode()). */
 	void (*mode_changed)(void *arg, int mode, unsigned vectors);
-	void (*intx_asserted)(void *arg, bool masked); /* hardware DisINTx follows the mask */
 };
 
 /* Takes the client's eventfd number @fd and returns an fd of our own (close-on-exec), -EBADF, or
@@ -55,31 +60,51 @@ int irq_set_irqs(struct irq_set *set, const struct vfio_irq_set *hdr,
 		 int (*copy)(void *client, void *dst, size_t len), irq_get_eventfd get_eventfd,
 		 void *client);
 
-/* The device raises message vector @vector (the active mode's).  Any thread; never waits. */
+/* ---- leaf functions: any thread, any lock ---- */
+
+/* The device raises message vector @vector (the active mode's). */
 void irq_raise(struct irq_set *set, unsigned vector);
 /* The device's INTx line. */
 void irq_intx_level(struct irq_set *set, bool level);
-/* The virtual DisINTx changed: masks or unmasks (A.8: there is one mask state). */
+bool irq_intx_line(struct irq_set *set); /* STATUS.INTx */
+/* The virtual DisINTx changed: masks or unmasks (A.8: there is one mask state).  The set keeps it;
+ * it starts clear. */
 void irq_intx_disable(struct irq_set *set, bool disabled);
+/* What hardware DisINTx of a 2.3 device shows: the mask while INTx is active, the virtual DisINTx
+ * while nothing is, set while MSI or MSI-X is. */
+bool irq_intx_masked(struct irq_set *set);
 /* May messages be delivered now (bus mastering on, D0, not in reset)?  While not, raises become
- * pending. */
+ * pending; they fire when the gate opens.  Starts closed. */
 void irq_set_gate(struct irq_set *set, bool open);
-/* A reset of the device clears pending bits; triggers stay (A.5). */
+/* MSI Enable and mask dword as hardware has them (pci_msi_state()): vectors are held back by them. */
+void irq_msi_config(struct irq_set *set, bool enabled, uint32_t mask);
+uint32_t irq_msi_pending(struct irq_set *set);
+/* A reset of the device clears pending bits, the INTx line and the client's MSI-X masks; triggers and
+ * the INTx mask state stay (A.5). */
 void irq_reset(struct irq_set *set);
-/* Last close: everything off. */
-void irq_disable_all(struct irq_set *set);
-/* -1 or the active index of INTX, MSI, MSIX; *@vectors how many are allocated. */
+/* -1 or the active index of INTX, MSI, MSIX; *@vectors (may be NULL) how many are allocated. */
 int irq_active(struct irq_set *set, unsigned *vectors);
+/* For the MSI capability's clamping: MSI active, and log2 of its last allocation (A.7). */
+bool irq_msi_active(struct irq_set *set, unsigned *log2_allocated);
 
 /* ERR and REQ: signal the eventfd if one is set; true when it was. */
 bool irq_signal_err(struct irq_set *set);
 bool irq_signal_req(struct irq_set *set);
 
-/* The MSI-X table and PBA as the device's BAR shows them.  16 bytes a vector; a client that writes
- * the vector control word through a mapping gates delivery by it from then on. */
+/* The MSI-X table and PBA as the device's BAR shows them.  16 bytes a vector, @off 4-byte aligned; a
+ * client that writes the vector control word through a mapping gates delivery by it from then on,
+ * until the vector's eventfd is set anew.  Beyond the table: reads 0, writes dropped. */
 uint32_t irq_msix_table_read(struct irq_set *set, unsigned off);
 void irq_msix_table_write(struct irq_set *set, unsigned off, uint32_t value);
 uint64_t irq_msix_pba_read(struct irq_set *set, unsigned off); /* @off 8-byte aligned */
+
 uint64_t irq_delivered(struct irq_set *set, unsigned index, unsigned vector); /* count */
+/* Raises that were refused: vector not granted, or an eventfd that could not be written. */
+uint64_t irq_dropped(struct irq_set *set);
+
+/* ---- end of leaf functions ---- */
+
+/* Last close: everything off, the virtual DisINTx and the last MSI allocation forgotten. */
+void irq_disable_all(struct irq_set *set);
 
 #endif

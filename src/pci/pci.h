@@ -25,12 +25,26 @@ void pci_addr_format(const struct pci_addr *addr, char out[16]);
 
 struct pci_func;
 
-/* What a config write causes above this room; every member may be NULL.  Called with the caller's
- * serialisation held, after the bytes have changed. */
+/*
+ * What the function and the machine around it tell each other; every member may be NULL.  All are
+ * called with the caller's serialisation held, so they take no lock that is held elsewhere while
+ * this room is called.
+ *
+ * Events: after the bytes have changed; pci_hw_set(), _reset() and _restore() cause none.
+ */
 struct pci_func_ops {
 	void (*command)(void *arg, uint16_t old, uint16_t new_value); /* MEM, IO, MASTER, INTx */
-	void (*power)(void *arg, unsigned old_state, unsigned new_state); /* D0 … D3hot = 3 */
+	/* D0 … D3hot = 3.  A soft reset of config space (D3hot → D0 without NoSoftRst) and its
+	 * restoration by pci_set_power_state() have happened: look at COMMAND anew. */
+	void (*power)(void *arg, unsigned old_state, unsigned new_state);
 	void (*flr)(void *arg); /* FLR or AF-FLR bit written with 1 */
+	void (*msi)(void *arg); /* MSI Enable, MME or mask bits changed: see pci_msi_state() */
+
+	/* Read live, at a read of the register that shows it. */
+	bool (*intx_line)(void *arg);	   /* STATUS: INTx is asserted */
+	bool (*intx_masked)(void *arg);	   /* COMMAND.INTX_DISABLE, which the host owns; NULL: as
+					    * written */
+	uint32_t (*msi_pending)(void *arg); /* the pending dword */
 };
 
 /* Build the function's config space from @desc, which is checked (message in @err). */
@@ -49,9 +63,12 @@ uint32_t pci_hw_read(const struct pci_func *func, unsigned off, unsigned size);
 void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t value);
 /* For the function itself: sets bytes whatever the masks say, fires nothing. */
 void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t value);
-/* Back to the state after reset (BARs and command zero, …); fires nothing. */
-void pci_hw_reset(struct pci_func *func);
-/* Copy of everything a reset loses, and back (what the PCI core saves around a reset). */
+/* Back to the state after reset (BARs and command zero, power state D0, …); fires nothing.  Sticky
+ * bits (AER) survive all but UVFIO_RESET_POWER_ON; MPS and the link's control bits survive all but
+ * that and UVFIO_RESET_BUS. */
+void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind);
+/* Copy of everything a reset loses, and back (what the PCI core saves around a reset): the bits that
+ * software may write, without the power state.  Fires nothing. */
 void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE]);
 void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE]);
 
@@ -59,9 +76,25 @@ void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SI
 unsigned pci_find_cap(const struct pci_func *func, uint8_t id);
 unsigned pci_find_ext_cap(const struct pci_func *func, uint16_t id);
 
+bool pci_is_pcie(const struct pci_func *func);
+
+/* These three may be called by any thread without the caller's serialisation. */
 bool pci_memory_enabled(const struct pci_func *func); /* COMMAND.MEM and power state D0..D2 */
 bool pci_bus_master(const struct pci_func *func);     /* COMMAND.MASTER and D0 */
 unsigned pci_power_state(const struct pci_func *func);
-void pci_set_power_state(struct pci_func *func, unsigned state);
+
+/* What the host does to change the power state (A.7, PM): an unsupported state is -EINVAL and changes
+ * nothing; without NoSoftRst config space is saved on the way to D3hot and restored in D0.  Fires
+ * ->power() last. */
+int pci_set_power_state(struct pci_func *func, unsigned state);
+
+/* GET_IRQ_INFO's counts, read live: 1 << MMC and QSIZE + 1, 0 without the capability. */
+unsigned pci_msi_count(const struct pci_func *func);
+unsigned pci_msix_count(const struct pci_func *func);
+/* What the host writes when interrupt mode @mode (VFIO_PCI_MSI_IRQ_INDEX, …, or -1 for none) has
+ * become active with @vectors vectors: MSI Enable and MME, MSI-X Enable. */
+void pci_set_irq_mode(struct pci_func *func, int mode, unsigned vectors);
+/* MSI as the hardware has it now: Enable, and the mask dword (0 without per-vector masking). */
+void pci_msi_state(const struct pci_func *func, bool *enabled, uint32_t *mask);
 
 #endif
