@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A PCI function as hardware has it.
+ *
+ * Theory of operation.  Config space is bytes with masks (func_private.h); build.c fills them from
+ * the description, and a write is the same formula everywhere.  What a write *does* is found by
+ * comparing the few registers that have effects (COMMAND, PMCSR, the FLR bits, MSI) before and
+ * after, so that it does not matter with which width or offset software reached them.
+ *
+ * Power: D0 and D3hot.  Going from D3hot to D0 without NoSoftRst resets config space, as the PCI
+ * power management specification says; the host (pci_set_power_state()) saves it before and
+ * restores it after.
+ */
+#include <errno.h>
+#include <linux/vfio.h>
+#include <stdlib.h>
+
+#include "pci/func_private.h"
+
+#define D3HOT 3u
+
+/* ---- reading ---- */
+
+unsigned pci_msi_mask_offset(const struct pci_func *func)
+{
+	uint16_t flags;
+
+	if (!func->msi)
+		return 0;
+	flags = pci_get16(func->config + func->msi + PCI_MSI_FLAGS);
+	if (!(flags & PCI_MSI_FLAGS_MASKBIT))
+		return 0;
+	return func->msi + (flags & PCI_MSI_FLAGS_64BIT ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32);
+}
+
+/* The byte at @off as a read sees it: bits that live elsewhere are fetched. */
+static uint8_t read_byte(const struct pci_func *func, unsigned off, unsigned msi_pending)
+{
+	const struct pci_func_ops *ops = &func->ops;
+	uint8_t byte = func->config[off];
+
+	if (off == PCI_COMMAND + 1 && ops->intx_masked) {
+		byte &= (uint8_t) ~(PCI_COMMAND_INTX_DISABLE >> 8);
+		if (ops->intx_masked(func->arg))
+			byte |= PCI_COMMAND_INTX_DISABLE >> 8;
+	} else if (off == PCI_STATUS && ops->intx_line) {
+		byte &= (uint8_t)~PCI_STATUS_INTERRUPT;
+		if (ops->intx_line(func->arg))
+			byte |= PCI_STATUS_INTERRUPT;
+	} else if (msi_pending && off - msi_pending < 4 && ops->msi_pending) {
+		byte = (uint8_t)(ops->msi_pending(func->arg) >> (8 * (off - msi_pending)));
+	}
+	return byte;
+}
+
+uint32_t pci_hw_read(const struct pci_func *func, unsigned off, unsigned size)
+{
+	unsigned mask = pci_msi_mask_offset(func);
+	uint32_t value = 0;
+
+	if (size > 4 || off >= func->size || size > func->size - off)
+		return UINT32_MAX;
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint32_t)read_byte(func, off + i, mask ? mask + 4 : 0) << (8 * i);
+	return value;
+}
+
+/* ---- writing ---- */
+
+/* The registers whose change has an effect. */
+struct effects {
+	uint16_t command;
+	unsigned power;
+	uint16_t msi_flags;
+	uint32_t msi_mask;
+};
+
+static unsigned stored_power(const struct pci_func *func)
+{
+	return func->pm ? func->config[func->pm + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK : 0;
+}
+
+static void effects_take(const struct pci_func *func, struct effects *e)
+{
+	unsigned mask = pci_msi_mask_offset(func);
+
+	e->command = pci_get16(func->config + PCI_COMMAND);
+	e->power = stored_power(func);
+	e->msi_flags = func->msi ? pci_get16(func->config + func->msi + PCI_MSI_FLAGS) : 0;
+	e->msi_mask = mask ? pci_get32(func->config + mask) : 0;
+}
+
+static void publish(struct pci_func *func)
+{
+	uint16_t command = pci_get16(func->config + PCI_COMMAND);
+	uint32_t live = stored_power(func);
+
+	if (command & PCI_COMMAND_MEMORY)
+		live |= PCI_LIVE_MEM;
+	if (command & PCI_COMMAND_MASTER)
+		live |= PCI_LIVE_MASTER;
+	atomic_store_explicit(&func->live, live, memory_order_release);
+}
+
+/* Change bytes as software's write does; no effects. */
+static void store(struct pci_func *func, unsigned off, unsigned size, uint32_t value)
+{
+	for (unsigned i = 0; i < size; i++) {
+		unsigned o = off + i;
+		uint8_t v = (uint8_t)(value >> (8 * i)), wmask = func->wmask[o];
+
+		/* A state that is not supported: the write completes and is discarded. */
+		if (func->pm && o == func->pm + PCI_PM_CTRL) {
+			unsigned state = v & PCI_PM_CTRL_STATE_MASK;
+
+			if (state != 0 && state != D3HOT)
+				wmask &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
+		}
+		func->config[o] =
+			(uint8_t)(((func->config[o] & ~wmask) | (v & wmask)) & ~(v & func->w1c[o]));
+	}
+}
+
+static void config_reset(struct pci_func *func, enum uvfio_reset_kind kind)
+{
+	for (unsigned i = 0; i < func->size; i++) {
+		uint8_t keep = 0;
+
+		if (kind != UVFIO_RESET_POWER_ON)
+			keep = func->sticky[i];
+		if (kind != UVFIO_RESET_POWER_ON && kind != UVFIO_RESET_BUS)
+			keep |= func->keep[i];
+		func->config[i] = (uint8_t)((func->config[i] & keep) | (func->reset[i] & ~keep));
+	}
+	publish(func);
+}
+
+static bool soft_resets(const struct pci_func *func)
+{
+	return func->pm && !(func->config[func->pm + PCI_PM_CTRL] & PCI_PM_CTRL_NO_SOFT_RESET);
+}
+
+/* Was the bit @bit of the byte at @at among those written, as 1? */
+static bool wrote_one(unsigned at, uint8_t bit, unsigned off, unsigned size, uint32_t value)
+{
+	return at >= off && at - off < size && (value >> (8 * (at - off)) & bit);
+}
+
+static void fire(struct pci_func *func, const struct effects *old)
+{
+	struct effects now;
+
+	effects_take(func, &now);
+	if (now.command != old->command && func->ops.command)
+		func->ops.command(func->arg, old->command, now.command);
+	if ((now.msi_flags != old->msi_flags || now.msi_mask != old->msi_mask) && func->ops.msi)
+		func->ops.msi(func->arg);
+	if (now.power != old->power && func->ops.power)
+		func->ops.power(func->arg, old->power, now.power);
+}
+
+void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t value)
+{
+	struct effects old;
+	bool flr;
+
+	if (size > 4 || off >= func->size || size > func->size - off)
+		return;
+	effects_take(func, &old);
+	store(func, off, size, value);
+	if (old.power == D3HOT && stored_power(func) == 0 && soft_resets(func))
+		config_reset(func, UVFIO_RESET_PM);
+	publish(func);
+
+	flr = (func->exp && func->desc.flr &&
+	       wrote_one(func->exp + PCI_EXP_DEVCTL + 1u, PCI_EXP_DEVCTL_BCR_FLR >> 8, off, size,
+			 value)) ||
+	      (func->af && (func->config[func->af + PCI_AF_CAP] & PCI_AF_CAP_FLR) &&
+	       wrote_one(func->af + PCI_AF_CTRL, PCI_AF_CTRL_FLR, off, size, value));
+	fire(func, &old);
+	if (flr && func->ops.flr)
+		func->ops.flr(func->arg);
+}
+
+void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t value)
+{
+	if (size > 4 || off >= func->size || size > func->size - off)
+		return;
+	for (unsigned i = 0; i < size; i++)
+		func->config[off + i] = (uint8_t)(value >> (8 * i));
+	publish(func);
+}
+
+/* ---- reset, save, restore ---- */
+
+void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind)
+{
+	func->have_saved = false;
+	config_reset(func, kind);
+}
+
+void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE])
+{
+	memcpy(state, func->config, PCI_EXT_CONFIG_SIZE);
+}
+
+void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE])
+{
+	for (unsigned i = 0; i < func->size; i++) {
+		uint8_t wmask = func->wmask[i];
+
+		if (func->pm && i == func->pm + PCI_PM_CTRL)
+			wmask &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
+		func->config[i] = (uint8_t)((func->config[i] & ~wmask) | (state[i] & wmask));
+	}
+	publish(func);
+}
+
+/* ---- power ---- */
+
+bool pci_memory_enabled(const struct pci_func *func)
+{
+	uint32_t live = atomic_load_explicit(&func->live, memory_order_acquire);
+
+	return (live & PCI_LIVE_MEM) && (live & PCI_LIVE_POWER) < D3HOT;
+}
+
+bool pci_bus_master(const struct pci_func *func)
+{
+	uint32_t live = atomic_load_explicit(&func->live, memory_order_acquire);
+
+	return (live & PCI_LIVE_MASTER) && (live & PCI_LIVE_POWER) == 0;
+}
+
+unsigned pci_power_state(const struct pci_func *func)
+{
+	return atomic_load_explicit(&func->live, memory_order_acquire) & PCI_LIVE_POWER;
+}
+
+int pci_set_power_state(struct pci_func *func, unsigned state)
+{
+	unsigned old = stored_power(func), ctrl = func->pm + PCI_PM_CTRL;
+	struct effects before;
+
+	if (state == old)
+		return 0;
+	if (!func->pm || (state != 0 && state != D3HOT))
+		return -EINVAL;
+	effects_take(func, &before);
+	if (state == D3HOT && soft_resets(func)) {
+		memcpy(func->saved, func->config, PCI_EXT_CONFIG_SIZE);
+		func->have_saved = true;
+	}
+	store(func, ctrl, 1, (func->config[ctrl] & ~PCI_PM_CTRL_STATE_MASK) | state);
+	if (state == 0 && soft_resets(func)) {
+		config_reset(func, UVFIO_RESET_PM);
+		if (func->have_saved)
+			pci_hw_restore(func, func->saved);
+		func->have_saved = false;
+	}
+	publish(func);
+	fire(func, &before);
+	return 0;
+}
+
+/* ---- interrupts ---- */
+
+unsigned pci_msi_count(const struct pci_func *func)
+{
+	if (!func->msi)
+		return 0;
+	return 1u << ((func->config[func->msi + PCI_MSI_FLAGS] & PCI_MSI_FLAGS_QMASK) >> 1);
+}
+
+unsigned pci_msix_count(const struct pci_func *func)
+{
+	if (!func->msix)
+		return 0;
+	return (pci_get16(func->config + func->msix + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
+}
+
+void pci_set_irq_mode(struct pci_func *func, int mode, unsigned vectors)
+{
+	if (func->msi) {
+		unsigned off = func->msi + PCI_MSI_FLAGS, log2 = 0;
+		uint16_t flags = pci_get16(func->config + off);
+
+		flags &= (uint16_t)~PCI_MSI_FLAGS_ENABLE;
+		if (mode == VFIO_PCI_MSI_IRQ_INDEX) {
+			while ((1u << log2) < vectors)
+				log2++;
+			flags &= (uint16_t)~PCI_MSI_FLAGS_QSIZE;
+			flags |= (uint16_t)(log2 << 4 | PCI_MSI_FLAGS_ENABLE);
+		}
+		pci_hw_write(func, off, 2, flags);
+	}
+	if (func->msix) {
+		unsigned off = func->msix + PCI_MSIX_FLAGS;
+		uint16_t flags = pci_get16(func->config + off);
+
+		flags &= (uint16_t) ~(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+		if (mode == VFIO_PCI_MSIX_IRQ_INDEX)
+			flags |= PCI_MSIX_FLAGS_ENABLE;
+		pci_hw_write(func, off, 2, flags);
+	}
+}
+
+void pci_msi_state(const struct pci_func *func, bool *enabled, uint32_t *mask)
+{
+	unsigned off = pci_msi_mask_offset(func);
+
+	*enabled = func->msi && (func->config[func->msi + PCI_MSI_FLAGS] & PCI_MSI_FLAGS_ENABLE);
+	*mask = off ? pci_get32(func->config + off) : 0;
+}
+
+/* ---- finding ---- */
+
+const struct pci_addr *pci_func_addr(const struct pci_func *func)
+{
+	return &func->addr;
+}
+
+unsigned pci_func_config_size(const struct pci_func *func)
+{
+	return func->size;
+}
+
+const struct uvfio_pci_desc *pci_func_desc(const struct pci_func *func)
+{
+	return &func->desc;
+}
+
+bool pci_is_pcie(const struct pci_func *func)
+{
+	return func->exp != 0;
+}
+
+unsigned pci_find_cap(const struct pci_func *func, uint8_t id)
+{
+	unsigned pos = func->config[PCI_CAPABILITY_LIST] & ~3u;
+
+	for (unsigned n = 0; pos >= PCI_STD_HEADER_SIZEOF && n < 48; n++) {
+		if (func->config[pos + PCI_CAP_LIST_ID] == id)
+			return pos;
+		pos = func->config[pos + PCI_CAP_LIST_NEXT] & ~3u;
+	}
+	return 0;
+}
+
+unsigned pci_find_ext_cap(const struct pci_func *func, uint16_t id)
+{
+	unsigned pos = PCI_CONFIG_SIZE;
+
+	for (unsigned n = 0; n < (PCI_EXT_CONFIG_SIZE - PCI_CONFIG_SIZE) / 8; n++) {
+		uint32_t header;
+
+		if (pos < PCI_CONFIG_SIZE || pos + 4 > func->size)
+			return 0;
+		header = pci_get32(func->config + pos);
+		if (header && PCI_EXT_CAP_ID(header) == id)
+			return pos;
+		pos = PCI_EXT_CAP_NEXT(header);
+	}
+	return 0;
+}
+
+/* ---- life ---- */
+
+int pci_func_new(const struct uvfio_pci_desc *desc, const struct pci_addr *addr,
+		 const struct pci_func_ops *ops, void *ops_arg, struct pci_func **out,
+		 struct uvfio_error *err)
+{
+	struct pci_func *func;
+	int ret = pci_desc_check(desc, err);
+
+	if (ret)
+		return ret;
+	func = calloc(1, sizeof(*func));
+	if (!func)
+		return -ENOMEM;
+	func->addr = *addr;
+	if (ops)
+		func->ops = *ops;
+	func->arg = ops_arg;
+	func->size = desc->pcie ? PCI_EXT_CONFIG_SIZE : PCI_CONFIG_SIZE;
+	func->saved = malloc(PCI_EXT_CONFIG_SIZE);
+	ret = func->saved ? pci_desc_copy(&func->desc, desc) : -ENOMEM;
+	if (!ret)
+		ret = pci_build(func, err);
+	if (ret) {
+		pci_func_free(func);
+		return ret;
+	}
+	config_reset(func, UVFIO_RESET_POWER_ON);
+	*out = func;
+	return 0;
+}
+
+void pci_func_free(struct pci_func *func)
+{
+	if (!func)
+		return;
+	pci_desc_release(&func->desc);
+	free(func->saved);
+	free(func);
+}
