@@ -3,14 +3,22 @@
  * An address space: IOVA → memory.  The mechanism only; which requests are refused, and with what
  * errno, is a rule set's business (type1.h).
  *
- * Theory of operation.  Mappings are kept in a structure that readers walk under RCU without a
- * lock.  A transfer looks its mapping up, takes a reference (the in-flight count), checks that the
- * mapping was not removed meanwhile, leaves RCU, and only then touches memory.  Removing marks the
- * mapping dead, takes it out, and waits for the references of that mapping alone (futex, no poll
- * loop).  When iommu_unmap() returns, nobody touches that memory through it any more.
+ * Theory of operation.  Mappings are kept in a tree that readers walk under RCU without a lock
+ * (tree.h).  A transfer looks its mapping up, takes a reference (the in-flight count), checks that
+ * the mapping was not removed meanwhile, leaves RCU, and only then touches memory.  Removing takes
+ * the mapping out of the tree, marks it dead, and waits for the references of that mapping alone
+ * (futex, no poll loop).  When iommu_unmap() returns, nobody touches that memory through it any
+ * more.
  *
- * Locks: one writer mutex an address space, never held while waiting for transfers.  Order: writer
- * mutex → file cache mutex.
+ * Locks: one writer mutex an address space, never held while waiting for transfers or for the
+ * door.  Order: drain mutex → writer mutex → file cache mutex.  Any thread may call anything here,
+ * but not from within an RCU section, and iommu_unmap() and iommu_drain() not from a thread that
+ * holds a pin in their range.
+ *
+ * Memory.  What a client can cause is bounded: at most IOMMU_BYTES_PER_MAPPING for each mapping
+ * that iommu_space_new() allows, plus IOMMU_BYTES_FIXED, plus IOMMU_BYTES_PER_FILE for each of at
+ * most IOMMU_MAX_FILES files and IOMMU_MAX_PROCESSES processes.  A space keeps what it once needed
+ * until it is freed.
  */
 #ifndef UVFIO_IOMMU_SPACE_H
 #define UVFIO_IOMMU_SPACE_H
@@ -23,13 +31,22 @@
 #include <uvfio/device.h>
 
 #define IOMMU_PAGE_SIZE 4096ull
-#define IOMMU_READ  1u /* the device may read (VFIO_DMA_MAP_FLAG_READ) */
-#define IOMMU_WRITE 2u
+#define IOMMU_READ	1u /* the device may read (VFIO_DMA_MAP_FLAG_READ) */
+#define IOMMU_WRITE	2u
 
 /* The usable IOVA range: 48 bits without the interrupt window of x86. */
-#define IOMMU_IOVA_LAST	     ((1ull << 48) - 1)
-#define IOMMU_MSI_FIRST	     0xFEE00000ull
-#define IOMMU_MSI_LAST	     0xFEEFFFFFull
+#define IOMMU_IOVA_LAST ((1ull << 48) - 1)
+#define IOMMU_MSI_FIRST 0xFEE00000ull
+#define IOMMU_MSI_LAST	0xFEEFFFFFull
+
+/* Limits on what one space holds.  A request beyond them is -ENOMEM. */
+#define IOMMU_MAX_MAPPINGS	((1ull << 26) - 8192) /* whatever dma_entry_limit says */
+#define IOMMU_MAX_FILES		8192 /* files with a host mapping, a few VMAs each */
+#define IOMMU_MAX_PROCESSES	128  /* client address spaces, one fd each */
+#define IOMMU_SPARE_PIECES	1024 /* pieces beyond one a mapping: this + the mappings allowed */
+#define IOMMU_BYTES_PER_MAPPING 224
+#define IOMMU_BYTES_PER_FILE	1024
+#define IOMMU_BYTES_FIXED	(4u << 20)
 
 struct iommu_space;
 
@@ -64,14 +81,17 @@ struct iommu_fault {
 	enum iommu_fault_reason reason;
 };
 
-struct iommu_space *iommu_space_new(void);
-/* Removes every mapping; nobody uses the space any more. */
+/* An empty space for at most @max_mappings mappings (clamped to 1 … IOMMU_MAX_MAPPINGS).  NULL when
+ * out of memory. */
+struct iommu_space *iommu_space_new(uint64_t max_mappings);
+/* Removes every mapping; nobody uses the space any more and no pin is left. */
 void iommu_space_free(struct iommu_space *space);
 
 /* True when any mapping intersects [@iova, @last] (inclusive). */
 bool iommu_overlaps(struct iommu_space *space, uint64_t iova, uint64_t last);
 /* Map [@iova, @iova+@size) to @nr pieces of memory in order; their lengths add up to @size.  Page
- * aligned.  0; -EEXIST on overlap; -ENOMEM; -EFAULT when a file cannot be mapped. */
+ * aligned, below IOMMU_IOVA_LAST.  0; -EINVAL when it is not so; -EEXIST on overlap; -ENOMEM at a
+ * limit; -EFAULT when a file cannot be mapped. */
 int iommu_map(struct iommu_space *space, uint64_t iova, uint64_t size, unsigned prot,
 	      const struct iommu_mem *mem, unsigned nr);
 /* The mapping that contains @iova, or else the first one above it that starts ≤ @last: its first
@@ -83,24 +103,28 @@ bool iommu_find(struct iommu_space *space, uint64_t iova, uint64_t last, uint64_
 uint64_t iommu_unmap(struct iommu_space *space, uint64_t iova, uint64_t last, uint64_t *count);
 uint64_t iommu_mapping_count(struct iommu_space *space);
 
-/* A device's memory of its last lookup; one user at a time, zero-initialised. */
+/* A device's memory of its last lookup; one user at a time.  Zero it at first and whenever the
+ * device moves to another space. */
 struct iommu_cache {
-	uint64_t gen, first, last;
-	void *mapping;
+	uint64_t core[4];
 };
 
-/* Copy between @buf and [@iova, +@len).  0, or -EFAULT / -EIO with *@fault filled; what lies in
- * front of the fault may have been transferred.  No alignment needed.  @cache may be NULL. */
+/* Copy between @buf and [@iova, +@len).  0, or -EFAULT / -EIO with *@fault filled: the first address
+ * that was refused and how much was left; what lies in front of it may have been transferred.  No
+ * alignment needed, any number of mappings.  @cache and @fault may be NULL.  uvfio_guard_init() was
+ * called.  May take as long as the client's memory takes to answer (PROCESS). */
 int iommu_copy(struct iommu_space *space, struct iommu_cache *cache, uint64_t iova, void *buf,
 	       size_t len, bool to_client, struct iommu_fault *fault);
 
-/* Pin: see uvfio_dma_pin() in device.h.  Count of entries, -ENOTSUP, -E2BIG, -EFAULT. */
+/* Pin: see uvfio_dma_pin() in device.h.  Count of entries (host addresses that follow one another
+ * share one), or -ENOTSUP, -E2BIG, -EFAULT, -ENOMEM and nothing is pinned.  Unpin in any thread. */
 int iommu_pin(struct iommu_space *space, struct iommu_cache *cache, uint64_t iova, size_t len,
 	      bool to_client, struct iovec *iov, int max_iov, struct uvfio_dma_pin *pin,
 	      struct iommu_fault *fault);
 void iommu_unpin(struct uvfio_dma_pin *pin);
 
-/* Wait until no transfer of [@iova, @last] that began before this call is in flight. */
+/* Wait until no transfer of a mapping in [@iova, @last] that began before this call is in flight.
+ * Transfers that begin later do not prolong it. */
 void iommu_drain(struct iommu_space *space, uint64_t iova, uint64_t last);
 
 #endif

@@ -2,7 +2,13 @@
 /*
  * The type1 rule set (D.2): which MAP and UNMAP requests are refused, in which order and with what
  * errno, for the interfaces TYPE1 (v1) and TYPE1v2.  The caller has copied the request from the
- * client once.  Any thread; requests on one container are serialised inside.
+ * client once.
+ *
+ * Threads: any.  What the rules say is decided under the writer mutex of the space, so requests on
+ * one container take effect one after the other.  Neither a slow import nor a slow transfer of a
+ * range that is being unmapped holds up other requests: MAP reserves its range and its entry first,
+ * imports without a lock, and publishes then; until it is published, the range answers EEXIST to
+ * MAP, and UNMAP and devices do not see it.
  */
 #ifndef UVFIO_IOMMU_TYPE1_H
 #define UVFIO_IOMMU_TYPE1_H
@@ -12,28 +18,42 @@
 
 struct type1;
 
-/* How the client's memory gets here: the door's, see vfio/client.h.  Fills *@mem with a malloc'ed
- * array of pieces (the fds stay the door's until ->release) and *@nr.  0, -EFAULT for an address
- * that is not mapped or lacks the access @prot, -ENOMEM over the locked-memory limit. */
+/* How the client's memory gets here: the door's, see vfio/client.h. */
 struct type1_memory_ops {
+	/* Fills *@mem with a malloc'ed array of pieces (the fds stay the door's until ->release) and
+	 * *@nr.  0, -EFAULT for an address that is not mapped or lacks the access @prot (IOMMU_…;
+	 * IOMMU_WRITE: the device writes it), -ENOMEM.  May take long; no lock is held. */
 	int (*import)(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
 		      struct iommu_mem **mem, unsigned *nr);
 	void (*release)(void *client, struct iommu_mem *mem, unsigned nr);
+	/* Optional: how many bytes the client may lock (RLIMIT_MEMLOCK), UINT64_MAX with
+	 * CAP_IPC_LOCK.  What this container has mapped counts against it: -ENOMEM. */
+	uint64_t (*lock_limit)(void *client);
 };
 
+/* @dma_entry_limit is the budget from now on.  NULL when out of memory. */
 struct type1 *type1_new(bool v2, uint64_t dma_entry_limit);
+/* Nobody uses it any more. */
 void type1_free(struct type1 *t1);
 struct iommu_space *type1_space(struct type1 *t1);
 uint64_t type1_entries_available(struct type1 *t1);
+/* True while a mapping's address is invalidated: another group cannot be added (EBUSY, D.1). */
+bool type1_vaddr_invalid(struct type1 *t1);
 
-/* D.2 MAP, from `argsz` to pinning.  @argsz_min: sizes as in the kernel. */
+/* D.2 MAP, from `argsz` to pinning. */
 int type1_map(struct type1 *t1, const struct vfio_iommu_type1_dma_map *req,
 	      const struct type1_memory_ops *ops, void *client);
-/* D.2 UNMAP without dirty tracking.  On success req->size is the number of bytes unmapped. */
+/* D.2 UNMAP without dirty tracking.  On success req->size is the number of bytes unmapped; on error
+ * @req is unchanged.  Waits for the transfers of what it removed. */
 int type1_unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req);
+/* When true, the caller fetches the struct vfio_bitmap behind the request (EFAULT when it cannot) and
+ * calls type1_unmap_bitmap() in place of type1_unmap(). */
+bool type1_unmap_wants_bitmap(const struct vfio_iommu_type1_dma_unmap *req);
+int type1_unmap_bitmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
+		       const struct vfio_bitmap *bitmap);
 /* IOMMU_GET_INFO: the whole answer (struct and capability chain: migration is left out until dirty
- * tracking exists, DMA_AVAIL, IOVA_RANGE) as the kernel lays it out for @argsz; writes at most @argsz
- * bytes to @buf (@buf_len ≥ 4096) and returns how many to copy back, or -EINVAL. */
+ * tracking exists, DMA_AVAIL, IOVA_RANGE) as the kernel lays it out for @argsz (A.1); writes to @buf
+ * (@buf_len ≥ 4096) and returns how many bytes to copy back, at most @argsz, or -EINVAL. */
 int type1_get_info(struct type1 *t1, uint32_t argsz, void *buf, size_t buf_len);
 
 #endif
