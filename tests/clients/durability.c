@@ -56,7 +56,7 @@ static void fill(void *page, uint64_t number, uint64_t sequence)
 	}
 }
 
-static int write_for_ever(const char *bdf, struct promise *log, unsigned seed)
+static _Noreturn void write_for_ever(const char *bdf, struct promise *log, unsigned seed)
 {
 	enum { DEPTH = 16, FLUSH = DEPTH };
 	/* Per slot: the page that is being written, and its number.  Per page: what has completed.
@@ -160,7 +160,7 @@ static int verify(const char *image, const struct promise *log)
 int main(int argc, char **argv)
 {
 	if (argc >= 4 && !strcmp(argv[1], "write"))
-		return write_for_ever(argv[2], open_log(argv[3]),
+		write_for_ever(argv[2], open_log(argv[3]),
 				      argc > 4 ? (unsigned)atoi(argv[4]) : 1);
 	if (argc == 4 && !strcmp(argv[1], "verify"))
 		return verify(argv[2], open_log(argv[3]));
