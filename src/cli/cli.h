@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The `uvfio` command: one function a subcommand, each in a file of its own.  A command gets its
+ * name in argv[0] and returns the exit status.
+ */
+#ifndef UVFIO_CLI_CLI_H
+#define UVFIO_CLI_CLI_H
+
+#include <uvfio/device.h>
+
+#define EXIT_USAGE 2
+
+int cmd_run(int argc, char **argv);
+int cmd_models(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+
+/* The models that are built in; ends with NULL. */
+extern const struct uvfio_model *const cli_models[];
+unsigned cli_nr_models(void);
+
+#endif

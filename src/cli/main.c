@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* `uvfio COMMAND …` */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{"run", cmd_run, "run a program with software PCI devices"},
+	{"models", cmd_models, "list the device models and their keys"},
+	{"doctor", cmd_doctor, "say what this machine allows, and what is missing"},
+};
+#define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"usage: uvfio COMMAND [OPTIONS]\n\n"
+		"VFIO in user space: PCI devices that are software, for unmodified VFIO programs.\n\n");
+	for (unsigned i = 0; i < NR_COMMANDS; i++)
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+	fprintf(out, "\n`uvfio COMMAND --help` says more; the manual page is uvfio(1).\n");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		usage(stdout);
+		return 0;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		printf("uvfio %s\n", UVFIO_VERSION);
+		return 0;
+	}
+	for (unsigned i = 0; i < NR_COMMANDS; i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "uvfio: no command '%s'; there are:", argv[1]);
+	for (unsigned i = 0; i < NR_COMMANDS; i++)
+		fprintf(stderr, "%s %s", i ? "," : "", commands[i].name);
+	fprintf(stderr, "\n");
+	return EXIT_USAGE;
+}

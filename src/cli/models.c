@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* `uvfio models`: the device models and their keys. */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "devices/nvme/nvme_model.h"
+
+const struct uvfio_model *const cli_models[] = {
+	&nvme_model,
+	NULL,
+};
+
+unsigned cli_nr_models(void)
+{
+	return sizeof(cli_models) / sizeof(cli_models[0]) - 1;
+}
+
+/* The keys that the core takes out of every device's options. */
+static const struct uvfio_key common_keys[] = {
+	{"addr", "DDDD:BB:DD.F",
+	 "PCI address (default: the next free of 0000:01:00.0, 0000:02:00.0, ...)", false},
+	{"group", "N", "IOMMU group; devices with the same number share it (default: its own)",
+	 false},
+	{"mmio", "exact|polled|none",
+	 "how stores to mapped registers are honoured (default: --mmio)", false},
+};
+
+static void print_keys(const struct uvfio_key *keys, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		char key[64];
+
+		snprintf(key, sizeof(key), "%s=%s", keys[i].name, keys[i].arg ? keys[i].arg : "");
+		printf("    %-26s %s%s\n", key, keys[i].help ? keys[i].help : "",
+		       keys[i].repeatable ? " (repeatable)" : "");
+	}
+}
+
+int cmd_models(int argc, char **argv)
+{
+	static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {0}};
+	const char *wanted = NULL;
+	bool found = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (c != 'h')
+			return EXIT_USAGE;
+		printf("usage: uvfio models [MODEL]\n\nLists the models for --device, with their keys.\n");
+		return 0;
+	}
+	if (argc - optind > 1) {
+		fprintf(stderr, "uvfio models: one model at most; try without an argument\n");
+		return EXIT_USAGE;
+	}
+	if (optind < argc)
+		wanted = argv[optind];
+	for (const struct uvfio_model *const *m = cli_models; *m; m++) {
+		if (wanted && strcmp((*m)->name, wanted) != 0)
+			continue;
+		printf("%s: %s\n", (*m)->name, (*m)->summary);
+		print_keys((*m)->keys, (*m)->nr_keys);
+		found = true;
+	}
+	if (!found) {
+		fprintf(stderr, "uvfio models: no model '%s'; there are:", wanted);
+		for (const struct uvfio_model *const *m = cli_models; *m; m++)
+			fprintf(stderr, "%s %s", m == cli_models ? "" : ",", (*m)->name);
+		fprintf(stderr, "\n");
+		return EXIT_USAGE;
+	}
+	printf("\nKeys of every model:\n");
+	print_keys(common_keys, sizeof(common_keys) / sizeof(common_keys[0]));
+	return 0;
+}

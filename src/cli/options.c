@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "cli/options.h"
+
+#include <errno.h>
+#include <json.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_DEVICES 4096
+
+int option_device(struct run_options *o, const char *spec, struct uvfio_error *err)
+{
+	char **devices, *copy;
+
+	if (o->nr_devices == MAX_DEVICES)
+		return uvfio_error_set(err, -EINVAL, "more than %d devices", MAX_DEVICES);
+	devices = realloc(o->devices, (o->nr_devices + 1) * sizeof(*devices));
+	copy = strdup(spec);
+	if (devices)
+		o->devices = devices;
+	if (!devices || !copy) {
+		free(copy);
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	}
+	o->devices[o->nr_devices++] = copy;
+	o->config.devices = (const char *const *)o->devices;
+	o->config.nr_devices = o->nr_devices;
+	return 0;
+}
+
+int option_mmio(struct run_options *o, const char *mode, struct uvfio_error *err)
+{
+	if (!strcmp(mode, "exact"))
+		o->config.mmio = VFIO_MMIO_EXACT;
+	else if (!strcmp(mode, "polled"))
+		o->config.mmio = VFIO_MMIO_POLLED;
+	else if (!strcmp(mode, "none"))
+		o->config.mmio = VFIO_MMIO_NONE;
+	else
+		return uvfio_error_set(err, -EINVAL, "--mmio %s: it is exact, polled or none",
+				       mode);
+	return 0;
+}
+
+int option_policy(struct run_options *o, const char *assignment, struct uvfio_error *err)
+{
+	return vfio_policy_set(&o->config.policy, assignment, err);
+}
+
+int option_trace(struct run_options *o, const char *file, struct uvfio_error *err)
+{
+	size_t len = strlen(file);
+
+	free(o->trace);
+	o->trace = strdup(file);
+	if (!o->trace)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	o->config.trace = o->trace;
+	if (!o->trace_format_given)
+		o->config.trace_json = len > 5 && !strcmp(file + len - 5, ".json");
+	return 0;
+}
+
+int option_trace_format(struct run_options *o, const char *format, struct uvfio_error *err)
+{
+	if (strcmp(format, "json") != 0 && strcmp(format, "text") != 0)
+		return uvfio_error_set(err, -EINVAL, "--trace-format %s: it is text or json",
+				       format);
+	o->config.trace_json = !strcmp(format, "json");
+	o->trace_format_given = true;
+	return 0;
+}
+
+/* A string, or an array of strings, each given to @set. */
+static int each_string(struct run_options *o, const char *path, const char *key,
+		       struct json_object *value,
+		       int (*set)(struct run_options *, const char *, struct uvfio_error *),
+		       bool many, struct uvfio_error *err)
+{
+	if (json_object_is_type(value, json_type_string))
+		return set(o, json_object_get_string(value), err);
+	if (!many || !json_object_is_type(value, json_type_array))
+		return uvfio_error_set(err, -EINVAL, "%s: \"%s\" must be a string%s", path, key,
+				       many ? " or an array of strings" : "");
+	for (size_t i = 0; i < json_object_array_length(value); i++) {
+		struct json_object *item = json_object_array_get_idx(value, i);
+		int ret;
+
+		if (!json_object_is_type(item, json_type_string))
+			return uvfio_error_set(err, -EINVAL, "%s: \"%s\"[%zu] must be a string",
+					       path, key, i);
+		ret = set(o, json_object_get_string(item), err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int policy_object(struct run_options *o, const char *path, struct json_object *value,
+			 struct uvfio_error *err)
+{
+	json_object_object_foreach(value, knob, setting)
+	{
+		char assignment[256];
+		const char *text = json_object_get_string(setting);
+		int ret;
+
+		if (json_object_is_type(setting, json_type_boolean))
+			text = json_object_get_boolean(setting) ? "Y" : "N";
+		if (!text || (size_t)snprintf(assignment, sizeof(assignment), "%s=%s", knob,
+					      text) >= sizeof(assignment))
+			return uvfio_error_set(err, -EINVAL,
+					       "%s: policy \"%s\" has no usable value", path, knob);
+		ret = vfio_policy_set(&o->config.policy, assignment, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int take_key(struct run_options *o, const char *path, const char *key,
+		    struct json_object *value, struct uvfio_error *err)
+{
+	if (!strcmp(key, "device"))
+		return each_string(o, path, key, value, option_device, true, err);
+	if (!strcmp(key, "mmio"))
+		return each_string(o, path, key, value, option_mmio, false, err);
+	if (!strcmp(key, "trace"))
+		return each_string(o, path, key, value, option_trace, false, err);
+	if (!strcmp(key, "trace-format"))
+		return each_string(o, path, key, value, option_trace_format, false, err);
+	if (!strcmp(key, "policy")) {
+		if (json_object_is_type(value, json_type_object))
+			return policy_object(o, path, value, err);
+		return each_string(o, path, key, value, option_policy, true, err);
+	}
+	if (!strcmp(key, "verbose")) {
+		if (!json_object_is_type(value, json_type_boolean))
+			return uvfio_error_set(err, -EINVAL,
+					       "%s: \"verbose\" must be true or false", path);
+		o->config.verbose = json_object_get_boolean(value);
+		return 0;
+	}
+	return uvfio_error_set(
+		err, -EINVAL,
+		"%s: no key \"%s\"; there are: device, mmio, policy, trace, trace-format, verbose",
+		path, key);
+}
+
+int option_config(struct run_options *o, const char *path, struct uvfio_error *err)
+{
+	struct json_object *root = json_object_from_file(path);
+	int ret = 0;
+
+	if (!root) {
+		const char *why = json_util_get_last_err();
+		size_t len = why ? strcspn(why, "\n") : 0;
+
+		return uvfio_error_set(err, -EINVAL, "%.*s", why ? (int)len : 16,
+				       why ? why : "unreadable JSON");
+	}
+	if (!json_object_is_type(root, json_type_object)) {
+		json_object_put(root);
+		return uvfio_error_set(err, -EINVAL, "%s: it must hold one JSON object", path);
+	}
+	json_object_object_foreach(root, key, value)
+	{
+		ret = take_key(o, path, key, value, err);
+		if (ret)
+			break;
+	}
+	json_object_put(root);
+	return ret;
+}
+
+void options_free(struct run_options *o)
+{
+	for (unsigned i = 0; i < o->nr_devices; i++)
+		free(o->devices[i]);
+	free(o->devices);
+	free(o->trace);
+}

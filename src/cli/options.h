@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the options of `uvfio run` and its configuration file say, put together.
+ */
+#ifndef UVFIO_CLI_OPTIONS_H
+#define UVFIO_CLI_OPTIONS_H
+
+#include "uapi/uapi.h"
+
+struct run_options {
+	struct uapi_config config;
+	char **devices; /* owned; config.devices points here */
+	unsigned nr_devices;
+	char *trace; /* owned */
+	bool trace_format_given;
+};
+
+/* Each of these takes one setting; 0, or -EINVAL with a message. */
+int option_device(struct run_options *o, const char *spec, struct uvfio_error *err);
+int option_mmio(struct run_options *o, const char *mode, struct uvfio_error *err);
+int option_policy(struct run_options *o, const char *assignment, struct uvfio_error *err);
+int option_trace(struct run_options *o, const char *file, struct uvfio_error *err);
+int option_trace_format(struct run_options *o, const char *format, struct uvfio_error *err);
+/* Read a JSON file: the keys are the long options; see uvfio-run(1). */
+int option_config(struct run_options *o, const char *path, struct uvfio_error *err);
+void options_free(struct run_options *o);
+
+#endif

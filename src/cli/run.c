@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* `uvfio run [OPTIONS] -- PROGRAM [ARG…]` */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+#include "cli/options.h"
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"usage: uvfio run [OPTIONS] -- PROGRAM [ARG...]\n\n"
+		"Runs PROGRAM so that it finds /dev/vfio and the given PCI devices, bound to vfio-pci.\n\n"
+		"  --device MODEL[,KEY=VALUE...]  add a device (repeatable); `uvfio models` lists the keys\n"
+		"  --mmio exact|polled|none       how stores to mapped registers are honoured (exact)\n"
+		"  --policy KNOB=VALUE            a policy knob of the machine (repeatable)\n"
+		"  --config FILE                  read these options from a JSON file\n"
+		"  --trace FILE                   a line an event; JSON lines when FILE ends in .json\n"
+		"  --trace-format text|json       whatever FILE is called\n"
+		"  --verbose                      say more\n"
+		"  --help                         this\n\n"
+		"Exit status, signals and streams are PROGRAM's.  The manual page is uvfio-run(1).\n");
+}
+
+int cmd_run(int argc, char **argv)
+{
+	enum { DEVICE = 256, MMIO, POLICY, CONFIG, TRACE, TRACE_FORMAT, VERBOSE, HELP };
+	static const struct option options[] = {
+		{"device", required_argument, NULL, DEVICE},
+		{"mmio", required_argument, NULL, MMIO},
+		{"policy", required_argument, NULL, POLICY},
+		{"config", required_argument, NULL, CONFIG},
+		{"trace", required_argument, NULL, TRACE},
+		{"trace-format", required_argument, NULL, TRACE_FORMAT},
+		{"verbose", no_argument, NULL, VERBOSE},
+		{"help", no_argument, NULL, HELP},
+		{0},
+	};
+	struct run_options o = {.config = {.models = cli_models, .nr_models = cli_nr_models()}};
+	struct uvfio_error err = {""};
+	int c, ret = 0;
+
+	vfio_policy_default(&o.config.policy);
+	/* '+': what follows PROGRAM is PROGRAM's. */
+	while (!ret && (c = getopt_long(argc, argv, "+vh", options, NULL)) != -1) {
+		switch (c) {
+		case DEVICE:
+			ret = option_device(&o, optarg, &err);
+			break;
+		case MMIO:
+			ret = option_mmio(&o, optarg, &err);
+			break;
+		case POLICY:
+			ret = option_policy(&o, optarg, &err);
+			break;
+		case CONFIG:
+			ret = option_config(&o, optarg, &err);
+			break;
+		case TRACE:
+			ret = option_trace(&o, optarg, &err);
+			break;
+		case TRACE_FORMAT:
+			ret = option_trace_format(&o, optarg, &err);
+			break;
+		case VERBOSE:
+		case 'v':
+			o.config.verbose = true;
+			break;
+		case HELP:
+		case 'h':
+			usage(stdout);
+			options_free(&o);
+			return 0;
+		default:
+			fprintf(stderr, "`uvfio run --help` lists the options\n");
+			options_free(&o);
+			return EXIT_USAGE;
+		}
+	}
+	if (ret) {
+		fprintf(stderr, "uvfio run: %s\n", err.msg);
+		options_free(&o);
+		return EXIT_USAGE;
+	}
+	if (optind >= argc) {
+		fprintf(stderr,
+			"uvfio run: no program; it comes after `--`: uvfio run --device nvme,memory=64M -- PROGRAM\n");
+		options_free(&o);
+		return EXIT_USAGE;
+	}
+	o.config.argv = argv + optind;
+	ret = uapi_run(&o.config);
+	options_free(&o);
+	return ret;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Client memory for DMA: from an address range of a task to the pieces that the address space
+ * wants.
+ *
+ * Theory of operation.  Memory that is shared and cannot block (memfd, shm, shared anonymous
+ * memory, hugetlbfs) is handed over as its file, so that the core maps it.  All other memory is
+ * reached through /proc/TID/mem, opened now: the fd belongs to the address space (mm) that the task
+ * has at this moment, whatever the task or its number becomes later; after an exec it transfers
+ * nothing. That fd ignores page permissions, so they are checked here, as pinning would: DMA that
+ * writes wants a writable mapping, other DMA a readable one.
+ *
+ * One /proc/TID/mem a task is kept.  An entry is the right one when the task (its /proc directory,
+ * which a reused number does not revive) still lives and has not exec'ed: the kernel gives every
+ * exec 16 random bytes (AT_RANDOM), which are compared.
+ *
+ * Threads: any; a cache has a mutex, which is not held while a client's memory is looked at.
+ */
+#ifndef UVFIO_UAPI_MEMORY_H
+#define UVFIO_UAPI_MEMORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "iommu/space.h"
+
+struct memory_cache;
+
+/* @is_device: whether a file is the view of one of our BARs (which cannot be a DMA target yet). */
+struct memory_cache *memory_cache_new(bool (*is_device)(void *arg, dev_t dev, ino_t ino),
+				      void *arg);
+void memory_cache_free(struct memory_cache *cache);
+
+/* Import [@vaddr, @vaddr + @size) of the task @tid, page aligned, for DMA with @prot (IOMMU_READ,
+ * IOMMU_WRITE).  0 and a malloc'ed array; -EFAULT when a part is not mapped or lacks the access;
+ * -ENOMEM, -ESRCH. */
+int memory_import(struct memory_cache *cache, pid_t tid, uint64_t vaddr, uint64_t size,
+		  unsigned prot, struct iommu_mem **mem, unsigned *nr);
+/* Frees the array and closes its fds. */
+void memory_release(struct iommu_mem *mem, unsigned nr);
+
+#endif

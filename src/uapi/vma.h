@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The mappings (VMAs) of a client's address space.  Any thread.
+ */
+#ifndef UVFIO_UAPI_VMA_H
+#define UVFIO_UAPI_VMA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct vma {
+	uint64_t start, end; /* addresses; end exclusive */
+	uint64_t offset;     /* of @start in the file, bytes */
+	unsigned prot;       /* PROT_READ | PROT_WRITE | PROT_EXEC */
+	bool shared;
+	bool file; /* backed by a file (memfd and shared anonymous memory included) */
+	dev_t dev; /* of the file */
+	ino_t ino;
+	uint32_t page_size; /* 0: not known */
+};
+
+/* Call @fn for each VMA that intersects [@start, @end), in ascending order, until it returns
+ * non-zero, which is then returned.  @proc: an fd of the directory /proc/TID.  -EFAULT as soon as
+ * there is a hole; -ESRCH or another -errno when the task has gone or may not be looked at. */
+int vma_walk(int proc, uint64_t start, uint64_t end, int (*fn)(void *arg, const struct vma *vma),
+	     void *arg);
+
+#endif
