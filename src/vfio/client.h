@@ -4,8 +4,9 @@
  *
  * The core walks a request in the order that the rules give and fetches from the client only what
  * the rule at hand reads, through these functions, once each.  A door implements them: the one
- * behind /dev/vfio reads the memory of the task that made the system call and takes its eventfds; the
- * vfio-user one reads the message and the fds that came with it.  The core opens nothing itself.
+ * behind /dev/vfio reads the memory of the task that made the system call and takes its eventfds;
+ * the vfio-user one reads the message and the fds that came with it.  The core opens nothing
+ * itself.
  *
  * Threads: a struct vfio_client is one request; used by one thread.  The callbacks may take long (a
  * dying client), so no lock is held across them, except where irq_set_irqs() says so.
@@ -26,11 +27,14 @@ struct vfio_client_ops {
 	int (*copy_to)(struct vfio_client *client, uint64_t uaddr, const void *src, size_t len);
 	/* An fd of our own on the client's eventfd @fd: ≥ 0, -EBADF, -EINVAL (not an eventfd). */
 	int (*get_eventfd)(struct vfio_client *client, int32_t fd);
+	/* The number of the IOMMU group whose open file the client's fd @fd is: ≥ 0, -EBADF, or
+	 * -EINVAL when it is no group.  NULL: the door has no group files. */
+	int (*get_group)(struct vfio_client *client, int32_t fd);
 	struct type1_memory_ops memory;
 };
 
-#define VFIO_CAP_IPC_LOCK  (1u << 0)
-#define VFIO_CAP_SYS_RAWIO (1u << 1)
+#define VFIO_CAP_IPC_LOCK     (1u << 0)
+#define VFIO_CAP_SYS_RAWIO    (1u << 1)
 #define VFIO_CAP_SYS_RESOURCE (1u << 2)
 
 struct vfio_client {

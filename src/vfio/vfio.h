@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The object model: machine, group, container, device.  Everything that a door does, it does through
- * this header; the rules behind it are sections A, D.1 and F.
+ * The object model: machine, group, container, device.  Everything that a door does, it does
+ * through this header; the rules behind it are sections A, D.1 and F.
  *
  * A machine is a PCI segment with its functions, groups and policy.  A group file, a container file
  * and a device file stand for one open each; the door ties them to its fds and calls the _release
@@ -26,13 +26,13 @@
 
 struct vfio_policy {
 	bool enable_unsafe_noiommu_mode; /* N */
-	bool allow_unsafe_interrupts;	 /* N */
-	bool strict_mmio_maps;		 /* Y */
-	unsigned dma_entry_limit;	 /* 65535 */
-	bool enable_sriov;		 /* N */
-	bool nointxmask;		 /* N */
-	bool disable_idle_d3;		 /* N */
-	unsigned caller_caps;		 /* VFIO_CAP_…; default VFIO_CAP_IPC_LOCK */
+	bool allow_unsafe_interrupts;    /* N */
+	bool strict_mmio_maps;           /* Y */
+	unsigned dma_entry_limit;        /* 65535 */
+	bool enable_sriov;               /* N */
+	bool nointxmask;                 /* N */
+	bool disable_idle_d3;            /* N */
+	unsigned caller_caps;            /* VFIO_CAP_…; default VFIO_CAP_IPC_LOCK */
 };
 void vfio_policy_default(struct vfio_policy *policy);
 /* "KNOB=VALUE", as in --policy; -EINVAL with a message that lists the knobs or the valid values. */
@@ -48,9 +48,9 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 void vfio_machine_free(struct vfio_machine *machine);
 /* Models that `--device` can name. */
 int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_model *model);
-/* "MODEL[,key=value…]".  Takes the core's own keys (addr=, group=, mmio=) out, hands the rest to the
- * model.  A wrong model, key or value is -EINVAL with the valid ones named.  In a value a comma is
- * written twice. */
+/* "MODEL[,key=value…]".  Takes the core's own keys (addr=, group=, mmio=) out, hands the rest to
+ * the model.  A wrong model, key or value is -EINVAL with the valid ones named.  In a value a comma
+ * is written twice. */
 int vfio_machine_add_device(struct vfio_machine *machine, const char *spec,
 			    struct uvfio_error *err);
 
@@ -77,8 +77,8 @@ void vfio_container_release(struct vfio_container *container);
 
 /* One call for what an ioctl on a container or a group does, argument checks included.  Group calls
  * that hand out or take a file are separate, because fds are the door's. */
-int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *client,
-			 unsigned cmd, uint64_t arg);
+int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *client, unsigned cmd,
+			 uint64_t arg);
 int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client, uint64_t arg);
 int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *container);
 int vfio_group_unset_container(struct vfio_group_file *gf);
@@ -90,21 +90,22 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 
 /* Where a client's accesses to mappable BARs meet the core.  The view file (view.h) is one memfd a
  * device in which BAR i lies at VFIO_REGION_OFFSET(i). */
-#define VFIO_REGION_OFFSET(index) \
+#define VFIO_REGION_OFFSET(index)                                                                  \
 	((uint64_t)((index) == VFIO_PCI_CONFIG_REGION_INDEX ? 7 : 16 + (index)) << 40)
 
 /* How mapped pages of registers are honoured for the files of one door. */
 enum vfio_mmio_mode {
 	VFIO_MMIO_EXACT,  /* pages are read-only to clients; stores are trapped by the door */
 	VFIO_MMIO_POLLED, /* doorbell pages are writable and polled */
-	VFIO_MMIO_NONE,	  /* no MMAP flag on BARs that have registers or doorbells */
+	VFIO_MMIO_NONE,   /* no MMAP flag on BARs that have registers or doorbells */
 };
 
 void vfio_device_release(struct vfio_device_file *df);
 struct vfio_device *vfio_device_file_device(struct vfio_device_file *df);
 /* Before the first GET_REGION_INFO; applies to this file's answers.  Polled starts the poller while
- * any polled file is open. */
-void vfio_device_file_set_mmio(struct vfio_device_file *df, enum vfio_mmio_mode mode);
+ * any polled file is open; it must be chosen before vfio_device_view_fd(): -EBUSY when this session
+ * has a view that is sealed against writing (the file stays in the mode that it had). */
+int vfio_device_file_set_mmio(struct vfio_device_file *df, enum vfio_mmio_mode mode);
 /* GET_INFO, GET_REGION_INFO, GET_IRQ_INFO, SET_IRQS, RESET, PCI_HOT_RESET_INFO, PCI_HOT_RESET,
  * IOEVENTFD, FEATURE; -ENOTTY for others. */
 int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, unsigned cmd,
@@ -114,9 +115,9 @@ int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, u
 ssize_t vfio_device_read(struct vfio_device_file *df, uint64_t offset, void *buf, size_t len);
 ssize_t vfio_device_write(struct vfio_device_file *df, uint64_t offset, const void *buf,
 			  size_t len);
-/* A store to mapped register memory that the door trapped: 0, or -EIO when memory is off (the client
- * gets SIGBUS), -EINVAL outside any mappable BAR.  @size 1, 2, 4, 8, naturally aligned or not: the
- * core cuts it into naturally aligned ascending pieces. */
+/* A store to mapped register memory that the door trapped: 0, or -EIO when memory is off (the
+ * client gets SIGBUS), -EINVAL outside any mappable BAR.  @size 1, 2, 4, 8, naturally aligned or
+ * not: the core cuts it into naturally aligned ascending pieces. */
 int vfio_device_store(struct vfio_device_file *df, uint64_t offset, unsigned size, uint64_t value);
 /* A trapped load from a page with read side effects. */
 int vfio_device_load(struct vfio_device_file *df, uint64_t offset, unsigned size, uint64_t *value);
@@ -133,8 +134,15 @@ int vfio_device_view_fd(struct vfio_device *dev);
 /* ---- observation ---- */
 
 enum vfio_event_kind {
-	VFIO_EVENT_REGION_READ, VFIO_EVENT_REGION_WRITE, VFIO_EVENT_STORE, VFIO_EVENT_DMA_MAP,
-	VFIO_EVENT_DMA_UNMAP, VFIO_EVENT_IRQ, VFIO_EVENT_FAULT, VFIO_EVENT_RESET, VFIO_EVENT_OPEN,
+	VFIO_EVENT_REGION_READ,
+	VFIO_EVENT_REGION_WRITE,
+	VFIO_EVENT_STORE,
+	VFIO_EVENT_DMA_MAP,
+	VFIO_EVENT_DMA_UNMAP,
+	VFIO_EVENT_IRQ,
+	VFIO_EVENT_FAULT,
+	VFIO_EVENT_RESET,
+	VFIO_EVENT_OPEN,
 	VFIO_EVENT_CLOSE,
 };
 struct vfio_event {

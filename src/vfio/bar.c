@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What lies where: the regions of a device file, the areas of each BAR, and the storage behind
+ * them.
+ *
+ * Each BAR has a sorted table of ranges: the model's areas, the MSI-X table and the PBA.  Registers
+ * live in a shadow, anonymous memory that costs nothing until it is touched; memory areas live in
+ * an address range of their own, which view.c exchanges for the view file's pages.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <linux/pci_regs.h>
+#include "vfio/machine_private.h"
+
+#define REGION_SHIFT      40
+#define VIEW_FIRST_REGION 16
+#define MSIX_ENTRY_BYTES  16u
+
+static const struct range hole = {.kind = RANGE_HOLE};
+
+int region_decode(uint64_t offset, unsigned *index, uint64_t *pos)
+{
+	uint64_t n = offset >> REGION_SHIFT;
+
+	*pos = offset & ((1ull << REGION_SHIFT) - 1);
+	if (n == VFIO_PCI_CONFIG_REGION_INDEX) {
+		*index = VFIO_PCI_CONFIG_REGION_INDEX;
+		return 0;
+	}
+	n -= VIEW_FIRST_REGION;
+	if (n >= VFIO_PCI_NUM_REGIONS || n == VFIO_PCI_CONFIG_REGION_INDEX)
+		return -EINVAL;
+	*index = (unsigned)n;
+	return 0;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct range *x = a, *y = b;
+
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+static uint64_t pba_bytes(unsigned vectors)
+{
+	return (vectors + 63ull) / 64 * 8;
+}
+
+/* The table of ranges of BAR @index, from the description. */
+static int build_ranges(struct vfio_device *dev, const struct uvfio_pci_desc *desc, unsigned index,
+			struct uvfio_error *err)
+{
+	const struct uvfio_bar_desc *bd = &desc->bars[index];
+	struct bar *bar = &dev->bars[index];
+	struct range *ranges;
+	unsigned n = 0;
+
+	ranges = calloc(bd->nr_areas + 2, sizeof(*ranges));
+	if (!ranges)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	bar->ranges = ranges;
+	for (unsigned i = 0; i < bd->nr_areas; i++) {
+		const struct uvfio_area *area = &bd->areas[i];
+
+		ranges[n++] = (struct range){area->offset, area->offset + area->size,
+					     (enum range_kind)area->kind, area->flags};
+	}
+	if (desc->msix_vectors && desc->msix_bar == index) {
+		ranges[n++] = (struct range){
+			desc->msix_table, desc->msix_table + desc->msix_vectors * MSIX_ENTRY_BYTES,
+			RANGE_MSIX_TABLE, 0};
+		ranges[n++] = (struct range){desc->msix_pba,
+					     desc->msix_pba + pba_bytes(desc->msix_vectors),
+					     RANGE_MSIX_PBA, 0};
+	}
+	qsort(ranges, n, sizeof(*ranges), compare_ranges);
+	for (unsigned i = 0; i < n; i++) {
+		if (ranges[i].first >= ranges[i].end || ranges[i].end > bar->size)
+			return uvfio_error_set(err, -EINVAL,
+					       "BAR %u: an area [%#llx, %#llx) is empty or beyond "
+					       "the BAR's %#llx bytes",
+					       index, (unsigned long long)ranges[i].first,
+					       (unsigned long long)ranges[i].end,
+					       (unsigned long long)bar->size);
+		if (i && ranges[i].first < ranges[i - 1].end)
+			return uvfio_error_set(err, -EINVAL, "BAR %u: two areas overlap at %#llx",
+					       index, (unsigned long long)ranges[i].first);
+	}
+	bar->nr_ranges = n;
+	return 0;
+}
+
+static int map_storage(uint8_t **out, uint64_t len, struct uvfio_error *err)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return uvfio_error_set(err, -ENOMEM, "no address space for %llu bytes of a BAR",
+				       (unsigned long long)len);
+	*out = p;
+	return 0;
+}
+
+static int build_storage(struct bar *bar, struct uvfio_error *err)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < bar->nr_ranges; i++) {
+		uint64_t end = PAGE_ROUND(bar->ranges[i].end);
+
+		if (bar->ranges[i].kind == RANGE_MEMORY) {
+			bar->memory_len = end;
+		} else {
+			bar->shadow_len = end;
+			bar->has_registers = true;
+		}
+	}
+	if (bar->memory_len)
+		ret = map_storage(&bar->memory, bar->memory_len, err);
+	if (!ret && bar->shadow_len)
+		ret = map_storage(&bar->shadow, bar->shadow_len, err);
+	return ret;
+}
+
+/* Place the BAR in the machine's address space, as firmware would. */
+static int place(struct vfio_device *dev, unsigned index, struct uvfio_error *err)
+{
+	struct vfio_machine *machine = dev->machine;
+	struct bar *bar = &dev->bars[index];
+	/* No two BARs share a page, so that each can be mapped (A.6). */
+	uint64_t size = bar->flags & UVFIO_BAR_IO ? bar->size : PAGE_ROUND(bar->size);
+	unsigned reg = PCI_BASE_ADDRESS_0 + index * 4;
+	uint64_t *next, limit, at;
+	uint32_t low;
+
+	pthread_mutex_lock(&machine->lock);
+	if (bar->flags & UVFIO_BAR_IO) {
+		at = (machine->next_io + size - 1) & ~(size - 1);
+		limit = 0x10000;
+		if (at + size <= limit)
+			machine->next_io = (uint32_t)(at + size);
+	} else {
+		next = bar->flags & UVFIO_BAR_MEM64 ? &machine->next_mem64 : &machine->next_mem32;
+		limit = bar->flags & UVFIO_BAR_MEM64 ? 1ull << 52 : 0xFEC00000ull;
+		at = (*next + size - 1) & ~(size - 1);
+		if (at + size <= limit)
+			*next = at + size;
+	}
+	pthread_mutex_unlock(&machine->lock);
+	if (at + size > limit)
+		return uvfio_error_set(err, -ENOSPC,
+				       "BAR %u: no room for %llu more bytes in the machine; use "
+				       "fewer devices or 64-bit BARs",
+				       index, (unsigned long long)size);
+	bar->address = at;
+	low = pci_hw_read(dev->func, reg, 4) & (bar->flags & UVFIO_BAR_IO ? 0x3u : 0xfu);
+	pci_hw_set(dev->func, reg, 4, (uint32_t)at | low);
+	if (bar->flags & UVFIO_BAR_MEM64)
+		pci_hw_set(dev->func, reg + 4, 4, (uint32_t)(at >> 32));
+	return 0;
+}
+
+int bar_init(struct vfio_device *dev, struct uvfio_error *err)
+{
+	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
+	int ret = 0;
+
+	for (unsigned i = 0; i < NR_BARS && !ret; i++) {
+		struct bar *bar = &dev->bars[i];
+
+		bar->size = desc->bars[i].size;
+		bar->flags = desc->bars[i].flags;
+		if (!bar->size)
+			continue;
+		ret = build_ranges(dev, desc, i, err);
+		if (!ret)
+			ret = build_storage(bar, err);
+		if (!ret)
+			ret = place(dev, i, err);
+	}
+	return ret;
+}
+
+void bar_fini(struct vfio_device *dev)
+{
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		struct bar *bar = &dev->bars[i];
+
+		if (bar->shadow)
+			munmap(bar->shadow, bar->shadow_len);
+		if (bar->memory)
+			munmap(bar->memory, bar->memory_len);
+		free(bar->ranges);
+		bar->ranges = NULL;
+	}
+}
+
+const struct range *bar_range(const struct bar *bar, uint64_t off, uint64_t *end)
+{
+	unsigned low = 0, high = bar->nr_ranges;
+
+	/* The first range that ends beyond @off. */
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+
+		if (bar->ranges[mid].end > off)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	if (low < bar->nr_ranges && bar->ranges[low].first <= off) {
+		*end = bar->ranges[low].end;
+		return &bar->ranges[low];
+	}
+	*end = low < bar->nr_ranges ? bar->ranges[low].first : bar->size;
+	return &hole;
+}
+
+/* Does BAR @index offer MMAP to a file of mode @mode (A.6)? */
+bool bar_mappable(const struct vfio_device *dev, unsigned index, enum vfio_mmio_mode mode)
+{
+	const struct bar *bar = &dev->bars[index];
+
+	if (index >= NR_BARS || !bar->size || bar->flags & UVFIO_BAR_IO)
+		return false;
+	return mode != VFIO_MMIO_NONE || !bar->has_registers;
+}
+
+uint64_t shadow_load(const struct bar *bar, uint64_t off, unsigned size)
+{
+	const uint8_t *p = bar->shadow + off;
+
+	switch (size) {
+	case 1:
+		return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+	case 2:
+		return __atomic_load_n((const uint16_t *)p, __ATOMIC_SEQ_CST);
+	case 4:
+		return __atomic_load_n((const uint32_t *)p, __ATOMIC_SEQ_CST);
+	default:
+		return __atomic_load_n((const uint64_t *)p, __ATOMIC_SEQ_CST);
+	}
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device: making one of a model, and the model's side of it (include/uvfio/device.h) except DMA,
+ * which is dma.c.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/pci_regs.h>
+#include "base/guard.h"
+#include "vfio/machine_private.h"
+
+/* ---- what the interrupt room must know ---- */
+
+static unsigned irq_op_count(void *arg, unsigned index)
+{
+	struct vfio_device *dev = arg;
+
+	switch (index) {
+	case VFIO_PCI_INTX_IRQ_INDEX:
+		return pci_func_desc(dev->func)->interrupt_pin ? 1 : 0;
+	case VFIO_PCI_MSI_IRQ_INDEX:
+		return pci_msi_count(dev->func);
+	case VFIO_PCI_MSIX_IRQ_INDEX:
+		return pci_msix_count(dev->func);
+	default:
+		return 1;
+	}
+}
+
+static bool irq_op_is_pcie(void *arg)
+{
+	struct vfio_device *dev = arg;
+
+	return pci_is_pcie(dev->func);
+}
+
+static bool irq_op_power_d0(void *arg)
+{
+	struct vfio_device *dev = arg;
+
+	return atomic_load(&dev->power_d0);
+}
+
+/* Called with the set's mutex held; config space follows when the request is done, by
+ * device_apply(), because config_lock may be held by whoever waits for that mutex. */
+static void irq_op_mode_changed(void *arg, int mode, unsigned vectors)
+{
+	struct vfio_device *dev = arg;
+
+	atomic_store(&dev->irq_mode, (uint64_t)(mode + 1) << 32 | vectors);
+}
+
+static const struct irq_ops irq_ops = {
+	.count = irq_op_count,
+	.is_pcie = irq_op_is_pcie,
+	.power_d0 = irq_op_power_d0,
+	.mode_changed = irq_op_mode_changed,
+};
+
+/* ---- what config space shows live ---- */
+
+static bool func_intx_line(void *arg)
+{
+	struct vfio_device *dev = arg;
+
+	return dev->irqs && irq_intx_line(dev->irqs);
+}
+
+static bool func_intx_masked(void *arg)
+{
+	struct vfio_device *dev = arg;
+
+	return dev->irqs && irq_intx_masked(dev->irqs);
+}
+
+static uint32_t func_msi_pending(void *arg)
+{
+	struct vfio_device *dev = arg;
+
+	return dev->irqs ? irq_msi_pending(dev->irqs) : 0;
+}
+
+/* What config writes cause is found by device_apply(), which looks at the state. */
+static const struct pci_func_ops func_ops = {
+	.intx_line = func_intx_line,
+	.intx_masked = func_intx_masked,
+	.msi_pending = func_msi_pending,
+};
+
+/* ---- making and unmaking ---- */
+
+static void run_work(struct uvfio_work *work)
+{
+	struct vfio_device *dev =
+		(struct vfio_device *)((char *)work - offsetof(struct vfio_device, work));
+
+	if (dev->model->work(dev->priv))
+		uvfio_ctx_post(dev->ctx, &dev->work);
+}
+
+struct device_call {
+	struct uvfio_work work;
+	struct vfio_device *dev;
+	void (*fn)(struct vfio_device *dev, void *arg);
+	void *arg;
+};
+
+static void run_call(struct uvfio_work *work)
+{
+	struct device_call *call =
+		(struct device_call *)((char *)work - offsetof(struct device_call, work));
+
+	call->fn(call->dev, call->arg);
+}
+
+void device_call(struct vfio_device *dev, void (*fn)(struct vfio_device *dev, void *arg), void *arg)
+{
+	struct device_call call = {.work.fn = run_call, .dev = dev, .fn = fn, .arg = arg};
+
+	if (uvfio_ctx_is_current(dev->ctx)) {
+		fn(dev, arg);
+		return;
+	}
+	uvfio_ctx_post(dev->ctx, &call.work);
+	uvfio_ctx_flush(dev->ctx);
+}
+
+static void call_reset_power_on(struct vfio_device *dev, void *arg)
+{
+	dev->model->reset(dev->priv, UVFIO_RESET_POWER_ON);
+}
+
+static void device_release_all(struct vfio_device *dev)
+{
+	if (dev->irqs)
+		irq_set_free(dev->irqs);
+	if (dev->ctx)
+		uvfio_ctx_free(dev->ctx);
+	poll_free(dev);
+	view_free(dev);
+	bar_fini(dev);
+	if (dev->func)
+		pci_func_free(dev->func);
+	free(dev->rom);
+	pthread_cond_destroy(&dev->quiet_cond);
+	pthread_cond_destroy(&dev->mem_cond);
+	pthread_mutex_destroy(&dev->poller.lock);
+	pthread_mutex_destroy(&dev->quiet_lock);
+	pthread_mutex_destroy(&dev->reg_lock);
+	pthread_mutex_destroy(&dev->config_lock);
+	pthread_mutex_destroy(&dev->open_lock);
+	free(dev);
+}
+
+int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
+	       const struct pci_addr *addr, const struct uvfio_args *args, int mmio,
+	       struct uvfio_loop *loop, struct vfio_device **out, struct uvfio_error *err)
+{
+	struct vfio_device *dev = calloc(1, sizeof(*dev));
+	int ret;
+
+	if (!dev)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	dev->machine = machine;
+	dev->model = model;
+	dev->addr = *addr;
+	dev->mmio = mmio;
+	dev->work.fn = run_work;
+	dev->wakeup_fd = -1;
+	dev->mem = MEM_OFF;
+	pci_addr_format(addr, dev->name);
+	pthread_mutex_init(&dev->open_lock, NULL);
+	pthread_mutex_init(&dev->config_lock, NULL);
+	pthread_mutex_init(&dev->reg_lock, NULL);
+	pthread_mutex_init(&dev->quiet_lock, NULL);
+	pthread_mutex_init(&dev->poller.lock, NULL);
+	pthread_cond_init(&dev->mem_cond, NULL);
+	pthread_cond_init(&dev->quiet_cond, NULL);
+	view_init(dev);
+	ret = uvfio_guard_init();
+	if (ret) {
+		uvfio_error_set(err, ret, "cannot install a SIGBUS handler: %s", strerror(-ret));
+		goto fail;
+	}
+	dev->ctx = uvfio_ctx_new(loop);
+	if (!dev->ctx) {
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
+		goto fail;
+	}
+	ret = model->create((struct uvfio_device *)dev, args, &dev->priv, err);
+	if (ret)
+		goto fail;
+	if (!dev->func) {
+		model->destroy(dev->priv);
+		ret = uvfio_error_set(err, -EINVAL,
+				      "model %s: create() did not call uvfio_device_init()",
+				      model->name);
+		goto fail;
+	}
+	device_call(dev, call_reset_power_on, NULL);
+	*out = dev;
+	return 0;
+fail:
+	device_release_all(dev);
+	return ret;
+}
+
+void device_free(struct vfio_device *dev)
+{
+	/* Work that was kicked before the last close has been answered. */
+	uvfio_ctx_flush(dev->ctx);
+	dev->model->destroy(dev->priv);
+	device_release_all(dev);
+}
+
+static int copy_rom(struct vfio_device *dev, const struct uvfio_pci_desc *desc,
+		    struct uvfio_error *err)
+{
+	if (!desc->rom_size || !desc->rom || !desc->rom_len)
+		return 0;
+	dev->rom_len = desc->rom_len;
+	dev->rom = malloc(desc->rom_len);
+	if (!dev->rom)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	memcpy(dev->rom, desc->rom, desc->rom_len);
+	return 0;
+}
+
+int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *desc,
+		      struct uvfio_error *err)
+{
+	struct vfio_device *dev = (struct vfio_device *)udev;
+	int ret;
+
+	if (dev->func)
+		return uvfio_error_set(err, -EINVAL, "uvfio_device_init() is called twice");
+	ret = pci_func_new(desc, &dev->addr, &func_ops, dev, &dev->func, err);
+	if (ret)
+		return ret;
+	ret = copy_rom(dev, desc, err);
+	if (!ret)
+		ret = bar_init(dev, err);
+	if (ret)
+		return ret;
+	atomic_store(&dev->power_d0, true);
+	dev->irqs = irq_set_new(&irq_ops, dev, dev->ctx, desc->msix_vectors, true);
+	if (!dev->irqs)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* ---- what a model calls ---- */
+
+static struct vfio_device *to_dev(const struct uvfio_device *dev)
+{
+	return (struct vfio_device *)(uintptr_t)dev;
+}
+
+const char *uvfio_device_name(const struct uvfio_device *udev)
+{
+	return to_dev(udev)->name;
+}
+
+struct uvfio_ctx *uvfio_device_ctx(struct uvfio_device *udev)
+{
+	return to_dev(udev)->ctx;
+}
+
+void uvfio_device_log(struct uvfio_device *udev, enum uvfio_log_level level, const char *fmt, ...)
+{
+	struct vfio_device *dev = to_dev(udev);
+	va_list ap;
+
+	va_start(ap, fmt);
+	uvfio_vlog(dev->machine->log, level, dev->name, fmt, ap);
+	va_end(ap);
+}
+
+static bool register_valid(const struct bar *bar, uint64_t off, unsigned size)
+{
+	return (size == 1 || size == 2 || size == 4 || size == 8) && !(off & (size - 1)) &&
+	       off < bar->shadow_len;
+}
+
+/* The message for a model that names a register which it has not declared: its bug, not a client's.
+ */
+static bool check_register(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size)
+{
+	if (bar < NR_BARS && register_valid(&dev->bars[bar], off, size))
+		return true;
+	uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
+		  "%s: model %s names BAR %u offset %#llx size %u, which is in none of its areas",
+		  dev->name, dev->model->name, bar, (unsigned long long)off, size);
+	return false;
+}
+
+void uvfio_reg_set(struct uvfio_device *udev, unsigned bar, uint64_t off, unsigned size,
+		   uint64_t value)
+{
+	struct vfio_device *dev = to_dev(udev);
+
+	if (check_register(dev, bar, off, size))
+		view_store(dev, bar, off, size, value);
+}
+
+uint64_t uvfio_reg_get(struct uvfio_device *udev, unsigned bar, uint64_t off, unsigned size)
+{
+	struct vfio_device *dev = to_dev(udev);
+
+	return check_register(dev, bar, off, size) ? shadow_load(&dev->bars[bar], off, size) : 0;
+}
+
+void *uvfio_bar_memory(struct uvfio_device *udev, unsigned bar, uint64_t off)
+{
+	struct vfio_device *dev = to_dev(udev);
+	uint64_t end;
+
+	if (bar >= NR_BARS || bar_range(&dev->bars[bar], off, &end)->kind != RANGE_MEMORY)
+		return NULL;
+	return dev->bars[bar].memory + off;
+}
+
+void uvfio_kick(struct uvfio_device *udev)
+{
+	struct vfio_device *dev = to_dev(udev);
+
+	uvfio_ctx_post(dev->ctx, &dev->work);
+}
+
+void uvfio_quiesced(struct uvfio_device *udev)
+{
+	struct vfio_device *dev = to_dev(udev);
+
+	pthread_mutex_lock(&dev->quiet_lock);
+	dev->quiesce_pending = false;
+	pthread_cond_broadcast(&dev->quiet_cond);
+	pthread_mutex_unlock(&dev->quiet_lock);
+}
+
+void uvfio_irq_raise(struct uvfio_device *udev, unsigned vector)
+{
+	struct vfio_device *dev = to_dev(udev);
+
+	irq_raise(dev->irqs, vector);
+	if (machine_observed(dev->machine)) {
+		uint64_t mode = atomic_load(&dev->irq_mode);
+
+		if (mode >> 32)
+			device_emit(dev, VFIO_EVENT_IRQ, (mode >> 32) - 1, vector, 0, 0);
+	}
+}
+
+void uvfio_intx_set(struct uvfio_device *udev, bool level)
+{
+	struct vfio_device *dev = to_dev(udev);
+
+	irq_intx_level(dev->irqs, level);
+	if (level)
+		device_emit(dev, VFIO_EVENT_IRQ, VFIO_PCI_INTX_IRQ_INDEX, 0, 0, 0);
+}
+
+bool uvfio_irq_is_message(struct uvfio_device *udev)
+{
+	uint64_t mode = atomic_load(&to_dev(udev)->irq_mode) >> 32;
+
+	return mode == VFIO_PCI_MSI_IRQ_INDEX + 1 || mode == VFIO_PCI_MSIX_IRQ_INDEX + 1;
+}
+
+struct uvfio_timer *uvfio_timer_new(struct uvfio_device *udev, void (*fn)(void *arg), void *arg)
+{
+	return uvfio_ctx_timer_new(to_dev(udev)->ctx, fn, arg);
+}
+
+/* ---- what is there ---- */
+
+const char *vfio_device_name(const struct vfio_device *dev)
+{
+	return dev->name;
+}
+
+unsigned vfio_device_group(const struct vfio_device *dev)
+{
+	return dev->group->number;
+}
+
+const struct uvfio_model *vfio_device_model(const struct vfio_device *dev)
+{
+	return dev->model;
+}
+
+struct pci_func *vfio_device_func(struct vfio_device *dev)
+{
+	return dev->func;
+}
+
+int vfio_device_mmio(const struct vfio_device *dev)
+{
+	return dev->mmio;
+}
+
+void vfio_device_stats(struct vfio_device *dev, struct vfio_device_stats *out)
+{
+	*out = (struct vfio_device_stats){
+		.reads = dev->stats.reads,
+		.writes = dev->stats.writes,
+		.stores = dev->stats.stores,
+		.dma_ops = dev->stats.dma_ops,
+		.dma_bytes = dev->stats.dma_bytes,
+		.faults = dev->stats.faults,
+		.resets = dev->stats.resets,
+	};
+	out->irqs_dropped = irq_dropped(dev->irqs);
+	for (unsigned index = VFIO_PCI_INTX_IRQ_INDEX; index <= VFIO_PCI_MSIX_IRQ_INDEX; index++) {
+		for (unsigned i = 0; i < irq_op_count(dev, index); i++)
+			out->irqs += irq_delivered(dev->irqs, index, i);
+	}
+}

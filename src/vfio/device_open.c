@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * First open and last close of a device (A.3, A.4), and what a user's config writes cause.
+ *
+ *     CLOSED ──first file: bus master off, enable, reset, save, vconfig──▶ OPEN
+ *     OPEN ──last file: bus master off, interrupts off, restore, reset──▶ CLOSED
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <linux/pci_regs.h>
+#include "vfio/machine_private.h"
+
+/* ---- what a user's config write causes; config_lock is held ---- */
+
+static void vc_intx_disable(void *arg, bool disabled)
+{
+	struct vfio_device *dev = arg;
+
+	irq_intx_disable(dev->irqs, disabled);
+}
+
+static void vc_memory(void *arg, bool enabled)
+{
+	/* device_apply() follows the write. */
+}
+
+static void vc_flr(void *arg)
+{
+	struct vfio_device *dev = arg;
+
+	dev->flr_requested = true;
+}
+
+static bool vc_msi_active(void *arg, unsigned *log2_allocated)
+{
+	struct vfio_device *dev = arg;
+
+	return irq_msi_active(dev->irqs, log2_allocated);
+}
+
+static void vc_power(void *arg, unsigned state)
+{
+	device_power(arg, state);
+}
+
+static const struct pci_vconfig_ops vconfig_ops = {
+	.intx_disable = vc_intx_disable,
+	.memory = vc_memory,
+	.flr = vc_flr,
+	.msi_active = vc_msi_active,
+	.power = vc_power,
+};
+
+/* ---- open ---- */
+
+static void set_command(struct vfio_device *dev, uint16_t clear, uint16_t set)
+{
+	uint32_t command = pci_hw_read(dev->func, PCI_COMMAND, 2);
+
+	pci_hw_set(dev->func, PCI_COMMAND, 2, (command & ~(uint32_t)clear) | set);
+}
+
+/* Decode for the kinds of BARs that there are, as enabling a PCI device does. */
+static void enable_decode(struct vfio_device *dev)
+{
+	uint16_t bits = 0;
+
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		if (dev->bars[i].size)
+			bits |= dev->bars[i].flags & UVFIO_BAR_IO ? PCI_COMMAND_IO
+								  : PCI_COMMAND_MEMORY;
+	}
+	set_command(dev, 0, bits);
+}
+
+/* config_lock held. */
+static int open_sequence(struct vfio_device *dev)
+{
+	int ret;
+
+	dev->saved = malloc(PCI_EXT_CONFIG_SIZE);
+	if (!dev->saved)
+		return -ENOMEM;
+	device_power(dev, 0);
+	set_command(dev, PCI_COMMAND_MASTER, 0);
+	device_apply(dev);
+	enable_decode(dev);
+	/* Any failure but contention is tolerated; success is remembered. */
+	dev->reset_works = device_function_reset(dev, UVFIO_RESET_OPEN) == 0;
+	pci_hw_save(dev->func, dev->saved);
+	set_command(dev, PCI_COMMAND_INTX_DISABLE, 0);
+	ret = pci_vconfig_new(dev->func, 0, &vconfig_ops, dev, &dev->vconfig);
+	if (ret)
+		return ret;
+	irq_intx_disable(dev->irqs, pci_vconfig_intx_disabled(dev->vconfig));
+	device_apply(dev);
+	return 0;
+}
+
+/* config_lock held; also undoes an open that failed halfway. */
+static void close_sequence(struct vfio_device *dev)
+{
+	irq_set_gate(dev->irqs, false);
+	dev->low_power = false;
+	if (dev->wakeup_fd >= 0)
+		close(dev->wakeup_fd);
+	dev->wakeup_fd = -1;
+	device_power(dev, 0);
+	set_command(dev, PCI_COMMAND_MASTER, 0);
+	device_apply(dev);
+	irq_disable_all(dev->irqs);
+	ioeventfd_free_all(dev);
+	if (dev->vconfig)
+		pci_vconfig_free(dev->vconfig);
+	dev->vconfig = NULL;
+	dev->flr_requested = false;
+	dev->needs_reset = true;
+	if (dev->saved)
+		pci_hw_restore(dev->func, dev->saved);
+	pci_hw_set(dev->func, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
+	if (dev->reset_works)
+		device_function_reset(dev, UVFIO_RESET_CLOSE);
+	device_apply(dev);
+	view_fini(dev);
+	free(dev->saved);
+	dev->saved = NULL;
+}
+
+int device_open(struct vfio_device *dev, struct backend *backend)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&dev->open_lock);
+	if (dev->open_count++ == 0) {
+		atomic_fetch_add(&backend->refs, 1);
+		dev->backend = backend;
+		memset(&dev->iommu_cache, 0, sizeof(dev->iommu_cache));
+		atomic_store(&dev->space, type1_space(backend->type1));
+		pthread_mutex_lock(&dev->config_lock);
+		ret = open_sequence(dev);
+		if (ret)
+			close_sequence(dev);
+		pthread_mutex_unlock(&dev->config_lock);
+		if (ret) {
+			dev->open_count = 0;
+			atomic_store(&dev->space, NULL);
+			dev->backend = NULL;
+		}
+	}
+	pthread_mutex_unlock(&dev->open_lock);
+	if (ret)
+		backend_put(backend);
+	return ret;
+}
+
+void device_close(struct vfio_device *dev)
+{
+	struct backend *backend = NULL;
+
+	pthread_mutex_lock(&dev->open_lock);
+	if (--dev->open_count == 0) {
+		pthread_mutex_lock(&dev->config_lock);
+		close_sequence(dev);
+		pthread_mutex_unlock(&dev->config_lock);
+		backend = dev->backend;
+		dev->backend = NULL;
+		atomic_store(&dev->space, NULL);
+	}
+	pthread_mutex_unlock(&dev->open_lock);
+	if (backend)
+		device_close_set(dev);
+	backend_put(backend);
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Accesses to regions: read and write on the device file (A.6), stores and loads that a door
+ * trapped on mapped pages, and what of a BAR may be mapped.
+ *
+ * An access to a BAR is cut into naturally aligned pieces of 8, 4, 2 and 1 bytes, none of which
+ * crosses from one range into another.  Each piece is done under reg_lock, behind the memory gate:
+ * it waits while a reset is going on and fails while memory decode is off.
+ */
+#include <errno.h>
+#include <string.h>
+#include <linux/pci_regs.h>
+#include "base/guard.h"
+#include "vfio/machine_private.h"
+
+/* ---- one piece; reg_lock is held ---- */
+
+static uint64_t msix_table_read(struct vfio_device *dev, uint64_t off, unsigned size)
+{
+	uint64_t value = irq_msix_table_read(dev->irqs, (unsigned)(off & ~3ull));
+
+	if (size == 8)
+		return value | (uint64_t)irq_msix_table_read(dev->irqs, (unsigned)off + 4) << 32;
+	return value >> (off & 3) * 8;
+}
+
+static void msix_table_write(struct vfio_device *dev, uint64_t off, unsigned size, uint64_t value)
+{
+	/* The table takes whole and double words; narrower stores are undefined by PCI: dropped. */
+	if (size < 4)
+		return;
+	irq_msix_table_write(dev->irqs, (unsigned)off, (uint32_t)value);
+	if (size == 8)
+		irq_msix_table_write(dev->irqs, (unsigned)off + 4, (uint32_t)(value >> 32));
+	view_publish_vector(dev, (unsigned)off / 16);
+}
+
+static uint64_t truncate_value(uint64_t value, unsigned size)
+{
+	return size == 8 ? value : value & ((1ull << size * 8) - 1);
+}
+
+/* @mapped: through a mapping, where the MSI-X table is the hardware's. */
+uint64_t bar_read_piece(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size,
+			bool mapped)
+{
+	struct bar *bar = &dev->bars[index];
+	uint64_t end, value = 0;
+	const struct range *range = bar_range(bar, off, &end);
+
+	switch (range->kind) {
+	case RANGE_REGISTERS:
+	case RANGE_DOORBELLS:
+		if (range->flags & UVFIO_AREA_READ_EVENT && dev->model->reg_read)
+			value = dev->model->reg_read(dev->priv, index, off, size);
+		else
+			value = shadow_load(bar, off, size);
+		break;
+	case RANGE_MEMORY:
+		uvfio_guard_load(bar->memory + off, size, &value);
+		break;
+	case RANGE_MSIX_TABLE:
+		value = mapped ? msix_table_read(dev, off - range->first, size) : UINT64_MAX;
+		break;
+	case RANGE_MSIX_PBA:
+		off -= range->first;
+		value = irq_msix_pba_read(dev->irqs, (unsigned)(off & ~7ull)) >> (off & 7) * 8;
+		break;
+	case RANGE_HOLE:
+		break;
+	}
+	return truncate_value(value, size);
+}
+
+void bar_write_piece(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size,
+		     uint64_t value, bool mapped)
+{
+	struct bar *bar = &dev->bars[index];
+	uint64_t end;
+	const struct range *range = bar_range(bar, off, &end);
+
+	switch (range->kind) {
+	case RANGE_REGISTERS:
+	case RANGE_DOORBELLS:
+		dev->model->reg_write(dev->priv, index, off, size, truncate_value(value, size));
+		break;
+	case RANGE_MEMORY:
+		uvfio_guard_store(bar->memory + off, size, value);
+		break;
+	case RANGE_MSIX_TABLE:
+		if (mapped)
+			msix_table_write(dev, off - range->first, size, value);
+		break;
+	case RANGE_MSIX_PBA:
+	case RANGE_HOLE:
+		break;
+	}
+}
+
+/* ---- cutting ---- */
+
+static unsigned piece_size(const struct bar *bar, uint64_t off, uint64_t len)
+{
+	uint64_t end;
+	unsigned size = 8;
+
+	bar_range(bar, off, &end);
+	if (len > end - off)
+		len = end - off;
+	while (size > len || off & (size - 1))
+		size /= 2;
+	return size;
+}
+
+void bar_write_locked(struct vfio_device *dev, unsigned index, uint64_t off, unsigned len,
+		      uint64_t value)
+{
+	while (len) {
+		unsigned size = piece_size(&dev->bars[index], off, len);
+
+		bar_write_piece(dev, index, off, size, value, false);
+		off += size;
+		len -= size;
+		value = size < 8 ? value >> size * 8 : 0;
+	}
+}
+
+/* reg_lock is held and may be let go meanwhile.  May a piece be done?  I/O BARs are not checked. */
+static bool pass_gate(struct vfio_device *dev, const struct bar *bar)
+{
+	while (dev->mem == MEM_WAIT)
+		pthread_cond_wait(&dev->mem_cond, &dev->reg_lock);
+	return dev->mem == MEM_ON || bar->flags & UVFIO_BAR_IO;
+}
+
+static int bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *buf, size_t len,
+		      bool write, bool mapped)
+{
+	struct bar *bar = &dev->bars[index];
+	uint8_t *p = buf;
+
+	while (len) {
+		unsigned size = piece_size(bar, off, len);
+		uint64_t value = 0;
+		bool pass;
+
+		pthread_mutex_lock(&dev->reg_lock);
+		pass = pass_gate(dev, bar);
+		if (pass && write) {
+			memcpy(&value, p, size);
+			bar_write_piece(dev, index, off, size, value, mapped);
+		} else if (pass) {
+			value = bar_read_piece(dev, index, off, size, mapped);
+			memcpy(p, &value, size);
+		}
+		pthread_mutex_unlock(&dev->reg_lock);
+		if (!pass)
+			return -EIO;
+		off += size;
+		p += size;
+		len -= size;
+	}
+	return 0;
+}
+
+/* ---- read and write (A.6) ---- */
+
+static ssize_t bar_rdwr(struct vfio_device *dev, unsigned index, uint64_t pos, void *buf,
+			size_t len, bool write)
+{
+	struct bar *bar = &dev->bars[index];
+	int ret;
+
+	if (!bar->size || pos >= bar->size)
+		return -EINVAL;
+	if (len > bar->size - pos)
+		len = bar->size - pos;
+	ret = bar_access(dev, index, pos, buf, len, write, false);
+	return ret ? ret : (ssize_t)len;
+}
+
+static ssize_t rom_read(struct vfio_device *dev, uint64_t pos, void *buf, size_t len)
+{
+	uint64_t size = dev->rom_len ? pci_func_desc(dev->func)->rom_size : 0;
+	size_t image;
+	bool on;
+
+	if (pos >= size)
+		return -EINVAL;
+	if (len > size - pos)
+		len = size - pos;
+	pthread_mutex_lock(&dev->reg_lock);
+	while (dev->mem == MEM_WAIT)
+		pthread_cond_wait(&dev->mem_cond, &dev->reg_lock);
+	on = dev->mem == MEM_ON;
+	pthread_mutex_unlock(&dev->reg_lock);
+	if (!on)
+		return -EIO;
+	image = pos < dev->rom_len ? dev->rom_len - pos : 0;
+	if (image > len)
+		image = len;
+	memcpy(buf, dev->rom + pos, image);
+	memset((uint8_t *)buf + image, 0xff, len - image);
+	return (ssize_t)len;
+}
+
+/* An access that changed config space has taken effect when this returns. */
+static ssize_t config_rdwr(struct vfio_device *dev, uint64_t pos, void *buf, size_t len, bool write)
+{
+	ssize_t ret;
+
+	pthread_mutex_lock(&dev->config_lock);
+	if (write) {
+		ret = pci_vconfig_write(dev->vconfig, pos, buf, len);
+		if (dev->flr_requested) {
+			dev->flr_requested = false;
+			device_function_reset(dev, UVFIO_RESET_FUNCTION);
+		}
+		device_apply(dev);
+	} else {
+		ret = pci_vconfig_read(dev->vconfig, pos, buf, len);
+	}
+	pthread_mutex_unlock(&dev->config_lock);
+	return ret;
+}
+
+static void emit_rdwr(struct vfio_device *dev, uint64_t offset, const void *buf, size_t len,
+		      bool write, ssize_t ret)
+{
+	uint64_t first = 0;
+
+	if (!machine_observed(dev->machine))
+		return;
+	if (write || ret > 0)
+		memcpy(&first, buf, len < sizeof(first) ? len : sizeof(first));
+	device_emit(dev, write ? VFIO_EVENT_REGION_WRITE : VFIO_EVENT_REGION_READ, offset, len,
+		    first, (int)ret);
+}
+
+static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, size_t len,
+			   bool write)
+{
+	unsigned index;
+	uint64_t pos;
+	ssize_t ret;
+
+	if (!len)
+		return 0;
+	if (region_decode(offset, &index, &pos))
+		return -EINVAL;
+	device_wake(dev);
+	switch (index) {
+	case VFIO_PCI_CONFIG_REGION_INDEX:
+		ret = config_rdwr(dev, pos, buf, len, write);
+		break;
+	case VFIO_PCI_ROM_REGION_INDEX:
+		ret = write ? -EINVAL : rom_read(dev, pos, buf, len);
+		break;
+	case VFIO_PCI_VGA_REGION_INDEX:
+		ret = -EINVAL;
+		break;
+	default:
+		ret = bar_rdwr(dev, index, pos, buf, len, write);
+	}
+	emit_rdwr(dev, offset, buf, len, write, ret);
+	return ret;
+}
+
+ssize_t vfio_device_read(struct vfio_device_file *df, uint64_t offset, void *buf, size_t len)
+{
+	atomic_fetch_add_explicit(&df->dev->stats.reads, 1, memory_order_relaxed);
+	return region_rdwr(df->dev, offset, buf, len, false);
+}
+
+ssize_t vfio_device_write(struct vfio_device_file *df, uint64_t offset, const void *buf, size_t len)
+{
+	atomic_fetch_add_explicit(&df->dev->stats.writes, 1, memory_order_relaxed);
+	return region_rdwr(df->dev, offset, (void *)(uintptr_t)buf, len, true);
+}
+
+/* ---- mapped pages ---- */
+
+static int decode_mapped(struct vfio_device_file *df, uint64_t offset, unsigned size,
+			 unsigned *index, uint64_t *pos)
+{
+	if (size != 1 && size != 2 && size != 4 && size != 8)
+		return -EINVAL;
+	if (region_decode(offset, index, pos) || !bar_mappable(df->dev, *index, df->mmio))
+		return -EINVAL;
+	if (*pos >= PAGE_ROUND(df->dev->bars[*index].size))
+		return -EINVAL;
+	return 0;
+}
+
+/* The last page of a small BAR goes on behind it; nothing is there. */
+static unsigned clamp_mapped(const struct bar *bar, uint64_t pos, unsigned size)
+{
+	if (pos >= bar->size)
+		return 0;
+	return size > bar->size - pos ? (unsigned)(bar->size - pos) : size;
+}
+
+int vfio_device_store(struct vfio_device_file *df, uint64_t offset, unsigned size, uint64_t value)
+{
+	struct vfio_device *dev = df->dev;
+	unsigned index;
+	uint64_t pos;
+	int ret;
+
+	ret = decode_mapped(df, offset, size, &index, &pos);
+	if (ret)
+		return ret;
+	atomic_fetch_add_explicit(&dev->stats.stores, 1, memory_order_relaxed);
+	ret = bar_access(dev, index, pos, &value, clamp_mapped(&dev->bars[index], pos, size), true,
+			 true);
+	device_emit(dev, VFIO_EVENT_STORE, offset, size, value, ret);
+	return ret;
+}
+
+int vfio_device_load(struct vfio_device_file *df, uint64_t offset, unsigned size, uint64_t *value)
+{
+	struct vfio_device *dev = df->dev;
+	unsigned index;
+	uint64_t pos;
+	int ret;
+
+	ret = decode_mapped(df, offset, size, &index, &pos);
+	if (ret)
+		return ret;
+	*value = 0;
+	return bar_access(dev, index, pos, value, clamp_mapped(&dev->bars[index], pos, size), false,
+			  true);
+}
+
+/* What the pages of [@off, @end) of a BAR need: writable only if every page that has anything in it
+ * has nothing but memory, or in polled mode what may be polled; a page without anything is trapped,
+ * so that what is written there is dropped. */
+static void classify(const struct bar *bar, uint64_t off, uint64_t end, bool polled, bool *writable,
+		     bool *trap_reads)
+{
+	uint64_t page_done = off; /* pages below have an area that may be written */
+
+	*writable = true;
+	*trap_reads = false;
+	for (unsigned i = 0; i < bar->nr_ranges; i++) {
+		const struct range *range = &bar->ranges[i];
+		uint64_t first = range->first & ~(PAGE_BYTES - 1);
+		uint64_t last = PAGE_ROUND(range->end);
+		bool ok = range->kind == RANGE_MEMORY;
+
+		if (last <= off || first >= end)
+			continue;
+		if (polled &&
+		    (range->kind == RANGE_DOORBELLS || range->flags & UVFIO_AREA_POLLABLE))
+			ok = true;
+		if (range->flags & UVFIO_AREA_READ_EVENT) {
+			*trap_reads = true;
+			ok = false;
+		}
+		if (range->kind == RANGE_MSIX_PBA)
+			*trap_reads = true; /* pending bits change on their own */
+		if (!ok || first > page_done)
+			*writable = false;
+		if (last > page_done)
+			page_done = last;
+	}
+	if (page_done < end)
+		*writable = false;
+}
+
+int vfio_device_mmap(struct vfio_device_file *df, uint64_t offset, uint64_t len, bool shared,
+		     bool *writable, bool *trap_reads)
+{
+	struct vfio_device *dev = df->dev;
+	enum vfio_mmio_mode mode = (enum vfio_mmio_mode)atomic_load(&df->mmio);
+	const struct bar *bar;
+	unsigned index;
+	uint64_t pos, end;
+
+	if (!shared || !len || region_decode(offset, &index, &pos) ||
+	    !bar_mappable(dev, index, mode))
+		return -EINVAL;
+	bar = &dev->bars[index];
+	if (pos & (PAGE_BYTES - 1) || len > PAGE_ROUND(bar->size) - pos ||
+	    pos > PAGE_ROUND(bar->size))
+		return -EINVAL;
+	end = PAGE_ROUND(pos + len);
+	classify(bar, pos, end, mode == VFIO_MMIO_POLLED, writable, trap_reads);
+	return 0;
+}

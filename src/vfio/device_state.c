@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a device may do at the moment, and bringing that in line with its config space.
+ *
+ * Theory of operation.  Config space says what should be (COMMAND, power state, what SET_IRQS
+ * enabled); the fields running, mem, view and the interrupt gate are what is in effect.  Whoever
+ * changes the former calls device_apply() before letting go of config_lock, which makes the
+ * transitions that are missing: taking away first, giving last.  So a COMMAND write has taken
+ * effect when it returns, and two at once leave the device in the state that config space shows.
+ *
+ *     running:  false ──MASTER set, D0──▶ true            DMA allowed, ->resume()
+ *               true ──MASTER clear, D3, reset──▶ false   ->quiesce(), wait, DMA refused
+ *     mem:      OFF ◀──MEM clear, D3──▶ ON                view withdrawn ◀──▶ given out
+ *               OFF, ON ──reset begins──▶ WAIT ──reset done──▶ OFF or ON
+ */
+#include <string.h>
+#include <linux/pci_regs.h>
+#include "vfio/machine_private.h"
+
+#define PCI_POWER_D0    0
+#define PCI_POWER_D3HOT 3
+
+static void call_quiesce(struct vfio_device *dev, void *arg)
+{
+	dev->model->quiesce(dev->priv);
+}
+
+static void call_resume(struct vfio_device *dev, void *arg)
+{
+	dev->model->resume(dev->priv);
+}
+
+void device_quiesce(struct vfio_device *dev)
+{
+	if (dev->model->quiesce) {
+		pthread_mutex_lock(&dev->quiet_lock);
+		dev->quiesce_pending = true;
+		pthread_mutex_unlock(&dev->quiet_lock);
+		device_call(dev, call_quiesce, NULL);
+		pthread_mutex_lock(&dev->quiet_lock);
+		while (dev->quiesce_pending)
+			pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
+		pthread_mutex_unlock(&dev->quiet_lock);
+	}
+	dma_stop(dev);
+	dev->running = false;
+}
+
+void device_memory(struct vfio_device *dev, enum mem_gate gate)
+{
+	bool view_out = gate == MEM_ON && !dev->low_power;
+
+	/* The gate shuts before the view goes and opens after it is back. */
+	if (view_out) {
+		view_give(dev);
+		poll_start(dev);
+	}
+	pthread_mutex_lock(&dev->reg_lock);
+	dev->mem = gate;
+	if (gate != MEM_WAIT)
+		pthread_cond_broadcast(&dev->mem_cond);
+	pthread_mutex_unlock(&dev->reg_lock);
+	if (!view_out) {
+		poll_stop(dev);
+		view_withdraw(dev);
+	}
+}
+
+/* A.6 */
+static bool memory_enabled(struct vfio_device *dev)
+{
+	return dev->vconfig ? pci_vconfig_memory_enabled(dev->vconfig)
+			    : pci_memory_enabled(dev->func);
+}
+
+/* The enable bits follow what SET_IRQS has done, and delivery follows the enable bits. */
+static void apply_irq_mode(struct vfio_device *dev)
+{
+	uint64_t packed = atomic_load(&dev->irq_mode);
+	uint32_t mask;
+	bool enabled;
+
+	if (packed != dev->irq_mode_applied) {
+		dev->irq_mode_applied = packed;
+		pci_set_irq_mode(dev->func, (int)(packed >> 32) - 1, (unsigned)packed);
+		view_publish_msix(dev);
+	}
+	pci_msi_state(dev->func, &enabled, &mask);
+	irq_msi_config(dev->irqs, enabled, mask);
+}
+
+void device_apply(struct vfio_device *dev)
+{
+	bool master = pci_bus_master(dev->func);
+	bool memory = memory_enabled(dev);
+
+	atomic_store(&dev->power_d0, pci_power_state(dev->func) == PCI_POWER_D0);
+	apply_irq_mode(dev);
+	if (!master)
+		irq_set_gate(dev->irqs, false);
+	if (!memory && dev->mem != MEM_OFF)
+		device_memory(dev, MEM_OFF);
+	if (!master && dev->running)
+		device_quiesce(dev);
+	if (memory && (dev->mem != MEM_ON || dev->view.out == dev->low_power))
+		device_memory(dev, MEM_ON);
+	if (master && !dev->running) {
+		dev->running = true;
+		atomic_store(&dev->dma_on, true);
+		if (dev->model->resume)
+			device_call(dev, call_resume, NULL);
+	}
+	if (master)
+		irq_set_gate(dev->irqs, true);
+}
+
+static void call_reset_pm(struct vfio_device *dev, void *arg)
+{
+	dev->model->reset(dev->priv, UVFIO_RESET_PM);
+}
+
+void device_power(struct vfio_device *dev, unsigned state)
+{
+	bool loses = !pci_func_desc(dev->func)->no_soft_reset;
+	unsigned old = pci_power_state(dev->func);
+
+	if (state == old || !pci_func_desc(dev->func)->pm)
+		return;
+	if (state == PCI_POWER_D3HOT) {
+		atomic_store(&dev->power_d0, false);
+		irq_set_gate(dev->irqs, false);
+		device_memory(dev, MEM_OFF);
+		device_quiesce(dev);
+	}
+	/* Config space is saved and restored by this. */
+	if (pci_set_power_state(dev->func, state))
+		return;
+	if (old == PCI_POWER_D3HOT && state == PCI_POWER_D0 && loses) {
+		device_call(dev, call_reset_pm, NULL);
+		irq_reset(dev->irqs);
+		view_publish_msix(dev);
+	}
+}

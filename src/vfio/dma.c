@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device's DMA: bus mastering, the address space of its container, faults, and the account of
+ * what is in flight.
+ *
+ * Theory of operation.  A transfer first counts itself in flight and then looks whether DMA is
+ * allowed; dma_stop() first disallows it and then waits until nothing is in flight.  So either the
+ * transfer is seen and waited for, or it is refused.
+ *
+ * A refused transfer is a fault: counted, shown to the observer, and logged, at most a few times a
+ * second for a device, because a client's driver can cause any number of them.
+ */
+#include <errno.h>
+#include <string.h>
+#include "vfio/machine_private.h"
+
+#define FAULT_LOG_BURST       5
+#define FAULT_LOG_INTERVAL_MS 1000
+
+static const char *const reason_names[] = {
+	[IOMMU_FAULT_UNMAPPED] = "the address is not mapped",
+	[IOMMU_FAULT_PERMISSION] = "the mapping does not permit it",
+	[IOMMU_FAULT_INTERRUPT_WINDOW] = "the address is in the interrupt window",
+	[IOMMU_FAULT_BUS_MASTER] = "bus mastering is off",
+	[IOMMU_FAULT_GONE] = "the memory behind the mapping has gone",
+};
+
+static struct vfio_device *to_dev(struct uvfio_device *dev)
+{
+	return (struct vfio_device *)dev;
+}
+
+static void record_fault(struct vfio_device *dev, const struct iommu_fault *fault, int ret)
+{
+	unsigned lost = 0;
+
+	atomic_fetch_add_explicit(&dev->stats.faults, 1, memory_order_relaxed);
+	device_emit(dev, VFIO_EVENT_FAULT, fault->iova, fault->len,
+		    (uint64_t)fault->reason | (uint64_t)fault->write << 8, ret);
+	if (!uvfio_log_wants(dev->machine->log, UVFIO_LOG_WARN) ||
+	    !uvfio_ratelimit_ok(&dev->fault_limit, FAULT_LOG_BURST, FAULT_LOG_INTERVAL_MS, &lost))
+		return;
+	uvfio_log(dev->machine->log, UVFIO_LOG_WARN,
+		  "%s: DMA %s of %llu bytes at IOVA %#llx refused: %s", dev->name,
+		  fault->write ? "write" : "read", (unsigned long long)fault->len,
+		  (unsigned long long)fault->iova, reason_names[fault->reason]);
+	if (lost)
+		uvfio_log(dev->machine->log, UVFIO_LOG_WARN, "%s: %u more DMA faults not shown",
+			  dev->name, lost);
+}
+
+static void leave(struct vfio_device *dev)
+{
+	if (atomic_fetch_sub(&dev->inflight, 1) == 1 && atomic_load(&dev->inflight_waited_for)) {
+		pthread_mutex_lock(&dev->quiet_lock);
+		pthread_cond_broadcast(&dev->quiet_cond);
+		pthread_mutex_unlock(&dev->quiet_lock);
+	}
+}
+
+/* Counts one in flight and returns the space, or NULL with a fault recorded. */
+static struct iommu_space *enter(struct vfio_device *dev, uint64_t iova, size_t len, bool to_client)
+{
+	struct iommu_space *space;
+
+	atomic_fetch_add(&dev->inflight, 1);
+	space = atomic_load(&dev->dma_on) ? atomic_load(&dev->space) : NULL;
+	if (!space) {
+		leave(dev);
+		record_fault(dev,
+			     &(struct iommu_fault){.iova = iova,
+						   .len = len,
+						   .write = to_client,
+						   .reason = IOMMU_FAULT_BUS_MASTER},
+			     -EPERM);
+	}
+	return space;
+}
+
+int uvfio_dma_submit(struct uvfio_device *udev, struct uvfio_dma *op)
+{
+	struct vfio_device *dev = to_dev(udev);
+	struct iommu_space *space;
+	struct iommu_fault fault = {.iova = op->iova, .len = op->len, .write = op->to_client};
+	int ret;
+
+	space = enter(dev, op->iova, op->len, op->to_client);
+	if (!space)
+		return -EPERM;
+	ret = iommu_copy(space, &dev->iommu_cache, op->iova, op->buf, op->len, op->to_client,
+			 &fault);
+	leave(dev);
+	if (ret) {
+		record_fault(dev, &fault, ret);
+		return ret;
+	}
+	atomic_fetch_add_explicit(&dev->stats.dma_ops, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&dev->stats.dma_bytes, op->len, memory_order_relaxed);
+	return 0;
+}
+
+int uvfio_dma_pin(struct uvfio_device *udev, uint64_t iova, size_t len, bool to_client,
+		  struct iovec *iov, int max_iov, struct uvfio_dma_pin *pin)
+{
+	struct vfio_device *dev = to_dev(udev);
+	struct iommu_space *space;
+	struct iommu_fault fault = {.iova = iova, .len = len, .write = to_client};
+	int ret;
+
+	space = enter(dev, iova, len, to_client);
+	if (!space)
+		return -EPERM;
+	ret = iommu_pin(space, &dev->iommu_cache, iova, len, to_client, iov, max_iov, pin, &fault);
+	if (ret < 0) {
+		leave(dev);
+		if (ret != -ENOTSUP && ret != -E2BIG)
+			record_fault(dev, &fault, ret);
+		return ret;
+	}
+	atomic_fetch_add_explicit(&dev->stats.dma_ops, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&dev->stats.dma_bytes, len, memory_order_relaxed);
+	return ret;
+}
+
+void uvfio_dma_unpin(struct uvfio_device *udev, struct uvfio_dma_pin *pin)
+{
+	iommu_unpin(pin);
+	leave(to_dev(udev));
+}
+
+void dma_stop(struct vfio_device *dev)
+{
+	atomic_store(&dev->dma_on, false);
+	atomic_store(&dev->inflight_waited_for, true);
+	pthread_mutex_lock(&dev->quiet_lock);
+	while (atomic_load(&dev->inflight))
+		pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
+	pthread_mutex_unlock(&dev->quiet_lock);
+	atomic_store(&dev->inflight_waited_for, false);
+}

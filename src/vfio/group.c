@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Group files (D.1): one open each, the container that the group is in, and the devices that are
+ * given out by name (C).
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "vfio/machine_private.h"
+
+#define TOKEN_OPTION "vf_token="
+#define UUID_CHARS   36
+
+int vfio_group_open(struct vfio_machine *machine, unsigned number, struct vfio_group_file **out)
+{
+	struct vfio_group_file *gf = calloc(1, sizeof(*gf));
+	struct vfio_group *group;
+	int ret = 0;
+
+	if (!gf)
+		return -ENOMEM;
+	pthread_mutex_lock(&machine->lock);
+	group = machine_group_locked(machine, number, false);
+	if (!group || !group->nr_devices) {
+		ret = -ENODEV;
+	} else if (group->file || group->device_files) {
+		/* A device file keeps the group's file alive, as in the kernel, whichever of the
+		 * two the client closed first. */
+		ret = -EBUSY;
+	} else {
+		gf->group = group;
+		group->file = gf;
+	}
+	pthread_mutex_unlock(&machine->lock);
+	if (ret)
+		free(gf);
+	else
+		*out = gf;
+	return ret;
+}
+
+/* machine->lock held: nobody refers to the group any more. */
+static struct backend *group_idle_locked(struct vfio_group *group)
+{
+	struct vfio_container *container = group->container;
+
+	if (group->file || group->device_files || !container)
+		return NULL;
+	group->container = NULL;
+	return container_leave_locked(container);
+}
+
+void vfio_group_release(struct vfio_group_file *gf)
+{
+	struct vfio_group *group = gf->group;
+	struct vfio_machine *machine = group->machine;
+	struct backend *backend;
+
+	pthread_mutex_lock(&machine->lock);
+	group->file = NULL;
+	backend = group_idle_locked(group);
+	pthread_mutex_unlock(&machine->lock);
+	backend_put(backend);
+	free(gf);
+}
+
+int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client, uint64_t arg)
+{
+	struct vfio_group *group = gf->group;
+	struct vfio_group_status status;
+
+	if (client->ops->copy_from(client, &status, arg, sizeof(status)))
+		return -EFAULT;
+	if (status.argsz < sizeof(status))
+		return -EINVAL;
+	/* All that is in a group is ours, so it is always viable. */
+	status.flags = VFIO_GROUP_FLAGS_VIABLE;
+	pthread_mutex_lock(&group->machine->lock);
+	if (group->container)
+		status.flags |= VFIO_GROUP_FLAGS_CONTAINER_SET;
+	pthread_mutex_unlock(&group->machine->lock);
+	return client->ops->copy_to(client, arg, &status, sizeof(status)) ? -EFAULT : 0;
+}
+
+int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *container)
+{
+	struct vfio_group *group = gf->group;
+	int ret = 0;
+
+	pthread_mutex_lock(&group->machine->lock);
+	if (group->container) {
+		ret = -EINVAL;
+	} else if (container->machine != group->machine) {
+		ret = -EBADFD;
+	} else {
+		group->container = container;
+		container->nr_groups++;
+		container_get_locked(container);
+	}
+	pthread_mutex_unlock(&group->machine->lock);
+	return ret;
+}
+
+int vfio_group_unset_container(struct vfio_group_file *gf)
+{
+	struct vfio_group *group = gf->group;
+	struct backend *backend = NULL;
+	int ret = 0;
+
+	pthread_mutex_lock(&group->machine->lock);
+	if (!group->container) {
+		ret = -EINVAL;
+	} else if (group->device_files) {
+		ret = -EBUSY;
+	} else {
+		backend = container_leave_locked(group->container);
+		group->container = NULL;
+	}
+	pthread_mutex_unlock(&group->machine->lock);
+	backend_put(backend);
+	return ret;
+}
+
+/* ---- names and tokens (C) ---- */
+
+/* A string of at most @size - 1 bytes.  Pieces do not cross pages, so nothing behind the
+ * terminating zero is touched that the string itself does not lie on. */
+static int copy_string(struct vfio_client *client, uint64_t uaddr, char *out, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		size_t piece = PAGE_BYTES - ((uaddr + done) & (PAGE_BYTES - 1));
+
+		if (piece > size - done)
+			piece = size - done;
+		if (client->ops->copy_from(client, out + done, uaddr + done, piece))
+			return -EFAULT;
+		if (memchr(out + done, '\0', piece))
+			return 0;
+		done += piece;
+	}
+	return -EINVAL;
+}
+
+static bool uuid_valid(const char *s)
+{
+	for (unsigned i = 0; i < UUID_CHARS; i++) {
+		if (i == 8 || i == 13 || i == 18 || i == 23) {
+			if (s[i] != '-')
+				return false;
+		} else if (!isxdigit((unsigned char)s[i])) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The options behind the name.  0 with *@token telling whether one was given, or -EINVAL. */
+static int parse_options(const char *options, bool *token)
+{
+	*token = false;
+	for (;;) {
+		options += strspn(options, " ");
+		if (!*options)
+			return 0;
+		if (*token || strncmp(options, TOKEN_OPTION, strlen(TOKEN_OPTION)))
+			return -EINVAL;
+		options += strlen(TOKEN_OPTION);
+		if (strnlen(options, UUID_CHARS) < UUID_CHARS || !uuid_valid(options))
+			return -EINVAL;
+		options += UUID_CHARS;
+		*token = true;
+	}
+}
+
+/* May a client that gives @string have @dev?  1: yes; 0: it is not meant; -EINVAL, -EACCES. */
+static int match_device(const struct vfio_device *dev, const char *string)
+{
+	size_t len = strlen(dev->name);
+	bool token;
+	int ret;
+
+	if (strncmp(string, dev->name, len) || (string[len] && string[len] != ' '))
+		return 0;
+	ret = parse_options(string + len, &token);
+	if (ret)
+		return ret;
+	/* No function here is a PF or a VF, and only those have tokens. */
+	return token ? -EINVAL : 1;
+}
+
+static int find_device(struct vfio_group *group, const char *string, struct vfio_device **out)
+{
+	struct vfio_machine *machine = group->machine;
+	int ret = 0;
+
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; i < machine->nr_devices && !ret; i++) {
+		if (machine->devices[i]->group != group)
+			continue;
+		ret = match_device(machine->devices[i], string);
+		if (ret == 1)
+			*out = machine->devices[i];
+	}
+	pthread_mutex_unlock(&machine->lock);
+	if (!ret)
+		return -ENODEV;
+	return ret < 0 ? ret : 0;
+}
+
+/* Keeps the group in its container from here on.  NULL: there is no container, or no SET_IOMMU. */
+static struct backend *group_claim(struct vfio_group *group)
+{
+	struct backend *backend = NULL;
+
+	pthread_mutex_lock(&group->machine->lock);
+	if (group->container)
+		backend = group->container->backend;
+	if (backend) {
+		atomic_fetch_add(&backend->refs, 1);
+		group->device_files++;
+	}
+	pthread_mutex_unlock(&group->machine->lock);
+	return backend;
+}
+
+static void group_unclaim(struct vfio_group *group)
+{
+	struct backend *backend;
+
+	pthread_mutex_lock(&group->machine->lock);
+	group->device_files--;
+	backend = group_idle_locked(group);
+	pthread_mutex_unlock(&group->machine->lock);
+	backend_put(backend);
+}
+
+int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client, uint64_t arg,
+			  struct vfio_device_file **out)
+{
+	struct vfio_group *group = gf->group;
+	struct vfio_device_file *df;
+	struct vfio_device *dev = NULL;
+	struct backend *backend;
+	char string[PAGE_BYTES];
+	int ret;
+
+	ret = copy_string(client, arg, string, sizeof(string));
+	if (!ret)
+		ret = find_device(group, string, &dev);
+	if (ret)
+		return ret;
+	df = calloc(1, sizeof(*df));
+	if (!df)
+		return -ENOMEM;
+	backend = group_claim(group);
+	if (!backend) {
+		free(df);
+		return -EINVAL;
+	}
+	ret = device_open(dev, backend);
+	backend_put(backend);
+	if (ret) {
+		group_unclaim(group);
+		free(df);
+		return ret;
+	}
+	df->dev = dev;
+	*out = df;
+	device_emit(dev, VFIO_EVENT_OPEN, group->number, 0, 0, 0);
+	return 0;
+}
+
+void vfio_device_release(struct vfio_device_file *df)
+{
+	struct vfio_device *dev = df->dev;
+
+	vfio_device_file_set_mmio(df, VFIO_MMIO_EXACT);
+	device_close(dev);
+	device_emit(dev, VFIO_EVENT_CLOSE, dev->group->number, 0, 0, 0);
+	group_unclaim(dev->group);
+	free(df);
+}
+
+struct vfio_device *vfio_device_file_device(struct vfio_device_file *df)
+{
+	return df->dev;
+}

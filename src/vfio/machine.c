@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The machine: models, the devices made of them, IOMMU groups, and who watches.
+ *
+ * Devices and groups are made at start and live as long as the machine, so a pointer to one needs
+ * no reference.  What comes and goes with clients are files: group files, containers, device files.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "vfio/machine_private.h"
+
+#define MAX_GROUP        65535u
+#define FIRST_MEM32      0x80000000ull
+#define FIRST_MEM64      0x4000000000ull
+#define FIRST_IO         0x1000u
+#define MAX_DEVICES      65536u
+#define MAX_SPEC_OPTIONS 1024u
+
+struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct uvfio_log *log,
+				      struct uvfio_error *err)
+{
+	struct vfio_machine *machine = calloc(1, sizeof(*machine));
+
+	if (!machine) {
+		uvfio_error_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	if (policy)
+		machine->policy = *policy;
+	else
+		vfio_policy_default(&machine->policy);
+	machine->log = log;
+	machine->next_bus = 1;
+	machine->next_mem32 = FIRST_MEM32;
+	machine->next_mem64 = FIRST_MEM64;
+	machine->next_io = FIRST_IO;
+	pthread_mutex_init(&machine->lock, NULL);
+	pthread_rwlock_init(&machine->observer_lock, NULL);
+	return machine;
+}
+
+void vfio_machine_free(struct vfio_machine *machine)
+{
+	if (!machine)
+		return;
+	for (unsigned i = 0; i < machine->nr_devices; i++)
+		device_free(machine->devices[i]);
+	for (unsigned i = 0; i < machine->nr_loops; i++)
+		uvfio_loop_free(machine->loops[i]);
+	for (unsigned i = 0; i < machine->nr_groups; i++)
+		free(machine->groups[i]);
+	free(machine->groups);
+	free(machine->devices);
+	free(machine->models);
+	pthread_rwlock_destroy(&machine->observer_lock);
+	pthread_mutex_destroy(&machine->lock);
+	free(machine);
+}
+
+int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_model *model)
+{
+	const struct uvfio_model **models;
+	int ret = 0;
+
+	if (model->abi != UVFIO_DEVICE_ABI || !model->name || !model->create || !model->destroy ||
+	    !model->reg_write || !model->work || !model->reset)
+		return -EINVAL;
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; i < machine->nr_models; i++) {
+		if (!strcmp(machine->models[i]->name, model->name))
+			ret = -EEXIST;
+	}
+	if (!ret) {
+		models = realloc(machine->models, (machine->nr_models + 1) * sizeof(*models));
+		if (models) {
+			machine->models = models;
+			models[machine->nr_models++] = model;
+		} else {
+			ret = -ENOMEM;
+		}
+	}
+	pthread_mutex_unlock(&machine->lock);
+	return ret;
+}
+
+/* ---- groups ---- */
+
+/* machine->lock held.  NULL when there is none (and @make is false), or for want of memory. */
+struct vfio_group *machine_group_locked(struct vfio_machine *machine, unsigned number, bool make)
+{
+	struct vfio_group **groups, *group;
+
+	for (unsigned i = 0; i < machine->nr_groups; i++) {
+		if (machine->groups[i]->number == number)
+			return machine->groups[i];
+	}
+	if (!make)
+		return NULL;
+	groups = realloc(machine->groups, (machine->nr_groups + 1) * sizeof(*groups));
+	if (!groups)
+		return NULL;
+	machine->groups = groups;
+	group = calloc(1, sizeof(*group));
+	if (!group)
+		return NULL;
+	group->machine = machine;
+	group->number = number;
+	groups[machine->nr_groups++] = group;
+	return group;
+}
+
+static unsigned next_group_locked(struct vfio_machine *machine)
+{
+	unsigned next = 1;
+
+	for (unsigned i = 0; i < machine->nr_groups; i++) {
+		if (machine->groups[i]->number >= next)
+			next = machine->groups[i]->number + 1;
+	}
+	return next;
+}
+
+/* ---- adding a device ---- */
+
+/* What stands behind `--device`, taken apart. */
+struct spec {
+	char *text; /* all strings point into it */
+	const char *model;
+	struct uvfio_option *options; /* the model's */
+	unsigned nr_options;
+	const char *addr, *group, *mmio; /* the core's own keys */
+};
+
+static void spec_fini(struct spec *spec)
+{
+	free(spec->options);
+	free(spec->text);
+}
+
+/* The next part up to a single comma, with doubled commas made one; NULL at the end. */
+static char *spec_next(char **pos)
+{
+	char *start = *pos, *in = start, *out = start;
+
+	if (!start)
+		return NULL;
+	for (; *in; in++) {
+		if (in[0] == ',') {
+			if (in[1] != ',')
+				break;
+			in++;
+		}
+		*out++ = *in;
+	}
+	*pos = *in ? in + 1 : NULL;
+	*out = '\0';
+	return start;
+}
+
+/* "a, b, c" of a model's keys and the core's, for messages. */
+static void list_keys(const struct uvfio_model *model, char *out, size_t size)
+{
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (unsigned i = 0; i < model->nr_keys && len < size; i++)
+		len += (size_t)snprintf(out + len, size - len, "%s, ", model->keys[i].name);
+	if (len < size)
+		snprintf(out + len, size - len, "addr, group, mmio");
+}
+
+static const struct uvfio_key *find_key(const struct uvfio_model *model, const char *name)
+{
+	for (unsigned i = 0; i < model->nr_keys; i++) {
+		if (!strcmp(model->keys[i].name, name))
+			return &model->keys[i];
+	}
+	return NULL;
+}
+
+static int spec_option(struct spec *spec, const struct uvfio_model *model, char *part,
+		       struct uvfio_error *err)
+{
+	const struct {
+		const char *name;
+		const char **value;
+	} own[] = {{"addr", &spec->addr}, {"group", &spec->group}, {"mmio", &spec->mmio}};
+	char *equals = strchr(part, '='), keys[400];
+	struct uvfio_option *options;
+	const struct uvfio_key *key;
+
+	if (!equals || equals == part)
+		return uvfio_error_set(err, -EINVAL,
+				       "device %s: '%s' is not KEY=VALUE (a comma inside a value "
+				       "is written twice)",
+				       model->name, part);
+	*equals = '\0';
+	key = find_key(model, part);
+	if (!key) {
+		for (unsigned i = 0; i < ARRAY_SIZE(own); i++) {
+			if (strcmp(own[i].name, part))
+				continue;
+			if (*own[i].value)
+				return uvfio_error_set(
+					err, -EINVAL, "device %s: %s= is given twice; give it once",
+					model->name, part);
+			*own[i].value = equals + 1;
+			return 0;
+		}
+		list_keys(model, keys, sizeof(keys));
+		return uvfio_error_set(err, -EINVAL, "device %s has no key '%s'; its keys are: %s",
+				       model->name, part, keys);
+	}
+	for (unsigned i = 0; i < spec->nr_options && !key->repeatable; i++) {
+		if (!strcmp(spec->options[i].key, part))
+			return uvfio_error_set(err, -EINVAL,
+					       "device %s: %s= is given twice; give it once",
+					       model->name, part);
+	}
+	if (spec->nr_options == MAX_SPEC_OPTIONS)
+		return uvfio_error_set(err, -EINVAL, "device %s: more than %u options", model->name,
+				       MAX_SPEC_OPTIONS);
+	options = realloc(spec->options, (spec->nr_options + 1) * sizeof(*options));
+	if (!options)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	spec->options = options;
+	options[spec->nr_options++] = (struct uvfio_option){.key = part, .value = equals + 1};
+	return 0;
+}
+
+static const struct uvfio_model *find_model(struct vfio_machine *machine, const char *name,
+					    struct uvfio_error *err)
+{
+	const struct uvfio_model *model = NULL;
+	char names[400] = "";
+	size_t len = 0;
+
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; i < machine->nr_models; i++) {
+		if (!strcmp(machine->models[i]->name, name))
+			model = machine->models[i];
+		if (len < sizeof(names))
+			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+						i ? ", " : "", machine->models[i]->name);
+	}
+	pthread_mutex_unlock(&machine->lock);
+	if (!model)
+		uvfio_error_set(err, -EINVAL, "there is no device model '%s'; the models are: %s",
+				name, names);
+	return model;
+}
+
+static int spec_parse(struct vfio_machine *machine, const char *text, struct spec *spec,
+		      const struct uvfio_model **model, struct uvfio_error *err)
+{
+	char *pos, *part;
+	int ret;
+
+	memset(spec, 0, sizeof(*spec));
+	spec->text = strdup(text);
+	if (!spec->text)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	pos = spec->text;
+	spec->model = spec_next(&pos);
+	*model = find_model(machine, spec->model, err);
+	if (!*model)
+		return -EINVAL;
+	while ((part = spec_next(&pos))) {
+		ret = spec_option(spec, *model, part, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int parse_mmio(const char *value, int *mmio, struct uvfio_error *err)
+{
+	static const char *const names[] = {"exact", "polled", "none"};
+
+	*mmio = 0;
+	if (!value)
+		return 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(names[i], value)) {
+			*mmio = names[i][0];
+			return 0;
+		}
+	}
+	return uvfio_error_set(err, -EINVAL, "mmio=%s: valid are exact, polled and none", value);
+}
+
+static struct vfio_device *device_at_locked(struct vfio_machine *machine,
+					    const struct pci_addr *addr, bool whole_bus)
+{
+	for (unsigned i = 0; i < machine->nr_devices; i++) {
+		const struct pci_addr *other = &machine->devices[i]->addr;
+
+		if (other->domain == addr->domain && other->bus == addr->bus &&
+		    (whole_bus || (other->dev == addr->dev && other->fn == addr->fn)))
+			return machine->devices[i];
+	}
+	return NULL;
+}
+
+/* The address asked for, or the next free bus: each device behind its own root port. */
+static int choose_addr(struct vfio_machine *machine, const char *value, struct pci_addr *addr,
+		       struct uvfio_error *err)
+{
+	if (value) {
+		bool taken;
+
+		if (pci_addr_parse(value, addr))
+			return uvfio_error_set(err, -EINVAL,
+					       "addr=%s: a PCI address looks like 0000:01:00.0",
+					       value);
+		pthread_mutex_lock(&machine->lock);
+		taken = device_at_locked(machine, addr, false) != NULL;
+		pthread_mutex_unlock(&machine->lock);
+		if (taken)
+			return uvfio_error_set(err, -EINVAL,
+					       "addr=%s: another device is there; choose another "
+					       "address, or leave addr= out",
+					       value);
+		if (addr->bus == 0)
+			return uvfio_error_set(
+				err, -EINVAL,
+				"addr=%s: bus 00 belongs to the root ports; choose a "
+				"bus from 01 to ff",
+				value);
+		return 0;
+	}
+	pthread_mutex_lock(&machine->lock);
+	do {
+		if ((machine->next_bus & 0xff) == 0)
+			machine->next_bus++;
+		*addr = (struct pci_addr){.domain = (uint16_t)(machine->next_bus >> 8),
+					  .bus = (uint8_t)machine->next_bus};
+		machine->next_bus++;
+	} while (device_at_locked(machine, addr, true));
+	pthread_mutex_unlock(&machine->lock);
+	return 0;
+}
+
+static int choose_group(const char *value, unsigned *number, struct uvfio_error *err)
+{
+	const struct uvfio_option option = {"group", value};
+	const struct uvfio_args args = {&option, 1};
+	uint64_t n;
+	int ret;
+
+	if (!value)
+		return 0;
+	ret = uvfio_arg_uint(&args, "group", 0, MAX_GROUP, &n, err);
+	if (!ret)
+		*number = (unsigned)n;
+	return ret;
+}
+
+static struct uvfio_loop *choose_loop(struct vfio_machine *machine, struct uvfio_error *err)
+{
+	unsigned i = machine->nr_devices % MAX_LOOPS;
+	char name[16];
+
+	if (i == machine->nr_loops) {
+		snprintf(name, sizeof(name), "uvfio-dev%u", i);
+		machine->loops[i] = uvfio_loop_new(name, err);
+		if (!machine->loops[i])
+			return NULL;
+		machine->nr_loops++;
+	}
+	return machine->loops[i];
+}
+
+/* Let @dev into the machine.  Functions of one bus cannot be isolated from one another, so they
+ * share a group unless group= says otherwise. */
+static int attach_device(struct vfio_machine *machine, struct vfio_device *dev, bool given,
+			 unsigned number)
+{
+	struct vfio_device *neighbour, **devices;
+	struct vfio_group *group = NULL;
+
+	pthread_mutex_lock(&machine->lock);
+	neighbour = device_at_locked(machine, &dev->addr, true);
+	if (!given)
+		number = neighbour ? neighbour->group->number : next_group_locked(machine);
+	devices = realloc(machine->devices, (machine->nr_devices + 1) * sizeof(*devices));
+	if (devices) {
+		machine->devices = devices;
+		group = machine_group_locked(machine, number, true);
+	}
+	if (group) {
+		dev->group = group;
+		group->nr_devices++;
+		devices[machine->nr_devices++] = dev;
+	}
+	pthread_mutex_unlock(&machine->lock);
+	return group ? 0 : -ENOMEM;
+}
+
+int vfio_machine_add_device(struct vfio_machine *machine, const char *text, struct uvfio_error *err)
+{
+	const struct uvfio_model *model = NULL;
+	struct vfio_device *dev = NULL;
+	struct uvfio_loop *loop;
+	struct uvfio_args args;
+	struct pci_addr addr;
+	struct spec spec;
+	unsigned group = 0;
+	int ret, mmio;
+
+	ret = spec_parse(machine, text, &spec, &model, err);
+	if (ret)
+		goto out;
+	if (machine->nr_devices == MAX_DEVICES) {
+		ret = uvfio_error_set(err, -EINVAL, "more than %u devices", MAX_DEVICES);
+		goto out;
+	}
+	ret = parse_mmio(spec.mmio, &mmio, err);
+	if (!ret)
+		ret = choose_group(spec.group, &group, err);
+	if (!ret)
+		ret = choose_addr(machine, spec.addr, &addr, err);
+	if (ret)
+		goto out;
+	loop = choose_loop(machine, err);
+	if (!loop) {
+		ret = -ENOMEM;
+		goto out;
+	}
+	args = (struct uvfio_args){spec.options, spec.nr_options};
+	ret = device_new(machine, model, &addr, &args, mmio, loop, &dev, err);
+	if (ret)
+		goto out;
+	ret = attach_device(machine, dev, spec.group != NULL, group);
+	if (ret) {
+		device_free(dev);
+		uvfio_error_set(err, ret, "out of memory");
+	}
+out:
+	spec_fini(&spec);
+	return ret;
+}
+
+/* ---- what is there ---- */
+
+unsigned vfio_machine_devices(struct vfio_machine *machine, struct vfio_device **out, unsigned max)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&machine->lock);
+	n = machine->nr_devices;
+	for (unsigned i = 0; i < n && i < max; i++)
+		out[i] = machine->devices[i];
+	pthread_mutex_unlock(&machine->lock);
+	return n;
+}
+
+/* ---- observation ---- */
+
+void vfio_machine_observe(struct vfio_machine *machine,
+			  void (*fn)(void *arg, const struct vfio_event *event), void *arg)
+{
+	pthread_rwlock_wrlock(&machine->observer_lock);
+	machine->observer = (struct observer){fn, arg};
+	atomic_store(&machine->observed, fn != NULL);
+	pthread_rwlock_unlock(&machine->observer_lock);
+}
+
+void machine_emit(struct vfio_machine *machine, const struct vfio_event *event)
+{
+	pthread_rwlock_rdlock(&machine->observer_lock);
+	if (machine->observer.fn)
+		machine->observer.fn(machine->observer.arg, event);
+	pthread_rwlock_unlock(&machine->observer_lock);
+}
+
+void device_emit(struct vfio_device *dev, enum vfio_event_kind kind, uint64_t a, uint64_t b,
+		 uint64_t c, int result)
+{
+	if (!machine_observed(dev->machine))
+		return;
+	machine_emit(dev->machine, &(struct vfio_event){.kind = kind,
+							.device = dev->name,
+							.a = a,
+							.b = b,
+							.c = c,
+							.result = result});
+}

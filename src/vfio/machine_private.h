@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of this room share.  Nobody else includes it.
+ *
+ * Locks, in the order in which they are taken:
+ *
+ *   machine->lock       lists of models, devices and groups; which group is in which container; how
+ *                       many device files a group has.  Held for a few instructions, never across
+ *                       a call into a device, a client or another room that waits.
+ *   dev->open_lock      open and close of a device: the number of files that it has
+ *   dev->config_lock    real and virtual config space, and everything that follows from them: what
+ *                       the device may do (memory, bus mastering, interrupts), resets.  Held while
+ *                       a reset or a COMMAND write waits for the device to become quiet, so that
+ *                       config accesses wait for a reset as A.5 says.  Nothing that a device model
+ *                       calls takes it.
+ *   the mutex of the device's irq_set; nothing that is called under it takes config_lock, so that
+ *                       the last close can shut interrupts off under config_lock
+ *   dev->reg_lock       accesses to BARs and the state of the memory gate
+ *   dev->poller.lock    what the poller last saw in the pages
+ *   dev->quiet_lock     the model's answer to ->quiesce(), the number of transfers in flight
+ *
+ * Atomics: dev->dma_on, dev->space and dev->power_d0 are written under config_lock, dev->irq_mode
+ * under the irq_set's mutex; they are read anywhere.  A shadow register is
+ * read and written atomically by whoever likes.
+ */
+#ifndef UVFIO_VFIO_MACHINE_PRIVATE_H
+#define UVFIO_VFIO_MACHINE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/ctx.h"
+#include "base/log.h"
+#include "iommu/type1.h"
+#include "irq/irq.h"
+#include "pci/pci.h"
+#include "pci/vconfig.h"
+#include "vfio/client.h"
+#include "vfio/vfio.h"
+#include "vfio/vfio_uapi.h"
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+#define PAGE_BYTES    4096ull
+#define PAGE_ROUND(x) (((x) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1))
+
+#define NR_BARS       6
+#define MAX_LOOPS     2
+
+/* ---- machine ---- */
+
+struct observer {
+	void (*fn)(void *arg, const struct vfio_event *event);
+	void *arg;
+};
+
+struct vfio_machine {
+	struct vfio_policy policy;
+	struct uvfio_log *log;
+
+	pthread_mutex_t lock;
+	const struct uvfio_model **models;
+	unsigned nr_models;
+	struct vfio_device **devices; /* in the order of their making; never removed */
+	unsigned nr_devices;
+	struct vfio_group **groups;
+	unsigned nr_groups;
+	unsigned next_bus;   /* counts up through all domains: domain << 8 | bus */
+	uint64_t next_mem32; /* where the next BAR goes, as firmware would place it */
+	uint64_t next_mem64;
+	uint32_t next_io;
+
+	struct uvfio_loop *loops[MAX_LOOPS]; /* made with the first devices; shared by all */
+	unsigned nr_loops;
+
+	pthread_rwlock_t observer_lock;
+	struct observer observer;
+	atomic_bool observed;
+};
+
+void machine_emit(struct vfio_machine *machine, const struct vfio_event *event);
+static inline bool machine_observed(struct vfio_machine *machine)
+{
+	return atomic_load_explicit(&machine->observed, memory_order_relaxed);
+}
+
+/* ---- group and container ---- */
+
+struct vfio_group {
+	struct vfio_machine *machine;
+	unsigned number;
+	/* Under machine->lock. */
+	struct vfio_group_file *file;     /* at most one open at a time (D.1) */
+	struct vfio_container *container; /* NULL: none */
+	unsigned device_files;            /* open, or about to be */
+	unsigned nr_devices;
+};
+
+struct vfio_group_file {
+	struct vfio_group *group;
+};
+
+/* What SET_IOMMU made; outlives the container's use of it while a request runs. */
+struct backend {
+	struct type1 *type1;
+	atomic_uint refs;
+};
+
+struct vfio_container {
+	struct vfio_machine *machine;
+	/* Under machine->lock. */
+	unsigned nr_groups;
+	struct backend *backend; /* NULL before SET_IOMMU */
+	unsigned refs;           /* the file, and each group in it */
+};
+
+/* The rest under machine->lock. */
+void container_get_locked(struct vfio_container *container);
+/* A group leaves; returns a backend to put after unlocking, or NULL. */
+struct backend *container_leave_locked(struct vfio_container *container);
+void backend_put(struct backend *backend);
+struct vfio_group *machine_group_locked(struct vfio_machine *machine, unsigned number, bool make);
+
+/* ---- device ---- */
+
+/* What an offset of a BAR is.  The first three are the model's (enum uvfio_area_kind). */
+enum range_kind {
+	RANGE_REGISTERS = UVFIO_AREA_REGISTERS,
+	RANGE_DOORBELLS = UVFIO_AREA_DOORBELLS,
+	RANGE_MEMORY = UVFIO_AREA_MEMORY,
+	RANGE_MSIX_TABLE,
+	RANGE_MSIX_PBA,
+	RANGE_HOLE, /* reads as 0, writes are dropped */
+};
+
+struct range {
+	uint64_t first, end; /* [first, end) */
+	enum range_kind kind;
+	unsigned flags; /* UVFIO_AREA_… */
+};
+
+struct bar {
+	uint64_t size; /* 0: not implemented, or the upper half of a 64-bit one */
+	unsigned flags;
+	uint64_t address;     /* where firmware placed it */
+	struct range *ranges; /* ascending, not overlapping */
+	unsigned nr_ranges;
+	/* The truth of everything but memory areas: anonymous memory, touched lazily. */
+	uint8_t *shadow;
+	uint64_t shadow_len; /* a multiple of the page size, ≥ every register's end */
+	/* The address range that the model knows as its memory areas: anonymous memory, or the
+	 * view's while it is given out. */
+	uint8_t *memory;
+	uint64_t memory_len;
+	bool has_registers; /* registers, doorbells, table: not plain memory */
+};
+
+/* May BARs be accessed (A.6: memory enabled)? */
+enum mem_gate {
+	MEM_OFF, /* decode off, D3hot: accesses fail with EIO */
+	MEM_ON,
+	MEM_WAIT, /* in reset: accesses wait */
+};
+
+struct view {
+	int fd;           /* -1: nobody has asked for it in this session */
+	bool sealed;      /* no client can change a page */
+	bool out;         /* not withdrawn; under config_lock */
+	atomic_bool live; /* pages may be stored to */
+	uint64_t size;
+	uint8_t *pages[NR_BARS]; /* our mapping of [0, shadow_len) of each BAR */
+};
+
+struct poll_range {
+	unsigned bar;
+	uint64_t first, end; /* multiples of 4 */
+	bool registers;      /* a written register shows what the model publishes again */
+	uint32_t *last;      /* what was last put there or found there; under lock */
+};
+
+struct poller {
+	unsigned users; /* polled files, under config_lock */
+	pthread_mutex_t lock;
+	atomic_bool active; /* changed under config_lock and lock */
+	struct poll_range *ranges;
+	unsigned nr_ranges;
+};
+
+struct ioeventfd;
+
+struct stats {
+	_Atomic uint64_t reads, writes, stores, dma_ops, dma_bytes, faults, resets;
+};
+
+struct vfio_device {
+	struct vfio_machine *machine;
+	struct vfio_group *group;
+	char name[16];
+	struct pci_addr addr;
+	int mmio; /* the mmio= key */
+
+	const struct uvfio_model *model;
+	void *priv;
+	struct uvfio_ctx *ctx;
+	struct uvfio_work work;
+
+	struct pci_func *func; /* NULL until uvfio_device_init() */
+	struct irq_set *irqs;
+	struct bar bars[NR_BARS];
+	uint8_t *rom;
+	uint64_t rom_len;
+
+	pthread_mutex_t open_lock;
+	unsigned open_count;
+
+	pthread_mutex_t config_lock;
+	struct pci_vconfig *vconfig; /* while open */
+	uint8_t *saved;              /* the private copy of config space made at open */
+	bool reset_works;            /* remembered at open (A.3) */
+	bool needs_reset;            /* set at close, cleared by a reset that succeeded */
+	bool flr_requested;          /* the user wrote an FLR bit; done when the write is */
+	bool low_power;              /* LOW_POWER_ENTRY (A.10) */
+	int wakeup_fd;               /* to be signalled when low power ends, or -1 */
+	unsigned power_state;        /* what was last put into effect */
+	bool running;                /* bus mastering is in effect: the model was resumed */
+	uint64_t irq_mode_applied;   /* the irq_mode that config space shows */
+	struct view view;
+	struct poller poller;
+	struct ioeventfd *ioeventfds;
+	unsigned nr_ioeventfds;
+
+	pthread_mutex_t reg_lock;
+	pthread_cond_t mem_cond;
+	enum mem_gate mem;
+
+	pthread_mutex_t quiet_lock;
+	pthread_cond_t quiet_cond;
+	bool quiesce_pending;
+	atomic_uint inflight; /* transfers and pins */
+	atomic_bool inflight_waited_for;
+
+	atomic_bool dma_on;
+	atomic_bool power_d0;
+	atomic_bool wakeup_armed;            /* wakeup_fd is set */
+	_Atomic uint64_t irq_mode;           /* (mode + 1) << 32 | vectors */
+	_Atomic(struct iommu_space *) space; /* while open */
+	struct backend *backend;             /* keeps @space; under open_lock */
+	struct iommu_cache iommu_cache;      /* of the work context */
+
+	struct stats stats;
+	struct uvfio_ratelimit fault_limit;
+};
+
+struct vfio_device_file {
+	struct vfio_device *dev;
+	_Atomic int mmio; /* enum vfio_mmio_mode */
+};
+
+/* Emit an event of @dev when somebody observes. */
+void device_emit(struct vfio_device *dev, enum vfio_event_kind kind, uint64_t a, uint64_t b,
+		 uint64_t c, int result);
+
+/* device.c: making one.  On failure nothing is left. */
+int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
+	       const struct pci_addr *addr, const struct uvfio_args *args, int mmio,
+	       struct uvfio_loop *loop, struct vfio_device **out, struct uvfio_error *err);
+void device_free(struct vfio_device *dev);
+/* Run @fn in the work context and wait for it. */
+void device_call(struct vfio_device *dev, void (*fn)(struct vfio_device *dev, void *arg),
+		 void *arg);
+
+/* device_open.c */
+int device_open(struct vfio_device *dev, struct backend *backend);
+void device_close(struct vfio_device *dev);
+
+/* device_state.c: all with config_lock held. */
+/* Put into effect what config space now says: power, bus mastering, memory, interrupts. */
+void device_apply(struct vfio_device *dev);
+/* Stop the device and wait until none of its DMA is in flight. */
+void device_quiesce(struct vfio_device *dev);
+/* Open or shut the memory gate and the view with it. */
+void device_memory(struct vfio_device *dev, enum mem_gate gate);
+/* Change the power state (A.7, PM); a function without NoSoftRst loses its state on the way back.
+ */
+void device_power(struct vfio_device *dev, unsigned state);
+
+/* device_reset.c, with config_lock held. */
+/* The function's reset, config space kept (A.3, A.5).  0, or -ENOTTY without a method. */
+int device_function_reset(struct vfio_device *dev, enum uvfio_reset_kind kind);
+/* The two halves of it: quiet and everything shut off; the reset itself with config space kept. */
+void device_reset_prepare(struct vfio_device *dev);
+void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind);
+/* After the last close, without locks: a slot of which nothing is open is reset when need be. */
+void device_close_set(struct vfio_device *dev);
+int device_ioctl_reset(struct vfio_device *dev);
+int device_ioctl_hot_reset_info(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
+int device_ioctl_hot_reset(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
+
+/* device_feature.c */
+int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
+/* Any access through the device's file ends or suspends the low-power state (A.10). */
+void device_wake(struct vfio_device *dev);
+
+/* bar.c: what lies where.  @dev's registers; no lock. */
+int bar_init(struct vfio_device *dev, struct uvfio_error *err);
+void bar_fini(struct vfio_device *dev);
+/* The range that contains @off; *@end is where it ends (a hole ends where the next one starts). */
+const struct range *bar_range(const struct bar *bar, uint64_t off, uint64_t *end);
+bool bar_mappable(const struct vfio_device *dev, unsigned index, enum vfio_mmio_mode mode);
+uint64_t shadow_load(const struct bar *bar, uint64_t off, unsigned size);
+/* Decode a file offset; -EINVAL for one that belongs to no region. */
+int region_decode(uint64_t offset, unsigned *index, uint64_t *pos);
+
+/* device_rdwr.c: one naturally aligned piece inside one range.  reg_lock held. */
+uint64_t bar_read_piece(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size,
+			bool mapped);
+void bar_write_piece(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size,
+		     uint64_t value, bool mapped);
+/* A write of up to 8 bytes, cut into such pieces; reg_lock held, the gate looked at. */
+void bar_write_locked(struct vfio_device *dev, unsigned index, uint64_t off, unsigned len,
+		      uint64_t value);
+
+/* view.c */
+void view_init(struct vfio_device *dev);
+/* The session is over: forget the file.  config_lock held. */
+void view_fini(struct vfio_device *dev);
+void view_withdraw(struct vfio_device *dev); /* config_lock held */
+void view_give(struct vfio_device *dev);     /* config_lock held */
+/* Store into the shadow and into the page.  Any thread. */
+void view_store(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size, uint64_t value);
+/* The MSI-X table changed. */
+void view_publish_msix(struct vfio_device *dev);
+void view_publish_vector(struct vfio_device *dev, unsigned vector);
+void view_free(struct vfio_device *dev);
+
+/* poll.c: the first two with config_lock held. */
+void poll_start(struct vfio_device *dev);
+void poll_stop(struct vfio_device *dev);
+/* Bracket a change of a page by us, while the poller is active (else the first returns false). */
+bool poll_lock(struct vfio_device *dev);
+void poll_unlock(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size);
+void poll_free(struct vfio_device *dev);
+
+/* dma.c: shut the device's DMA off and wait until none is in flight. */
+void dma_stop(struct vfio_device *dev);
+
+/* ioeventfd.c: config_lock held for the last. */
+int device_ioctl_ioeventfd(struct vfio_device_file *df, struct vfio_client *client, uint64_t arg);
+void ioeventfd_free_all(struct vfio_device *dev);
+
+#endif

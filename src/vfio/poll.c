@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Polled pages: finding what clients wrote into doorbells (and registers that their model declares
+ * pollable) by comparing the page with what was last there.
+ *
+ * Theory of operation.  The poller runs in the device's work context while memory decode is on and
+ * a polled file is open.  For each range it keeps a copy of what we last put into the page or found
+ * there; a difference is a client's write.  Our own writes change page and copy under one lock, so
+ * they are never taken for a client's.  An equal value written again is not seen, which is why only
+ * what says that it can bear this is polled.
+ *
+ * After a write to a register the page shows what the model publishes again, so that, as with a
+ * trapped write, a read never returns what was merely written.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/guard.h"
+#include "vfio/machine_private.h"
+
+#define UNIT         4u /* bytes that are compared and written at once */
+#define MAX_SLEEP_US 1000u
+
+static bool is_polled(const struct range *range)
+{
+	return range->kind == RANGE_DOORBELLS ||
+	       (range->kind == RANGE_REGISTERS && range->flags & UVFIO_AREA_POLLABLE);
+}
+
+/* The copy of what was last at @off.  Changed under the lock; the poller looks without it first. */
+static uint32_t *last_at(const struct poll_range *range, uint64_t off)
+{
+	return range->last + (off - range->first) / UNIT;
+}
+
+static void last_set(const struct poll_range *range, uint64_t off, uint32_t value)
+{
+	__atomic_store_n(last_at(range, off), value, __ATOMIC_RELAXED);
+}
+
+static uint32_t last_get(const struct poll_range *range, uint64_t off)
+{
+	return __atomic_load_n(last_at(range, off), __ATOMIC_RELAXED);
+}
+
+bool poll_lock(struct vfio_device *dev)
+{
+	if (!atomic_load(&dev->poller.active))
+		return false;
+	pthread_mutex_lock(&dev->poller.lock);
+	return true;
+}
+
+void poll_unlock(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size)
+{
+	struct poller *poller = &dev->poller;
+
+	for (unsigned i = 0; i < poller->nr_ranges; i++) {
+		struct poll_range *range = &poller->ranges[i];
+		uint64_t first = off & ~(uint64_t)(UNIT - 1);
+		uint64_t end = (off + size + UNIT - 1) & ~(uint64_t)(UNIT - 1);
+
+		if (range->bar != bar || first >= range->end || end <= range->first)
+			continue;
+		for (uint64_t at = first; at < end; at += UNIT) {
+			if (at >= range->first && at < range->end)
+				last_set(range, at,
+					 (uint32_t)shadow_load(&dev->bars[bar], at, UNIT));
+		}
+	}
+	pthread_mutex_unlock(&poller->lock);
+}
+
+/* Is what lies at @off news?  If so it is no longer, and *@value is what was written. */
+static bool take_change(struct vfio_device *dev, struct poll_range *range, uint64_t off,
+			uint32_t *value)
+{
+	bool changed = false;
+	uint64_t found;
+
+	pthread_mutex_lock(&dev->poller.lock);
+	if (!uvfio_guard_load(dev->view.pages[range->bar] + off, UNIT, &found)) {
+		*value = (uint32_t)found;
+		changed = last_get(range, off) != *value;
+		last_set(range, off, *value);
+	}
+	pthread_mutex_unlock(&dev->poller.lock);
+	return changed;
+}
+
+/* Show the register's published value again, unless the client has written another one since. */
+static void restore_register(struct vfio_device *dev, struct poll_range *range, uint64_t off)
+{
+	uint8_t *page = dev->view.pages[range->bar] + off;
+	uint32_t published;
+	uint64_t found;
+
+	pthread_mutex_lock(&dev->poller.lock);
+	published = (uint32_t)shadow_load(&dev->bars[range->bar], off, UNIT);
+	if (!uvfio_guard_load(page, UNIT, &found) && found == last_get(range, off) &&
+	    found != published && !uvfio_guard_store(page, UNIT, published))
+		last_set(range, off, published);
+	pthread_mutex_unlock(&dev->poller.lock);
+}
+
+static bool poll_unit(struct vfio_device *dev, struct poll_range *range, uint64_t off)
+{
+	uint32_t value;
+
+	if (!take_change(dev, range, off, &value))
+		return false;
+	pthread_mutex_lock(&dev->reg_lock);
+	if (dev->mem == MEM_ON)
+		bar_write_piece(dev, range->bar, off, UNIT, value, true);
+	pthread_mutex_unlock(&dev->reg_lock);
+	atomic_fetch_add_explicit(&dev->stats.stores, 1, memory_order_relaxed);
+	device_emit(dev, VFIO_EVENT_STORE, VFIO_REGION_OFFSET(range->bar) + off, UNIT, value, 0);
+	if (range->registers)
+		restore_register(dev, range, off);
+	return true;
+}
+
+static bool poll_once(void *arg)
+{
+	struct vfio_device *dev = arg;
+	uint8_t now[PAGE_BYTES];
+	bool found = false;
+
+	for (unsigned i = 0; i < dev->poller.nr_ranges; i++) {
+		struct poll_range *range = &dev->poller.ranges[i];
+		const uint8_t *page = dev->view.pages[range->bar];
+
+		for (uint64_t at = range->first; at < range->end; at += sizeof(now)) {
+			size_t len = range->end - at < sizeof(now) ? range->end - at : sizeof(now);
+
+			if (uvfio_guard_copy(now, page + at, len))
+				continue;
+			for (size_t off = 0; off < len; off += UNIT) {
+				uint32_t value;
+
+				/* poll_unit() looks again, under the lock. */
+				memcpy(&value, now + off, UNIT);
+				if (value != last_get(range, at + off))
+					found |= poll_unit(dev, range, at + off);
+			}
+		}
+	}
+	return found;
+}
+
+/* The ranges, made once. */
+static int make_ranges(struct vfio_device *dev)
+{
+	struct poller *poller = &dev->poller;
+	unsigned n = 0;
+
+	if (poller->ranges)
+		return 0;
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		for (unsigned r = 0; r < dev->bars[i].nr_ranges; r++)
+			n += is_polled(&dev->bars[i].ranges[r]);
+	}
+	poller->ranges = calloc(n ? n : 1, sizeof(*poller->ranges));
+	if (!poller->ranges)
+		return -ENOMEM;
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		for (unsigned r = 0; r < dev->bars[i].nr_ranges; r++) {
+			const struct range *range = &dev->bars[i].ranges[r];
+			struct poll_range *polled = &poller->ranges[poller->nr_ranges];
+
+			if (!is_polled(range) || dev->bars[i].flags & UVFIO_BAR_IO)
+				continue;
+			polled->bar = i;
+			polled->first = (range->first + UNIT - 1) & ~(uint64_t)(UNIT - 1);
+			polled->end = range->end & ~(uint64_t)(UNIT - 1);
+			polled->registers = range->kind == RANGE_REGISTERS;
+			if (polled->first >= polled->end)
+				continue;
+			polled->last = calloc(1, polled->end - polled->first);
+			if (!polled->last)
+				return -ENOMEM;
+			poller->nr_ranges++;
+		}
+	}
+	return 0;
+}
+
+void poll_start(struct vfio_device *dev)
+{
+	struct poller *poller = &dev->poller;
+
+	if (!poller->users || dev->view.fd < 0 || dev->view.sealed || atomic_load(&poller->active))
+		return;
+	if (make_ranges(dev)) {
+		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
+			  "%s: out of memory; doorbells are not polled", dev->name);
+		return;
+	}
+	pthread_mutex_lock(&poller->lock);
+	atomic_store(&poller->active, true);
+	for (unsigned i = 0; i < poller->nr_ranges; i++) {
+		struct poll_range *range = &poller->ranges[i];
+
+		for (uint64_t at = range->first; at < range->end; at += UNIT)
+			last_set(range, at,
+				 (uint32_t)shadow_load(&dev->bars[range->bar], at, UNIT));
+	}
+	pthread_mutex_unlock(&poller->lock);
+	uvfio_ctx_set_poller(dev->ctx, poll_once, dev, MAX_SLEEP_US);
+}
+
+void poll_stop(struct vfio_device *dev)
+{
+	struct poller *poller = &dev->poller;
+
+	if (!atomic_load(&poller->active))
+		return;
+	uvfio_ctx_set_poller(dev->ctx, NULL, NULL, 0);
+	pthread_mutex_lock(&poller->lock);
+	atomic_store(&poller->active, false);
+	pthread_mutex_unlock(&poller->lock);
+}
+
+int vfio_device_file_set_mmio(struct vfio_device_file *df, enum vfio_mmio_mode mode)
+{
+	struct vfio_device *dev = df->dev;
+	struct poller *poller = &dev->poller;
+	int ret = 0;
+
+	pthread_mutex_lock(&dev->config_lock);
+	if (mode == VFIO_MMIO_POLLED && dev->view.sealed && dev->view.fd >= 0) {
+		ret = -EBUSY;
+	} else if (df->mmio != (int)mode) {
+		if (df->mmio == VFIO_MMIO_POLLED && --poller->users == 0)
+			poll_stop(dev);
+		atomic_store(&df->mmio, (int)mode);
+		if (mode == VFIO_MMIO_POLLED && poller->users++ == 0 && dev->view.out)
+			poll_start(dev);
+	}
+	pthread_mutex_unlock(&dev->config_lock);
+	return ret;
+}
+
+void poll_free(struct vfio_device *dev)
+{
+	for (unsigned i = 0; i < dev->poller.nr_ranges; i++)
+		free(dev->poller.ranges[i].last);
+	free(dev->poller.ranges);
+}

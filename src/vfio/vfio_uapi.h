@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The kernel's VFIO interface, with what older installed headers lack (Debian 12's linux/vfio.h is
+ * from Linux 6.1).
+ */
+#ifndef UVFIO_VFIO_VFIO_UAPI_H
+#define UVFIO_VFIO_VFIO_UAPI_H
+
+#include <linux/vfio.h>
+
+/* Capability of GET_INFO: PCIe atomic completer widths (Linux 6.6). */
+#ifndef VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP
+#define VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP 5
+#endif
+
+#ifndef VFIO_DEVICE_FEATURE_MIG_DATA_SIZE
+#define VFIO_DEVICE_FEATURE_MIG_DATA_SIZE 9
+#endif
+#ifndef VFIO_DEVICE_FEATURE_BUS_MASTER
+#define VFIO_DEVICE_FEATURE_BUS_MASTER 10
+#endif
+#ifndef VFIO_DEVICE_FEATURE_DMA_BUF
+#define VFIO_DEVICE_FEATURE_DMA_BUF 11
+#endif
+#define UVFIO_DEVICE_FEATURE_MIG_PRECOPY_INFO_V2 12
+
+/* Flags of HOT_RESET_INFO (Linux 6.5), for devices opened by character device. */
+#ifndef VFIO_PCI_HOT_RESET_FLAG_DEV_ID
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID       (1 << 0)
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED (1 << 1)
+#endif
+
+#endif

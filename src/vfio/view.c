@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The view: one memory file a device, which clients map, with what the registers' shadow holds.
+ *
+ * Theory of operation.  The file is sparse; BAR i lies at VFIO_REGION_OFFSET(i).  It has its full
+ * size while memory decode is on, and no size while the view is withdrawn, so that a client's
+ * access to a mapped page faults with SIGBUS as A.6 says; mappings survive and work again when the
+ * size is back.  Nothing that it holds is needed: pages are filled from the shadow when it is given
+ * out.
+ *
+ *     NONE ──vfio_device_view_fd()──▶ WITHDRAWN ◀──memory on / off──▶ OUT ──last close──▶ NONE
+ *
+ * Our own mapping of it may lose its pages at any time, by us or by a client that truncates the
+ * file, so it is accessed through base/guard.h only.
+ *
+ * Publishing.  uvfio_reg_set() may run in several threads and while the view is given out.  Each
+ * writer stores into the shadow, then into the page, then looks whether the shadow still holds what
+ * it put into the page, and starts over if not.  Whoever stored into the shadow last sees that the
+ * page agrees, so page and shadow agree when all have returned.
+ *
+ * Where no page may ever be written by a client (no memory areas, no polled file in this session),
+ * the file is sealed: F_SEAL_FUTURE_WRITE leaves our mapping writable and refuses new ones,
+ * pwrite() and hole punching, while changing the size still works.
+ *
+ * Memory areas.  The model knows them by an address that never changes.  Behind it are anonymous
+ * pages, exchanged for the file's while the view is out: contents are copied and the mapping is
+ * replaced, in the work context and under reg_lock, where the model cannot be looking.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "base/guard.h"
+#include "vfio/machine_private.h"
+
+void view_init(struct vfio_device *dev)
+{
+	dev->view.fd = -1;
+}
+
+static uint64_t view_size(const struct vfio_device *dev)
+{
+	uint64_t size = 0;
+
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		if (dev->bars[i].size && !(dev->bars[i].flags & UVFIO_BAR_IO))
+			size = VFIO_REGION_OFFSET(i) + PAGE_ROUND(dev->bars[i].size);
+	}
+	return size;
+}
+
+static bool has_memory(const struct vfio_device *dev)
+{
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		if (dev->bars[i].memory_len)
+			return true;
+	}
+	return false;
+}
+
+/* ---- memory areas ---- */
+
+/* Replace what is behind the address range of BAR @bar's memory by @len bytes of @fd (or anonymous
+ * ones, -1), contents kept.  0, or -ENOMEM with nothing changed. */
+static int exchange(struct bar *bar, int fd, uint64_t offset)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
+	uint8_t *fresh;
+
+	fresh = mmap(NULL, bar->memory_len, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
+	if (fresh == MAP_FAILED)
+		return -ENOMEM;
+	for (unsigned i = 0; i < bar->nr_ranges; i++) {
+		const struct range *range = &bar->ranges[i];
+
+		/* A client may have cut the file off: then it reads as zeros. */
+		if (range->kind == RANGE_MEMORY)
+			uvfio_guard_copy(fresh + range->first, bar->memory + range->first,
+					 range->end - range->first);
+	}
+	if (mremap(fresh, bar->memory_len, bar->memory_len, MREMAP_MAYMOVE | MREMAP_FIXED,
+		   bar->memory) == MAP_FAILED) {
+		munmap(fresh, bar->memory_len);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+struct exchange_call {
+	bool out;
+	int ret;
+};
+
+static void call_exchange(struct vfio_device *dev, void *arg)
+{
+	struct exchange_call *call = arg;
+
+	pthread_mutex_lock(&dev->reg_lock);
+	for (unsigned i = 0; i < NR_BARS && !call->ret; i++) {
+		if (dev->bars[i].memory_len)
+			call->ret = exchange(&dev->bars[i], call->out ? dev->view.fd : -1,
+					     VFIO_REGION_OFFSET(i));
+	}
+	pthread_mutex_unlock(&dev->reg_lock);
+}
+
+static int exchange_memory(struct vfio_device *dev, bool out)
+{
+	struct exchange_call call = {.out = out};
+
+	if (has_memory(dev))
+		device_call(dev, call_exchange, &call);
+	return call.ret;
+}
+
+/* ---- registers ---- */
+
+static void page_store(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size)
+{
+	struct bar *bar = &dev->bars[index];
+	uint64_t value, now = shadow_load(bar, off, size);
+
+	do {
+		value = now;
+		if (uvfio_guard_store(dev->view.pages[index] + off, size, value))
+			return;
+		atomic_thread_fence(memory_order_seq_cst);
+		now = shadow_load(bar, off, size);
+	} while (now != value);
+}
+
+void view_store(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size,
+		uint64_t value)
+{
+	uint8_t *p = dev->bars[index].shadow + off;
+
+	switch (size) {
+	case 1:
+		__atomic_store_n(p, (uint8_t)value, __ATOMIC_SEQ_CST);
+		break;
+	case 2:
+		__atomic_store_n((uint16_t *)p, (uint16_t)value, __ATOMIC_SEQ_CST);
+		break;
+	case 4:
+		__atomic_store_n((uint32_t *)p, (uint32_t)value, __ATOMIC_SEQ_CST);
+		break;
+	default:
+		__atomic_store_n((uint64_t *)p, value, __ATOMIC_SEQ_CST);
+	}
+	if (!atomic_load(&dev->view.live) || !dev->view.pages[index])
+		return;
+	if (poll_lock(dev)) {
+		page_store(dev, index, off, size);
+		poll_unlock(dev, index, off, size);
+	} else {
+		page_store(dev, index, off, size);
+	}
+}
+
+/* Fill fresh pages, which are zero. */
+static void publish_all(struct vfio_device *dev)
+{
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		struct bar *bar = &dev->bars[i];
+
+		if (!dev->view.pages[i])
+			continue;
+		for (unsigned r = 0; r < bar->nr_ranges; r++) {
+			if (bar->ranges[r].kind == RANGE_MEMORY)
+				continue;
+			for (uint64_t off = bar->ranges[r].first & ~7ull; off < bar->ranges[r].end;
+			     off += 8) {
+				if (shadow_load(bar, off, 8))
+					page_store(dev, i, off, 8);
+			}
+		}
+	}
+}
+
+void view_publish_vector(struct vfio_device *dev, unsigned vector)
+{
+	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
+
+	if (!atomic_load(&dev->view.live))
+		return;
+	for (unsigned off = vector * 16; off < vector * 16 + 16; off += 4)
+		view_store(dev, desc->msix_bar, desc->msix_table + off, 4,
+			   irq_msix_table_read(dev->irqs, off));
+}
+
+void view_publish_msix(struct vfio_device *dev)
+{
+	unsigned vectors = pci_func_desc(dev->func)->msix_vectors;
+
+	for (unsigned i = 0; i < vectors; i++)
+		view_publish_vector(dev, i);
+}
+
+/* ---- giving out and taking away; config_lock is held ---- */
+
+void view_give(struct vfio_device *dev)
+{
+	struct view *view = &dev->view;
+
+	if (view->fd < 0 || view->out)
+		return;
+	/* What a client may have put there meanwhile goes. */
+	if (ftruncate(view->fd, 0) || ftruncate(view->fd, (off_t)view->size)) {
+		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
+			  "%s: cannot size the view of the BARs: %s; mapped accesses will fault",
+			  dev->name, strerror(errno));
+		return;
+	}
+	if (exchange_memory(dev, true)) {
+		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
+			  "%s: out of memory for the view of the BARs; mapped memory is not the "
+			  "device's",
+			  dev->name);
+		return;
+	}
+	view->out = true;
+	atomic_store(&view->live, true);
+	publish_all(dev);
+	view_publish_msix(dev);
+}
+
+void view_withdraw(struct vfio_device *dev)
+{
+	struct view *view = &dev->view;
+
+	if (view->fd < 0 || !view->out)
+		return;
+	atomic_store(&view->live, false);
+	view->out = false;
+	/* Without memory for a copy the contents are lost, but never the address. */
+	if (exchange_memory(dev, false))
+		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
+			  "%s: out of memory; the device's memory is lost", dev->name);
+	if (ftruncate(view->fd, 0))
+		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
+			  "%s: cannot withdraw the view of the BARs: %s", dev->name,
+			  strerror(errno));
+}
+
+/* Our mappings of the registers.  They stay when the file goes, until the next one takes their
+ * place: a thread that publishes may be looking at them. */
+static int map_pages(struct vfio_device *dev)
+{
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		struct bar *bar = &dev->bars[i];
+		int fixed = dev->view.pages[i] ? MAP_FIXED : 0;
+		void *p;
+
+		if (!bar->shadow_len || bar->flags & UVFIO_BAR_IO)
+			continue;
+		p = mmap(dev->view.pages[i], bar->shadow_len, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | fixed, dev->view.fd, (off_t)VFIO_REGION_OFFSET(i));
+		if (p == MAP_FAILED)
+			return -ENOMEM;
+		dev->view.pages[i] = p;
+	}
+	return 0;
+}
+
+static int view_create(struct vfio_device *dev)
+{
+	struct view *view = &dev->view;
+	int seals = F_SEAL_SEAL;
+
+	view->size = view_size(dev);
+	view->fd = memfd_create("uvfio-bars", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (view->fd < 0)
+		return -errno;
+	view->sealed = !dev->poller.users && !has_memory(dev);
+	if (view->sealed)
+		seals |= F_SEAL_FUTURE_WRITE;
+	if (map_pages(dev) || fcntl(view->fd, F_ADD_SEALS, seals)) {
+		close(view->fd);
+		view->fd = -1;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+int vfio_device_view_fd(struct vfio_device *dev)
+{
+	int ret;
+
+	pthread_mutex_lock(&dev->config_lock);
+	ret = dev->view.fd;
+	if (ret < 0) {
+		ret = view_create(dev);
+		if (!ret) {
+			if (dev->mem == MEM_ON && !dev->low_power)
+				view_give(dev);
+			ret = dev->view.fd;
+		}
+	}
+	pthread_mutex_unlock(&dev->config_lock);
+	return ret;
+}
+
+void view_fini(struct vfio_device *dev)
+{
+	struct view *view = &dev->view;
+
+	if (view->fd < 0)
+		return;
+	view_withdraw(dev);
+	close(view->fd);
+	view->fd = -1;
+}
+
+/* The device is going away. */
+void view_free(struct vfio_device *dev)
+{
+	view_fini(dev);
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		if (dev->view.pages[i])
+			munmap(dev->view.pages[i], dev->bars[i].shadow_len);
+	}
+}
