@@ -4,19 +4,24 @@
  *
  * Theory of operation.  A context is a queue of work and the promise that at most one thread runs
  * it at a time.  It belongs to no thread: whichever thread finds it idle and has something for it
- * may run it.  A loop (struct uvfio_loop) is a thread with an event loop (libuv) that runs
- * contexts which nobody else runs, their timers, file descriptors and pollers.
+ * may run it.  A loop (struct uvfio_loop) is a thread with an event loop that runs contexts which
+ * nobody else runs, and waits for their timers, file descriptors and pollers.
  *
  *      IDLE ──post──▶ QUEUED ──claimed by a thread──▶ RUNNING ──queue empty──▶ IDLE
- *                                                       │ budget used up
- *                                                       └──────▶ QUEUED (on its loop)
+ *       │               ▲                               ▲ │ budget used up
+ *       │               ├── posted outside a bracket    │ └──────▶ QUEUED (on its loop)
+ *       └──post in a────┴─▶ DEFERRED ──bracket ends─────┘
+ *          bracket
  *
  * A door thread brackets the handling of a request with uvfio_defer_begin() and uvfio_defer_end().
  * What is posted in between is not handed to a loop; uvfio_defer_end(), called after the client
  * has been answered, runs it on the spot.  So a doorbell costs no thread switch.
  *
+ * Fairness: a context that is run gives way after some 64 pieces of work or 500 µs; the rest goes
+ * to its loop, which takes its contexts in turn.  A single piece of work is never interrupted.
+ *
  * Locks: a context's queue is lock-free (many producers, one consumer).  No lock is held while
- * work runs.
+ * work runs.  The loop's lock guards its timers and is held for a few instructions only.
  */
 #ifndef UVFIO_BASE_CTX_H
 #define UVFIO_BASE_CTX_H
@@ -29,51 +34,75 @@ struct uvfio_loop;
 struct uvfio_ctx;
 struct uvfio_error;
 
-/* Embedded in what is to be done; must stay valid until @fn is entered (@fn may free it). */
+/* Embedded in what is to be done, zeroed but for @fn; must stay valid until @fn is entered (@fn may
+ * free it, or post it again). */
 struct uvfio_work {
-	struct uvfio_work *_Atomic next;
 	void (*fn)(struct uvfio_work *work);
+	struct uvfio_work *_Atomic next;
 	atomic_bool queued;
 };
 
-/* A thread with an event loop.  @name is for ps and gdb (15 characters). */
+/* A thread with an event loop, or NULL with a message.  @name is for ps and gdb (15 characters).
+ * The thread blocks all signals but those that an instruction raises. */
 struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err);
 /* Stops and joins the thread.  Every context of it must have been freed. */
 void uvfio_loop_free(struct uvfio_loop *loop);
 
+/* NULL when there is no memory. */
 struct uvfio_ctx *uvfio_ctx_new(struct uvfio_loop *loop);
-/* Waits until the context is idle, then frees it.  Nothing may post to it any more. */
+/* Removes the poller, waits until everything posted has run, then frees it.  Its timers and watches
+ * have been freed, and nothing may post to it any more.  Not from within the context. */
 void uvfio_ctx_free(struct uvfio_ctx *ctx);
 
-/* Queue @work; false when it is already queued (it will run once, after this call).  Any thread. */
+/* Queue @work; false when it is already queued (it will run once, after this call).  Work runs in
+ * the order in which it was posted.  Any thread, never waits. */
 bool uvfio_ctx_post(struct uvfio_ctx *ctx, struct uvfio_work *work);
 /* True when the calling thread runs @ctx at this moment. */
 bool uvfio_ctx_is_current(const struct uvfio_ctx *ctx);
 /* Wait until everything posted before this call has run.  Runs it itself if nobody does.  Not from
- * within the context. */
+ * within the context; from within another one it is allowed as long as two do not wait for each
+ * other. */
 void uvfio_ctx_flush(struct uvfio_ctx *ctx);
 
 /* Bracket the handling of a client's request in a door's thread (nests). */
 void uvfio_defer_begin(void);
 void uvfio_defer_end(void);
+/* Within a bracket: hand what was deferred so far to the loops.  Needed before the thread waits for
+ * something that only happens when a context runs (uvfio_ctx_flush() does it by itself). */
+void uvfio_defer_handover(void);
 
 /*
  * A poller: called by the loop's thread, within the context, again and again while it finds
- * something (returns true); when it has found nothing for a while the loop backs off to ever longer
- * sleeps, at most @max_sleep_us, and 0 means to spin for ever.  NULL removes it.  From any thread;
- * when the call returns a removed poller does not run any more (unless called from within it).
+ * something (returns true).  When it has found nothing for 75 µs the loop begins to sleep between
+ * calls, first 10 µs, then twice as long each time, at most @max_sleep_us; 0 means to spin for
+ * ever. Work that the loop runs for the context makes it poll at once.  NULL removes it.  From any
+ * thread; when the call returns a removed poller does not run any more (unless called from within
+ * it).
  */
 void uvfio_ctx_set_poller(struct uvfio_ctx *ctx, bool (*fn)(void *arg), void *arg,
 			  unsigned max_sleep_us);
 
-/* Watch a file descriptor: @fn runs in the context when it is readable.  Freed by _free(), after
- * which @fn does not run (call within the context, or when it is idle).  Does not close @fd. */
+/*
+ * Watch a file descriptor: @fn runs in the context when it is readable, has failed or was hung up,
+ * and again as long as it is; so it must read what there is, or free the watch.  From any thread
+ * (outside the context, @fn may run before this returns).
+ * NULL with errno: EPERM for a file that is always readable, EEXIST when the loop already watches
+ * this descriptor (a duplicate may be watched too), ENOMEM, ENOSPC.
+ */
+struct uvfio_watch;
 struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(void *arg),
 				    void *arg);
+/* @fn does not run afterwards.  Within the context (in @fn too), or when nothing else runs it.
+ * Before @fd is closed; does not close it.  NULL is allowed. */
 void uvfio_watch_free(struct uvfio_watch *watch);
 
-/* One-shot timer; see uvfio_timer_* in device.h for the rules. */
+/* One-shot timer, or NULL when there is no memory; uvfio_timer_arm(), _cancel() and _free() of
+ * device.h work on it.  All four may be called from any thread; outside the context, _cancel() and
+ * _free() wait for @fn where it runs, so the caller must hold nothing that @fn wants. */
 struct uvfio_timer;
 struct uvfio_timer *uvfio_ctx_timer_new(struct uvfio_ctx *ctx, void (*fn)(void *arg), void *arg);
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t uvfio_now_ns(void);
 
 #endif

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* timer.c and watch.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include <uvfio/device.h>
+#include "base/ctx.h"
+
+static struct uvfio_loop *loop;
+static struct uvfio_ctx *ctx;
+
+static int setup(void **state)
+{
+	loop = uvfio_loop_new("test-loop", NULL);
+	ctx = uvfio_ctx_new(loop);
+	return !ctx;
+}
+
+static int teardown(void **state)
+{
+	uvfio_ctx_free(ctx);
+	uvfio_loop_free(loop);
+	return 0;
+}
+
+/* Run @fn(@arg) in the context and wait for it. */
+struct call {
+	struct uvfio_work work;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void call_run(struct uvfio_work *work)
+{
+	struct call *call = (struct call *)work;
+
+	call->fn(call->arg);
+}
+
+static void in_context(void (*fn)(void *arg), void *arg)
+{
+	struct call call = {{.fn = call_run}, fn, arg};
+
+	uvfio_ctx_post(ctx, &call.work);
+	uvfio_ctx_flush(ctx);
+}
+
+/* ---- timers ---- */
+
+#define TIMERS 40
+
+struct series {
+	struct uvfio_timer *timers[TIMERS];
+	struct one {
+		struct series *series;
+		unsigned index;
+		uint64_t due, ran;
+		bool current;
+	} one[TIMERS];
+	unsigned nr_ran, order[TIMERS];
+	sem_t sem;
+};
+
+static void one_fires(void *arg)
+{
+	struct one *one = arg;
+
+	one->ran = uvfio_now_ns();
+	one->current = uvfio_ctx_is_current(ctx);
+	one->series->order[one->series->nr_ran++] = one->index;
+	sem_post(&one->series->sem);
+}
+
+static void timers_fire_in_order_and_not_early(void **state)
+{
+	struct series *s = calloc(1, sizeof(*s));
+	uint64_t start;
+
+	assert_non_null(s);
+	sem_init(&s->sem, 0, 0);
+	for (unsigned i = 0; i < TIMERS; i++) {
+		s->one[i] = (struct one){.series = s, .index = i};
+		s->timers[i] = uvfio_ctx_timer_new(ctx, one_fires, &s->one[i]);
+		assert_non_null(s->timers[i]);
+	}
+	start = uvfio_now_ns();
+	for (unsigned i = 0; i < TIMERS; i++) {
+		/* 17 is prime to 40: all different, in no order. */
+		uint64_t ns = 20000000 + i * 17 % TIMERS * 500000;
+
+		uvfio_timer_arm(s->timers[i], 3600ull * 1000000000u);
+		if (i % 5 == 0)
+			uvfio_timer_arm(s->timers[i], 1000000000);
+		uvfio_timer_arm(s->timers[i], ns); /* moves it */
+		s->one[i].due = start + ns;
+	}
+	for (unsigned i = 0; i < TIMERS; i += 4)
+		uvfio_timer_cancel(s->timers[i]);
+	for (unsigned i = 0; i < TIMERS - TIMERS / 4; i++)
+		sem_wait(&s->sem);
+	uvfio_ctx_flush(ctx);
+	assert_int_equal(s->nr_ran, TIMERS - TIMERS / 4);
+	for (unsigned i = 0; i < TIMERS; i++) {
+		if (i % 4 == 0) {
+			assert_int_equal(s->one[i].ran, 0);
+			continue;
+		}
+		assert_true(s->one[i].ran >= s->one[i].due);
+		assert_true(s->one[i].current);
+	}
+	for (unsigned i = 1; i < s->nr_ran; i++)
+		assert_true(s->order[i] * 17 % TIMERS > s->order[i - 1] * 17 % TIMERS);
+	for (unsigned i = 0; i < TIMERS; i++)
+		uvfio_timer_free(s->timers[i]);
+	sem_destroy(&s->sem);
+	free(s);
+}
+
+struct race {
+	struct uvfio_timer *timer;
+	atomic_bool cancelled, late;
+	atomic_uint fired;
+	unsigned ns;
+};
+
+static void race_fires(void *arg)
+{
+	struct race *race = arg;
+
+	if (atomic_load(&race->cancelled))
+		atomic_store(&race->late, true);
+	atomic_fetch_add(&race->fired, 1);
+}
+
+static void race_cancel(void *arg)
+{
+	struct race *race = arg;
+
+	uvfio_timer_cancel(race->timer);
+	atomic_store(&race->cancelled, true);
+}
+
+/* Cancel at about the moment at which it fires, within the context and outside: never afterwards.
+ */
+static void cancel_races_with_fire(void **state)
+{
+	struct race race = {0};
+	unsigned fired_before = 0, not_fired = 0;
+
+	race.timer = uvfio_ctx_timer_new(ctx, race_fires, &race);
+	for (unsigned i = 0; i < 3000; i++) {
+		uint64_t end;
+
+		atomic_store(&race.cancelled, false);
+		atomic_store(&race.fired, 0);
+		uvfio_timer_arm(race.timer, i % 60 * 500);
+		end = uvfio_now_ns() + 15000;
+		while (uvfio_now_ns() < end)
+			;
+		if (i & 1)
+			in_context(race_cancel, &race);
+		else
+			race_cancel(&race);
+		uvfio_ctx_flush(ctx);
+		if (atomic_load(&race.fired))
+			fired_before++;
+		else
+			not_fired++;
+		assert_true(atomic_load(&race.fired) <= 1);
+	}
+	assert_false(atomic_load(&race.late));
+	assert_true(fired_before && not_fired);
+	uvfio_timer_free(race.timer);
+}
+
+static void fire_then_free_self(void *arg)
+{
+	struct race *race = arg;
+
+	uvfio_timer_free(race->timer);
+	atomic_fetch_add(&race->fired, 1);
+}
+
+static void arm_zero(void *arg)
+{
+	struct race *race = arg;
+	uint64_t end = uvfio_now_ns() + race->ns;
+
+	/* Fires while the context is busy here, so its work is queued behind us. */
+	uvfio_timer_arm(race->timer, 0);
+	while (uvfio_now_ns() < end)
+		;
+	if (race->ns & 1)
+		uvfio_timer_arm(race->timer, 0); /* moved while fired: still once */
+	else
+		uvfio_timer_free(race->timer);
+}
+
+static void timers_freed_at_bad_moments(void **state)
+{
+	struct race race = {0};
+
+	/* Within its own function. */
+	for (unsigned i = 0; i < 200; i++) {
+		race.timer = uvfio_ctx_timer_new(ctx, fire_then_free_self, &race);
+		uvfio_timer_arm(race.timer, 0);
+		while (atomic_load(&race.fired) != i + 1)
+			sched_yield();
+	}
+	/* With its work queued. */
+	atomic_store(&race.fired, 0);
+	for (unsigned i = 0; i < 200; i++) {
+		race.ns = 50000;
+		race.timer = uvfio_ctx_timer_new(ctx, race_fires, &race);
+		in_context(arm_zero, &race);
+	}
+	uvfio_ctx_flush(ctx);
+	assert_int_equal(atomic_load(&race.fired), 0);
+	/* Armed anew with its work queued. */
+	race.ns = 50001;
+	race.timer = uvfio_ctx_timer_new(ctx, race_fires, &race);
+	for (unsigned i = 0; i < 200; i++) {
+		in_context(arm_zero, &race);
+		while (atomic_load(&race.fired) != i + 1)
+			sched_yield();
+	}
+	uvfio_timer_free(race.timer);
+	assert_int_equal(atomic_load(&race.fired), 200);
+	/* While armed. */
+	race.timer = uvfio_ctx_timer_new(ctx, race_fires, &race);
+	uvfio_timer_arm(race.timer, UINT64_MAX);
+	uvfio_timer_free(race.timer);
+	uvfio_timer_free(NULL);
+}
+
+/* ---- watches ---- */
+
+struct reader {
+	struct uvfio_watch *watch;
+	int fd;
+	atomic_ulong got;
+	bool free_at_once, current;
+	unsigned runs;
+	sem_t sem;
+};
+
+static void reader_reads(void *arg)
+{
+	struct reader *r = arg;
+	uint64_t count;
+
+	r->runs++;
+	r->current = uvfio_ctx_is_current(ctx);
+	if (r->free_at_once) {
+		uvfio_watch_free(r->watch);
+		sem_post(&r->sem);
+		return;
+	}
+	if (read(r->fd, &count, sizeof(count)) == sizeof(count))
+		atomic_fetch_add(&r->got, count);
+	sem_post(&r->sem);
+}
+
+static void watch_sees_every_event(void **state)
+{
+	struct reader r = {.fd = eventfd(0, EFD_NONBLOCK)};
+	uint64_t one = 1;
+
+	sem_init(&r.sem, 0, 0);
+	r.watch = uvfio_watch_new(ctx, r.fd, reader_reads, &r);
+	assert_non_null(r.watch);
+	assert_null(uvfio_watch_new(ctx, r.fd, reader_reads, &r));
+	assert_int_equal(errno, EEXIST);
+	for (int i = 0; i < 2000; i++) {
+		assert_int_equal(write(r.fd, &one, sizeof(one)), sizeof(one));
+		if (i % 8 == 0)
+			sem_wait(&r.sem);
+	}
+	while (atomic_load(&r.got) != 2000)
+		sem_wait(&r.sem);
+	assert_true(r.current);
+	uvfio_ctx_flush(ctx);
+	uvfio_watch_free(r.watch);
+	/* Not seen any more. */
+	assert_int_equal(write(r.fd, &one, sizeof(one)), sizeof(one));
+	uvfio_ctx_flush(ctx);
+	assert_int_equal(atomic_load(&r.got), 2000);
+	close(r.fd);
+	sem_destroy(&r.sem);
+}
+
+static void make_watch(void *arg)
+{
+	struct reader *r = arg;
+
+	r->watch = uvfio_watch_new(ctx, r->fd, reader_reads, r);
+}
+
+static void free_watch(void *arg)
+{
+	struct reader *r = arg;
+
+	uvfio_watch_free(r->watch);
+	r->runs = 0;
+}
+
+/* Freed in its own function, and at any moment while its events are on the way. */
+static void watches_freed_at_bad_moments(void **state)
+{
+	struct reader r = {.fd = eventfd(1, EFD_NONBLOCK)};
+
+	sem_init(&r.sem, 0, 0);
+	r.free_at_once = true;
+	for (int i = 0; i < 200; i++) {
+		in_context(make_watch, &r);
+		sem_wait(&r.sem);
+	}
+	r.free_at_once = false;
+	close(r.fd);
+	r.fd = eventfd(INT32_MAX, EFD_NONBLOCK | EFD_SEMAPHORE);
+	for (int i = 0; i < 1000; i++) {
+		in_context(make_watch, &r);
+		assert_non_null(r.watch);
+		in_context(free_watch, &r);
+		uvfio_ctx_flush(ctx);
+		assert_int_equal(r.runs, 0);
+	}
+	close(r.fd);
+	uvfio_watch_free(NULL);
+	sem_destroy(&r.sem);
+}
+
+static void file_cannot_be_watched(void **state)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+
+	assert_null(uvfio_watch_new(ctx, fd, reader_reads, NULL));
+	assert_int_equal(errno, EPERM);
+	close(fd);
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(timers_fire_in_order_and_not_early), TEST(cancel_races_with_fire),
+		TEST(timers_freed_at_bad_moments),        TEST(watch_sees_every_event),
+		TEST(watches_freed_at_bad_moments),       TEST(file_cannot_be_watched),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
