@@ -145,6 +145,9 @@ struct uvfio_pci_desc {
 	bool no_soft_reset;     /* PM: D3hot → D0 keeps the state */
 	bool flr;               /* function level reset */
 	uint64_t serial;        /* device serial number capability; 0: none */
+	const void *vpd;        /* vital product data, at most 32 KiB; its capability is the core's */
+	unsigned vpd_len;       /* bytes, a multiple of 4; 0: none */
+	unsigned vpd_rw;        /* bytes from here on may be written; @vpd_len: none */
 	const struct uvfio_cap_desc *caps;
 	unsigned nr_caps;
 };

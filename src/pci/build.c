@@ -3,9 +3,9 @@
  * What a function is made of: checks a description, copies it, and lays out config space with its
  * reset values and masks as an endpoint has them.
  *
- * Layout: standard capabilities from 0x40 upwards in the order PM, MSI, PCI Express, MSI-X, then
- * the model's own; extended ones from 0x100: AER, device serial number, then the model's own.  The
- * lists link them in that order.
+ * Layout: standard capabilities from 0x40 upwards in the order PM, MSI, PCI Express, MSI-X, VPD,
+ * then the model's own; extended ones from 0x100: AER, device serial number, then the model's own.
+ * The lists link them in that order.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -126,8 +126,8 @@ static bool is_core_cap(const struct uvfio_pci_desc *desc, const struct uvfio_ca
 	if (cap->extended)
 		return cap->id == PCI_EXT_CAP_ID_ERR ||
 		       (cap->id == PCI_EXT_CAP_ID_DSN && desc->serial);
-	return cap->id == PCI_CAP_ID_PM || cap->id == PCI_CAP_ID_MSI ||
-	       cap->id == PCI_CAP_ID_MSIX || cap->id == PCI_CAP_ID_EXP;
+	return cap->id == PCI_CAP_ID_PM || (cap->id == PCI_CAP_ID_VPD && desc->vpd_len) ||
+	       cap->id == PCI_CAP_ID_MSI || cap->id == PCI_CAP_ID_MSIX || cap->id == PCI_CAP_ID_EXP;
 }
 
 static int check_cap(const struct uvfio_pci_desc *desc, unsigned i, struct uvfio_error *err)
@@ -187,6 +187,10 @@ int pci_desc_check(const struct uvfio_pci_desc *desc, struct uvfio_error *err)
 		return BAD(err, "a device serial number needs `pcie`");
 	if (desc->no_soft_reset && !desc->pm)
 		return BAD(err, "`no_soft_reset` needs `pm`");
+	if (desc->vpd_len % 4 || desc->vpd_len > 32768 || (desc->vpd_len && !desc->vpd) ||
+	    desc->vpd_rw % 4 || desc->vpd_rw > desc->vpd_len)
+		return BAD(err, "VPD of %u bytes, writable from %u: multiples of 4 up to 32768",
+			   desc->vpd_len, desc->vpd_rw);
 	if (desc->nr_caps && !desc->caps)
 		return BAD(err, "%u capabilities, but no array", desc->nr_caps);
 	for (unsigned i = 0; i < desc->nr_caps && !ret; i++)
@@ -221,6 +225,7 @@ int pci_desc_copy(struct uvfio_pci_desc *to, const struct uvfio_pci_desc *from)
 	to->caps = NULL;
 	to->nr_caps = 0;
 	to->rom = NULL;
+	to->vpd = NULL; /* the function keeps its own */
 	for (unsigned i = 0; i < 6; i++)
 		to->bars[i].areas = NULL;
 
@@ -518,7 +523,7 @@ int pci_build(struct pci_func *func, struct uvfio_error *err)
 	int ret;
 
 	build_header(func);
-	/* The core's own always fit: 0x40 to 0xBC at most. */
+	/* The core's own always fit: 0x40 to 0xB4 at most. */
 	if (desc->pm)
 		build_pm(func, add_std(&b, PCI_CAP_ID_PM, PCI_PM_SIZEOF));
 	if (desc->msi_vectors)
@@ -527,6 +532,11 @@ int pci_build(struct pci_func *func, struct uvfio_error *err)
 		build_exp(func, add_std(&b, PCI_CAP_ID_EXP, EXP_SIZE));
 	if (desc->msix_vectors)
 		build_msix(func, add_std(&b, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF));
+	if (desc->vpd_len) {
+		func->vpd = add_std(&b, PCI_CAP_ID_VPD, PCI_CAP_VPD_SIZEOF);
+		set16(func, func->vpd + PCI_VPD_ADDR, 0, UINT16_MAX);
+		set32(func, func->vpd + PCI_VPD_DATA, 0, UINT32_MAX);
+	}
 	if (desc->pcie)
 		build_aer(func, add_ext(&b, PCI_EXT_CAP_ID_ERR, 2, AER_SIZE));
 	if (desc->serial) {

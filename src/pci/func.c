@@ -140,6 +140,8 @@ static bool soft_resets(const struct pci_func *func)
 	return func->pm && !(func->config[func->pm + PCI_PM_CTRL] & PCI_PM_CTRL_NO_SOFT_RESET);
 }
 
+static void vpd_transfer(struct pci_func *func);
+
 /* Was the bit @bit of the byte at @at among those written, as 1? */
 static bool wrote_one(unsigned at, uint8_t bit, unsigned off, unsigned size, uint32_t value)
 {
@@ -168,6 +170,8 @@ void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t v
 		return;
 	effects_take(func, &old);
 	store(func, off, size, value);
+	if (func->vpd && func->vpd + PCI_VPD_ADDR + 1 - off < size)
+		vpd_transfer(func);
 	if (old.power == D3HOT && stored_power(func) == 0 && soft_resets(func))
 		config_reset(func, UVFIO_RESET_PM);
 	publish(func);
@@ -180,6 +184,49 @@ void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t v
 	fire(func, &old);
 	if (flr && func->ops.flr)
 		func->ops.flr(func->arg);
+}
+
+/* ---- vital product data ---- */
+
+static int vpd_check(const struct pci_func *func, unsigned addr, unsigned from)
+{
+	if (!func->vpd)
+		return -ENODEV;
+	return addr < from || addr + 4 > func->desc.vpd_len ? -EIO : 0;
+}
+
+int pci_vpd_read(const struct pci_func *func, unsigned addr, uint32_t *data)
+{
+	int ret = vpd_check(func, addr, 0);
+
+	if (!ret)
+		*data = pci_get32(func->vpd_data + addr);
+	return ret;
+}
+
+int pci_vpd_write(struct pci_func *func, unsigned addr, uint32_t data)
+{
+	int ret = addr % 4 ? -EINVAL : vpd_check(func, addr, func->desc.vpd_rw);
+
+	if (!ret)
+		pci_put32(func->vpd_data + addr, data);
+	return ret;
+}
+
+/* What hardware does when the flag's byte is written: the transfer, then the flag changes. */
+static void vpd_transfer(struct pci_func *func)
+{
+	uint8_t *cap = func->config + func->vpd;
+	uint16_t addr = pci_get16(cap + PCI_VPD_ADDR);
+	uint32_t data = 0;
+
+	if (addr & PCI_VPD_ADDR_F) {
+		pci_vpd_write(func, addr & PCI_VPD_ADDR_MASK, pci_get32(cap + PCI_VPD_DATA));
+	} else {
+		pci_vpd_read(func, addr, &data);
+		pci_put32(cap + PCI_VPD_DATA, data);
+	}
+	pci_put16(cap + PCI_VPD_ADDR, addr ^ PCI_VPD_ADDR_F);
 }
 
 void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t value)
@@ -384,7 +431,10 @@ int pci_func_new(const struct uvfio_pci_desc *desc, const struct pci_addr *addr,
 	func->arg = ops_arg;
 	func->size = desc->pcie ? PCI_EXT_CONFIG_SIZE : PCI_CONFIG_SIZE;
 	func->saved = malloc(PCI_EXT_CONFIG_SIZE);
-	ret = func->saved ? pci_desc_copy(&func->desc, desc) : -ENOMEM;
+	func->vpd_data = malloc(desc->vpd_len + 1u);
+	if (func->vpd_data && desc->vpd_len)
+		memcpy(func->vpd_data, desc->vpd, desc->vpd_len);
+	ret = func->saved && func->vpd_data ? pci_desc_copy(&func->desc, desc) : -ENOMEM;
 	if (!ret)
 		ret = pci_build(func, err);
 	if (ret) {
@@ -401,6 +451,7 @@ void pci_func_free(struct pci_func *func)
 	if (!func)
 		return;
 	pci_desc_release(&func->desc);
+	free(func->vpd_data);
 	free(func->saved);
 	free(func);
 }

@@ -40,7 +40,8 @@ struct pci_func {
 	_Atomic uint32_t live;
 
 	/* Offsets of capabilities that have behaviour; 0: absent. */
-	unsigned pm, msi, msix, exp, af;
+	unsigned pm, vpd, msi, msix, exp, af;
+	uint8_t *vpd_data; /* desc.vpd_len bytes */
 };
 
 static inline uint16_t pci_get16(const uint8_t *p)

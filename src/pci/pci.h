@@ -97,4 +97,9 @@ void pci_set_irq_mode(struct pci_func *func, int mode, unsigned vectors);
 /* MSI as the hardware has it now: Enable, and the mask dword (0 without per-vector masking). */
 void pci_msi_state(const struct pci_func *func, bool *enabled, uint32_t *mask);
 
+/* Vital product data behind the VPD capability: four bytes at @addr (to write: a multiple of 4, else
+ * -EINVAL).  0, or -ENODEV without VPD, -EIO beyond the data or (write) where it is read-only. */
+int pci_vpd_read(const struct pci_func *func, unsigned addr, uint32_t *data);
+int pci_vpd_write(struct pci_func *func, unsigned addr, uint32_t data);
+
 #endif
