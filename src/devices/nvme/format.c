@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Format NVM: another block size, and erasing.
+ *
+ * Commands to a namespace that is being formatted are refused (Format in Progress); those in
+ * progress are waited for.  Formatting writes zeroes over all of it and may free the storage, which
+ * also is what "user data erase" asks for; cryptographic erase is not supported.  The block size
+ * lasts until the device is removed.
+ */
+#include "devices/nvme/nvme.h"
+
+#define FORMAT_CHUNK (1ull << 30)
+
+#define LBAF(v)      ((v)&0xf)
+#define MSET(v)      (((v) >> 4) & 1)
+#define PI(v)        (((v) >> 5) & 7)
+#define SES(v)       (((v) >> 9) & 7)
+
+enum format_phase { FORMAT_WAIT, FORMAT_ERASE, FORMAT_NEXT };
+
+static void format_leave(struct nvme_req *req)
+{
+	struct nvme_ctrl *c = req->ctrl;
+
+	for (unsigned i = 0; i < c->nr_ns; i++) {
+		if (c->ns[i].format_req == req) {
+			c->ns[i].format_req = NULL;
+			c->ns[i].formatting = false;
+		}
+	}
+	nvme_complete(req);
+}
+
+static enum nvme_async erase(struct nvme_req *req, struct nvme_ns *ns)
+{
+	if (!req->left) {
+		nvme_bad_free(ns);
+		nvme_ns_set_shift(ns, LBAF(req->cmd.cdw10) ? 12 : 9);
+		req->phase = FORMAT_NEXT;
+		return NVME_DONE;
+	}
+	req->chunk = req->left < FORMAT_CHUNK ? req->left : FORMAT_CHUNK;
+	req->left -= req->chunk;
+	req->offset += req->chunk;
+	return nvme_block(req, ns, BLOCK_WRITE_ZEROES, req->offset - req->chunk, req->chunk,
+			  BLOCK_MAY_FREE);
+}
+
+static void format_step(struct nvme_req *req)
+{
+	struct nvme_ctrl *c = req->ctrl;
+	enum nvme_async r = NVME_DONE;
+
+	while (r == NVME_DONE && !req->status && req->index < req->count) {
+		struct nvme_ns *ns = &c->ns[req->index];
+
+		switch ((enum format_phase)req->phase) {
+		case FORMAT_WAIT:
+			if (ns->inflight)
+				return; /* nvme_format_run() comes back */
+			req->offset = 0;
+			req->left = ns->size;
+			req->phase = FORMAT_ERASE;
+			break;
+		case FORMAT_ERASE:
+			r = erase(req, ns);
+			break;
+		case FORMAT_NEXT:
+			req->index++;
+			req->phase = FORMAT_WAIT;
+			break;
+		}
+	}
+	if (r != NVME_PENDING)
+		format_leave(req);
+}
+
+void nvme_format_run(struct nvme_ctrl *c)
+{
+	for (unsigned i = 0; i < c->nr_ns; i++) {
+		struct nvme_req *req = c->ns[i].format_req;
+
+		if (req && req->phase == FORMAT_WAIT && req->index == i && !c->ns[i].inflight)
+			format_step(req);
+	}
+}
+
+static unsigned format_check(struct nvme_req *req)
+{
+	struct nvme_ctrl *c = req->ctrl;
+	uint32_t v = req->cmd.cdw10;
+
+	if (req->cmd.nsid == NVME_NSID_ALL) {
+		req->index = 0;
+		req->count = c->nr_ns;
+	} else {
+		if (!nvme_ns_get(c, req->cmd.nsid))
+			return NVME_SC_INVALID_NS | NVME_SC_DNR;
+		req->index = req->cmd.nsid - 1;
+		req->count = req->cmd.nsid;
+	}
+	if (LBAF(v) > 1 || PI(v) || MSET(v))
+		return NVME_SC_FORMAT_INVALID | NVME_SC_DNR;
+	if (SES(v) > 1)
+		return nvme_bad_field(req, 41, 1);
+	for (unsigned i = req->index; i < req->count; i++) {
+		const struct nvme_ns *ns = &c->ns[i];
+
+		if (ns->readonly)
+			return NVME_SC_WRITE_PROTECTED | NVME_SC_DNR;
+		if (ns->formatting)
+			return NVME_SC_FORMAT_IN_PROGRESS;
+		/* The storage's own blocks may be larger; and a block must fit. */
+		if (ns->align > 512 && LBAF(v) == 0)
+			return NVME_SC_FORMAT_INVALID | NVME_SC_DNR;
+		if (block_info(ns->blk)->size < 4096 && LBAF(v) == 1)
+			return NVME_SC_FORMAT_INVALID | NVME_SC_DNR;
+	}
+	return 0;
+}
+
+void nvme_admin_format(struct nvme_req *req)
+{
+	struct nvme_ctrl *c = req->ctrl;
+	unsigned status = format_check(req);
+
+	if (status) {
+		nvme_complete_status(req, status);
+		return;
+	}
+	for (unsigned i = req->index; i < req->count; i++) {
+		c->ns[i].formatting = true;
+		c->ns[i].format_req = req;
+	}
+	req->phase = FORMAT_WAIT;
+	req->step = format_step;
+	format_step(req);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The NVMe controller as a device model: its options, the PCI function that it is, its life.
+ *
+ * BAR 0:  0x0000  registers       0x1000  doorbells, one page
+ *         0x2000  MSI-X table     0x4000  MSI-X pending bits
+ *
+ * The vendor and device numbers are of no product: drivers bind by the class code, and none has a
+ * workaround for these, as Linux has for those of QEMU's controller.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "devices/nvme/nvme.h"
+#include "devices/nvme/nvme_model.h"
+
+#define PCI_CLASS  0x010802
+
+#define BAR_SIZE   0x8000
+#define MSIX_TABLE 0x2000
+#define MSIX_PBA   0x4000
+
+static const struct uvfio_key keys[] = {
+	{"file", "PATH", "raw image or block device behind namespace 1"},
+	{"memory", "SIZE", "memory of this size behind namespace 1; gone afterwards"},
+	{"nbd", "URI", "NBD server behind namespace 1 (nbd://host/name, nbd+unix://…)"},
+	{"ns", "OPTIONS",
+	 "a further namespace: file=PATH, memory=SIZE or nbd=URI, with blocksize=, readonly= and "
+	 "direct=, separated by ':'",
+	 .repeatable = true},
+	{"blocksize", "512|4096", "bytes in a block; default 512, or what the storage needs"},
+	{"readonly", "on|off", "refuse writes; default off"},
+	{"direct", "on|off", "file: bypass the page cache (O_DIRECT); default off"},
+	{"serial", "TEXT", "serial number, up to 20 characters; default from the address"},
+	{"queues", "N", "I/O queue pairs, each with a vector, 1 to 511; default 64"},
+};
+
+static int parse_serial(const char *serial, struct uvfio_error *err)
+{
+	if (!serial)
+		return 0;
+	if (!*serial || strlen(serial) > 20)
+		return uvfio_error_set(err, -EINVAL, "serial=%s: must have 1 to 20 characters",
+				       serial);
+	for (const char *p = serial; *p; p++) {
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
+			return uvfio_error_set(err, -EINVAL,
+					       "serial=%s: must be printable ASCII characters",
+					       serial);
+	}
+	return 0;
+}
+
+static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
+{
+	const struct uvfio_area areas[] = {
+		{0, NVME_REG_DOORBELLS, UVFIO_AREA_REGISTERS, UVFIO_AREA_POLLABLE},
+		{NVME_REG_DOORBELLS, 4096, UVFIO_AREA_DOORBELLS, 0},
+	};
+	const struct uvfio_pci_desc desc = {
+		.vendor = NVME_PCI_VENDOR,
+		.device = NVME_PCI_DEVICE,
+		.subsystem_vendor = NVME_PCI_VENDOR,
+		.subsystem_device = NVME_PCI_DEVICE,
+		.class_code = PCI_CLASS,
+		.revision = 1,
+		.interrupt_pin = 1,
+		.bars = {{BAR_SIZE, UVFIO_BAR_MEM64, areas, 2}},
+		.msix_vectors = c->nr_vectors,
+		.msix_bar = NVME_BAR,
+		.msix_table = MSIX_TABLE,
+		.msix_pba = MSIX_PBA,
+		.pcie = true,
+		.pm = true,
+		.flr = true,
+	};
+
+	return uvfio_device_init(c->dev, &desc, err);
+}
+
+static void release(struct nvme_ctrl *c)
+{
+	nvme_ns_close_all(c);
+	if (c->irq_timer)
+		uvfio_timer_free(c->irq_timer);
+	for (unsigned i = 0; i < c->nr_bounce; i++)
+		free(c->bounce[i]);
+	if (c->sqs)
+		free(c->sqs[0].cids);
+	free(c->sqs);
+	free(c->cqs);
+	free(c->vectors);
+	free(c->reqs);
+	free(c->req_mem);
+	free(c);
+}
+
+/* calloc() of things that need more than its alignment. */
+static void *zalloc(size_t nr, size_t size)
+{
+	size_t bytes = (nr * size + 4095) & ~(size_t)4095;
+	void *p = aligned_alloc(4096, bytes);
+
+	if (p)
+		memset(p, 0, bytes);
+	return p;
+}
+
+static bool allocate(struct nvme_ctrl *c)
+{
+	unsigned nr = c->nr_queues + 1;
+	uint64_t *cids;
+
+	c->sqs = zalloc(nr, sizeof(*c->sqs));
+	c->cqs = zalloc(nr, sizeof(*c->cqs));
+	c->vectors = calloc(c->nr_vectors, sizeof(*c->vectors));
+	/* The last request is the controller's own, for a shutdown. */
+	c->reqs = calloc(NVME_NR_REQS + 1, sizeof(*c->reqs));
+	c->req_mem = calloc(NVME_NR_REQS, sizeof(*c->req_mem));
+	cids = calloc(nr, 65536 / 8);
+	if (!c->sqs || !c->cqs || !c->vectors || !c->reqs || !c->req_mem || !cids) {
+		free(cids);
+		return false;
+	}
+	for (unsigned i = 0; i < nr; i++)
+		c->sqs[i].cids = cids + i * (65536 / 64);
+	for (unsigned i = 0; i < NVME_NR_REQS; i++)
+		nvme_req_init(c, &c->reqs[i], &c->req_mem[i]);
+	c->shutdown_req = &c->reqs[NVME_NR_REQS];
+	nvme_req_init(c, c->shutdown_req, NULL);
+	return true;
+}
+
+static int create(struct uvfio_device *dev, const struct uvfio_args *args, void **priv,
+		  struct uvfio_error *err)
+{
+	const char *serial = uvfio_arg(args, "serial");
+	uint64_t queues = NVME_DEFAULT_QUEUES;
+	struct nvme_ctrl *c;
+	struct timespec now;
+	int r;
+
+	r = parse_serial(serial, err);
+	if (!r)
+		r = uvfio_arg_uint(args, "queues", 1, NVME_MAX_QUEUES, &queues, err);
+	if (r)
+		return r;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return uvfio_error_set(err, -ENOMEM, "nvme: out of memory");
+	c->dev = dev;
+	c->nr_queues = (unsigned)queues;
+	c->nr_vectors = c->nr_queues + 1;
+	c->page_bits = 12;
+	c->temperature = 303;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	c->started_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	nvme_ctrl_identity(c, serial);
+	if (!allocate(c)) {
+		r = uvfio_error_set(err, -ENOMEM, "nvme: out of memory for %u queues",
+				    c->nr_queues);
+		goto fail;
+	}
+	r = describe(c, err);
+	if (r)
+		goto fail;
+	c->irq_timer = uvfio_timer_new(dev, nvme_irq_timer, c);
+	if (!c->irq_timer) {
+		r = uvfio_error_set(err, -ENOMEM, "nvme: cannot make a timer");
+		goto fail;
+	}
+	nvme_queues_init(c);
+	nvme_req_reset_all(c);
+	nvme_features_reset(c);
+	r = nvme_ns_open_all(c, args, err);
+	if (r)
+		goto fail;
+	*priv = c;
+	return 0;
+fail:
+	release(c);
+	return r;
+}
+
+static void destroy(void *priv)
+{
+	release(priv);
+}
+
+const struct uvfio_model nvme_model = {
+	.abi = UVFIO_DEVICE_ABI,
+	.name = "nvme",
+	.summary = "NVMe 1.4 controller with namespaces on files, memory or NBD servers",
+	.keys = keys,
+	.nr_keys = sizeof(keys) / sizeof(keys[0]),
+	.create = create,
+	.destroy = destroy,
+	.reg_write = nvme_reg_write,
+	.work = nvme_work,
+	.quiesce = nvme_quiesce,
+	.resume = nvme_resume,
+	.reset = nvme_reset,
+};

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Namespaces: what the options say, and the backends behind them.
+ *
+ * `file=`, `memory=` or `nbd=` of the device is namespace 1; each `ns=` is a further one, whose
+ * sub-options are separated by colons: `ns=file=a.img:blocksize=4096:readonly=on`.  A colon
+ * separates only where a known sub-option and `=` follow, so that URIs need no quoting.  What an
+ * `ns=` does not say it takes from the device's own options.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/nvme/nvme.h"
+
+struct ns_options {
+	struct block_options block;
+	uint64_t blocksize; /* 0: whatever suits the backend */
+};
+
+static const char *const sub_keys[] = {"file", "memory", "nbd", "blocksize", "readonly", "direct"};
+#define NR_SUB_KEYS (sizeof(sub_keys) / sizeof(sub_keys[0]))
+
+static const char *sub_key(const char *s)
+{
+	for (size_t i = 0; i < NR_SUB_KEYS; i++) {
+		size_t n = strlen(sub_keys[i]);
+
+		if (!strncmp(s, sub_keys[i], n) && s[n] == '=')
+			return sub_keys[i];
+	}
+	return NULL;
+}
+
+static int parse(const struct uvfio_args *args, struct ns_options *o, const char *what,
+		 struct uvfio_error *err)
+{
+	const char *file = uvfio_arg(args, "file"), *nbd = uvfio_arg(args, "nbd");
+	uint64_t memory = 0;
+	int r;
+
+	r = uvfio_arg_size(args, "memory", &memory, err);
+	if (!r)
+		r = uvfio_arg_bool(args, "readonly", &o->block.readonly, err);
+	if (!r)
+		r = uvfio_arg_bool(args, "direct", &o->block.direct, err);
+	if (!r)
+		r = uvfio_arg_size(args, "blocksize", &o->blocksize, err);
+	if (r)
+		return r;
+	if (o->blocksize && o->blocksize != 512 && o->blocksize != 4096)
+		return uvfio_error_set(err, -EINVAL, "blocksize=%llu: must be 512 or 4096",
+				       (unsigned long long)o->blocksize);
+	if (!!file + !!nbd + !!uvfio_arg(args, "memory") > 1)
+		return uvfio_error_set(err, -EINVAL,
+				       "%s: give only one of file=PATH, memory=SIZE and nbd=URI",
+				       what);
+	o->block.file = file;
+	o->block.nbd = nbd;
+	o->block.memory = memory;
+	return 0;
+}
+
+static bool has_backend(const struct ns_options *o)
+{
+	return o->block.file || o->block.nbd || o->block.memory;
+}
+
+/* ---- opening ---- */
+
+static void set_size(struct nvme_ns *ns)
+{
+	ns->size = block_info(ns->blk)->size >> ns->shift << ns->shift;
+}
+
+void nvme_ns_set_shift(struct nvme_ns *ns, uint8_t shift)
+{
+	ns->shift = shift;
+	set_size(ns);
+}
+
+static void resized(void *arg)
+{
+	struct nvme_ns *ns = arg;
+	struct nvme_ctrl *c = ns->ctrl;
+	uint64_t old = ns->size;
+
+	set_size(ns);
+	if (ns->size == old)
+		return;
+	uvfio_device_log(c->dev, UVFIO_LOG_INFO,
+			 "nvme: namespace %u: size changed from %llu to %llu", ns->id,
+			 (unsigned long long)old, (unsigned long long)ns->size);
+	ns->changed = true;
+	if (c->feat.async_events & NVME_AEC_NS_ATTR)
+		nvme_event(c, NVME_EVENT_NOTICE, NVME_EVENT_NOTICE_NS_ATTR);
+}
+
+/* An identifier that is the same in every run with the same serial number: FNV-1a, twice. */
+static void make_uuid(uint8_t uuid[16], const char *seed, uint32_t n)
+{
+	for (int half = 0; half < 2; half++) {
+		uint64_t h = 0xcbf29ce484222325ull ^ (half ? 0x9e3779b97f4a7c15ull : 0);
+
+		for (const char *p = seed; *p; p++)
+			h = (h ^ (uint8_t)*p) * 0x100000001b3ull;
+		for (int i = 0; i < 4; i++)
+			h = (h ^ ((n >> (8 * i)) & 0xff)) * 0x100000001b3ull;
+		memcpy(uuid + 8 * half, &h, 8);
+	}
+	uuid[6] = (uint8_t)(0x80 | (uuid[6] & 0x0f)); /* version 8: own scheme */
+	uuid[8] = (uint8_t)(0x80 | (uuid[8] & 0x3f)); /* variant of RFC 4122 */
+}
+
+static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfio_error *err)
+{
+	struct nvme_ns *ns = &c->ns[c->nr_ns];
+	const struct block_info *info;
+	int r;
+
+	r = block_open(&o->block, uvfio_device_ctx(c->dev), &ns->blk, err);
+	if (r)
+		return r;
+	info = block_info(ns->blk);
+	ns->ctrl = c;
+	ns->id = c->nr_ns + 1;
+	ns->align = info->align ? info->align : 1;
+	ns->shift = o->blocksize == 4096 || (!o->blocksize && ns->align > 512) ? 12 : 9;
+	ns->mem_align = o->block.direct ? (ns->align > 512 ? ns->align : 512) : 1;
+	ns->readonly = info->readonly;
+	if (ns->align > 1u << ns->shift) {
+		r = uvfio_error_set(
+			err, -EINVAL,
+			"namespace %u: blocksize=512 on storage with blocks of %u bytes: "
+			"use blocksize=4096",
+			ns->id, ns->align);
+		goto fail;
+	}
+	set_size(ns);
+	if (!ns->size) {
+		r = uvfio_error_set(err, -EINVAL,
+				    "namespace %u: the storage has %llu bytes, less than one block "
+				    "of %u: make it larger",
+				    ns->id, (unsigned long long)info->size, 1u << ns->shift);
+		goto fail;
+	}
+	if (info->volatile_cache)
+		c->volatile_cache = true;
+	make_uuid(ns->uuid, c->serial, ns->id);
+	block_on_resize(ns->blk, resized, ns);
+	c->nr_ns++;
+	return 0;
+fail:
+	block_close(ns->blk);
+	ns->blk = NULL;
+	return r;
+}
+
+/* One `ns=`: its sub-options as options of their own. */
+static int open_sub(struct nvme_ctrl *c, const char *value, const struct ns_options *defaults,
+		    struct uvfio_error *err)
+{
+	struct uvfio_option options[16];
+	struct uvfio_args args = {.options = options};
+	struct ns_options o = *defaults;
+	char *copy = strdup(value), *p = copy;
+	int r = 0;
+
+	if (!copy)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	o.block.file = o.block.nbd = NULL;
+	o.block.memory = 0;
+	while (p && !r) {
+		const char *key = sub_key(p);
+		char *val, *next;
+
+		if (!key || args.nr_options == 16) {
+			r = uvfio_error_set(err, -EINVAL,
+					    "ns=%s: '%s' is not a sub-option: use file=PATH, "
+					    "memory=SIZE or nbd=URI with blocksize=512|4096, "
+					    "readonly=on|off and direct=on|off, separated by ':'",
+					    value, p);
+			break;
+		}
+		val = p + strlen(key) + 1;
+		for (next = strchr(val, ':'); next && !sub_key(next + 1);
+		     next = strchr(next + 1, ':'))
+			;
+		if (next)
+			*next++ = 0;
+		options[args.nr_options++] = (struct uvfio_option){key, val};
+		p = next;
+	}
+	if (!r)
+		r = parse(&args, &o, "ns=", err);
+	if (!r && !has_backend(&o))
+		r = uvfio_error_set(err, -EINVAL, "ns=%s: add file=PATH, memory=SIZE or nbd=URI",
+				    value);
+	if (!r)
+		r = open_one(c, &o, err);
+	free(copy);
+	return r;
+}
+
+int nvme_ns_open_all(struct nvme_ctrl *c, const struct uvfio_args *args, struct uvfio_error *err)
+{
+	struct ns_options o = {0};
+	unsigned nr = 0;
+	int r = parse(args, &o, "nvme", err);
+
+	if (r)
+		return r;
+	for (unsigned i = 0; i < args->nr_options; i++)
+		nr += !strcmp(args->options[i].key, "ns");
+	nr += has_backend(&o);
+	if (!nr)
+		return uvfio_error_set(err, -EINVAL,
+				       "nvme: no storage: add file=PATH, memory=SIZE or nbd=URI");
+	if (nr > NVME_MAX_NAMESPACES)
+		return uvfio_error_set(err, -EINVAL, "nvme: %u namespaces: at most %d", nr,
+				       NVME_MAX_NAMESPACES);
+	c->ns = calloc(nr, sizeof(*c->ns));
+	if (!c->ns)
+		return uvfio_error_set(err, -ENOMEM, "nvme: out of memory");
+	if (has_backend(&o))
+		r = open_one(c, &o, err);
+	for (unsigned i = 0; !r && i < args->nr_options; i++) {
+		if (!strcmp(args->options[i].key, "ns"))
+			r = open_sub(c, args->options[i].value, &o, err);
+	}
+	if (r)
+		nvme_ns_close_all(c);
+	return r;
+}
+
+void nvme_ns_close_all(struct nvme_ctrl *c)
+{
+	for (unsigned i = 0; i < c->nr_ns; i++) {
+		block_close(c->ns[i].blk);
+		nvme_bad_free(&c->ns[i]);
+	}
+	free(c->ns);
+	c->ns = NULL;
+	c->nr_ns = 0;
+}
+
+void nvme_ctrl_identity(struct nvme_ctrl *c, const char *serial)
+{
+	uint8_t u[16];
+
+	if (serial)
+		snprintf(c->serial, sizeof(c->serial), "%s", serial);
+	else
+		snprintf(c->serial, sizeof(c->serial), "uvfio-%s", uvfio_device_name(c->dev));
+	make_uuid(u, c->serial, 0);
+	snprintf(c->subnqn, sizeof(c->subnqn),
+		 "nqn.2014-08.org.nvmexpress:uuid:%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+		 "%02x%02x%02x%02x%02x%02x",
+		 u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12],
+		 u[13], u[14], u[15]);
+}

@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Queues: fetching commands and posting completions.
+ *
+ * Theory of operation.  A submission queue that has entries is on the list of ready queues, which
+ * is served in turn.  Entries are fetched up to NVME_FETCH_MAX at a time by one DMA and each is
+ * copied once, so that a client that changes it later changes nothing.  A command is fetched only
+ * when there is a request for it and when its completion queue will have room: room is promised
+ * (cq->reserved) at the fetch, so that a client that does not consume completions stops its own
+ * queue and loses nothing.  An Asynchronous Event Request gives its promise back while it is held,
+ * because it may be held for ever.
+ *
+ * Completions wait in cq->pending, are written in batches by one DMA each, and one interrupt
+ * follows.  A batch that could not be written because bus mastering is off stays in cq->buf.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/nvme/nvme.h"
+
+#define NVME_ADMIN_REQS 16 /* requests that I/O queues leave for the admin queue */
+
+static const char *const req_state_names[] = {
+	[NVME_REQ_FREE] = "free", [NVME_REQ_ACTIVE] = "active",     [NVME_REQ_WAITING] = "waiting",
+	[NVME_REQ_HELD] = "held", [NVME_REQ_COMPLETE] = "complete",
+};
+static_assert(sizeof(req_state_names) / sizeof(req_state_names[0]) == NVME_NR_REQ_STATES,
+	      "a name each");
+
+static void post_done(struct uvfio_dma *op);
+static void fetch_done(struct uvfio_dma *op);
+
+static struct nvme_cq *op_cq(struct uvfio_dma *op)
+{
+	return (struct nvme_cq *)((char *)op - offsetof(struct nvme_cq, op));
+}
+
+static struct nvme_sq *op_sq(struct uvfio_dma *op)
+{
+	return (struct nvme_sq *)((char *)op - offsetof(struct nvme_sq, op));
+}
+
+/* ---- life ---- */
+
+void nvme_queues_init(struct nvme_ctrl *c)
+{
+	TAILQ_INIT(&c->ready_sqs);
+	TAILQ_INIT(&c->dirty_cqs);
+	STAILQ_INIT(&c->free_reqs);
+	STAILQ_INIT(&c->bounce_waiters);
+	for (unsigned i = 0; i <= c->nr_queues; i++) {
+		c->sqs[i].id = (uint16_t)i;
+		c->sqs[i].ctrl = c;
+		c->sqs[i].op.done = fetch_done;
+		TAILQ_INIT(&c->sqs[i].reqs);
+		c->cqs[i].id = (uint16_t)i;
+		c->cqs[i].ctrl = c;
+		c->cqs[i].op.done = post_done;
+		STAILQ_INIT(&c->cqs[i].pending);
+		nvme_dbbuf_init(c, &c->sqs[i].db, 2 * i);
+		nvme_dbbuf_init(c, &c->cqs[i].db, 2 * i + 1);
+	}
+}
+
+void nvme_queues_reset(struct nvme_ctrl *c)
+{
+	nvme_req_reset_all(c);
+	TAILQ_INIT(&c->ready_sqs);
+	TAILQ_INIT(&c->dirty_cqs);
+	for (unsigned i = 0; i <= c->nr_queues; i++) {
+		struct nvme_sq *sq = &c->sqs[i];
+		struct nvme_cq *cq = &c->cqs[i];
+
+		if (sq->state != NVME_SQ_UNUSED) {
+			memset(sq->cids, 0, 65536 / 8);
+			nvme_doorbell_clear(c, 2 * i);
+		}
+		sq->state = NVME_SQ_UNUSED;
+		sq->cq = NULL;
+		sq->ready = false;
+		sq->fetching = false;
+		sq->inflight = 0;
+		sq->delete_req = NULL;
+		TAILQ_INIT(&sq->reqs);
+		if (cq->used)
+			nvme_doorbell_clear(c, 2 * i + 1);
+		cq->used = false;
+		cq->dirty = false;
+		cq->posting = false;
+		cq->posting_nr = 0;
+		cq->reserved = 0;
+		cq->nr_sqs = 0;
+		cq->delete_req = NULL;
+		STAILQ_INIT(&cq->pending);
+	}
+}
+
+void nvme_cq_open(struct nvme_ctrl *c, unsigned id, uint64_t base, uint32_t size, bool ien,
+		  unsigned vector)
+{
+	struct nvme_cq *cq = &c->cqs[id];
+
+	nvme_doorbell_clear(c, 2 * id + 1);
+	cq->base = base;
+	cq->size = size;
+	cq->ien = ien;
+	cq->vector = (uint16_t)vector;
+	cq->head = cq->tail = 0;
+	cq->phase = true;
+	cq->posting_nr = 0;
+	cq->reserved = 0;
+	cq->nr_sqs = 0;
+	cq->delete_req = NULL;
+	cq->db.again = false;
+	cq->db.stale = cq->db.state != NVME_DB_IDLE;
+	cq->used = true;
+}
+
+void nvme_sq_open(struct nvme_ctrl *c, unsigned id, uint64_t base, uint32_t size, unsigned cqid)
+{
+	struct nvme_sq *sq = &c->sqs[id];
+
+	nvme_doorbell_clear(c, 2 * id);
+	sq->base = base;
+	sq->size = size;
+	sq->head = sq->tail = 0;
+	sq->cq = &c->cqs[cqid];
+	sq->cq->nr_sqs++;
+	sq->inflight = 0;
+	sq->delete_req = NULL;
+	sq->db.again = false;
+	sq->db.stale = sq->db.state != NVME_DB_IDLE;
+	sq->state = NVME_SQ_ACTIVE;
+}
+
+static void cq_close(struct nvme_cq *cq)
+{
+	struct nvme_ctrl *c = cq->ctrl;
+
+	assert(!cq->nr_sqs && STAILQ_EMPTY(&cq->pending));
+	if (cq->dirty) {
+		TAILQ_REMOVE(&c->dirty_cqs, cq, dirty_link);
+		cq->dirty = false;
+	}
+	cq->head = cq->tail = 0;
+	cq->posting_nr = 0;
+	cq->used = false;
+	nvme_irq_consumed(cq);
+	nvme_doorbell_clear(c, 2u * cq->id + 1);
+}
+
+void nvme_cq_delete(struct nvme_cq *cq, struct nvme_req *req)
+{
+	if (cq->posting) {
+		cq->delete_req = req;
+		return;
+	}
+	cq_close(cq);
+	nvme_complete(req);
+}
+
+static void sq_close(struct nvme_sq *sq)
+{
+	assert(!sq->inflight && !sq->fetching);
+	if (sq->ready) {
+		TAILQ_REMOVE(&sq->ctrl->ready_sqs, sq, ready_link);
+		sq->ready = false;
+	}
+	sq->cq->nr_sqs--;
+	sq->cq = NULL;
+	sq->state = NVME_SQ_UNUSED;
+	nvme_doorbell_clear(sq->ctrl, 2u * sq->id);
+}
+
+/* ---- doorbells ---- */
+
+static uint32_t ring_used(uint32_t head, uint32_t tail, uint32_t size)
+{
+	return tail >= head ? tail - head : tail + size - head;
+}
+
+void nvme_sq_set_ready(struct nvme_sq *sq)
+{
+	if (!sq->ready) {
+		sq->ready = true;
+		TAILQ_INSERT_TAIL(&sq->ctrl->ready_sqs, sq, ready_link);
+	}
+}
+
+static void bad_doorbell(struct nvme_ctrl *c, unsigned qid)
+{
+	nvme_log_doorbell_error(c, qid);
+	nvme_event(c, NVME_EVENT_ERROR, NVME_EVENT_ERROR_DB_VALUE);
+}
+
+void nvme_sq_tail(struct nvme_sq *sq, uint32_t tail)
+{
+	if (tail == sq->tail)
+		return;
+	/* New entries may fill the queue but not pass its head. */
+	if (tail >= sq->size || ring_used(sq->tail, tail, sq->size) >
+					sq->size - 1 - ring_used(sq->head, sq->tail, sq->size)) {
+		bad_doorbell(sq->ctrl, sq->id);
+		return;
+	}
+	sq->tail = tail;
+	nvme_sq_set_ready(sq);
+}
+
+static void cq_mark_dirty(struct nvme_cq *cq)
+{
+	if (!cq->dirty) {
+		cq->dirty = true;
+		TAILQ_INSERT_TAIL(&cq->ctrl->dirty_cqs, cq, dirty_link);
+	}
+}
+
+void nvme_cq_head(struct nvme_cq *cq, uint32_t head)
+{
+	if (head == cq->head)
+		return;
+	/* The host may consume what was posted, no more. */
+	if (head >= cq->size ||
+	    ring_used(cq->head, head, cq->size) > ring_used(cq->head, cq->tail, cq->size)) {
+		bad_doorbell(cq->ctrl, cq->id);
+		return;
+	}
+	cq->head = head;
+	nvme_irq_consumed(cq);
+	if (!STAILQ_EMPTY(&cq->pending))
+		cq_mark_dirty(cq);
+}
+
+static uint32_t cq_free(const struct nvme_cq *cq)
+{
+	return cq->size - 1 - ring_used(cq->head, cq->tail, cq->size);
+}
+
+/* Entries that are neither used nor promised. */
+static uint32_t cq_room(const struct nvme_cq *cq)
+{
+	uint32_t room = cq_free(cq);
+
+	return room > cq->reserved ? room - cq->reserved : 0;
+}
+
+/* ---- fetching ---- */
+
+static void start(struct nvme_sq *sq, const struct nvme_sqe *cmd)
+{
+	struct nvme_req *req = nvme_req_take(sq->ctrl);
+	uint64_t *word = &sq->cids[cmd->cid / 64], bit = 1ull << (cmd->cid % 64);
+
+	req->cmd = *cmd;
+	req->sq = sq;
+	sq->inflight++;
+	TAILQ_INSERT_TAIL(&sq->reqs, req, sq_link);
+	if (*word & bit) {
+		nvme_complete_status(req, NVME_SC_CID_CONFLICT | NVME_SC_DNR);
+		return;
+	}
+	*word |= bit;
+	req->owns_cid = true;
+	if (sq->id)
+		nvme_io(req);
+	else
+		nvme_admin(req);
+}
+
+static void fetched(struct nvme_sq *sq)
+{
+	uint32_t nr = sq->fetch_nr;
+
+	sq->head += nr;
+	if (sq->head == sq->size)
+		sq->head = 0;
+	for (uint32_t i = 0; i < nr; i++)
+		start(sq, &sq->buf[i]);
+}
+
+static void unfetch(struct nvme_sq *sq)
+{
+	sq->ctrl->nr_free += sq->fetch_nr;
+	sq->cq->reserved -= sq->fetch_nr;
+}
+
+static void delete_check(struct nvme_sq *sq)
+{
+	struct nvme_req *req = sq->delete_req;
+
+	if (sq->state != NVME_SQ_DELETING || sq->inflight || sq->fetching)
+		return;
+	sq_close(sq);
+	sq->delete_req = NULL;
+	nvme_complete(req);
+}
+
+void nvme_sq_delete(struct nvme_sq *sq, struct nvme_req *req)
+{
+	sq->state = NVME_SQ_DELETING;
+	sq->delete_req = req;
+	delete_check(sq);
+}
+
+static void fetch_done(struct uvfio_dma *op)
+{
+	struct nvme_sq *sq = op_sq(op);
+	struct nvme_ctrl *c = sq->ctrl;
+
+	sq->fetching = false;
+	nvme_external_done(c);
+	if (!sq->cq) /* a reset forgot it */
+		return;
+	if (sq->state == NVME_SQ_DELETING || c->state == NVME_RESETTING || op->status) {
+		unfetch(sq);
+		if (op->status && op->status != -EPERM)
+			nvme_fatal(c, "a submission queue entry", op->iova, op->status);
+		delete_check(sq);
+	} else {
+		fetched(sq);
+	}
+	uvfio_kick(c->dev);
+}
+
+/* Fetch and start what can be.  Returns the number of entries. */
+static uint32_t sq_run(struct nvme_sq *sq)
+{
+	struct nvme_ctrl *c = sq->ctrl;
+	uint32_t n, limit;
+	int r;
+
+	if (sq->fetching || sq->state != NVME_SQ_ACTIVE || sq->head == sq->tail)
+		return 0;
+	n = sq->tail > sq->head ? sq->tail - sq->head : sq->size - sq->head;
+	if (n > NVME_FETCH_MAX)
+		n = NVME_FETCH_MAX;
+	limit = c->nr_free;
+	if (sq->id)
+		limit = limit > NVME_ADMIN_REQS ? limit - NVME_ADMIN_REQS : 0;
+	if (n > limit)
+		n = limit;
+	limit = cq_room(sq->cq);
+	if (!limit && c->dbbuf && sq->cq->id) {
+		nvme_dbbuf_look(&sq->cq->db);
+		limit = cq_room(sq->cq);
+	}
+	if (n > limit)
+		n = limit;
+	if (!n)
+		return 0;
+
+	sq->fetch_nr = n;
+	c->nr_free -= n;
+	sq->cq->reserved += n;
+	sq->op.iova = sq->base + (uint64_t)sq->head * sizeof(struct nvme_sqe);
+	sq->op.buf = sq->buf;
+	sq->op.len = n * sizeof(struct nvme_sqe);
+	sq->op.to_client = false;
+	r = nvme_dma_raw(c, &sq->op);
+	if (r == 0) {
+		fetched(sq);
+		return n;
+	}
+	if (r == 1) {
+		sq->fetching = true;
+		return 0;
+	}
+	unfetch(sq);
+	if (r != -EPERM)
+		nvme_fatal(c, "a submission queue entry", sq->op.iova, r);
+	return 0;
+}
+
+bool nvme_queues_run(struct nvme_ctrl *c)
+{
+	struct nvme_sq *sq, *first_idle = NULL;
+	uint32_t done = 0;
+
+	while ((sq = TAILQ_FIRST(&c->ready_sqs)) != NULL) {
+		uint32_t n;
+
+		if (c->state != NVME_READY || !nvme_running(c) || sq == first_idle)
+			return false;
+		if (done >= NVME_WORK_BUDGET)
+			return true;
+		TAILQ_REMOVE(&c->ready_sqs, sq, ready_link);
+		sq->ready = false;
+		n = sq_run(sq);
+		done += n;
+		if (sq->state == NVME_SQ_ACTIVE && sq->head == sq->tail && !sq->fetching &&
+		    c->dbbuf && sq->id)
+			nvme_dbbuf_look(&sq->db);
+		if (sq->state == NVME_SQ_ACTIVE && sq->head != sq->tail)
+			nvme_sq_set_ready(sq);
+		if (n) {
+			first_idle = NULL;
+			nvme_cqs_post(c);
+		} else if (!first_idle && sq->ready) {
+			first_idle = sq; /* once around without progress: stop */
+		}
+	}
+	return false;
+}
+
+/* ---- posting ---- */
+
+void nvme_complete(struct nvme_req *req)
+{
+	struct nvme_ctrl *c = req->ctrl;
+	struct nvme_cq *cq = req->sq->cq;
+
+	nvme_ns_leave(req);
+	if (req->bounce)
+		nvme_bounce_put(req);
+	if (req->status)
+		req->status = (uint16_t)nvme_log_error(req, req->status);
+	req->state = NVME_REQ_COMPLETE;
+	STAILQ_INSERT_TAIL(&cq->pending, req, link);
+	cq_mark_dirty(cq);
+	if (!c->in_work)
+		uvfio_kick(c->dev);
+}
+
+/* Turn a completion into an entry; the request is free afterwards. */
+static void build(struct nvme_cq *cq, struct nvme_cqe *cqe, struct nvme_req *req)
+{
+	struct nvme_sq *sq = req->sq;
+
+	cqe->dw0 = req->dw0;
+	cqe->dw1 = 0;
+	cqe->sqhd = (uint16_t)sq->head;
+	cqe->sqid = sq->id;
+	cqe->cid = req->cmd.cid;
+	cqe->status = (uint16_t)(req->status << 1 | cq->phase);
+	/* From here on the host may use the identifier again. */
+	if (req->owns_cid)
+		sq->cids[req->cmd.cid / 64] &= ~(1ull << (req->cmd.cid % 64));
+	cq->reserved--;
+	sq->inflight--;
+	TAILQ_REMOVE(&sq->reqs, req, sq_link);
+	nvme_req_free(req);
+	delete_check(sq);
+}
+
+static void posted(struct nvme_cq *cq)
+{
+	uint32_t n = cq->posting_nr;
+
+	cq->posting_nr = 0;
+	nvme_irq_completions(cq, n);
+}
+
+/* Write the batch in cq->buf.  Returns true when it is done. */
+static bool post_batch(struct nvme_cq *cq)
+{
+	int r = nvme_dma_raw(cq->ctrl, &cq->op);
+
+	if (r == 0) {
+		posted(cq);
+		return true;
+	}
+	if (r == 1)
+		cq->posting = true;
+	else if (r != -EPERM)
+		nvme_fatal(cq->ctrl, "a completion queue entry", cq->op.iova, r);
+	return false;
+}
+
+static void cq_post(struct nvme_cq *cq)
+{
+	struct nvme_req *req;
+
+	if (cq->posting || !nvme_running(cq->ctrl))
+		return;
+	if (cq->posting_nr && !post_batch(cq))
+		return;
+	while (!STAILQ_EMPTY(&cq->pending)) {
+		uint32_t room = cq_free(cq), n = 0;
+
+		if (!room && cq->ctrl->dbbuf && cq->id) {
+			nvme_dbbuf_look(&cq->db);
+			room = cq_free(cq);
+		}
+		if (!room)
+			return; /* the head doorbell continues */
+		if (room > NVME_POST_MAX)
+			room = NVME_POST_MAX;
+		if (room > cq->size - cq->tail)
+			room = cq->size - cq->tail;
+		while (n < room && (req = STAILQ_FIRST(&cq->pending)) != NULL) {
+			STAILQ_REMOVE_HEAD(&cq->pending, link);
+			build(cq, &cq->buf[n++], req);
+		}
+		cq->op.iova = cq->base + (uint64_t)cq->tail * sizeof(struct nvme_cqe);
+		cq->op.buf = cq->buf;
+		cq->op.len = n * sizeof(struct nvme_cqe);
+		cq->op.to_client = true;
+		cq->posting_nr = n;
+		cq->tail += n;
+		if (cq->tail == cq->size) {
+			cq->tail = 0;
+			cq->phase = !cq->phase;
+		}
+		if (!post_batch(cq))
+			return;
+	}
+}
+
+static void post_done(struct uvfio_dma *op)
+{
+	struct nvme_cq *cq = op_cq(op);
+	struct nvme_ctrl *c = cq->ctrl;
+
+	cq->posting = false;
+	nvme_external_done(c);
+	if (!cq->used || c->state == NVME_RESETTING)
+		return;
+	if (op->status == -EPERM) {
+		c->parked = true;
+		return;
+	}
+	if (op->status) {
+		nvme_fatal(c, "a completion queue entry", op->iova, op->status);
+		return;
+	}
+	posted(cq);
+	if (cq->delete_req)
+		nvme_cq_delete(cq, cq->delete_req);
+	else if (!STAILQ_EMPTY(&cq->pending))
+		cq_mark_dirty(cq);
+	uvfio_kick(c->dev);
+}
+
+void nvme_cqs_post(struct nvme_ctrl *c)
+{
+	struct nvme_cq *cq;
+
+	if (!nvme_running(c))
+		return;
+	while ((cq = TAILQ_FIRST(&c->dirty_cqs)) != NULL) {
+		TAILQ_REMOVE(&c->dirty_cqs, cq, dirty_link);
+		cq->dirty = false;
+		cq_post(cq);
+	}
+}
