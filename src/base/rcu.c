@@ -26,7 +26,7 @@ static char readers_left, callbacks_done;
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
-static _Thread_local bool registered;
+_Thread_local bool uvfio_rcu_registered;
 
 struct rcu_entry {
 	struct rcu_head rcu;
@@ -36,9 +36,9 @@ static_assert(sizeof(struct rcu_entry) <= sizeof(struct uvfio_rcu_head), "room f
 
 static void thread_exit(void *value)
 {
-	if (!registered)
+	if (!uvfio_rcu_registered)
 		return;
-	registered = false;
+	uvfio_rcu_registered = false;
 	urcu_memb_unregister_thread();
 }
 
@@ -48,19 +48,20 @@ static void make_key(void)
 		abort(); /* the process has used up all its keys: nothing can work */
 }
 
-static __attribute__((noinline, cold)) void register_thread(void)
+__attribute__((cold)) void uvfio_rcu_register(void)
 {
 	pthread_once(&key_once, make_key);
 	urcu_memb_register_thread();
-	registered = true;
-	if (pthread_setspecific(key, &registered))
+	uvfio_rcu_registered = true;
+	if (pthread_setspecific(key, &uvfio_rcu_registered))
 		abort(); /* without its destructor the thread would never leave */
 }
 
+#ifdef UVFIO_TSAN
 void uvfio_rcu_read_lock(void)
 {
-	if (__builtin_expect(!registered, 0))
-		register_thread();
+	if (!uvfio_rcu_registered)
+		uvfio_rcu_register();
 	urcu_memb_read_lock();
 }
 
@@ -69,6 +70,7 @@ void uvfio_rcu_read_unlock(void)
 	tsan_release(&readers_left);
 	urcu_memb_read_unlock();
 }
+#endif
 
 static void run_callback(struct rcu_head *rcu)
 {
@@ -86,8 +88,8 @@ void uvfio_rcu_call(struct uvfio_rcu_head *head, void (*fn)(struct uvfio_rcu_hea
 {
 	struct rcu_entry *entry = (struct rcu_entry *)head;
 
-	if (__builtin_expect(!registered, 0))
-		register_thread(); /* liburcu queues within a read side section */
+	if (__builtin_expect(!uvfio_rcu_registered, 0))
+		uvfio_rcu_register(); /* liburcu queues within a read side section */
 	entry->fn = fn;
 	tsan_release(entry);
 	urcu_memb_call_rcu(&entry->rcu, run_callback);
