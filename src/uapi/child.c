@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * C: from a fork of the server to the program.
+ *
+ *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts ─DEVDIR▶
+ *   filter ─LISTENER▶ S is ready ─GO▶ execvp
+ *
+ * Before GO nothing of the program has happened, so a run that cannot start leaves no trace.  What
+ * the program inherits (fds, signal mask and dispositions, limits, working directory, process
+ * group) is what P0 was given.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "uapi/child.h"
+#include "uapi/filter.h"
+#include "uapi/helper/trap.h"
+#include "uapi/message.h"
+#include "uapi/mounts.h"
+#include "uapi/process.h"
+#include "uapi/server.h"
+
+static _Noreturn void fail(const char *message)
+{
+	fprintf(stderr, "uvfio run: %s\n", message);
+	fflush(stderr);
+	_exit(UAPI_EXIT_FAILURE);
+}
+
+/* The server has gone, or gave up: it has said why. */
+static void expect(int sock, enum uapi_message_kind kind, int32_t *value, int *fd)
+{
+	if (uapi_expect(sock, kind, value, fd))
+		_exit(UAPI_EXIT_FAILURE);
+}
+
+static void tell(int sock, enum uapi_message_kind kind, int32_t value, int fd)
+{
+	if (uapi_send(sock, kind, value, fd))
+		_exit(UAPI_EXIT_FAILURE);
+}
+
+bool uapi_has_caps(unsigned long long caps)
+{
+	struct __user_cap_header_struct hdr = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2] = {0};
+
+	if (syscall(SYS_capget, &hdr, data))
+		return false;
+	return (((unsigned long long)data[1].effective << 32 | data[0].effective) & caps) == caps;
+}
+
+/* A mount namespace of our own, in a user namespace of our own where that takes one. */
+static void enter_namespaces(int sock)
+{
+	char line[32];
+	int32_t code;
+
+	/* With SYS_PTRACE the server also reaches programs that change their user. */
+	if (uapi_has_caps(1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_PTRACE) && !unshare(CLONE_NEWNS))
+		return;
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS)) {
+		int e = errno;
+
+		fprintf(stderr,
+			"uvfio run: cannot make a user and a mount namespace: %s\n"
+			"  They give the program its /dev/vfio; as an ordinary user both are needed, with "
+			"CAP_SYS_ADMIN and CAP_SYS_PTRACE a mount namespace alone.\n",
+			strerror(e));
+		if (uapi_read_line("/proc/sys/user/max_user_namespaces", line, sizeof(line)) &&
+		    !strcmp(line, "0"))
+			fprintf(stderr, "  User namespaces are switched off here: sysctl "
+					"user.max_user_namespaces=10000\n");
+		if (uapi_read_line("/proc/sys/kernel/unprivileged_userns_clone", line,
+				   sizeof(line)) &&
+		    !strcmp(line, "0"))
+			fprintf(stderr, "  Only root may make them here: sysctl "
+					"kernel.unprivileged_userns_clone=1\n");
+		fail("`uvfio doctor` says what this machine allows (in Docker: --cap-add SYS_ADMIN "
+		     "--cap-add SYS_PTRACE --security-opt seccomp=unconfined --security-opt "
+		     "apparmor=unconfined)");
+	}
+	tell(sock, UAPI_MSG_MAP_ME, 0, -1);
+	expect(sock, UAPI_MSG_MAPPED, &code, NULL);
+	if (code) {
+		fprintf(stderr, "uvfio run: cannot map the user into the new user namespace: %s\n",
+			strerror(code));
+		fail("`uvfio doctor` says what this machine allows");
+	}
+	/* Privileges cannot be had in there anyway, and the filter asks for it. */
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static void make_mounts(int tree)
+{
+	struct uvfio_error err;
+	char line[32];
+
+	if (!uapi_mounts_make(tree, &err))
+		return;
+	fprintf(stderr, "uvfio run: %s\n", err.msg);
+	if (uapi_read_line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", line,
+			   sizeof(line)) &&
+	    !strcmp(line, "1"))
+		fprintf(stderr,
+			"  AppArmor restricts user namespaces here (Ubuntu 24.04): sysctl "
+			"kernel.apparmor_restrict_unprivileged_userns=0, or a profile for uvfio "
+			"that allows userns.\n");
+	fail("`uvfio doctor` says what this machine allows");
+}
+
+/* The helper is preloaded in front of what the user preloads. */
+static void preload(enum vfio_mmio_mode mode, const char *helper)
+{
+	const char *old = getenv("LD_PRELOAD");
+	char *value;
+
+	setenv(UVFIO_ENV_MMIO,
+	       mode == VFIO_MMIO_EXACT    ? "exact"
+	       : mode == VFIO_MMIO_POLLED ? "polled"
+					  : "none",
+	       1);
+	if (!helper)
+		return;
+	if (asprintf(&value, "%s%s%s", helper, old && *old ? ":" : "", old ? old : "") < 0)
+		fail("out of memory");
+	setenv("LD_PRELOAD", value, 1);
+	free(value);
+}
+
+bool uapi_find_helper(char *path, size_t size)
+{
+	static const char *const places[] = {
+		"src/uapi/helper/" UAPI_HELPER_NAME, /* in the build tree */
+		"../" UAPI_LIBDIR "/uvfio/" UAPI_HELPER_NAME,
+	};
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n < 0)
+		return false;
+	self[n] = '\0';
+	*strrchr(self, '/') = '\0';
+	for (unsigned i = 0; i < sizeof(places) / sizeof(*places); i++) {
+		char candidate[2 * PATH_MAX], *real;
+		bool fits;
+
+		snprintf(candidate, sizeof(candidate), "%s/%s", self, places[i]);
+		real = realpath(candidate, NULL);
+		if (!real)
+			continue;
+		fits = strlen(real) < size;
+		if (fits)
+			strcpy(path, real);
+		free(real);
+		return fits;
+	}
+	return false;
+}
+
+static _Noreturn void become(char **argv, const sigset_t *mask)
+{
+	int e;
+
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	execvp(argv[0], argv);
+	e = errno;
+	fprintf(stderr, "uvfio run: cannot execute %s: %s\n", argv[0],
+		e == ENOENT ? "not found" : strerror(e));
+	fflush(stderr);
+	_exit(e == ENOENT ? 127 : 126);
+}
+
+_Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const sigset_t *mask)
+{
+	char helper[PATH_MAX], cwd[PATH_MAX];
+	struct uvfio_error err;
+	int32_t with_helper;
+	int tree, devdir, listener;
+
+	expect(sock, UAPI_MSG_TREE, &with_helper, &tree);
+	enter_namespaces(sock);
+	make_mounts(tree);
+	close(tree);
+	/* A working directory that has been covered is looked up anew. */
+	if (getcwd(cwd, sizeof(cwd)) && (!strncmp(cwd, "/dev", 4) || !strncmp(cwd, "/sys", 4)))
+		(void)!chdir(cwd);
+	devdir = open(TREE_DEV_VFIO, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (devdir < 0)
+		fail("cannot open the new " TREE_DEV_VFIO);
+	tell(sock, UAPI_MSG_DEVDIR, 0, devdir);
+	close(devdir);
+	preload(config->mmio,
+		with_helper && uapi_find_helper(helper, sizeof(helper)) ? helper : NULL);
+	listener = uapi_filter_install(&err);
+	if (listener < 0)
+		fail(err.msg);
+	tell(sock, UAPI_MSG_LISTENER, 0, listener);
+	close(listener);
+	expect(sock, UAPI_MSG_GO, NULL, NULL);
+	become(config->argv, mask);
+}

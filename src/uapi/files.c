@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <time.h>
+#include <unistd.h>
+#include "uapi/files.h"
+
+#define BUCKETS   64u
+#define MAX_FILES 1024u
+#define MAX_NODES 257u /* the container's and one a group */
+
+struct node {
+	enum uapi_file_kind kind;
+	unsigned group;
+	ino_t ino; /* what the name leads to now */
+};
+
+struct uapi_files {
+	struct uapi_server *server;
+	pthread_mutex_t opening;
+	pthread_mutex_t lock; /* what follows */
+	struct uapi_file *table[BUCKETS];
+	unsigned nr_files;
+	struct node nodes[MAX_NODES];
+	unsigned nr_nodes;
+	uint32_t last_handle;
+
+	dev_t dev; /* of the program's /dev/vfio */
+	int inotify;
+	int wake; /* eventfd: look again, or end */
+	atomic_bool ending;
+	pthread_t janitor;
+};
+
+/* How long after a close the janitor asks again, in µs. */
+static const unsigned retries[] = {50, 200, 1000, 10000, 100000};
+
+static struct uapi_file **bucket(struct uapi_files *files, ino_t ino)
+{
+	return &files->table[ino % BUCKETS];
+}
+
+static int reopen(int fd)
+{
+	char path[32];
+	int new;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	new = open(path, O_RDWR | O_CLOEXEC);
+	return new < 0 ? -errno : new;
+}
+
+/* True when nobody but us has the file open for writing, or mapped through such a description. */
+static bool unused(const struct uapi_file *file)
+{
+	if (fcntl(file->probe, F_SETLEASE, F_WRLCK))
+		return false;
+	fcntl(file->probe, F_SETLEASE, F_UNLCK);
+	return true;
+}
+
+/* files->opening held, or the end. */
+static void destroy(struct uapi_files *files, struct uapi_file *file)
+{
+	if (file->watch >= 0)
+		inotify_rm_watch(files->inotify, file->watch);
+	for (unsigned i = 0; i < file->nr_again; i++)
+		vfio_device_release(file->again[i]);
+	if (file->device_file)
+		vfio_device_release(file->device_file);
+	if (file->group_file)
+		vfio_group_release(file->group_file);
+	if (file->container)
+		vfio_container_release(file->container);
+	if (file->probe >= 0)
+		close(file->probe);
+	free(file->again);
+	free(file);
+}
+
+/* Take out of the table what is @kind and closed.  files->opening held. */
+static struct uapi_file *collect(struct uapi_files *files, enum uapi_file_kind kind, bool all)
+{
+	struct uapi_file *dead = NULL;
+
+	pthread_mutex_lock(&files->lock);
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		struct uapi_file **p = &files->table[i], *file;
+
+		while ((file = *p)) {
+			bool gone = file->kind == kind && (all || unused(file));
+
+			if (gone && file->refs && !all) {
+				file->closed = true;
+				gone = false;
+			}
+			if (!gone) {
+				p = &file->next;
+				continue;
+			}
+			*p = file->next;
+			file->next = dead;
+			dead = file;
+			files->nr_files--;
+		}
+	}
+	pthread_mutex_unlock(&files->lock);
+	return dead;
+}
+
+static void reap_locked(struct uapi_files *files, bool all)
+{
+	static const enum uapi_file_kind order[] = {UAPI_DEVICE, UAPI_GROUP, UAPI_CONTAINER};
+
+	for (unsigned i = 0; i < sizeof(order) / sizeof(*order); i++) {
+		struct uapi_file *dead = collect(files, order[i], all), *next;
+
+		for (; dead; dead = next) {
+			next = dead->next;
+			destroy(files, dead);
+		}
+	}
+}
+
+void uapi_files_reap(struct uapi_files *files)
+{
+	pthread_mutex_lock(&files->opening);
+	reap_locked(files, false);
+	pthread_mutex_unlock(&files->opening);
+}
+
+/* ---- the janitor ---- */
+
+static void wake(struct uapi_files *files)
+{
+	uint64_t one = 1;
+
+	(void)!write(files->wake, &one, sizeof(one));
+}
+
+static void *janitor_main(void *arg)
+{
+	struct uapi_files *files = arg;
+	const unsigned steps = sizeof(retries) / sizeof(*retries);
+	unsigned step = steps;
+
+	pthread_setname_np(pthread_self(), "janitor");
+	while (!atomic_load(&files->ending)) {
+		struct pollfd fds[2] = {{.fd = files->inotify, .events = POLLIN},
+					{.fd = files->wake, .events = POLLIN}};
+		struct timespec wait = {0, 0};
+		char buf[4096];
+		int n;
+
+		if (step < steps)
+			wait.tv_nsec = (long)retries[step] * 1000;
+		n = ppoll(fds, 2, step < steps ? &wait : NULL, NULL);
+		if (n > 0) {
+			if (fds[0].revents)
+				(void)!read(files->inotify, buf, sizeof(buf));
+			if (fds[1].revents)
+				(void)!read(files->wake, buf, sizeof(buf));
+			step = 0;
+		} else {
+			step++;
+		}
+		uapi_files_reap(files);
+	}
+	return NULL;
+}
+
+/* ---- the table ---- */
+
+static int add_node(struct uapi_files *files, const char *name, enum uapi_file_kind kind,
+		    unsigned group)
+{
+	struct stat st;
+
+	for (unsigned i = 0; i < files->nr_nodes; i++) {
+		if (files->nodes[i].kind == kind && files->nodes[i].group == group)
+			return 0;
+	}
+	if (files->nr_nodes == MAX_NODES)
+		return -E2BIG;
+	if (fstatat(files->server->devdir, name, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	files->dev = st.st_dev;
+	files->nodes[files->nr_nodes++] = (struct node){kind, group, st.st_ino};
+	return 0;
+}
+
+static int add_nodes(struct uapi_files *files)
+{
+	struct vfio_device *devs[MAX_NODES - 1];
+	unsigned nr = vfio_machine_devices(files->server->machine, devs, MAX_NODES - 1);
+	int ret = add_node(files, "vfio", UAPI_CONTAINER, 0);
+
+	for (unsigned i = 0; i < nr && !ret; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "%u", vfio_device_group(devs[i]));
+		ret = add_node(files, name, UAPI_GROUP, vfio_device_group(devs[i]));
+	}
+	return ret;
+}
+
+struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error *err)
+{
+	struct uapi_files *files = calloc(1, sizeof(*files));
+	int ret;
+
+	if (!files) {
+		uvfio_error_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	files->server = server;
+	pthread_mutex_init(&files->opening, NULL);
+	pthread_mutex_init(&files->lock, NULL);
+	files->wake = eventfd(0, EFD_CLOEXEC);
+	files->inotify = inotify_init1(IN_CLOEXEC);
+	if (files->inotify < 0) {
+		uvfio_error_set(err, -errno,
+				"cannot watch for closed files: %s (inotify_init; if the limit is "
+				"reached: sysctl fs.inotify.max_user_instances)",
+				strerror(errno));
+		goto err;
+	}
+	ret = add_nodes(files);
+	if (!ret)
+		ret = -pthread_create(&files->janitor, NULL, janitor_main, files);
+	if (ret) {
+		uvfio_error_set(err, ret, "cannot serve the program's /dev/vfio: %s",
+				strerror(-ret));
+		close(files->inotify);
+		goto err;
+	}
+	return files;
+err:
+	close(files->wake);
+	pthread_mutex_destroy(&files->lock);
+	pthread_mutex_destroy(&files->opening);
+	free(files);
+	return NULL;
+}
+
+void uapi_files_free(struct uapi_files *files)
+{
+	if (!files)
+		return;
+	atomic_store(&files->ending, true);
+	wake(files);
+	pthread_join(files->janitor, NULL);
+	reap_locked(files, true);
+	close(files->inotify);
+	close(files->wake);
+	pthread_mutex_destroy(&files->lock);
+	pthread_mutex_destroy(&files->opening);
+	free(files);
+}
+
+static struct uapi_file *lookup(struct uapi_files *files, dev_t dev, ino_t ino)
+{
+	struct uapi_file *file = *bucket(files, ino);
+
+	while (file && (file->ino != ino || file->dev != dev))
+		file = file->next;
+	return file;
+}
+
+struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st)
+{
+	struct uapi_file *file;
+
+	pthread_mutex_lock(&files->lock);
+	file = lookup(files, st->st_dev, st->st_ino);
+	if (file)
+		file->refs++;
+	pthread_mutex_unlock(&files->lock);
+	return file;
+}
+
+struct uapi_file *uapi_files_by_handle(struct uapi_files *files, uint32_t handle)
+{
+	struct uapi_file *found = NULL;
+
+	pthread_mutex_lock(&files->lock);
+	for (unsigned i = 0; i < BUCKETS && !found; i++) {
+		struct uapi_file *file = files->table[i];
+
+		while (file && (file->handle != handle || file->kind != UAPI_DEVICE))
+			file = file->next;
+		found = file;
+	}
+	if (found)
+		found->refs++;
+	pthread_mutex_unlock(&files->lock);
+	return found;
+}
+
+void uapi_files_put(struct uapi_files *files, struct uapi_file *file)
+{
+	bool closed;
+
+	if (!file)
+		return;
+	pthread_mutex_lock(&files->lock);
+	closed = --file->refs == 0 && file->closed;
+	file->closed &= !closed;
+	pthread_mutex_unlock(&files->lock);
+	if (closed)
+		wake(files);
+}
+
+/* ---- opening ---- */
+
+int uapi_files_node(struct uapi_files *files, const struct stat *st, unsigned *group)
+{
+	const struct uapi_file *file;
+	int kind = -1;
+
+	if (st->st_dev != files->dev || !S_ISREG(st->st_mode))
+		return UAPI_FILE_KINDS;
+	pthread_mutex_lock(&files->lock);
+	for (unsigned i = 0; i < files->nr_nodes; i++) {
+		if (files->nodes[i].ino == st->st_ino) {
+			kind = files->nodes[i].kind;
+			*group = files->nodes[i].group;
+		}
+	}
+	/* Replaced since it was looked up, but still open. */
+	file = kind < 0 ? lookup(files, st->st_dev, st->st_ino) : NULL;
+	if (file) {
+		kind = file->kind;
+		*group = file->group;
+	}
+	pthread_mutex_unlock(&files->lock);
+	return kind;
+}
+
+/* Enter @file, which has an inode behind ->probe.  files->opening held. */
+static int insert(struct uapi_files *files, struct uapi_file *file)
+{
+	char path[32];
+	struct stat st;
+
+	if (fstat(file->probe, &st))
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file->probe);
+	file->watch = inotify_add_watch(files->inotify, path, IN_CLOSE);
+	if (file->watch < 0)
+		return -errno;
+	file->dev = st.st_dev;
+	file->ino = st.st_ino;
+	pthread_mutex_lock(&files->lock);
+	file->handle = ++files->last_handle;
+	file->next = *bucket(files, file->ino);
+	*bucket(files, file->ino) = file;
+	files->nr_files++;
+	for (unsigned i = 0; i < files->nr_nodes; i++) {
+		struct node *node = &files->nodes[i];
+
+		if (node->kind == file->kind && node->group == file->group)
+			node->ino = file->ino;
+	}
+	pthread_mutex_unlock(&files->lock);
+	return 0;
+}
+
+static struct uapi_file *file_new(struct uapi_files *files, enum uapi_file_kind kind)
+{
+	struct uapi_file *file;
+
+	if (files->nr_files >= MAX_FILES)
+		return NULL;
+	file = calloc(1, sizeof(*file));
+	if (!file)
+		return NULL;
+	file->kind = kind;
+	file->probe = -1;
+	file->watch = -1;
+	return file;
+}
+
+/* A fresh inode, under the node's name: the newest fd's link in /proc reads exactly that. */
+static int make_inode(struct uapi_files *files, struct uapi_file *file)
+{
+	char fresh[32], name[16];
+	int fd;
+
+	snprintf(fresh, sizeof(fresh), ".%u", files->last_handle + 1);
+	if (file->kind == UAPI_CONTAINER)
+		strcpy(name, "vfio");
+	else
+		snprintf(name, sizeof(name), "%u", file->group);
+	unlinkat(files->server->devdir, fresh, 0);
+	file->probe =
+		openat(files->server->devdir, fresh, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
+	if (file->probe < 0)
+		return -errno;
+	fd = reopen(file->probe);
+	if (fd < 0)
+		return fd;
+	if (renameat(files->server->devdir, fresh, files->server->devdir, name)) {
+		int ret = -errno;
+
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, unsigned group)
+{
+	struct uapi_file *file;
+	int fd, ret;
+
+	reap_locked(files, false);
+	file = file_new(files, kind);
+	if (!file)
+		return -ENFILE;
+	file->group = group;
+	if (kind == UAPI_CONTAINER)
+		ret = vfio_container_open(files->server->machine, &file->container);
+	else
+		ret = vfio_group_open(files->server->machine, group, &file->group_file);
+	if (ret) {
+		free(file);
+		return ret;
+	}
+	fd = make_inode(files, file);
+	ret = fd < 0 ? fd : insert(files, file);
+	if (ret) {
+		if (fd >= 0)
+			close(fd);
+		destroy(files, file);
+		return ret;
+	}
+	return fd;
+}
+
+int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group)
+{
+	int ret;
+
+	pthread_mutex_lock(&files->opening);
+	ret = open_node_locked(files, kind, group);
+	pthread_mutex_unlock(&files->opening);
+	return ret;
+}
+
+static enum vfio_mmio_mode mmio_mode(const struct uapi_server *server,
+				     const struct vfio_device *dev)
+{
+	enum vfio_mmio_mode mode = server->config->mmio;
+
+	switch (vfio_device_mmio(dev)) {
+	case 'e':
+		mode = VFIO_MMIO_EXACT;
+		break;
+	case 'p':
+		mode = VFIO_MMIO_POLLED;
+		break;
+	case 'n':
+		mode = VFIO_MMIO_NONE;
+		break;
+	}
+	/* A guest's store to a read-only page would end KVM_RUN with an error. */
+	if (mode == VFIO_MMIO_EXACT && atomic_load(&server->kvm_seen))
+		mode = VFIO_MMIO_NONE;
+	return mode;
+}
+
+static int add_again(struct uapi_file *file, struct vfio_device_file *df)
+{
+	struct vfio_device_file **grown =
+		realloc(file->again, (file->nr_again + 1) * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	file->again = grown;
+	grown[file->nr_again++] = df;
+	return 0;
+}
+
+/* Add @df to the file of its device, which is made when it has none.  files->opening held. */
+static int add_device_file(struct uapi_files *files, struct vfio_device_file *df)
+{
+	struct vfio_device *dev = vfio_device_file_device(df);
+	struct uapi_file *file;
+	struct stat st;
+	int ret;
+
+	if (fstat(vfio_device_view_fd(dev), &st))
+		return -errno;
+	pthread_mutex_lock(&files->lock);
+	file = lookup(files, st.st_dev, st.st_ino);
+	pthread_mutex_unlock(&files->lock);
+	if (file)
+		return add_again(file, df);
+
+	file = file_new(files, UAPI_DEVICE);
+	if (!file)
+		return -ENFILE;
+	file->device_file = df;
+	file->mmio = mmio_mode(files->server, dev);
+	file->group = vfio_device_group(dev);
+	file->probe = reopen(vfio_device_view_fd(dev));
+	ret = file->probe < 0 ? file->probe : insert(files, file);
+	if (ret) {
+		file->device_file = NULL; /* the caller releases it */
+		destroy(files, file);
+	}
+	return ret;
+}
+
+int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
+			   struct vfio_client *client, uint64_t arg)
+{
+	struct vfio_device_file *df = NULL;
+	int ret, fd;
+
+	pthread_mutex_lock(&files->opening);
+	reap_locked(files, false);
+	ret = vfio_group_get_device(group->group_file, client, arg, &df);
+	if (ret)
+		goto out;
+	vfio_device_file_set_mmio(df, mmio_mode(files->server, vfio_device_file_device(df)));
+	/* Open for the program first: the probe must find the file in use from the start. */
+	fd = reopen(vfio_device_view_fd(vfio_device_file_device(df)));
+	ret = fd < 0 ? fd : add_device_file(files, df);
+	if (ret) {
+		if (fd >= 0)
+			close(fd);
+		vfio_device_release(df);
+		goto out;
+	}
+	ret = fd;
+out:
+	pthread_mutex_unlock(&files->opening);
+	return ret;
+}

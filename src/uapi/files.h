@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which fd of the program is what, and when it has gone.
+ *
+ * Theory of operation.  Every open container and group has an inode of its own on the program's
+ * /dev/vfio, every device that of its view memfd: an fd is recognised by (st_dev, st_ino), which
+ * survives dup, fork, exec and SCM_RIGHTS.
+ *
+ * Nobody tells us when the last fd or mapping of an inode goes.  But the kernel grants a write
+ * lease on a file only while nobody else has it open for writing, so taking one (and giving it back
+ * at once) on a description of our own answers the question exactly, without waiting for anything.
+ * This probe precedes every decision that depends on what is open: a close followed by an open is
+ * in order. inotify's IN_CLOSE wakes the janitor, so that what is closed and never asked about goes
+ * too; the event precedes the drop of the count, so the janitor asks again for a while.
+ *
+ * Locks: `opening` serialises opens and releases, held across calls into the core; then `lock` for
+ * the table, never held across anything.  A file that a request uses (a reference) is not released.
+ */
+#ifndef UVFIO_UAPI_FILES_H
+#define UVFIO_UAPI_FILES_H
+
+#include <pthread.h>
+#include <sys/stat.h>
+#include "uapi/server.h"
+
+enum uapi_file_kind {
+	UAPI_CONTAINER,
+	UAPI_GROUP,
+	UAPI_DEVICE,
+	UAPI_FILE_KINDS,
+};
+
+struct uapi_file {
+	struct uapi_file *next; /* in the table */
+	enum uapi_file_kind kind;
+	uint32_t handle; /* never 0, never given twice in a run */
+	dev_t dev;
+	ino_t ino;
+	int probe; /* our description, O_RDWR */
+	int watch;
+	unsigned refs;  /* requests that use it: files->lock */
+	bool closed;    /* found closed while in use: files->lock */
+	unsigned group; /* number, of a group */
+	struct vfio_container *container;
+	struct vfio_group_file *group_file;
+	/* A device that GET_DEVICE_FD handed out several times has one inode: the first file
+	 * answers, all are released together. */
+	struct vfio_device_file *device_file;
+	struct vfio_device_file **again; /* `opening` */
+	unsigned nr_again;
+	enum vfio_mmio_mode mmio; /* of a device */
+};
+
+/* Needs server->machine and ->devdir.  NULL with a message. */
+struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error *err);
+/* Releases everything; no request is being handled. */
+void uapi_files_free(struct uapi_files *files);
+
+/* The file of an fd, with a reference; NULL when it is not ours. */
+struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st);
+/* The device with @handle, likewise. */
+struct uapi_file *uapi_files_by_handle(struct uapi_files *files, uint32_t handle);
+void uapi_files_put(struct uapi_files *files, struct uapi_file *file);
+
+/* Is what @st describes /dev/vfio/vfio or a /dev/vfio/N?  *@group is set for the latter.
+ * UAPI_FILE_KINDS: neither.  -1: on our /dev/vfio, but just replaced: look the path up again. */
+int uapi_files_node(struct uapi_files *files, const struct stat *st, unsigned *group);
+/* Open what a node stands for.  Returns an fd to be given to the program and then closed, or
+ * -errno. */
+int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group);
+/* GROUP_GET_DEVICE_FD, likewise. */
+int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
+			   struct vfio_client *client, uint64_t arg);
+
+/* Release what is closed by now.  Any thread. */
+void uapi_files_reap(struct uapi_files *files);
+
+#endif

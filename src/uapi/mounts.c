@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The program's view of /dev and /sys.
+ *
+ * Theory of operation.  Neither file system lets us add names, so a directory that must get a new
+ * entry is covered by a tmpfs, in which each old entry is bound (directories and files) or made
+ * anew (symbolic links, which in /sys are relative and so lead where they led).  Overlayfs would
+ * need one mount, but cannot be had in a user namespace over sysfs and not with device nodes over
+ * devtmpfs. Everything is in a mount namespace of its own and goes with the last process in it.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "uapi/mounts.h"
+
+#define TMPFS_OPTIONS "mode=755,nr_inodes=16384,size=16m"
+
+struct mounts {
+	char **ours; /* directories that lie in a tmpfs of ours and may get entries */
+	unsigned nr_ours;
+	struct uvfio_error *err;
+};
+
+static int failed(struct mounts *m, const char *what, const char *path)
+{
+	int code = -errno;
+
+	return uvfio_error_set(m->err, code, "cannot %s %s: %s", what, path, strerror(-code));
+}
+
+static bool is_ours(const struct mounts *m, const char *path)
+{
+	for (unsigned i = 0; i < m->nr_ours; i++) {
+		if (!strcmp(m->ours[i], path))
+			return true;
+	}
+	return false;
+}
+
+static int set_ours(struct mounts *m, const char *path)
+{
+	char **grown = realloc(m->ours, (m->nr_ours + 1) * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	m->ours = grown;
+	m->ours[m->nr_ours] = strdup(path);
+	if (!m->ours[m->nr_ours])
+		return -ENOMEM;
+	m->nr_ours++;
+	return 0;
+}
+
+static int mount_tmpfs(struct mounts *m, const char *path)
+{
+	if (mount("uvfio", path, "tmpfs", MS_NOSUID | MS_NOEXEC, TMPFS_OPTIONS))
+		return failed(m, "mount a tmpfs on", path);
+	return set_ours(m, path);
+}
+
+/* Give the covering tmpfs at @path the entry @name of the directory @old that it covers.  What
+ * cannot be had (a name that went away, a mount that may not be bound) is left out. */
+static void keep_entry(int old, int new, const char *name, unsigned char type)
+{
+	char target[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+	int tree, fd;
+
+	if (type == DT_UNKNOWN && !fstatat(old, name, &st, AT_SYMLINK_NOFOLLOW))
+		type = IFTODT(st.st_mode);
+	if (type == DT_LNK) {
+		n = readlinkat(old, name, target, sizeof(target) - 1);
+		if (n < 0)
+			return;
+		target[n] = '\0';
+		(void)!symlinkat(target, new, name);
+		return;
+	}
+	tree = open_tree(old, name,
+			 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW);
+	if (tree < 0)
+		return;
+	if (type == DT_DIR) {
+		(void)!mkdirat(new, name, 0755);
+	} else {
+		fd = openat(new, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			close(fd);
+	}
+	if (move_mount(tree, "", new, name, MOVE_MOUNT_F_EMPTY_PATH))
+		unlinkat(new, name, type == DT_DIR ? AT_REMOVEDIR : 0);
+	close(tree);
+}
+
+/* Cover @path, so that it may get new entries.  The old ones stay, but for @but. */
+static int cover(struct mounts *m, const char *path, const char *but)
+{
+	DIR *old = opendir(path);
+	struct dirent *entry;
+	int new, ret;
+
+	if (!old)
+		return failed(m, "read", path);
+	ret = mount_tmpfs(m, path);
+	if (ret) {
+		closedir(old);
+		return ret;
+	}
+	new = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (new < 0) {
+		ret = failed(m, "open", path);
+		closedir(old);
+		return ret;
+	}
+	while ((entry = readdir(old))) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (!strcmp(entry->d_name, but)) {
+			fprintf(stderr,
+				"uvfio run: %s/%s of this machine is hidden from the program by the "
+				"device of the same name (choose another with addr= or group=)\n",
+				path, but);
+			continue;
+		}
+		keep_entry(dirfd(old), new, entry->d_name, entry->d_type);
+	}
+	close(new);
+	closedir(old);
+	return 0;
+}
+
+/* Have an empty directory of ours at @path. */
+static int claim(struct mounts *m, const char *path, bool own_mount)
+{
+	char parent[PATH_MAX];
+	struct stat st;
+	const char *name;
+	char *slash;
+	int ret;
+
+	if (is_ours(m, path))
+		return 0;
+	if (!lstat(path, &st) && S_ISDIR(st.st_mode))
+		return mount_tmpfs(m, path);
+	snprintf(parent, sizeof(parent), "%s", path);
+	slash = strrchr(parent, '/');
+	*slash = '\0';
+	name = slash + 1;
+	if (!*parent)
+		return uvfio_error_set(m->err, -ENOENT, "there is no %s on this machine", path);
+	if (!is_ours(m, parent)) {
+		if (!lstat(parent, &st) && S_ISDIR(st.st_mode))
+			ret = cover(m, parent, name);
+		else
+			ret = claim(m, parent, false);
+		if (ret)
+			return ret;
+	}
+	if (mkdir(path, 0755) && errno != EEXIST)
+		return failed(m, "make the directory", path);
+	return own_mount ? mount_tmpfs(m, path) : set_ours(m, path);
+}
+
+static int make_file(struct mounts *m, const struct tree_record *rec, const char *path,
+		     const void *data)
+{
+	int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, rec->mode);
+	ssize_t n;
+
+	if (fd < 0)
+		return failed(m, "make", path);
+	n = write(fd, data, rec->data_len);
+	if (n >= 0 && n != (ssize_t)rec->data_len) {
+		n = -1;
+		errno = ENOSPC;
+	}
+	close(fd);
+	return n < 0 ? failed(m, "write", path) : 0;
+}
+
+static int make_record(struct mounts *m, const struct tree_record *rec)
+{
+	const char *path = (const char *)(rec + 1);
+	const char *data = path + rec->path_len + 1;
+
+	switch ((enum tree_kind)rec->kind) {
+	case TREE_CLAIM:
+		return claim(m, path, false);
+	case TREE_MOUNT:
+		return claim(m, path, true);
+	case TREE_DIR:
+		return mkdir(path, rec->mode) ? failed(m, "make the directory", path) : 0;
+	case TREE_FILE:
+		return make_file(m, rec, path, data);
+	case TREE_LINK:
+		return symlink(data, path) ? failed(m, "make the link", path) : 0;
+	}
+	return -EINVAL;
+}
+
+int uapi_mounts_make(int fd, struct uvfio_error *err)
+{
+	struct mounts m = {.err = err};
+	mode_t mask = umask(0);
+	struct stat st;
+	uint8_t *map = MAP_FAILED;
+	int ret = 0;
+
+	if (!fstat(fd, &st))
+		map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED)
+		return failed(&m, "map", "the description of the tree");
+	/* What the machine mounts later still appears; what is mounted here stays here. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
+		ret = failed(&m, "make slaves of the mounts at", "/");
+	for (size_t off = 0; !ret && off < (size_t)st.st_size;) {
+		const struct tree_record *rec = (const struct tree_record *)(map + off);
+
+		ret = make_record(&m, rec);
+		off += TREE_RECORD_SIZE(rec->path_len, rec->data_len);
+	}
+	munmap(map, (size_t)st.st_size);
+	for (unsigned i = 0; i < m.nr_ours; i++)
+		free(m.ours[i]);
+	free(m.ours);
+	umask(mask);
+	return ret;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a request offers the core (struct vfio_client_ops), and how it is routed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "uapi/request.h"
+#include "uapi/task.h"
+
+bool uapi_request_valid(const struct uapi_request *req)
+{
+	return ioctl(req->server->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &req->id) == 0;
+}
+
+int uapi_copy_from(struct uapi_request *req, void *dst, uint64_t uaddr, size_t len)
+{
+	if (uaddr >= req->ahead_addr && uaddr - req->ahead_addr < req->ahead_len &&
+	    len <= req->ahead_len - (size_t)(uaddr - req->ahead_addr)) {
+		memcpy(dst, req->ahead + (uaddr - req->ahead_addr), len);
+		return 0;
+	}
+	if (uapi_task_read(req->tid, dst, uaddr, len) != (ssize_t)len)
+		return -EFAULT;
+	return uapi_request_valid(req) ? 0 : -EFAULT;
+}
+
+int uapi_copy_to(struct uapi_request *req, uint64_t uaddr, const void *src, size_t len)
+{
+	if (!uapi_request_valid(req))
+		return -EFAULT;
+	return uapi_task_write(req->tid, uaddr, src, len) == (ssize_t)len ? 0 : -EFAULT;
+}
+
+static struct uapi_request *of_client(struct vfio_client *client)
+{
+	return (struct uapi_request *)client;
+}
+
+static int copy_from(struct vfio_client *client, void *dst, uint64_t uaddr, size_t len)
+{
+	return uapi_copy_from(of_client(client), dst, uaddr, len);
+}
+
+static int copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, size_t len)
+{
+	return uapi_copy_to(of_client(client), uaddr, src, len);
+}
+
+static bool is_eventfd(int fd)
+{
+	static const char name[] = "anon_inode:[eventfd]";
+	char path[32], link[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, link, sizeof(link));
+	return n == (ssize_t)sizeof(name) - 1 && !memcmp(link, name, sizeof(name) - 1);
+}
+
+static int get_eventfd(struct vfio_client *client, int32_t fd)
+{
+	struct uapi_request *req = of_client(client);
+	int ours = uapi_task_get_fd(req->tid, fd);
+
+	if (ours == -EPERM || ours == -ENOSYS || ours == -EACCES) {
+		uvfio_log(
+			req->server->log, UVFIO_LOG_ERROR,
+			"cannot take the eventfd %d of process %d: pidfd_getfd: %s; a container's "
+			"seccomp profile or a security module forbids it, or the program made itself "
+			"undumpable: no interrupt can be delivered (`uvfio doctor` says what to allow)",
+			fd, req->tid, strerror(-ours));
+		return -EPERM;
+	}
+	if (ours < 0)
+		return -EBADF;
+	if (!uapi_request_valid(req)) {
+		close(ours);
+		return -EBADF;
+	}
+	if (!is_eventfd(ours)) {
+		close(ours);
+		return -EINVAL;
+	}
+	return ours;
+}
+
+static int get_group(struct vfio_client *client, int32_t fd)
+{
+	struct uapi_request *req = of_client(client);
+	int ret;
+	struct uapi_file *file = uapi_request_file(req, fd, &ret);
+
+	if (!file)
+		return ret ? ret : -EINVAL;
+	ret = file->kind != UAPI_GROUP   ? -EINVAL
+	      : !uapi_request_valid(req) ? -EBADF
+					 : (int)file->group;
+	uapi_files_put(req->server->files, file);
+	return ret;
+}
+
+static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
+		  struct iommu_mem **mem, unsigned *nr)
+{
+	struct uapi_request *req = of_client(client);
+	int ret = memory_import(req->server->memory, req->tid, vaddr, size, prot, mem, nr);
+
+	if (!ret && !uapi_request_valid(req)) {
+		memory_release(*mem, *nr);
+		ret = -EFAULT;
+	}
+	return ret;
+}
+
+static void release(void *client, struct iommu_mem *mem, unsigned nr)
+{
+	memory_release(mem, nr);
+}
+
+static const struct vfio_client_ops client_ops = {
+	.copy_from = copy_from,
+	.copy_to = copy_to,
+	.get_eventfd = get_eventfd,
+	.get_group = get_group,
+	.memory = {.import = import, .release = release},
+};
+
+void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
+		       const struct seccomp_notif *notif)
+{
+	req->client.ops = &client_ops;
+	req->client.caps = server->config->policy.caller_caps;
+	req->client.pid = (int32_t)notif->pid;
+	req->server = server;
+	req->id = notif->id;
+	req->tid = (pid_t)notif->pid;
+	req->nr = notif->data.nr;
+	memcpy(req->args, notif->data.args, sizeof(req->args));
+	req->answer = UAPI_CONTINUE;
+	req->result = 0;
+	req->fd = -1;
+	req->cloexec = false;
+	req->kind = UAPI_FILE_KINDS;
+	req->device = NULL;
+	req->ahead_addr = 0;
+	req->ahead_len = 0;
+}
+
+struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret)
+{
+	struct stat st;
+
+	*ret = uapi_task_stat_fd(req->server->tasks, req->tid, fd, &st);
+	if (*ret)
+		return NULL;
+	return uapi_files_find(req->server->files, &st);
+}
+
+struct uapi_file *uapi_request_subject(struct uapi_request *req)
+{
+	int ret;
+	struct uapi_file *file = uapi_request_file(req, (int)req->args[0], &ret);
+
+	if (ret == -EACCES) {
+		unsigned lost;
+
+		if (uvfio_ratelimit_ok(&req->server->hidden_tasks, 1, 10000, &lost))
+			uvfio_log(
+				req->server->log, UVFIO_LOG_ERROR,
+				"process %d has made itself undumpable (PR_SET_DUMPABLE, or an executable "
+				"that cannot be read): what it does with VFIO cannot be answered; run "
+				"uvfio as root",
+				req->tid);
+	}
+	if (!file)
+		return NULL;
+	req->kind = file->kind;
+	if (file->kind == UAPI_DEVICE)
+		req->device = vfio_device_name(vfio_device_file_device(file->device_file));
+	return file;
+}
+
+void uapi_dispatch(struct uapi_request *req)
+{
+	switch (req->nr) {
+	case SYS_ioctl:
+		uapi_do_ioctl(req);
+		break;
+	case SYS_open:
+		uapi_do_open(req, AT_FDCWD, req->args[0], req->args[1]);
+		break;
+	case SYS_openat:
+		uapi_do_open(req, (int)req->args[0], req->args[1], req->args[2]);
+		break;
+	case SYS_openat2:
+		uapi_do_openat2(req);
+		break;
+	case SYS_pread64:
+		uapi_do_rw(req, false);
+		break;
+	case SYS_pwrite64:
+		uapi_do_rw(req, true);
+		break;
+	case SYS_preadv:
+		uapi_do_rwv(req, false, 0);
+		break;
+	case SYS_preadv2:
+		uapi_do_rwv(req, false, req->args[5]);
+		break;
+	case SYS_pwritev:
+		uapi_do_rwv(req, true, 0);
+		break;
+	case SYS_pwritev2:
+		uapi_do_rwv(req, true, req->args[5]);
+		break;
+	case SYS_mmap:
+		uapi_do_mmap(req);
+		break;
+	}
+}

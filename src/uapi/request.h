@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One system call of the program, from its notification to the answer.
+ *
+ * Used by one receiver.  Handlers of a system call return 0 with the answer in the request; what
+ * they do not recognise they leave at UAPI_CONTINUE, and the kernel carries it out as if we were
+ * not there.
+ */
+#ifndef UVFIO_UAPI_REQUEST_H
+#define UVFIO_UAPI_REQUEST_H
+
+#include <linux/seccomp.h>
+#include "uapi/files.h"
+#include "uapi/server.h"
+#include "vfio/client.h"
+
+enum uapi_answer {
+	UAPI_CONTINUE,
+	UAPI_RESULT, /* ->result: the system call's return value, or -errno */
+	UAPI_FD,     /* ->fd is given to the program, whose number for it is the result */
+};
+
+struct uapi_request {
+	struct vfio_client client; /* first: what the core hands back */
+	struct uapi_server *server;
+	uint64_t id;
+	pid_t tid;
+	int nr;
+	uint64_t args[6];
+
+	enum uapi_answer answer;
+	int64_t result;
+	int fd;
+	bool cloexec;
+
+	/* For the trace: which kind of file, and the device's name or NULL. */
+	enum uapi_file_kind kind;
+	const char *device;
+
+	/* A piece of the program's memory that was read beforehand; see copy_from. */
+	uint64_t ahead_addr;
+	size_t ahead_len;
+	char ahead[256];
+};
+
+/* Fill in what the core needs. */
+void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
+		       const struct seccomp_notif *notif);
+/* Is the system call still waiting?  To be asked after reading what belongs to the task (its
+ * memory, /proc/TID) and before acting on it. */
+bool uapi_request_valid(const struct uapi_request *req);
+/* 0, or -EFAULT also when the task has gone. */
+int uapi_copy_from(struct uapi_request *req, void *dst, uint64_t uaddr, size_t len);
+int uapi_copy_to(struct uapi_request *req, uint64_t uaddr, const void *src, size_t len);
+
+static inline void uapi_answer(struct uapi_request *req, int64_t result)
+{
+	req->answer = UAPI_RESULT;
+	req->result = result;
+}
+
+/* The file behind the program's fd, with a reference, or NULL; *@ret is then 0 when the fd is
+ * something else, or -errno.  The caller must still check that the request is valid. */
+struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret);
+
+/* The same for the file that the system call is made on (its first argument), noted for the trace;
+ * NULL: the kernel's business. */
+struct uapi_file *uapi_request_subject(struct uapi_request *req);
+
+/* Route @req to its handler. */
+void uapi_dispatch(struct uapi_request *req);
+
+/* The handlers, by system call. */
+void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags);
+void uapi_do_openat2(struct uapi_request *req);
+void uapi_do_ioctl(struct uapi_request *req);
+/* What the preloaded helper asks (helper/trap.h). */
+void uapi_do_trap(struct uapi_request *req, unsigned cmd);
+void uapi_do_rw(struct uapi_request *req, bool write);
+void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags);
+void uapi_do_mmap(struct uapi_request *req);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ioctl: by the kind of the file (A.1), then the core's business.  What hands out or takes an fd is
+ * here: GROUP_SET_CONTAINER and GROUP_GET_DEVICE_FD (D.1).
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include <linux/vfio.h>
+#include "uapi/helper/trap.h"
+#include "uapi/request.h"
+#include "uapi/task.h"
+
+/* Commands that act without reading the program's memory, which is when validity is checked. */
+static bool acts_at_once(unsigned cmd)
+{
+	return cmd == VFIO_SET_IOMMU || cmd == VFIO_GROUP_UNSET_CONTAINER ||
+	       cmd == VFIO_DEVICE_RESET;
+}
+
+static int set_container(struct uapi_request *req, struct uapi_file *group, uint64_t arg)
+{
+	struct uapi_files *files = req->server->files;
+	struct uapi_file *container;
+	int32_t fd;
+	int ret;
+
+	if (uapi_copy_from(req, &fd, arg, sizeof(fd)))
+		return -EFAULT;
+	uapi_files_reap(files); /* a group that still seems to be in a container may not be */
+	container = uapi_request_file(req, fd, &ret);
+	if (!container && ret)
+		return -EBADF;
+	if (!uapi_request_valid(req))
+		ret = -EBADF;
+	else
+		ret = vfio_group_set_container(group->group_file,
+					       container && container->kind == UAPI_CONTAINER
+						       ? container->container
+						       : NULL);
+	uapi_files_put(files, container);
+	return ret;
+}
+
+static void get_device(struct uapi_request *req, struct uapi_file *group, uint64_t arg)
+{
+	ssize_t len;
+	int ret;
+
+	/* Read the name before anything is locked: the program may make that wait for ever. */
+	len = uapi_task_read_string(req->tid, req->ahead, arg, sizeof(req->ahead));
+	if (len >= 0) {
+		req->ahead_addr = arg;
+		req->ahead_len = (size_t)len + 1;
+	}
+	if (!uapi_request_valid(req))
+		return;
+	ret = uapi_files_open_device(req->server->files, group, &req->client, arg);
+	if (ret < 0) {
+		uapi_answer(req, ret);
+		return;
+	}
+	req->answer = UAPI_FD;
+	req->fd = ret;
+	req->cloexec = true;
+}
+
+static void group_ioctl(struct uapi_request *req, struct uapi_file *file, unsigned cmd,
+			uint64_t arg)
+{
+	switch (cmd) {
+	case VFIO_GROUP_GET_STATUS:
+		uapi_answer(req, vfio_group_get_status(file->group_file, &req->client, arg));
+		break;
+	case VFIO_GROUP_SET_CONTAINER:
+		uapi_answer(req, set_container(req, file, arg));
+		break;
+	case VFIO_GROUP_UNSET_CONTAINER:
+		uapi_files_reap(req->server->files); /* EBUSY only for what is open now */
+		uapi_answer(req, vfio_group_unset_container(file->group_file));
+		break;
+	case VFIO_GROUP_GET_DEVICE_FD:
+		get_device(req, file, arg);
+		break;
+	default:
+		uapi_answer(req, -ENOTTY);
+	}
+}
+
+void uapi_do_ioctl(struct uapi_request *req)
+{
+	unsigned cmd = (unsigned)req->args[1];
+	uint64_t arg = req->args[2];
+	struct uapi_file *file;
+
+	if (cmd >= UVFIO_TRAP_MMAP && cmd <= (UVFIO_TRAP_STORE | 8)) {
+		uapi_do_trap(req, cmd);
+		return;
+	}
+	file = uapi_request_subject(req);
+	if (!file)
+		return;
+	if (acts_at_once(cmd) && !uapi_request_valid(req))
+		goto out;
+	switch (file->kind) {
+	case UAPI_CONTAINER:
+		uapi_answer(req, vfio_container_ioctl(file->container, &req->client, cmd, arg));
+		break;
+	case UAPI_GROUP:
+		group_ioctl(req, file, cmd, arg);
+		break;
+	default:
+		uapi_answer(req, vfio_device_ioctl(file->device_file, &req->client, cmd, arg));
+	}
+out:
+	uapi_files_put(req->server->files, file);
+}

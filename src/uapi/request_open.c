@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * open, openat, openat2: a path that leads to /dev/vfio/vfio or a group, whatever way it takes,
+ * opens the core's object.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+#include "uapi/request.h"
+#include "uapi/task.h"
+
+/* How often a path is looked up again because the node was replaced meanwhile. */
+#define MAX_LOOKUPS 100
+
+#define KVM_DEVICE  makedev(10, 232)
+
+static void kvm_opened(struct uapi_server *server)
+{
+	if (atomic_exchange(&server->kvm_seen, true) || server->config->mmio != VFIO_MMIO_EXACT)
+		return;
+	uvfio_log(server->log, UVFIO_LOG_WARN,
+		  "the program opens /dev/kvm: registers are not offered for mapping in this run "
+		  "(--mmio none), because KVM cannot run a guest that stores to pages which uvfio "
+		  "must trap");
+}
+
+/* What the path is: UAPI_FILE_KINDS when nothing of ours. */
+static int look_up(struct uapi_request *req, int dirfd, const char *path, unsigned *group)
+{
+	for (unsigned i = 0; i < MAX_LOOKUPS; i++) {
+		int fd = uapi_task_resolve(req->server->tasks, req->tid, dirfd, path);
+		struct stat st;
+		int kind;
+
+		if (fd < 0)
+			return UAPI_FILE_KINDS;
+		if (fstat(fd, &st)) {
+			close(fd);
+			return UAPI_FILE_KINDS;
+		}
+		if (S_ISCHR(st.st_mode) && st.st_rdev == KVM_DEVICE &&
+		    !faccessat(fd, "", R_OK | W_OK, AT_EMPTY_PATH | AT_EACCESS))
+			kvm_opened(req->server);
+		close(fd);
+		kind = uapi_files_node(req->server->files, &st, group);
+		if (kind >= 0)
+			return kind;
+	}
+	return UAPI_FILE_KINDS;
+}
+
+void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags)
+{
+	char name[PATH_MAX];
+	unsigned group = 0;
+	int kind, fd;
+
+	if ((flags & O_ACCMODE) != O_RDWR || (flags & (O_PATH | O_DIRECTORY)))
+		return;
+	if (uapi_task_read_string(req->tid, name, path, sizeof(name)) <= 0)
+		return; /* the kernel says what is wrong with it */
+	kind = look_up(req, dirfd, name, &group);
+	if (kind == UAPI_FILE_KINDS || !uapi_request_valid(req))
+		return;
+	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+		uapi_answer(req, -EEXIST);
+		return;
+	}
+	fd = uapi_files_open_node(req->server->files, (enum uapi_file_kind)kind, group);
+	if (fd < 0) {
+		uapi_answer(req, fd);
+		return;
+	}
+	if (flags & O_NONBLOCK)
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+	req->answer = UAPI_FD;
+	req->fd = fd;
+	req->cloexec = flags & O_CLOEXEC;
+}
+
+void uapi_do_openat2(struct uapi_request *req)
+{
+	struct open_how how;
+
+	/* A size that is not this one, and what `resolve` forbids, is the kernel's business. */
+	if (req->args[3] < sizeof(how) || uapi_copy_from(req, &how, req->args[2], sizeof(how)))
+		return;
+	if (how.resolve & ~(uint64_t)RESOLVE_NO_MAGICLINKS)
+		return;
+	uapi_do_open(req, (int)req->args[0], req->args[1], how.flags);
+}

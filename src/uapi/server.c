@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * S: starts the machine and the program, watches both, and ends when nobody is left to serve.
+ *
+ *   fork C ─▶ machine, devices ─▶ tree to C ─▶ listener from C ─▶ receivers ─▶ GO
+ *
+ * The main thread then waits for one of: C stopped, continued or ended; the listener reports that
+ * no task is left under the filter; P0 has gone, in which case what it started is killed.  It stays
+ * alive throughout, since it is what the program's parent-death signal refers to.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <malloc.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "uapi/child.h"
+#include "uapi/files.h"
+#include "uapi/message.h"
+#include "uapi/process.h"
+#include "uapi/receive.h"
+#include "uapi/server.h"
+#include "uapi/task.h"
+#include "uapi/trace.h"
+#include "uapi/tree.h"
+
+struct run {
+	struct uapi_server server;
+	int up;     /* socket to P0, -1 when it need not be told any more */
+	int child;  /* socket to C */
+	int sigfd;  /* SIGCHLD */
+	pid_t pid;  /* C */
+	bool ended; /* C has ended, */
+	int status; /* like this */
+};
+
+static int complain(const struct uvfio_error *err)
+{
+	fprintf(stderr, "uvfio run: %s\n", err->msg);
+	return -1;
+}
+
+/* ---- start ---- */
+
+static void leave_session(struct run *run)
+{
+	struct rlimit limit;
+	int keep[2] = {run->up, run->child};
+	sigset_t sync;
+
+	setsid();
+	uapi_drop_fds(keep, 2);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	prctl(PR_SET_NAME, "uvfio-server");
+	umask(0);
+	/* Memory that is hardly used is not worth a heap a thread. */
+	mallopt(M_ARENA_MAX, 2);
+	/* Each open file of the program takes some here. */
+	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	/* What the processor raises must reach its handler (base/guard.h). */
+	sigemptyset(&sync);
+	sigaddset(&sync, SIGBUS);
+	sigaddset(&sync, SIGSEGV);
+	sigaddset(&sync, SIGILL);
+	sigaddset(&sync, SIGFPE);
+	sigaddset(&sync, SIGABRT);
+	sigprocmask(SIG_UNBLOCK, &sync, NULL);
+	for (int sig = 1; sig < NSIG; sig++) {
+		if (sigismember(&sync, sig) == 1)
+			signal(sig, SIG_DFL);
+	}
+}
+
+static int make_machine(struct run *run)
+{
+	const struct uapi_config *config = run->server.config;
+	struct uvfio_error err = {""};
+	char what[80];
+
+	run->server.log = uvfio_log_new(2, config->verbose ? UVFIO_LOG_DEBUG : UVFIO_LOG_WARN);
+	run->server.machine = vfio_machine_new(&config->policy, run->server.log, &err);
+	if (!run->server.machine)
+		return complain(&err);
+	for (unsigned i = 0; i < config->nr_models; i++) {
+		int ret = vfio_machine_add_model(run->server.machine, config->models[i]);
+
+		if (ret) {
+			snprintf(what, sizeof(what), "the model %s cannot be used: %s",
+				 config->models[i]->name, strerror(-ret));
+			uvfio_error_set(&err, ret, "%s", what);
+			return complain(&err);
+		}
+	}
+	for (unsigned i = 0; i < config->nr_devices; i++) {
+		if (vfio_machine_add_device(run->server.machine, config->devices[i], &err)) {
+			fprintf(stderr, "uvfio run: --device %s: %s\n", config->devices[i],
+				err.msg);
+			return -1;
+		}
+	}
+	if (config->trace) {
+		run->server.trace = uapi_trace_new(config->trace, config->trace_json,
+						   run->server.machine, &err);
+		if (!run->server.trace)
+			return complain(&err);
+	}
+	return 0;
+}
+
+/* Is any device's mode `exact`?  That takes the helper. */
+static bool wants_helper(const struct run *run)
+{
+	struct vfio_device *devs[256];
+	unsigned nr = vfio_machine_devices(run->server.machine, devs, 256);
+
+	for (unsigned i = 0; i < nr && i < 256; i++) {
+		int mode = vfio_device_mmio(devs[i]);
+
+		if (mode == 'e' || (!mode && run->server.config->mmio == VFIO_MMIO_EXACT))
+			return true;
+	}
+	return false;
+}
+
+static int find_helper(bool wanted)
+{
+	char path[4096];
+
+	if (!wanted)
+		return 0;
+	if (!uapi_find_helper(path, sizeof(path))) {
+		fprintf(stderr,
+			"uvfio run: --mmio exact needs the helper " UAPI_HELPER_NAME
+			", which is neither beside this executable's build nor installed (it is built when "
+			"Zydis is there: libzydis-dev).  Remedies: build it, or --mmio polled, or --mmio "
+			"none\n");
+		return -1;
+	}
+	if (strpbrk(path, ": ")) {
+		fprintf(stderr,
+			"uvfio run: the helper is %s, but LD_PRELOAD cannot name a file with a space or a "
+			"colon in its path: move the build or installation\n",
+			path);
+		return -1;
+	}
+	return 0;
+}
+
+static int send_tree(struct run *run)
+{
+	struct uvfio_error err = {""};
+	bool helper = wants_helper(run);
+	int fd;
+
+	if (find_helper(helper))
+		return -1;
+	fd = uapi_tree_make(run->server.machine, &run->server.config->policy, &err);
+	if (fd < 0)
+		return complain(&err);
+	uapi_send(run->child, UAPI_MSG_TREE, helper, fd);
+	close(fd);
+	return 0;
+}
+
+static int write_file(pid_t pid, const char *name, const char *text)
+{
+	char path[48];
+	int fd, ret = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* Every id that is mapped here stays what it is; or where that is not allowed, ours alone. */
+static int write_map(pid_t pid, const char *name, const char *own, unsigned id, bool all)
+{
+	char path[32], text[4096];
+	unsigned long first, outside, count;
+	size_t len = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/%s", own);
+	f = all ? fopen(path, "re") : NULL;
+	if (f) {
+		while (len < sizeof(text) - 64 &&
+		       fscanf(f, "%lu %lu %lu", &first, &outside, &count) == 3)
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%lu %lu %lu\n",
+						first, first, count);
+		fclose(f);
+		if (len && !write_file(pid, name, text))
+			return 0;
+	}
+	snprintf(text, sizeof(text), "%u %u 1\n", id, id);
+	return write_file(pid, name, text);
+}
+
+static int map_user(pid_t pid)
+{
+	bool all = uapi_has_caps(1ull << CAP_SETUID | 1ull << CAP_SETGID);
+	int ret = write_map(pid, "uid_map", "uid_map", geteuid(), all);
+
+	if (!ret && !all)
+		ret = write_file(pid, "setgroups", "deny");
+	if (!ret)
+		ret = write_map(pid, "gid_map", "gid_map", getegid(), all);
+	return ret;
+}
+
+/* C makes its namespaces, its mounts and the filter; what it cannot do it has said itself. */
+static int prepare_child(struct run *run)
+{
+	struct uapi_server *server = &run->server;
+	struct uapi_message msg;
+	int fd;
+
+	while (server->listener < 0) {
+		if (uapi_receive(run->child, &msg, &fd) != 1)
+			return -1;
+		switch (msg.kind) {
+		case UAPI_MSG_MAP_ME:
+			uapi_send(run->child, UAPI_MSG_MAPPED, -map_user(run->pid), -1);
+			break;
+		case UAPI_MSG_DEVDIR:
+			server->devdir = fd;
+			break;
+		case UAPI_MSG_LISTENER:
+			server->listener = fd;
+			break;
+		default:
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static bool is_device(void *arg, dev_t dev, ino_t ino)
+{
+	struct uapi_server *server = arg;
+	struct stat st = {.st_dev = dev, .st_ino = ino};
+	struct uapi_file *file = uapi_files_find(server->files, &st);
+
+	uapi_files_put(server->files, file);
+	return file != NULL;
+}
+
+static int start_serving(struct run *run)
+{
+	struct uapi_server *server = &run->server;
+	struct uvfio_error err = {""};
+
+	server->tasks = uapi_tasks_new();
+	server->memory = memory_cache_new(is_device, server);
+	if (!server->tasks || !server->memory) {
+		uvfio_error_set(&err, -ENOMEM, "out of memory");
+		return complain(&err);
+	}
+	server->files = uapi_files_new(server, &err);
+	if (!server->files)
+		return complain(&err);
+	server->pool = uapi_pool_new(server, &err);
+	return server->pool ? 0 : complain(&err);
+}
+
+static int start_program(struct run *run)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, run->pid, 0);
+
+	if (pidfd < 0) {
+		fprintf(stderr, "uvfio run: cannot open a pidfd: %s\n", strerror(errno));
+		return -1;
+	}
+	if (!uapi_send(run->up, UAPI_MSG_STARTED, run->pid, pidfd))
+		uapi_send(run->child, UAPI_MSG_GO, 0, -1);
+	close(pidfd);
+	close(run->child);
+	run->child = -1;
+	return 0;
+}
+
+static int start(struct run *run)
+{
+	if (make_machine(run) || send_tree(run) || prepare_child(run) || start_serving(run) ||
+	    start_program(run))
+		return -1;
+	if (chdir("/")) { /* do not keep a file system busy */
+	}
+	return 0;
+}
+
+/* ---- watch ---- */
+
+static void on_child(struct run *run, pid_t pid, int status)
+{
+	if (pid != run->pid)
+		return; /* inherited from the program */
+	if (WIFSTOPPED(status)) {
+		if (run->up >= 0)
+			uapi_send(run->up, UAPI_MSG_STOPPED, WSTOPSIG(status), -1);
+	} else if (WIFCONTINUED(status)) {
+		/* By somebody who does not know P0. */
+		if (run->up >= 0 && uapi_process_state(getppid()) == 'T')
+			kill(getppid(), SIGCONT);
+	} else {
+		run->ended = true;
+		run->status = status;
+	}
+}
+
+static void reap_children(struct run *run)
+{
+	pid_t pid;
+	int status;
+
+	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0)
+		on_child(run, pid, status);
+}
+
+static bool nobody_left(const struct run *run)
+{
+	struct pollfd fd = {.fd = run->server.listener};
+
+	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP);
+}
+
+/* P0 ends now, for what the program started lives on: a daemon. */
+static void let_go(struct run *run)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	uapi_send(run->up, UAPI_MSG_LEFT, run->status, -1);
+	close(run->up);
+	run->up = -1;
+	/* Nobody waits for our messages any more, but maybe for the end of the stream. */
+	if (null >= 0) {
+		dup2(null, 2);
+		close(null);
+	}
+}
+
+static void watch(struct run *run)
+{
+	bool told = false;
+
+	while (!nobody_left(run)) {
+		struct pollfd fds[3] = {{.fd = run->sigfd, .events = POLLIN},
+					{.fd = run->server.listener},
+					{.fd = run->up}}; /* -1 is ignored */
+
+		if (poll(fds, 3, -1) < 0)
+			continue;
+		if (fds[0].revents) {
+			struct signalfd_siginfo info;
+
+			(void)!read(run->sigfd, &info, sizeof(info));
+			reap_children(run);
+			if (run->ended && !told && !nobody_left(run)) {
+				told = true;
+				let_go(run);
+			}
+		}
+		if (run->up >= 0 && (fds[2].revents & (POLLHUP | POLLERR))) {
+			close(run->up);
+			run->up = -1;
+			uapi_kill_children(NULL, 0);
+		}
+	}
+	/* The filter goes before its last task can be waited for. */
+	while (!run->ended) {
+		int status;
+
+		if (waitpid(run->pid, &status, 0) != run->pid)
+			break;
+		on_child(run, run->pid, status);
+	}
+}
+
+/* ---- end ---- */
+
+static void stop_serving(struct run *run)
+{
+	struct uapi_server *server = &run->server;
+
+	if (server->pool)
+		uapi_pool_settle(server->pool);
+	uapi_files_free(server->files);
+	uapi_trace_free(server->trace);
+	if (server->machine)
+		vfio_machine_free(server->machine);
+	if (server->memory)
+		memory_cache_free(server->memory);
+	uapi_tasks_free(server->tasks);
+	uvfio_log_free(server->log);
+}
+
+int uapi_server_main(const struct uapi_config *config, int up, const sigset_t *mask)
+{
+	struct run run = {.up = up, .server = {.config = config, .listener = -1, .devdir = -1}};
+	sigset_t set;
+	int pair[2];
+	bool started;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		fprintf(stderr, "uvfio run: cannot make a socket pair: %s\n", strerror(errno));
+		goto failed;
+	}
+	pair[0] = uapi_fd_above_stdio(pair[0]);
+	pair[1] = uapi_fd_above_stdio(pair[1]);
+	run.pid = fork();
+	if (run.pid < 0) {
+		fprintf(stderr, "uvfio run: cannot fork: %s\n", strerror(errno));
+		goto failed;
+	}
+	if (run.pid == 0) {
+		close(pair[0]);
+		close(up);
+		uapi_child_main(config, pair[1], mask);
+	}
+	close(pair[1]);
+	run.child = pair[0];
+	leave_session(&run);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	run.sigfd = signalfd(-1, &set, SFD_CLOEXEC);
+
+	started = run.sigfd >= 0 && !start(&run);
+	if (!started) {
+		/* C leaves without a word when we are gone before GO. */
+		if (run.child >= 0)
+			shutdown(run.child, SHUT_RDWR);
+		waitpid(run.pid, NULL, 0);
+	} else {
+		watch(&run);
+	}
+	stop_serving(&run);
+	if (started) {
+		if (run.up >= 0)
+			uapi_send(run.up, UAPI_MSG_ENDED, run.status, -1);
+		return 0;
+	}
+failed:
+	uapi_send(run.up, UAPI_MSG_FAILED, UAPI_EXIT_FAILURE, -1);
+	return UAPI_EXIT_FAILURE;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * S: the server behind a run.  Private to src/uapi.
+ *
+ * Threads: the main thread (server.c) starts everything, watches the program and ends everything.
+ * Receivers (receive.c) answer the program's system calls; the janitor (files.c) releases what was
+ * closed.  Everything in struct uapi_server is constant after start, but what says otherwise.
+ */
+#ifndef UVFIO_UAPI_SERVER_H
+#define UVFIO_UAPI_SERVER_H
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "uapi/memory.h"
+#include "uapi/uapi.h"
+
+struct uapi_files;
+struct uapi_tasks;
+struct uapi_pool;
+struct uapi_trace;
+
+struct uapi_server {
+	const struct uapi_config *config;
+	struct vfio_machine *machine;
+	struct uvfio_log *log;
+	struct uapi_trace *trace; /* NULL: none */
+	struct uapi_files *files;
+	struct uapi_tasks *tasks;
+	struct uapi_pool *pool;
+	struct memory_cache *memory;
+	int listener;
+	int devdir; /* the directory /dev/vfio of the program's namespace */
+	/* A program that opened /dev/kvm: registers are not offered for mapping any more. */
+	atomic_bool kvm_seen;
+	struct uvfio_ratelimit hidden_tasks, refused_mmaps; /* of messages */
+};
+
+/* The body of S.  @up: the socket to P0; @mask: the signal mask for the program.  Returns the exit
+ * status of S. */
+int uapi_server_main(const struct uapi_config *config, int up, const sigset_t *mask);
+
+/* The body of C: @sock leads to S.  Never returns. */
+_Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const sigset_t *mask);
+
+#endif

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include "uapi/task.h"
+
+#define PAGE_BYTES  4096u
+#define CACHE_SLOTS 128u
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL /* Linux 6.9 */
+#endif
+
+/* What is kept of a task.  Slots are direct-mapped by thread id; a collision replaces. */
+struct proc_dirs {
+	pid_t tid;
+	int proc, fds; /* O_PATH directories /proc/TID, /proc/TID/fd */
+	atomic_uint refs;
+};
+
+struct uapi_tasks {
+	pthread_mutex_t lock; /* slots */
+	struct proc_dirs *slots[CACHE_SLOTS];
+};
+
+struct uapi_tasks *uapi_tasks_new(void)
+{
+	struct uapi_tasks *tasks = calloc(1, sizeof(*tasks));
+
+	if (tasks)
+		pthread_mutex_init(&tasks->lock, NULL);
+	return tasks;
+}
+
+static void dirs_put(struct proc_dirs *dirs)
+{
+	if (!dirs || atomic_fetch_sub(&dirs->refs, 1) > 1)
+		return;
+	close(dirs->fds);
+	close(dirs->proc);
+	free(dirs);
+}
+
+void uapi_tasks_free(struct uapi_tasks *tasks)
+{
+	if (!tasks)
+		return;
+	for (unsigned i = 0; i < CACHE_SLOTS; i++)
+		dirs_put(tasks->slots[i]);
+	pthread_mutex_destroy(&tasks->lock);
+	free(tasks);
+}
+
+static struct proc_dirs *dirs_open(pid_t tid)
+{
+	struct proc_dirs *dirs = malloc(sizeof(*dirs));
+	char path[32];
+
+	if (!dirs) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	snprintf(path, sizeof(path), "/proc/%d", tid);
+	dirs->tid = tid;
+	atomic_init(&dirs->refs, 1);
+	dirs->proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dirs->proc < 0)
+		goto err;
+	dirs->fds = openat(dirs->proc, "fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dirs->fds < 0) {
+		int e = errno;
+
+		close(dirs->proc);
+		errno = e;
+		goto err;
+	}
+	return dirs;
+err:
+	free(dirs);
+	return NULL;
+}
+
+/* The directories of @tid, with a reference; NULL with errno.  @stale: one that led nowhere. */
+static struct proc_dirs *dirs_get(struct uapi_tasks *tasks, pid_t tid, struct proc_dirs *stale)
+{
+	struct proc_dirs **slot = &tasks->slots[(unsigned)tid % CACHE_SLOTS], *dirs, *old;
+
+	pthread_mutex_lock(&tasks->lock);
+	dirs = *slot;
+	if (dirs && dirs->tid == tid && dirs != stale) {
+		atomic_fetch_add(&dirs->refs, 1);
+		pthread_mutex_unlock(&tasks->lock);
+		return dirs;
+	}
+	pthread_mutex_unlock(&tasks->lock);
+
+	dirs = dirs_open(tid);
+	if (!dirs)
+		return NULL;
+	atomic_fetch_add(&dirs->refs, 1);
+	pthread_mutex_lock(&tasks->lock);
+	old = *slot;
+	*slot = dirs;
+	pthread_mutex_unlock(&tasks->lock);
+	dirs_put(old);
+	return dirs;
+}
+
+/* Does it still lead to a living task? */
+static bool dirs_alive(const struct proc_dirs *dirs)
+{
+	return faccessat(dirs->proc, "stat", F_OK, 0) == 0;
+}
+
+ssize_t uapi_task_read(pid_t tid, void *dst, uint64_t uaddr, size_t len)
+{
+	struct iovec local = {dst, len};
+	struct iovec remote = {(void *)(uintptr_t)uaddr, len};
+	ssize_t n = process_vm_readv(tid, &local, 1, &remote, 1, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+ssize_t uapi_task_write(pid_t tid, uint64_t uaddr, const void *src, size_t len)
+{
+	struct iovec local = {(void *)(uintptr_t)src, len};
+	struct iovec remote = {(void *)(uintptr_t)uaddr, len};
+	ssize_t n = process_vm_writev(tid, &local, 1, &remote, 1, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+ssize_t uapi_task_read_string(pid_t tid, char *dst, uint64_t uaddr, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		/* A page at a time: what lies behind the string may be missing. */
+		size_t piece = PAGE_BYTES - ((uaddr + done) & (PAGE_BYTES - 1));
+		const char *end;
+		ssize_t n;
+
+		if (piece > 256)
+			piece = 256 - ((uaddr + done) & 255);
+		if (piece > size - done)
+			piece = size - done;
+		n = uapi_task_read(tid, dst + done, uaddr + done, piece);
+		if (n < 0)
+			return n;
+		end = memchr(dst + done, '\0', (size_t)n);
+		if (end)
+			return end - dst;
+		if ((size_t)n < piece)
+			return -EFAULT;
+		done += piece;
+	}
+	return -ENAMETOOLONG;
+}
+
+int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st)
+{
+	struct proc_dirs *dirs, *stale = NULL;
+	char name[16];
+	int ret;
+
+	if (fd < 0)
+		return -EBADF;
+	snprintf(name, sizeof(name), "%d", fd);
+	for (;;) {
+		dirs = dirs_get(tasks, tid, stale);
+		dirs_put(stale);
+		if (!dirs)
+			return errno == EACCES ? -EACCES : -EBADF;
+		ret = fstatat(dirs->fds, name, st, 0) ? -errno : 0;
+		if (ret != -ENOENT && ret != -ESRCH)
+			break;
+		if (stale || dirs_alive(dirs)) {
+			ret = -EBADF;
+			break;
+		}
+		stale = dirs;
+	}
+	dirs_put(dirs);
+	return ret;
+}
+
+/* The path of a link of /proc/TID ("cwd", "root", "fd/N") as this mount namespace names it. */
+static ssize_t read_link(const struct proc_dirs *dirs, const char *name, char *out, size_t size)
+{
+	ssize_t n = readlinkat(dirs->proc, name, out, size - 1);
+
+	if (n < 0)
+		return -errno;
+	out[n] = '\0';
+	return n;
+}
+
+/* @path as seen from the task's root directory. */
+static int absolute(const struct proc_dirs *dirs, int dirfd, const char *path, char *out,
+		    size_t size)
+{
+	char root[PATH_MAX], base[PATH_MAX], name[24];
+	const char *inside = base;
+	ssize_t len;
+
+	if (*path == '/')
+		return snprintf(out, size, "%s", path) < (int)size ? 0 : -ENAMETOOLONG;
+	if (dirfd == AT_FDCWD)
+		strcpy(name, "cwd");
+	else
+		snprintf(name, sizeof(name), "fd/%d", dirfd);
+	len = read_link(dirs, name, base, sizeof(base));
+	if (len < 0)
+		return (int)len;
+	len = read_link(dirs, "root", root, sizeof(root));
+	if (len < 0)
+		return (int)len;
+	if (len > 1) { /* a changed root */
+		if (strncmp(base, root, (size_t)len) || (base[len] && base[len] != '/'))
+			return -ENOENT;
+		inside = base + len;
+	}
+	return snprintf(out, size, "%s/%s", inside, path) < (int)size ? 0 : -ENAMETOOLONG;
+}
+
+int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+	struct proc_dirs *dirs, *stale = NULL;
+	char full[2 * PATH_MAX];
+	int root, ret;
+
+	for (;;) {
+		dirs = dirs_get(tasks, tid, stale);
+		dirs_put(stale);
+		if (!dirs)
+			return -errno;
+		root = openat(dirs->proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (root >= 0 || stale || dirs_alive(dirs))
+			break;
+		stale = dirs;
+	}
+	ret = root < 0 ? -errno : absolute(dirs, dirfd, path, full, sizeof(full));
+	if (!ret) {
+		ret = (int)syscall(SYS_openat2, root, full, &how, sizeof(how));
+		if (ret < 0)
+			ret = -errno;
+	}
+	if (root >= 0)
+		close(root);
+	dirs_put(dirs);
+	return ret;
+}
+
+pid_t uapi_task_tgid(pid_t tid)
+{
+	char path[40], line[128];
+	int tgid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "Tgid: %d", &tgid) == 1)
+			break;
+	}
+	fclose(f);
+	return tgid;
+}
+
+int uapi_task_get_fd(pid_t tid, int fd)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	int ret;
+
+	/* Before 6.9: the table of the process's first thread, which is nearly always the same. */
+	if (pidfd < 0 && errno == EINVAL)
+		pidfd = (int)syscall(SYS_pidfd_open, uapi_task_tgid(tid), 0);
+	if (pidfd < 0)
+		return -errno;
+	ret = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	if (ret < 0)
+		ret = -errno;
+	close(pidfd);
+	return ret;
+}

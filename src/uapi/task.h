@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reaching into the task that made a system call: its memory, its fds, its paths.
+ *
+ * A task is named by its thread id.  While its notification is valid the id cannot have been given
+ * to another; so the caller checks that (uapi_request_valid()) after what it read here and before
+ * it acts on it.  Directory fds of /proc/TID are kept for the next request; one of a task that has
+ * died leads nowhere, never to another task.
+ *
+ * Any thread.
+ */
+#ifndef UVFIO_UAPI_TASK_H
+#define UVFIO_UAPI_TASK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+struct uapi_tasks;
+
+struct uapi_tasks *uapi_tasks_new(void);
+void uapi_tasks_free(struct uapi_tasks *tasks);
+
+/* Copy between us and @uaddr of the task: bytes copied, fewer than @len when the rest is not
+ * accessible; -EFAULT when nothing is, -ESRCH, -EPERM. */
+ssize_t uapi_task_read(pid_t tid, void *dst, uint64_t uaddr, size_t len);
+ssize_t uapi_task_write(pid_t tid, uint64_t uaddr, const void *src, size_t len);
+/* A string with its 0: its length, -EFAULT, or -ENAMETOOLONG. */
+ssize_t uapi_task_read_string(pid_t tid, char *dst, uint64_t uaddr, size_t size);
+
+/* stat of the task's fd: 0, -EBADF, or -EACCES when the task hides itself (not dumpable). */
+int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st);
+/* An O_PATH fd of ours on what @path is for the task, symbolic links followed, its root, working
+ * directory and @dirfd (AT_FDCWD or an fd of the task's) taken into account; or -errno. */
+int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path);
+/* A copy of the task's fd: ≥ 0, -EBADF, -EPERM. */
+int uapi_task_get_fd(pid_t tid, int fd);
+/* The process that a thread belongs to; 0 when it is gone. */
+pid_t uapi_task_tgid(pid_t tid);
+
+#endif

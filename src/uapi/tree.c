@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <limits.h>
+#include <linux/pci_regs.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "uapi/tree.h"
+
+#define MAX_DEVICES 256
+
+/* Flags of a resource in sysfs (the kernel's IORESOURCE_…); the low bits are those of the BAR. */
+#define RES_IO        0x00000100ull
+#define RES_MEM       0x00000200ull
+#define RES_PREFETCH  0x00002000ull
+#define RES_READONLY  0x00004000ull
+#define RES_SIZEALIGN 0x00040000ull
+#define RES_MEM_64    0x00100000ull
+#define RES_LINES     13 /* BARs, ROM, and the VF BARs of a PF */
+
+/* Where the BARs seem to be.  Nothing is there: programs only take lengths from these lines. */
+struct address_map {
+	uint64_t io, mem32, mem64;
+};
+
+struct tree {
+	uint8_t *buf;
+	size_t len, size;
+	bool failed;
+};
+
+static void add(struct tree *tree, enum tree_kind kind, unsigned mode, const char *path,
+		const void *data, size_t data_len)
+{
+	struct tree_record rec = {kind, mode, (uint32_t)strlen(path), (uint32_t)data_len};
+	size_t need = TREE_RECORD_SIZE(rec.path_len, data_len);
+	uint8_t *p;
+
+	if (tree->failed)
+		return;
+	if (tree->len + need > tree->size) {
+		size_t size = 2 * (tree->size + need);
+		uint8_t *grown = realloc(tree->buf, size);
+
+		if (!grown) {
+			tree->failed = true;
+			return;
+		}
+		tree->buf = grown;
+		tree->size = size;
+	}
+	p = tree->buf + tree->len;
+	memset(p, 0, need);
+	memcpy(p, &rec, sizeof(rec));
+	p += sizeof(rec);
+	memcpy(p, path, rec.path_len);
+	if (data_len)
+		memcpy(p + rec.path_len + 1, data, data_len);
+	tree->len += need;
+}
+
+static void add_dir(struct tree *tree, const char *base, const char *name)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", base, name);
+	add(tree, TREE_DIR, 0755, path, NULL, 0);
+}
+
+static void __attribute__((format(printf, 5, 6)))
+add_text(struct tree *tree, unsigned mode, const char *base, const char *name, const char *fmt, ...)
+{
+	char path[PATH_MAX], text[2048];
+	va_list ap;
+	int n;
+
+	snprintf(path, sizeof(path), "%s/%s", base, name);
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	add(tree, TREE_FILE, mode, path, text,
+	    (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+}
+
+static void __attribute__((format(printf, 4, 5)))
+add_link(struct tree *tree, const char *base, const char *name, const char *fmt, ...)
+{
+	char path[PATH_MAX], target[PATH_MAX];
+	va_list ap;
+
+	snprintf(path, sizeof(path), "%s/%s", base, name);
+	va_start(ap, fmt);
+	vsnprintf(target, sizeof(target), fmt, ap);
+	va_end(ap);
+	add(tree, TREE_LINK, 0777, path, target, strlen(target));
+}
+
+static uint64_t place(uint64_t *next, uint64_t size)
+{
+	uint64_t at = (*next + size - 1) & ~(size - 1);
+
+	*next = at + size;
+	return at;
+}
+
+/* The file `resource`: start, end and flags of each BAR, then of the ROM. */
+static void add_resources(struct tree *tree, const char *base, const struct uvfio_pci_desc *desc,
+			  struct address_map *map)
+{
+	char text[RES_LINES * 64];
+	size_t len = 0;
+
+	for (unsigned i = 0; i < RES_LINES; i++) {
+		uint64_t start = 0, size = 0, flags = 0;
+
+		if (i < 6 && desc->bars[i].size) {
+			const struct uvfio_bar_desc *bar = &desc->bars[i];
+
+			size = bar->size;
+			flags = RES_SIZEALIGN;
+			if (bar->flags & UVFIO_BAR_IO) {
+				flags |= RES_IO | PCI_BASE_ADDRESS_SPACE_IO;
+				start = place(&map->io, size);
+			} else {
+				flags |= RES_MEM;
+				if (bar->flags & UVFIO_BAR_PREFETCH)
+					flags |= RES_PREFETCH | PCI_BASE_ADDRESS_MEM_PREFETCH;
+				if (bar->flags & UVFIO_BAR_MEM64)
+					flags |= RES_MEM_64 | PCI_BASE_ADDRESS_MEM_TYPE_64;
+				start = place(bar->flags & UVFIO_BAR_MEM64 ? &map->mem64
+									   : &map->mem32,
+					      size);
+			}
+		} else if (i == 6 && desc->rom_size) {
+			size = desc->rom_size;
+			flags = RES_MEM | RES_PREFETCH | RES_READONLY | RES_SIZEALIGN;
+			start = place(&map->mem32, size);
+		}
+		len += (size_t)snprintf(text + len, sizeof(text) - len,
+					"0x%016llx 0x%016llx 0x%016llx\n",
+					(unsigned long long)start,
+					(unsigned long long)(size ? start + size - 1 : 0),
+					(unsigned long long)flags);
+	}
+	add_text(tree, 0444, base, "resource", "%s", text);
+}
+
+static void add_config(struct tree *tree, const char *base, const struct pci_func *func)
+{
+	unsigned size = pci_func_config_size(func);
+	uint8_t bytes[PCI_EXT_CONFIG_SIZE];
+	char path[PATH_MAX];
+
+	for (unsigned off = 0; off < size; off += 4) {
+		uint32_t value = pci_hw_read(func, off, 4);
+
+		memcpy(bytes + off, &value, 4);
+	}
+	snprintf(path, sizeof(path), "%s/config", base);
+	add(tree, TREE_FILE, 0644, path, bytes, size);
+}
+
+static void add_function(struct tree *tree, struct vfio_device *dev, struct address_map *map)
+{
+	const char *name = vfio_device_name(dev);
+	struct pci_func *func = vfio_device_func(dev);
+	const struct uvfio_pci_desc *desc = pci_func_desc(func);
+	unsigned group = vfio_device_group(dev);
+	unsigned vendor = pci_hw_read(func, PCI_VENDOR_ID, 2);
+	unsigned device = pci_hw_read(func, PCI_DEVICE_ID, 2);
+	unsigned subvendor = pci_hw_read(func, PCI_SUBSYSTEM_VENDOR_ID, 2);
+	unsigned subdevice = pci_hw_read(func, PCI_SUBSYSTEM_ID, 2);
+	unsigned class = pci_hw_read(func, PCI_CLASS_REVISION, 4) >> 8;
+	char base[64], modalias[80];
+
+	snprintf(base, sizeof(base), "/sys/bus/pci/devices/%s", name);
+	snprintf(modalias, sizeof(modalias), "pci:v%08Xd%08Xsv%08Xsd%08Xbc%02Xsc%02Xi%02X", vendor,
+		 device, subvendor, subdevice, class >> 16, (class >> 8) & 0xff, class & 0xff);
+	add(tree, TREE_CLAIM, 0755, base, NULL, 0);
+	add_text(tree, 0444, base, "vendor", "0x%04x\n", vendor);
+	add_text(tree, 0444, base, "device", "0x%04x\n", device);
+	add_text(tree, 0444, base, "subsystem_vendor", "0x%04x\n", subvendor);
+	add_text(tree, 0444, base, "subsystem_device", "0x%04x\n", subdevice);
+	add_text(tree, 0444, base, "class", "0x%06x\n", class);
+	add_text(tree, 0444, base, "revision", "0x%02x\n", pci_hw_read(func, PCI_REVISION_ID, 1));
+	add_text(tree, 0444, base, "irq", "0\n");
+	add_text(tree, 0644, base, "enable", "0\n");
+	add_text(tree, 0644, base, "numa_node", "-1\n");
+	add_text(tree, 0444, base, "modalias", "%s\n", modalias);
+	add_text(tree, 0644, base, "driver_override", "vfio-pci\n");
+	add_text(tree, 0644, base, "uevent",
+		 "DRIVER=vfio-pci\nPCI_CLASS=%X\nPCI_ID=%04X:%04X\nPCI_SUBSYS_ID=%04X:%04X\n"
+		 "PCI_SLOT_NAME=%s\nMODALIAS=%s\n",
+		 class, vendor, device, subvendor, subdevice, name, modalias);
+	add_resources(tree, base, desc, map);
+	add_config(tree, base, func);
+	add_link(tree, base, "iommu_group", "../../../../kernel/iommu_groups/%u", group);
+	add_link(tree, base, "driver", "../../drivers/vfio-pci");
+	add_link(tree, base, "subsystem", "../../../pci");
+	add_link(tree, "/sys/bus/pci/drivers/vfio-pci", name, "../../devices/%s", name);
+}
+
+static void add_group(struct tree *tree, unsigned group)
+{
+	char base[64], node[64];
+
+	snprintf(base, sizeof(base), "/sys/kernel/iommu_groups/%u", group);
+	add(tree, TREE_CLAIM, 0755, base, NULL, 0);
+	add_dir(tree, base, "devices");
+	add_text(tree, 0644, base, "type", "DMA\n");
+	add_text(tree, 0444, base, "reserved_regions", "0x%016llx 0x%016llx msi\n", IOMMU_MSI_FIRST,
+		 IOMMU_MSI_LAST);
+	snprintf(node, sizeof(node), "%u", group);
+	add_text(tree, 0666, TREE_DEV_VFIO, node, "%s", "");
+}
+
+static void add_modules(struct tree *tree, const struct vfio_policy *policy)
+{
+	static const char *const names[] = {"vfio", "vfio_pci", "vfio_iommu_type1"};
+	char base[64];
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		snprintf(base, sizeof(base), "/sys/module/%s", names[i]);
+		add(tree, TREE_CLAIM, 0755, base, NULL, 0);
+		add_dir(tree, base, "parameters");
+		add_text(tree, 0444, base, "initstate", "live\n");
+	}
+	add_text(tree, 0644, "/sys/module/vfio/parameters", "enable_unsafe_noiommu_mode", "%c\n",
+		 policy->enable_unsafe_noiommu_mode ? 'Y' : 'N');
+	add_text(tree, 0644, "/sys/module/vfio_iommu_type1/parameters", "allow_unsafe_interrupts",
+		 "%c\n", policy->allow_unsafe_interrupts ? 'Y' : 'N');
+	add_text(tree, 0644, "/sys/module/vfio_iommu_type1/parameters", "dma_entry_limit", "%u\n",
+		 policy->dma_entry_limit);
+	add_text(tree, 0444, "/sys/module/vfio_pci/parameters", "enable_sriov", "%c\n",
+		 policy->enable_sriov ? 'Y' : 'N');
+	add_text(tree, 0444, "/sys/module/vfio_pci/parameters", "nointxmask", "%c\n",
+		 policy->nointxmask ? 'Y' : 'N');
+	add_text(tree, 0444, "/sys/module/vfio_pci/parameters", "disable_idle_d3", "%c\n",
+		 policy->disable_idle_d3 ? 'Y' : 'N');
+}
+
+static void describe(struct tree *tree, struct vfio_device **devs, unsigned nr,
+		     const struct vfio_policy *policy)
+{
+	struct address_map map = {0x1000, 0xc0000000, 0x380000000000};
+
+	add(tree, TREE_MOUNT, 0755, TREE_DEV_VFIO, NULL, 0);
+	add_text(tree, 0666, TREE_DEV_VFIO, "vfio", "%s", "");
+	add(tree, TREE_CLAIM, 0755, "/sys/bus/pci/drivers/vfio-pci", NULL, 0);
+	for (unsigned i = 0; i < nr; i++)
+		add_function(tree, devs[i], &map);
+	for (unsigned i = 0; i < nr; i++) {
+		unsigned group = vfio_device_group(devs[i]);
+		bool first = true;
+		char base[80];
+
+		for (unsigned j = 0; j < i; j++)
+			first &= vfio_device_group(devs[j]) != group;
+		if (first)
+			add_group(tree, group);
+		snprintf(base, sizeof(base), "/sys/kernel/iommu_groups/%u/devices", group);
+		add_link(tree, base, vfio_device_name(devs[i]), "../../../../bus/pci/devices/%s",
+			 vfio_device_name(devs[i]));
+	}
+	add_modules(tree, policy);
+}
+
+int uapi_tree_make(struct vfio_machine *machine, const struct vfio_policy *policy,
+		   struct uvfio_error *err)
+{
+	struct vfio_device *devs[MAX_DEVICES];
+	unsigned nr = vfio_machine_devices(machine, devs, MAX_DEVICES);
+	struct tree tree = {0};
+	int fd;
+
+	if (nr > MAX_DEVICES)
+		return uvfio_error_set(err, -E2BIG,
+				       "%u devices; at most %u can be shown to a program", nr,
+				       MAX_DEVICES);
+	describe(&tree, devs, nr, policy);
+	if (tree.failed) {
+		free(tree.buf);
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	}
+	fd = memfd_create("uvfio-tree", MFD_CLOEXEC);
+	if (fd >= 0 && write(fd, tree.buf, tree.len) != (ssize_t)tree.len) {
+		close(fd);
+		fd = -1;
+		errno = ENOSPC;
+	}
+	free(tree.buf);
+	return fd >= 0 ? fd
+		       : uvfio_error_set(err, -errno, "cannot make a memfd: %s", strerror(errno));
+}

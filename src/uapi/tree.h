@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The directories that a program finds: /dev/vfio, and of /sys what the machine's functions, groups
+ * and drivers look like.  S describes them, in a memfd of records; C makes them in its mount
+ * namespace (mounts.h).  The values are those of the moment when the program starts.
+ */
+#ifndef UVFIO_UAPI_TREE_H
+#define UVFIO_UAPI_TREE_H
+
+#include <stdint.h>
+#include "vfio/vfio.h"
+
+enum tree_kind {
+	TREE_CLAIM, /* an empty directory; what the machine has under this name is hidden */
+	TREE_MOUNT, /* the same, on a file system of its own */
+	TREE_DIR,
+	TREE_FILE,
+	TREE_LINK,
+};
+
+/* A record; @path_len bytes of path and @data_len of contents (of the link's target) follow, each
+ * with a 0 behind it, padded to 8 bytes. */
+struct tree_record {
+	uint32_t kind;
+	uint32_t mode;
+	uint32_t path_len, data_len;
+};
+
+#define TREE_RECORD_SIZE(path_len, data_len)                                                       \
+	((sizeof(struct tree_record) + (path_len) + (data_len) + 2 + 7) & ~(size_t)7)
+
+#define TREE_DEV_VFIO "/dev/vfio"
+
+/* An fd of a memfd with the tree of @machine, or -errno with a message. */
+int uapi_tree_make(struct vfio_machine *machine, const struct vfio_policy *policy,
+		   struct uvfio_error *err);
+
+#endif

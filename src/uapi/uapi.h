@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Door 1: run an unmodified program that finds /dev/vfio and drives software devices.
+ *
+ * Theory of operation.  Three processes:
+ *
+ *   P0, the process that the user started, supervises: it forwards signals, stops and continues
+ * with the program, and ends as the program ended. S, its child, is the server: machine, device
+ * loops, and the threads that answer.  It has left the session, so that no signal of the terminal
+ * reaches it. C, a child of S in P0's process group, makes a mount namespace with /dev/vfio and the
+ * devices' part of /sys, installs a seccomp filter that turns the system calls of VFIO into
+ *       notifications, hands its listener to S, and becomes the program.
+ *
+ *   shell ── P0 ──socketpair── S ──listener── C = PROGRAM and its descendants
+ *
+ * Files: run.c is P0, server.c the main thread of S, child.c is C.  mounts.c and tree.c make what C
+ * sees, filter.c what it traps.  receive.c, dispatch.c and the request_*.c answer; files.c knows
+ * which fd is what and when it has gone; task.c, vma.c and memory.c reach into the client.
+ */
+#ifndef UVFIO_UAPI_UAPI_H
+#define UVFIO_UAPI_UAPI_H
+
+#include <stdbool.h>
+#include "vfio/vfio.h"
+
+/* What `uvfio` itself exits with when it fails, as env(1) and timeout(1) do; 126 and 127 are a
+ * program that cannot be executed or was not found. */
+#define UAPI_EXIT_FAILURE 125
+
+struct uapi_config {
+	const char *const *devices; /* MODEL[,key=value…] */
+	unsigned nr_devices;
+	const struct uvfio_model *const *models;
+	unsigned nr_models;
+	struct vfio_policy policy;
+	enum vfio_mmio_mode mmio;
+	bool verbose;
+	const char *trace; /* a file, or NULL */
+	bool trace_json;
+	char **argv; /* the program and its arguments, NULL terminated */
+};
+
+/* Runs the program; returns what to exit with, or dies of the signal that the program died of.
+ * Call with one thread only.  Errors have been printed. */
+int uapi_run(const struct uapi_config *config);
+
+#endif
