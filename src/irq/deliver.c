@@ -5,29 +5,39 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/stall.h"
 #include "irq/irq_private.h"
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/*
+ * A client can fill its eventfd's counter, and write(2) would then wait for it.  The first such
+ * write is given up by the stall guard after some milliseconds; from then on every eventfd of this
+ * client is asked first.  A full counter is a signal that the client has not taken yet, so nothing
+ * is lost.
+ */
+static bool held_up(struct irq_set *set, struct irq_trigger *trigger)
+{
+	struct pollfd pfd = {.fd = trigger->fd, .events = POLLOUT};
+
+	if (atomic_load_explicit(&set->stalls, memory_order_relaxed) >= IRQ_MAX_STALLS)
+		return true;
+	return poll(&pfd, 1, 0) == 1 && !(pfd.revents & POLLOUT);
+}
+
 void irq_signal(struct irq_set *set, struct irq_trigger *trigger, _Atomic uint64_t *delivered)
 {
-	static const uint64_t one = 1;
-	ssize_t ret;
+	int ret = -EAGAIN;
 
-	if (unlikely(atomic_load_explicit(&set->suspect, memory_order_relaxed))) {
-		struct pollfd pfd = {.fd = trigger->fd, .events = POLLOUT};
-
-		/* A counter that is full is a signal that the client has not taken yet. */
-		if (poll(&pfd, 1, 0) == 1 && !(pfd.revents & POLLOUT)) {
-			atomic_fetch_add_explicit(&set->dropped, 1, memory_order_relaxed);
-			return;
-		}
+	if (likely(!atomic_load_explicit(&set->stalls, memory_order_relaxed)) ||
+	    !held_up(set, trigger)) {
+		ret = uvfio_eventfd_signal(trigger->fd);
+		if (unlikely(ret == -EAGAIN))
+			atomic_fetch_add_explicit(&set->stalls, 1, memory_order_relaxed);
 	}
-	ret = write(trigger->fd, &one, sizeof(one));
-	if (likely(ret == (ssize_t)sizeof(one)))
+	if (likely(!ret))
 		atomic_fetch_add_explicit(delivered, 1, memory_order_relaxed);
 	else
 		atomic_fetch_add_explicit(&set->dropped, 1, memory_order_relaxed);

@@ -26,9 +26,11 @@
 #define IRQ_MAX_MSI  32u
 #define IRQ_MAX_MSIX 2048u
 
+/* A client whose eventfds have held us up so often fills them on purpose: it gets no more. */
+#define IRQ_MAX_STALLS 16u
+
 struct irq_trigger {
 	int fd;
-	atomic_bool full;         /* its counter was full once: ask before writing it */
 	struct irq_trigger *next; /* in a list of dead ones */
 };
 
@@ -67,7 +69,7 @@ struct irq_set {
 	/* Read by every raise. */
 	_Atomic(struct irq_messages *) active; /* NULL unless MSI or MSI-X is the mode */
 	atomic_bool gate;
-	atomic_bool suspect; /* a client's eventfd was full: ask before each write */
+	atomic_uint stalls; /* how often a client's full eventfd has held a write up */
 
 	pthread_mutex_t lock;
 	struct irq_ops ops;

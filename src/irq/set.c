@@ -15,7 +15,7 @@
 
 #include "irq/irq_private.h"
 
-#define MIN_INFO (offsetof(struct vfio_irq_info, count) + sizeof(uint32_t))
+#define MIN_INFO    (offsetof(struct vfio_irq_info, count) + sizeof(uint32_t))
 #define MIN_SET     (offsetof(struct vfio_irq_set, count) + sizeof(uint32_t))
 
 #define DATA_BITS   VFIO_IRQ_SET_DATA_TYPE_MASK
@@ -523,7 +523,7 @@ void irq_disable_all(struct irq_set *set)
 	irq_trigger_swap(&set->req, NULL, &dead);
 	irq_trigger_reap(dead);
 	atomic_store(&set->msi_log2, 0);
-	atomic_store(&set->suspect, false);
+	atomic_store(&set->stalls, 0);
 	irq_intx_disable(set, false);
 	pthread_mutex_unlock(&set->lock);
 }
