@@ -24,7 +24,7 @@ static bool held_up(struct irq_set *set, struct irq_trigger *trigger)
 
 	if (atomic_load_explicit(&set->stalls, memory_order_relaxed) >= IRQ_MAX_STALLS)
 		return true;
-	return poll(&pfd, 1, 0) == 1 && !(pfd.revents & POLLOUT);
+	return poll(&pfd, 1, 0) >= 0 && !(pfd.revents & POLLOUT);
 }
 
 void irq_signal(struct irq_set *set, struct irq_trigger *trigger, _Atomic uint64_t *delivered)
