@@ -54,7 +54,7 @@ unsigned nvme_client_admin(struct nvme_client *c, struct nvme_sqe sqe)
 	return cqe->status >> 1;
 }
 
-static void open_device(struct nvme_client *c, const char *bdf, bool anon)
+void nvme_client_attach(struct nvme_client *c, const char *bdf, bool anon)
 {
 	char path[PATH_MAX], link[PATH_MAX];
 	struct vfio_region_info region = {.argsz = sizeof(region)};
@@ -68,6 +68,7 @@ static void open_device(struct nvme_client *c, const char *bdf, bool anon)
 	uint16_t command;
 	ssize_t n;
 
+	*c = (struct nvme_client){.admin_phase = 1, .phase = 1};
 	container = open("/dev/vfio/vfio", O_RDWR);
 	CHECK(container >= 0, "/dev/vfio/vfio");
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", bdf);
@@ -127,8 +128,7 @@ void nvme_client_open(struct nvme_client *c, const char *bdf, bool anon)
 	const uint8_t *id;
 	uint64_t blocks;
 
-	*c = (struct nvme_client){.admin_phase = 1, .phase = 1};
-	open_device(c, bdf, anon);
+	nvme_client_attach(c, bdf, anon);
 	enable(c);
 	CHECK(!nvme_client_admin(
 		      c,

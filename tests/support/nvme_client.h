@@ -36,6 +36,8 @@ struct nvme_client {
 
 /* Open @bdf, enable the controller, make the queues.  @anon: private memory instead of a memfd. */
 void nvme_client_open(struct nvme_client *c, const char *bdf, bool anon);
+/* Only the first part of that: open the device, map BAR 0's registers and doorbells; the controller is left alone. */
+void nvme_client_attach(struct nvme_client *c, const char *bdf, bool anon);
 /* Run one admin command to its end; returns its status field. */
 unsigned nvme_client_admin(struct nvme_client *c, struct nvme_sqe sqe);
 /* The data page of a slot. */
