@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The core and the block backends as the NVMe controller sees them; see nvme_harness.h. */
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/nvme/nvme_model.h"
+#include "nvme_harness.h"
+
+/* ---- the core ---- */
+
+int uvfio_device_init(struct uvfio_device *dev, const struct uvfio_pci_desc *desc,
+		      struct uvfio_error *err)
+{
+	struct harness *h = dev->h;
+
+	h->desc = *desc;
+	h->nr_areas = desc->bars[0].nr_areas;
+	memcpy(h->areas, desc->bars[0].areas, h->nr_areas * sizeof(h->areas[0]));
+	return 0;
+}
+
+const char *uvfio_device_name(const struct uvfio_device *dev)
+{
+	return "0000:01:00.0";
+}
+
+struct uvfio_ctx *uvfio_device_ctx(struct uvfio_device *dev)
+{
+	return &dev->h->ctx;
+}
+
+void uvfio_device_log(struct uvfio_device *dev, enum uvfio_log_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (level <= UVFIO_LOG_WARN)
+		dev->h->nr_errors_logged++;
+	if (!getenv("NVME_TEST_LOG"))
+		return;
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+void uvfio_reg_set(struct uvfio_device *dev, unsigned bar, uint64_t offset, unsigned size,
+		   uint64_t value)
+{
+	uint8_t *p = (uint8_t *)dev->h->regs + offset;
+
+	assert(bar == 0 && offset + size <= H_BAR_SIZE && offset % size == 0);
+	if (size == 8)
+		__atomic_store_n((uint64_t *)p, value, __ATOMIC_SEQ_CST);
+	else if (size == 4)
+		__atomic_store_n((uint32_t *)p, (uint32_t)value, __ATOMIC_SEQ_CST);
+	else
+		abort();
+}
+
+uint64_t uvfio_reg_get(struct uvfio_device *dev, unsigned bar, uint64_t offset, unsigned size)
+{
+	uint8_t *p = (uint8_t *)dev->h->regs + offset;
+
+	if (size == 8)
+		return __atomic_load_n((uint64_t *)p, __ATOMIC_SEQ_CST);
+	return __atomic_load_n((uint32_t *)p, __ATOMIC_SEQ_CST);
+}
+
+void uvfio_kick(struct uvfio_device *dev)
+{
+	__atomic_store_n(&dev->h->kicked, true, __ATOMIC_SEQ_CST);
+}
+
+void uvfio_quiesced(struct uvfio_device *dev)
+{
+	dev->h->quiesced++;
+}
+
+void uvfio_irq_raise(struct uvfio_device *dev, unsigned vector)
+{
+	assert(vector < dev->h->desc.msix_vectors);
+	if (dev->h->message)
+		dev->h->irqs[vector]++;
+}
+
+void uvfio_intx_set(struct uvfio_device *dev, bool level)
+{
+	if (level && !dev->h->intx)
+		dev->h->intx_edges++;
+	dev->h->intx = level;
+}
+
+bool uvfio_irq_is_message(struct uvfio_device *dev)
+{
+	return dev->h->message;
+}
+
+/* ---- DMA ---- */
+
+static int dma_check(struct harness *h, uint64_t iova, uint64_t len)
+{
+	assert(h->in_ctx);
+	assert(len);
+	if (!h->bus_master)
+		return -EPERM;
+	h->nr_dma++;
+	if (iova < H_MEM_BASE || len > H_MEM_SIZE || iova - H_MEM_BASE > H_MEM_SIZE - len) {
+		h->nr_dma_faults++;
+		return -EFAULT;
+	}
+	for (unsigned i = 0; i < h->nr_faults; i++) {
+		if (iova < h->faults[i].end && iova + len > h->faults[i].start) {
+			h->nr_dma_faults++;
+			return -EFAULT;
+		}
+	}
+	return 0;
+}
+
+static void dma_copy(struct harness *h, struct uvfio_dma *op)
+{
+	void *p = h->mem + (op->iova - H_MEM_BASE);
+
+	if (op->to_client)
+		memcpy(p, op->buf, op->len);
+	else
+		memcpy(op->buf, p, op->len);
+}
+
+int uvfio_dma_submit(struct uvfio_device *dev, struct uvfio_dma *op)
+{
+	struct harness *h = dev->h;
+	int r = h->in_ctx && !h->bus_master ? -EPERM : 0;
+
+	if (r)
+		return r;
+	if (!h->delay_dma) {
+		r = dma_check(h, op->iova, op->len);
+		if (!r)
+			dma_copy(h, op);
+		return r;
+	}
+	assert(h->in_ctx);
+	op->core[0] = NULL;
+	if (h->dma_tail)
+		((struct uvfio_dma *)h->dma_tail)->core[0] = op;
+	else
+		h->dma_head = op;
+	h->dma_tail = op;
+	h->nr_dma_pending++;
+	return 1;
+}
+
+static bool dma_complete_one(struct harness *h)
+{
+	struct uvfio_dma *op = h->dma_head;
+
+	if (!op)
+		return false;
+	h->dma_head = op->core[0];
+	if (!h->dma_head)
+		h->dma_tail = NULL;
+	h->nr_dma_pending--;
+	h->in_ctx = true;
+	op->status = dma_check(h, op->iova, op->len);
+	if (!op->status)
+		dma_copy(h, op);
+	op->done(op);
+	h->in_ctx = false;
+	return true;
+}
+
+int uvfio_dma_pin(struct uvfio_device *dev, uint64_t iova, size_t len, bool to_client,
+		  struct iovec *iov, int max_iov, struct uvfio_dma_pin *pin)
+{
+	struct harness *h = dev->h;
+	int r = dma_check(h, iova, len), n = 0;
+
+	if (r)
+		return r;
+	if (h->no_pin)
+		return -ENOTSUP;
+	while (len) {
+		size_t part = len;
+
+		if (h->split_pin && part > 4096 - (iova & 4095))
+			part = 4096 - (iova & 4095);
+		if (n == max_iov)
+			return -E2BIG;
+		iov[n].iov_base = h->mem + (iova - H_MEM_BASE);
+		iov[n++].iov_len = part;
+		iova += part;
+		len -= part;
+	}
+	pin->core[0] = h;
+	h->nr_pins++;
+	h->nr_pinned++;
+	return n;
+}
+
+void uvfio_dma_unpin(struct uvfio_device *dev, struct uvfio_dma_pin *pin)
+{
+	assert(pin->core[0] == dev->h && dev->h->nr_pinned && dev->h->in_ctx);
+	pin->core[0] = NULL;
+	dev->h->nr_pinned--;
+}
+
+/* ---- timers ---- */
+
+struct uvfio_timer {
+	struct harness *h;
+	struct uvfio_timer *next;
+	void (*fn)(void *arg);
+	void *arg;
+	bool armed;
+	uint64_t due;
+};
+
+struct uvfio_timer *uvfio_timer_new(struct uvfio_device *dev, void (*fn)(void *arg), void *arg)
+{
+	struct uvfio_timer *t = calloc(1, sizeof(*t));
+
+	t->h = dev->h;
+	t->fn = fn;
+	t->arg = arg;
+	t->next = dev->h->timers;
+	dev->h->timers = t;
+	return t;
+}
+
+void uvfio_timer_arm(struct uvfio_timer *t, uint64_t ns)
+{
+	t->armed = true;
+	t->due = t->h->now + ns;
+}
+
+void uvfio_timer_cancel(struct uvfio_timer *t)
+{
+	t->armed = false;
+}
+
+void uvfio_timer_free(struct uvfio_timer *t)
+{
+	struct uvfio_timer **p = &t->h->timers;
+
+	while (*p != t)
+		p = &(*p)->next;
+	*p = t->next;
+	free(t);
+}
+
+void h_advance(struct harness *h, uint64_t ns)
+{
+	h->now += ns;
+	for (struct uvfio_timer *t = h->timers; t; t = t->next) {
+		if (t->armed && t->due <= h->now) {
+			t->armed = false;
+			h->in_ctx = true;
+			t->fn(t->arg);
+			h->in_ctx = false;
+		}
+	}
+	h_run(h);
+}
+
+/* ---- storage ---- */
+
+int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
+	       struct uvfio_error *err)
+{
+	struct harness *h = ctx->h;
+	struct block *b;
+
+	if (!opts->memory)
+		return uvfio_error_set(err, -ENOENT, "cannot open %s",
+				       opts->file ? opts->file : opts->nbd);
+	if (h->nr_blocks == H_BLOCKS)
+		return -ENOSPC;
+	b = calloc(1, sizeof(*b));
+	b->h = h;
+	b->info = (struct block_info){
+		.size = opts->memory,
+		.align = h->block_align,
+		.readonly = opts->readonly,
+		.can_discard = !h->block_no_discard,
+		.can_fua = !h->block_no_fua,
+		.volatile_cache = h->block_volatile,
+	};
+	b->direct = h->block_direct;
+	b->data = calloc(1, opts->memory);
+	b->durable = calloc(1, opts->memory);
+	h->blocks[h->nr_blocks++] = b;
+	*out = b;
+	return 0;
+}
+
+void block_close(struct block *b)
+{
+	struct harness *h = b->h;
+
+	assert(!h->nr_io_pending);
+	for (unsigned i = 0; i < h->nr_blocks; i++) {
+		if (h->blocks[i] == b) {
+			memmove(&h->blocks[i], &h->blocks[i + 1],
+				(h->nr_blocks - i - 1) * sizeof(h->blocks[0]));
+			h->nr_blocks--;
+			break;
+		}
+	}
+	free(b->data);
+	free(b->durable);
+	free(b);
+}
+
+const struct block_info *block_info(const struct block *b)
+{
+	return &b->info;
+}
+
+void block_on_resize(struct block *b, void (*fn)(void *arg), void *arg)
+{
+	b->resize_fn = fn;
+	b->resize_arg = arg;
+}
+
+void block_refresh(struct block *b)
+{
+}
+
+void block_kick(struct block *b)
+{
+}
+
+void *block_direct(struct block *b, uint64_t offset, uint64_t len)
+{
+	assert(offset <= b->info.size && len <= b->info.size - offset);
+	return b->direct ? b->data + offset : NULL;
+}
+
+static void io_copy(struct block *b, struct block_io *io)
+{
+	uint64_t pos = io->offset;
+
+	for (int i = 0; i < io->nr_iov; i++) {
+		if (io->op == BLOCK_READ)
+			memcpy(io->iov[i].iov_base, b->data + pos, io->iov[i].iov_len);
+		else
+			memcpy(b->data + pos, io->iov[i].iov_base, io->iov[i].iov_len);
+		pos += io->iov[i].iov_len;
+	}
+	assert(pos == io->offset + io->len);
+}
+
+static int io_do(struct block *b, struct block_io *io)
+{
+	if (io->op == BLOCK_READ || io->op == BLOCK_WRITE)
+		assert(io->nr_iov > 0 && io->len);
+	assert(io->offset <= b->info.size && io->len <= b->info.size - io->offset);
+	assert(!(io->offset % b->info.align) && !(io->len % b->info.align));
+	assert(!(io->flags & BLOCK_FUA) || b->info.can_fua);
+	assert(!b->info.readonly || io->op == BLOCK_READ || io->op == BLOCK_FLUSH);
+	b->nr_ops[io->op]++;
+	b->nr_fua += !!(io->flags & BLOCK_FUA);
+	b->nr_may_free += !!(io->flags & BLOCK_MAY_FREE);
+	if (b->fail && io->op == b->fail_op && !b->fail_after--) {
+		b->fail = false;
+		return b->fail_errno;
+	}
+	switch (io->op) {
+	case BLOCK_READ:
+	case BLOCK_WRITE:
+		if (io->nr_iov > b->max_iov)
+			b->max_iov = io->nr_iov;
+		io_copy(b, io);
+		break;
+	case BLOCK_FLUSH:
+		memcpy(b->durable, b->data, b->info.size);
+		break;
+	case BLOCK_DISCARD:
+		b->discarded += io->len;
+		/* fallthrough */
+	case BLOCK_WRITE_ZEROES:
+		memset(b->data + io->offset, 0, io->len);
+		break;
+	}
+	if (io->flags & BLOCK_FUA)
+		memcpy(b->durable + io->offset, b->data + io->offset, io->len);
+	return 0;
+}
+
+int block_submit(struct block *b, struct block_io *io)
+{
+	struct harness *h = b->h;
+
+	assert(h->in_ctx);
+	if (!h->block_async) {
+		io->status = io_do(b, io);
+		return 0;
+	}
+	io->core[0] = NULL;
+	io->core[1] = b;
+	if (h->io_tail)
+		((struct block_io *)h->io_tail)->core[0] = io;
+	else
+		h->io_head = io;
+	h->io_tail = io;
+	h->nr_io_pending++;
+	return 1;
+}
+
+static bool io_complete_one(struct harness *h)
+{
+	struct block_io *io = h->io_head;
+
+	if (!io)
+		return false;
+	h->io_head = io->core[0];
+	if (!h->io_head)
+		h->io_tail = NULL;
+	h->nr_io_pending--;
+	h->in_ctx = true;
+	io->status = io_do(io->core[1], io);
+	io->done(io);
+	h->in_ctx = false;
+	return true;
+}
+
+/* ---- running ---- */
+
+bool h_work(struct harness *h)
+{
+	if (!__atomic_exchange_n(&h->kicked, false, __ATOMIC_SEQ_CST) && !h->more)
+		return false;
+	h->in_ctx = true;
+	h->more = nvme_model.work(h->priv);
+	h->in_ctx = false;
+	return true;
+}
+
+void h_run(struct harness *h)
+{
+	unsigned turns = 0;
+
+	for (;;) {
+		bool moved = h_work(h);
+
+		if (!h->hold_dma)
+			moved |= dma_complete_one(h);
+		if (!h->hold_block)
+			moved |= io_complete_one(h);
+		if (!moved)
+			return;
+		/* Nothing that a driver does keeps the controller busy for ever. */
+		if (++turns > 10000000)
+			abort();
+	}
+}
+
+void h_complete_dma(struct harness *h, unsigned n)
+{
+	while (n-- && dma_complete_one(h))
+		;
+}
+
+void h_complete_io(struct harness *h, unsigned n)
+{
+	while (n-- && io_complete_one(h))
+		;
+}
+
+void h_quiesce(struct harness *h)
+{
+	h->in_ctx = true;
+	nvme_model.quiesce(h->priv);
+	h->in_ctx = false;
+}
+
+void h_resume(struct harness *h)
+{
+	h->in_ctx = true;
+	nvme_model.resume(h->priv);
+	h->in_ctx = false;
+	h_run(h);
+}
+
+void h_reset(struct harness *h, enum uvfio_reset_kind kind)
+{
+	unsigned before = h->quiesced;
+
+	h_quiesce(h);
+	while (h->quiesced == before) {
+		bool moved = dma_complete_one(h);
+
+		moved |= io_complete_one(h);
+		moved |= h_work(h);
+		assert(moved);
+	}
+	assert(h->quiesced == before + 1);
+	assert(!h->nr_dma_pending && !h->nr_io_pending && !h->nr_pinned);
+	h->in_ctx = true;
+	nvme_model.reset(h->priv, kind);
+	h->in_ctx = false;
+	h_run(h);
+}
+
+/* ---- life ---- */
+
+static struct uvfio_error last_error;
+
+const char *h_last_error(void)
+{
+	return last_error.msg;
+}
+
+static void harness_free(struct harness *h)
+{
+	assert(!h->nr_blocks && !h->timers);
+	free(h->mem);
+	free(h);
+}
+
+struct harness *h_new_with(const char *args, void (*setup)(struct harness *h))
+{
+	struct harness *h = calloc(1, sizeof(*h));
+	struct uvfio_option options[32];
+	struct uvfio_args a = {options, 0};
+	char *copy = strdup(args), *save = NULL;
+	int r;
+
+	h->dev.h = h->ctx.h = h;
+	h->mem = calloc(1, H_MEM_SIZE);
+	h->alloc = H_MEM_BASE;
+	h->bus_master = true;
+	h->message = true;
+	h->block_direct = true;
+	h->block_align = 512;
+	if (setup)
+		setup(h);
+	for (char *tok = strtok_r(copy, ",", &save); tok; tok = strtok_r(NULL, ",", &save)) {
+		char *eq = strchr(tok, '=');
+
+		assert(eq && a.nr_options < 32);
+		*eq = 0;
+		options[a.nr_options++] = (struct uvfio_option){tok, eq + 1};
+	}
+	last_error.msg[0] = 0;
+	r = nvme_model.create(&h->dev, &a, &h->priv, &last_error);
+	free(copy);
+	if (r) {
+		assert(r < 0 && last_error.msg[0]);
+		harness_free(h);
+		return NULL;
+	}
+	h->in_ctx = true;
+	nvme_model.reset(h->priv, UVFIO_RESET_POWER_ON);
+	nvme_model.reset(h->priv, UVFIO_RESET_OPEN);
+	h->in_ctx = false;
+	h_run(h);
+	return h;
+}
+
+struct harness *h_new(const char *args)
+{
+	return h_new_with(args, NULL);
+}
+
+void h_free(struct harness *h)
+{
+	h->hold_dma = h->hold_block = false;
+	h_reset(h, UVFIO_RESET_CLOSE);
+	nvme_model.destroy(h->priv);
+	harness_free(h);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device without a core: everything of uvfio/device.h and block/block.h that the NVMe controller
+ * calls, over plain memory, and a small driver.  Completions of DMA and of the backend come at once
+ * or when the test lets them; both can be made to fail.
+ */
+#ifndef UVFIO_TESTS_NVME_HARNESS_H
+#define UVFIO_TESTS_NVME_HARNESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uvfio/device.h>
+
+#include "block/block.h"
+#include "devices/nvme/nvme_spec.h"
+
+#define H_MEM_BASE 0x1000000ull /* IOVA of the first byte of client memory */
+#define H_MEM_SIZE (32u << 20)
+#define H_BAR_SIZE 0x8000
+#define H_VECTORS  1024
+#define H_QUEUES   520
+#define H_FAULTS   8
+#define H_BLOCKS   8
+
+struct harness;
+
+/* The storage behind a namespace, and how it behaves. */
+struct block {
+	struct harness *h;
+	struct block_info info;
+	uint8_t *data;    /* what a read sees */
+	uint8_t *durable; /* what a crash leaves */
+	bool direct;      /* block_direct() works */
+	/* Fail the (@fail_after + 1)-th request of @fail_op with @fail_errno. */
+	bool fail;
+	enum block_op fail_op;
+	unsigned fail_after;
+	int fail_errno;
+	void (*resize_fn)(void *arg);
+	void *resize_arg;
+	unsigned nr_ops[5], nr_fua, nr_may_free;
+	uint64_t discarded; /* bytes */
+	int max_iov;        /* most pieces seen in a request */
+};
+
+struct h_queue {
+	uint64_t sq, cq;
+	uint32_t size, cq_size;
+	uint32_t tail, head;
+	unsigned cqid;
+	bool phase;
+};
+
+struct uvfio_ctx {
+	struct harness *h;
+};
+
+struct uvfio_device {
+	struct harness *h;
+};
+
+struct harness {
+	struct uvfio_device dev;
+	struct uvfio_ctx ctx;
+	void *priv;
+	struct uvfio_pci_desc desc;
+	struct uvfio_area areas[8];
+	unsigned nr_areas;
+	struct uvfio_error err;
+	uint8_t *mem;
+	uint64_t alloc;
+	uint64_t regs[H_BAR_SIZE / 8];
+	bool kicked; /* atomically */
+	bool in_ctx; /* the work context runs */
+	bool more;
+
+	/* DMA */
+	bool bus_master;
+	bool delay_dma; /* complete later, in order */
+	bool hold_dma;  /* not even when the harness runs */
+	struct {
+		uint64_t start, end;
+	} faults[H_FAULTS];
+	unsigned nr_faults;
+	void *dma_head, *dma_tail;
+	unsigned nr_dma, nr_dma_pending, nr_dma_faults;
+	bool no_pin;    /* -ENOTSUP */
+	bool split_pin; /* pieces of at most a page */
+	unsigned nr_pins, nr_pinned;
+
+	/* interrupts */
+	bool message;
+	unsigned irqs[H_VECTORS];
+	bool intx;
+	unsigned intx_edges;
+
+	unsigned quiesced;
+	uint64_t now;
+	struct uvfio_timer *timers;
+	unsigned nr_errors_logged;
+
+	/* storage: as the next block_open() makes it, and those that are open */
+	bool block_direct, block_async, hold_block;
+	bool block_no_fua, block_no_discard, block_volatile;
+	uint32_t block_align;
+	struct block *blocks[H_BLOCKS];
+	unsigned nr_blocks;
+	void *io_head, *io_tail;
+	unsigned nr_io_pending;
+
+	/* the driver */
+	struct h_queue q[H_QUEUES];
+	uint16_t next_cid;
+};
+
+/* A device with the options of @args ("memory=1M,queues=4").  NULL, with h_last_error(), when it
+ * cannot be made; @setup, if any, runs before. */
+struct harness *h_new_with(const char *args, void (*setup)(struct harness *h));
+struct harness *h_new(const char *args);
+void h_free(struct harness *h);
+const char *h_last_error(void);
+
+/* Client memory. */
+uint64_t h_alloc(struct harness *h, size_t size, size_t align);
+void *h_ptr(struct harness *h, uint64_t iova);
+void h_fault(struct harness *h, uint64_t iova, size_t len);
+void h_no_faults(struct harness *h);
+
+/* Registers. */
+void h_write(struct harness *h, uint64_t offset, unsigned size, uint64_t value);
+void h_write32(struct harness *h, uint64_t offset, uint32_t value);
+uint32_t h_read32(struct harness *h, uint64_t offset);
+uint64_t h_read64(struct harness *h, uint64_t offset);
+
+/* Run the work context until nothing moves. */
+void h_run(struct harness *h);
+/* One call of ->work(), if it was kicked. */
+bool h_work(struct harness *h);
+/* Complete @n DMAs, or backend requests, that are held. */
+void h_complete_dma(struct harness *h, unsigned n);
+void h_complete_io(struct harness *h, unsigned n);
+void h_advance(struct harness *h, uint64_t ns);
+/* Resets as the core does them: quiesce, wait, reset. */
+void h_quiesce(struct harness *h);
+void h_resume(struct harness *h);
+void h_reset(struct harness *h, enum uvfio_reset_kind kind);
+
+/* The driver.  Doorbells: */
+void h_ring_sq(struct harness *h, unsigned qid);
+void h_ring_cq(struct harness *h, unsigned cqid);
+/* Enable with admin queues of @entries; true when ready. */
+bool h_enable(struct harness *h, unsigned entries);
+void h_disable(struct harness *h);
+/* Put @cmd into submission queue @qid (with a command identifier, which is returned), no doorbell.
+ */
+uint16_t h_push(struct harness *h, unsigned qid, const struct nvme_sqe *cmd);
+/* Take a completion of completion queue @cqid, no doorbell: false when there is none. */
+bool h_pop(struct harness *h, unsigned cqid, struct nvme_cqe *cqe);
+/* A command from start to end: its status without phase, and More cleared. */
+unsigned h_cmd(struct harness *h, unsigned qid, const struct nvme_sqe *cmd, struct nvme_cqe *cqe);
+/* Create I/O queue pair @qid. */
+unsigned h_create_cq(struct harness *h, unsigned qid, unsigned entries, bool ien, unsigned vector);
+unsigned h_create_sq(struct harness *h, unsigned qid, unsigned entries, unsigned cqid);
+void h_create_pair(struct harness *h, unsigned qid, unsigned entries);
+/* A new device, enabled, with one I/O queue pair. */
+struct harness *h_ready(const char *args, void (*setup)(struct harness *h));
+
+struct nvme_sqe h_rw(uint8_t opcode, uint32_t nsid, uint64_t slba, uint32_t nlb, uint64_t prp1,
+		     uint64_t prp2);
+#define DNR(status) ((status) | NVME_SC_DNR)
+
+#endif
