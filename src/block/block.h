@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Where a namespace keeps its data: a raw file or block device (io_uring), memory, or an NBD server.
- * One ops table; every backend behaves alike.  Offsets and lengths are bytes and multiples of
- * block_info.align.
+ * Where a namespace keeps its data: a raw file or block device (io_uring), memory, or an NBD
+ * server. One ops table; every backend behaves alike.  Offsets and lengths are bytes and multiples
+ * of block_info.align.
  *
  * Threads: all calls come from one work context, and ->done runs in it.
  */
@@ -26,44 +26,67 @@ enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE
 struct block_io {
 	enum block_op op;
 	unsigned flags;
-	uint64_t offset, len;
-	struct iovec *iov; /* read, write: adds up to @len; addresses may be pinned client memory */
+	uint64_t offset, len; /* flush: ignored */
+	/* Read, write: adds up to @len.  The addresses may be pinned client memory, which may go at
+	 * any moment.  The backend may change the entries. */
+	struct iovec *iov;
 	int nr_iov;
 	void (*done)(struct block_io *io);
-	int status; /* 0 or -errno; -EIO, -ENOSPC, -EFAULT (the memory has gone), -EROFS, … */
+	/* 0, or -errno of which the usual ones are: -EIO, -ENOSPC, -EFAULT (the memory has gone),
+	 * -EROFS, -EINVAL (outside the device, or not aligned).  After a failure any part of the
+	 * range may hold old or new data. */
+	int status;
 	void *core[4];
 };
 
 struct block_info {
-	uint64_t size;	/* bytes; may grow: see block_on_resize */
+	uint64_t size;  /* bytes; may grow: see block_on_resize */
 	uint32_t align; /* bytes: 512 or 4096, or 1 */
-	bool readonly, can_discard, can_fua, volatile_cache;
+	bool readonly;
+	bool can_discard;
+	bool can_fua;        /* BLOCK_FUA is honoured (it may cost a flush underneath) */
+	bool volatile_cache; /* what was not flushed may be lost */
 };
 
 struct block_options {
-	const char *file;   /* exactly one of file, memory (bytes), nbd is set */
+	const char *file; /* exactly one of file, memory (bytes), nbd is set */
 	uint64_t memory;
 	const char *nbd;
 	bool readonly;
-	bool direct;	/* file: O_DIRECT */
-	unsigned depth; /* requests in flight, 0: default */
+	bool direct;    /* file: O_DIRECT */
+	unsigned depth; /* requests in flight, 0: default; what is beyond waits, and never fails */
+	unsigned timeout_ms; /* nbd: how long a server may take to answer, 0: 30 s */
+	bool threads;        /* file: system calls in threads instead of io_uring (for tests; it is
+			      * done by itself where io_uring is not allowed) */
+	/* file, for tests: what was not flushed is kept in memory only and so lost in a crash. */
+	bool volatile_test;
 };
 
-/* 0, or -errno with a message that says what, where and what to do. */
+/*
+ * 0, or -errno with a message that says what, where and what to do.  A file is locked against other
+ * users of it (an OFD lock of the whole file, shared when it is read-only): -EBUSY.
+ */
 int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
 	       struct uvfio_error *err);
-/* Nothing is in flight.  Flushes nothing: that is what BLOCK_FLUSH is for. */
+/* Nothing is in flight.  Flushes nothing: that is what BLOCK_FLUSH is for.  Within the context, or
+ * while nothing runs it.  NULL is allowed. */
 void block_close(struct block *blk);
 const struct block_info *block_info(const struct block *blk);
 /* @fn runs in the context when the size has changed. */
 void block_on_resize(struct block *blk, void (*fn)(void *arg), void *arg);
-/* Look for a new size now (a file that has grown). */
+/* Look for a new size now (a file that has grown, or was cut). */
 void block_refresh(struct block *blk);
 
-/* 0: done, ->status is set and ->done is not called.  1: ->done will be called in the context. */
+/* 0: done, ->status is set and ->done is not called.  1: ->done will be called in the context, but
+ * never within this call. */
 int block_submit(struct block *blk, struct block_io *io);
-/* Hand queued requests to the kernel; call once after a burst of block_submit(). */
+/* Hand queued requests to the kernel; call once after a burst of block_submit().  What completes at
+ * once is completed here: ->done may run within this call.  A call from within ->done does nothing
+ * and is not needed. */
 void block_kick(struct block *blk);
+/* Complete what is complete, for a poller that looks more often than the loop's thread does: true
+ * when ->done was called. */
+bool block_poll(struct block *blk);
 /* Memory backend: the bytes themselves, or NULL.  Valid until block_close(). */
 void *block_direct(struct block *blk, uint64_t offset, uint64_t len);
 

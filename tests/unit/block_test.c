@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* block.c, file.c, file_open.c, memory.c and volatile.c. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <linux/loop.h>
+#include <cmocka.h>
+#include "block_harness.h"
+#include "guarded.h"
+
+static char path[4096];
+
+static void file_options(struct block_options *opts, uint64_t size)
+{
+	make_file(path, disk_dir(), size);
+	*opts = (struct block_options){.file = path};
+}
+
+/* ---- memory ---- */
+
+static void memory_does_what_all_do(void **state)
+{
+	struct block_options opts = {.memory = 8 << 20};
+	struct block *blk = open_block(&opts);
+
+	guarded();
+	assert_non_null(blk);
+	check_backend(blk);
+	check_gone_memory(blk);
+	assert_false(block_info(blk)->volatile_cache);
+	close_block(blk);
+}
+
+static uint64_t resident_pages(void *p, size_t len)
+{
+	unsigned char vec[1024];
+	uint64_t n = 0;
+
+	assert_true(len / 4096 <= sizeof(vec));
+	assert_int_equal(mincore(p, len, vec), 0);
+	for (size_t i = 0; i < len / 4096; i++)
+		n += vec[i] & 1;
+	return n;
+}
+
+static void memory_is_lazy_and_given_back(void **state)
+{
+	/* More than the machine has. */
+	struct block_options opts = {.memory = 128ull << 30};
+	struct block *blk = open_block(&opts);
+	char *p, buf[4096];
+
+	assert_non_null(blk);
+	p = block_direct(blk, 1ull << 36, 4 << 20);
+	assert_non_null(p);
+	assert_null(block_direct(blk, opts.memory - 4096, 8192));
+	assert_null(block_direct(blk, UINT64_MAX, 8192));
+	assert_int_equal(resident_pages(p, 4 << 20), 0);
+	memset(p, 7, 4 << 20);
+	assert_true(resident_pages(p, 4 << 20) == 1024);
+	assert_int_equal(do_io(blk, BLOCK_READ, 0, (1ull << 36) + 4096, buf, 4096), 0);
+	assert_int_equal(buf[9], 7);
+	/* The two pages at the ends are not whole. */
+	assert_int_equal(do_io(blk, BLOCK_DISCARD, 0, (1ull << 36) + 512, NULL, (4 << 20) - 1024),
+			 0);
+	assert_true(resident_pages(p, 4 << 20) <= 2);
+	assert_int_equal(p[511], 7);
+	assert_int_equal(p[512], 0);
+	assert_int_equal(p[(4 << 20) - 513], 0);
+	assert_int_equal(p[(4 << 20) - 512], 7);
+	close_block(blk);
+	opts.memory = UINT64_MAX;
+	assert_null(open_block(&opts));
+	assert_int_equal(errno, ENOMEM);
+	assert_non_null(strstr(open_error.msg, "memory=18446744073709551615"));
+}
+
+/* ---- files ---- */
+
+static void file_does_what_all_do(void **state)
+{
+	static const struct {
+		bool direct, threads;
+		unsigned depth;
+	} rows[] = {{0}, {.direct = true}, {.threads = true}, {.depth = 1}, {.depth = 4096}};
+
+	guarded();
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct block_options opts;
+		struct block *blk;
+
+		file_options(&opts, 8 << 20);
+		opts.direct = rows[i].direct;
+		opts.threads = rows[i].threads;
+		opts.depth = rows[i].depth;
+		blk = open_block(&opts);
+		if (!blk && opts.direct) {
+			print_message("no O_DIRECT here: %s\n", open_error.msg);
+			unlink(path);
+			continue;
+		}
+		assert_non_null(blk);
+		assert_true(block_info(blk)->volatile_cache && block_info(blk)->can_fua);
+		assert_false(block_info(blk)->readonly);
+		check_backend(blk);
+		check_gone_memory(blk);
+		close_block(blk);
+		unlink(path);
+	}
+}
+
+static void file_discard_frees_blocks(void **state)
+{
+	struct block_options opts;
+	struct block *blk;
+	char *buf = malloc(1 << 20);
+	struct stat before, after;
+
+	file_options(&opts, 4 << 20);
+	blk = open_block(&opts);
+	assert_non_null(blk);
+	fill(buf, 1 << 20, 3);
+	assert_int_equal(do_io(blk, BLOCK_WRITE, BLOCK_FUA, 0, buf, 1 << 20), 0);
+	assert_int_equal(stat(path, &before), 0);
+	assert_true(before.st_blocks >= 2048);
+	/* Zeroes that may not be freed stay allocated. */
+	assert_int_equal(do_io(blk, BLOCK_WRITE_ZEROES, 0, 0, NULL, 1 << 19), 0);
+	assert_int_equal(stat(path, &after), 0);
+	assert_true(after.st_blocks >= 2048);
+	if (!block_info(blk)->can_discard) {
+		print_message("the file system of %s cannot punch holes\n", path);
+		skip();
+	}
+	assert_int_equal(do_io(blk, BLOCK_WRITE_ZEROES, BLOCK_MAY_FREE, 0, NULL, 1 << 19), 0);
+	assert_int_equal(stat(path, &after), 0);
+	assert_true(after.st_blocks <= before.st_blocks - 1024 + 16);
+	assert_int_equal(do_io(blk, BLOCK_DISCARD, 0, 1 << 19, NULL, 1 << 19), 0);
+	assert_int_equal(stat(path, &after), 0);
+	assert_true(after.st_blocks <= 16);
+	assert_int_equal(after.st_size, 4 << 20);
+	close_block(blk);
+	unlink(path);
+	free(buf);
+}
+
+static void opening_says_what_is_wrong(void **state)
+{
+	struct block_options opts = {.file = "/nonexistent/disk.img"};
+	struct block *blk, *second;
+	char fifo[4200];
+
+	assert_null(open_block(&opts));
+	assert_int_equal(errno, ENOENT);
+	assert_non_null(strstr(open_error.msg, "/nonexistent/disk.img"));
+	opts.file = "/tmp";
+	opts.readonly = true;
+	assert_null(open_block(&opts));
+	assert_int_equal(errno, EINVAL);
+	assert_non_null(strstr(open_error.msg, "neither a file nor a block device"));
+	opts.memory = 4096;
+	assert_null(open_block(&opts));
+	assert_non_null(strstr(open_error.msg, "give one of"));
+
+	file_options(&opts, 0);
+	assert_null(open_block(&opts));
+	assert_non_null(strstr(open_error.msg, "is empty"));
+	/* A FIFO must not hold us up. */
+	snprintf(fifo, sizeof(fifo), "%s.fifo", path);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	opts.readonly = true;
+	opts.file = fifo;
+	assert_null(open_block(&opts));
+	unlink(fifo);
+	unlink(path);
+
+	/* Locks: one writer, or many readers. */
+	file_options(&opts, 1 << 20);
+	blk = open_block(&opts);
+	assert_non_null(blk);
+	assert_null(open_block(&opts));
+	assert_int_equal(errno, EBUSY);
+	assert_non_null(strstr(open_error.msg, path));
+	assert_non_null(strstr(open_error.msg, "locked"));
+	opts.readonly = true;
+	assert_null(open_block(&opts));
+	assert_int_equal(errno, EBUSY);
+	close_block(blk);
+	blk = open_block(&opts);
+	second = open_block(&opts);
+	assert_non_null(blk);
+	assert_non_null(second);
+	opts.readonly = false;
+	assert_null(open_block(&opts));
+	assert_int_equal(errno, EBUSY);
+	close_block(blk);
+	close_block(second);
+	unlink(path);
+}
+
+static void readonly_is_readonly(void **state)
+{
+	struct block_options opts;
+	struct block *blk;
+	char buf[4096] = {0};
+
+	file_options(&opts, 1 << 20);
+	opts.readonly = true;
+	blk = open_block(&opts);
+	assert_non_null(blk);
+	assert_true(block_info(blk)->readonly);
+	assert_int_equal(do_io(blk, BLOCK_READ, 0, 0, buf, 4096), 0);
+	assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 0, buf, 4096), -EROFS);
+	assert_int_equal(do_io(blk, BLOCK_WRITE_ZEROES, 0, 0, NULL, 4096), -EROFS);
+	assert_int_equal(do_io(blk, BLOCK_DISCARD, 0, 0, NULL, 4096), -EROFS);
+	assert_int_equal(do_io(blk, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+	close_block(blk);
+	unlink(path);
+}
+
+static void count_resize(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+static void do_refresh(void *arg)
+{
+	block_refresh(arg);
+}
+
+static void size_changes_are_found(void **state)
+{
+	struct block_options opts;
+	struct block *blk;
+	unsigned resized = 0;
+	char buf[4096] = {1};
+
+	file_options(&opts, 1 << 20);
+	blk = open_block(&opts);
+	assert_non_null(blk);
+	block_on_resize(blk, count_resize, &resized);
+	in_context(do_refresh, blk);
+	assert_int_equal(resized, 0);
+	assert_int_equal(truncate(path, 2 << 20), 0);
+	assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 1 << 20, buf, 4096), -EINVAL);
+	in_context(do_refresh, blk);
+	assert_int_equal(resized, 1);
+	assert_int_equal(block_info(blk)->size, 2 << 20);
+	assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 1 << 20, buf, 4096), 0);
+	/* Cut behind our back: no data, no success. */
+	assert_int_equal(truncate(path, 4096), 0);
+	assert_int_equal(do_io(blk, BLOCK_READ, 0, 1 << 20, buf, 4096), -EIO);
+	in_context(do_refresh, blk);
+	assert_int_equal(resized, 2);
+	assert_int_equal(block_info(blk)->size, 4096);
+	close_block(blk);
+	unlink(path);
+}
+
+/* On a full file system of our own: ENOSPC, later room again, and zeroes without ZERO_RANGE. */
+static void full_file_system(void **state)
+{
+	char dir[] = "/tmp/uvfio-full-XXXXXX";
+	struct block_options opts = {.file = path};
+	struct block *blk;
+	char *buf;
+	int fd;
+
+	if (unshare(CLONE_NEWNS) || !mkdtemp(dir) ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", dir, "tmpfs", 0, "size=1m")) {
+		print_message("cannot mount a tmpfs here: %s\n", strerror(errno));
+		skip();
+	}
+	buf = calloc(1, 4 << 20);
+	assert_non_null(buf);
+	make_file(path, dir, 8 << 20);
+	/* The loop's thread is in the old namespace and gets there by a descriptor. */
+	fd = open(path, O_PATH | O_CLOEXEC);
+	assert_true(fd >= 0);
+	unlink(path);
+	sprintf(path, "/proc/self/fd/%d", fd);
+	for (int threads = 0; threads < 2; threads++) {
+		opts.threads = threads;
+		blk = open_block(&opts);
+		assert_non_null(blk);
+		memset(buf, 5, 4 << 20);
+		assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 0, buf, 4 << 20), -ENOSPC);
+		assert_int_equal(do_io(blk, BLOCK_WRITE_ZEROES, 0, 0, NULL, 4 << 20), -ENOSPC);
+		assert_int_equal(do_io(blk, BLOCK_WRITE_ZEROES, BLOCK_MAY_FREE, 0, NULL, 4 << 20),
+				 0);
+		assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 0, buf, 65536), 0);
+		assert_int_equal(do_io(blk, BLOCK_WRITE_ZEROES, 0, 4096, NULL, 8192), 0);
+		assert_int_equal(do_io(blk, BLOCK_READ, 0, 0, buf, 65536), 0);
+		assert_int_equal(buf[4095], 5);
+		assert_true(all_zero(buf + 4096, 8192));
+		assert_int_equal(buf[12288], 5);
+		assert_int_equal(do_io(blk, BLOCK_DISCARD, 0, 0, NULL, 8 << 20), 0);
+		close_block(blk);
+	}
+	close(fd);
+	assert_int_equal(umount(dir), 0);
+	rmdir(dir);
+	free(buf);
+}
+
+static void block_device(void **state)
+{
+	struct block_options opts;
+	char dev[64], *buf = aligned_alloc(4096, 65536);
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), nr = -1, file = -1, lfd = -1;
+	struct block *blk;
+	struct stat st;
+
+	guarded();
+	file_options(&opts, 8 << 20);
+	if (control >= 0)
+		nr = ioctl(control, LOOP_CTL_GET_FREE);
+	snprintf(dev, sizeof(dev), "/dev/loop%d", nr);
+	file = open(path, O_RDWR | O_CLOEXEC);
+	if (nr >= 0)
+		lfd = open(dev, O_RDWR | O_CLOEXEC);
+	if (lfd < 0 || ioctl(lfd, LOOP_SET_FD, file)) {
+		print_message("no loop device here\n");
+		unlink(path);
+		skip();
+	}
+	for (int direct = 0; direct < 2; direct++) {
+		opts = (struct block_options){.file = dev, .direct = direct};
+		blk = open_block(&opts);
+		if (!blk)
+			print_message("%s\n", open_error.msg);
+		assert_non_null(blk);
+		assert_int_equal(block_info(blk)->size, 8 << 20);
+		assert_int_equal(block_info(blk)->align, 512);
+		check_backend(blk);
+		fill(buf, 65536, 4);
+		for (int i = 0; i < 16; i++)
+			assert_int_equal(do_io(blk, BLOCK_WRITE, BLOCK_FUA, i * 65536, buf, 65536),
+					 0);
+		assert_int_equal(do_io(blk, BLOCK_DISCARD, 0, 0, NULL, 8 << 20), 0);
+		if (block_info(blk)->can_discard) {
+			assert_int_equal(fstat(file, &st), 0);
+			assert_true(st.st_blocks <= 16);
+		}
+		close_block(blk);
+	}
+	ioctl(lfd, LOOP_CLR_FD, 0);
+	close(lfd);
+	close(file);
+	close(control);
+	unlink(path);
+	free(buf);
+}
+
+/* ---- threads come and go while their requests are in the ring ---- */
+
+struct submitter {
+	struct burst burst;
+	struct request reqs[16];
+};
+
+static void *submit_and_exit(void *arg)
+{
+	struct submitter *s = arg;
+	struct call call = {.work.fn = call_run, .fn = burst_start, .arg = &s->burst};
+
+	/* In this thread, which ends at once. */
+	sem_init(&call.sem, 0, 0);
+	uvfio_defer_begin();
+	uvfio_ctx_post(ctx, &call.work);
+	uvfio_defer_end();
+	sem_wait(&call.sem);
+	sem_destroy(&call.sem);
+	return NULL;
+}
+
+static void submitting_thread_may_end(void **state)
+{
+	struct submitter *s = calloc(1, sizeof(*s));
+	char *buf = aligned_alloc(4096, 16 * 65536);
+	struct block_options opts;
+
+	file_options(&opts, 64 << 20);
+	for (int direct = 0; direct < 2; direct++) {
+		opts.direct = direct;
+		s->burst.blk = open_block(&opts);
+		if (!s->burst.blk)
+			continue;
+		memset(buf, 1, 16 * 65536);
+		s->burst.reqs = s->reqs;
+		s->burst.nr = 16;
+		sem_init(&s->burst.sem, 0, 0);
+		for (int round = 0; round < 50; round++) {
+			pthread_t thread;
+
+			for (int i = 0; i < 16; i++) {
+				struct request *req = &s->reqs[i];
+
+				req->io = (struct block_io){
+					.op = (i + round) % 4 == 0   ? BLOCK_FLUSH
+					      : (i + round) % 4 == 1 ? BLOCK_READ
+								     : BLOCK_WRITE,
+					.offset = (uint64_t)(round * 16 + i) * 65536,
+					.len = 65536,
+					.iov = req->iov,
+					.nr_iov = 1,
+				};
+				req->iov[0] = (struct iovec){buf + i * 65536, 65536};
+			}
+			assert_int_equal(pthread_create(&thread, NULL, submit_and_exit, s), 0);
+			pthread_join(thread, NULL);
+			sem_wait(&s->burst.sem);
+			uvfio_ctx_flush(ctx);
+			for (int i = 0; i < 16; i++)
+				assert_int_equal(s->reqs[i].io.status, 0);
+		}
+		close_block(s->burst.blk);
+		sem_destroy(&s->burst.sem);
+	}
+	unlink(path);
+	free(buf);
+	free(s);
+}
+
+/* ---- the volatile disk ---- */
+
+static void volatile_does_what_all_do(void **state)
+{
+	struct block_options opts;
+	struct block *blk;
+
+	guarded();
+	file_options(&opts, 8 << 20);
+	opts.volatile_test = true;
+	blk = open_block(&opts);
+	assert_non_null(blk);
+	check_backend(blk);
+	check_gone_memory(blk);
+	close_block(blk);
+	unlink(path);
+}
+
+static void volatile_loses_what_was_not_flushed(void **state)
+{
+	struct block_options opts;
+	struct block *blk;
+	char buf[4096], back[4096];
+	int fd;
+
+	file_options(&opts, 8 << 20);
+	opts.volatile_test = true;
+	blk = open_block(&opts);
+	assert_non_null(blk);
+	memset(buf, 1, sizeof(buf));
+	assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 0, buf, 4096), 0);
+	assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 8192, buf, 4096), 0);
+	assert_int_equal(do_io(blk, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+	memset(buf, 2, sizeof(buf));
+	assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 0, buf, 4096), 0);
+	assert_int_equal(do_io(blk, BLOCK_WRITE_ZEROES, 0, 8192, NULL, 4096), 0);
+	assert_int_equal(do_io(blk, BLOCK_WRITE, BLOCK_FUA, 512, buf, 512), 0);
+	assert_int_equal(do_io(blk, BLOCK_READ, 0, 0, back, 4096), 0);
+	assert_memory_equal(back, buf, 4096);
+	assert_int_equal(do_io(blk, BLOCK_READ, 0, 8192, back, 4096), 0);
+	assert_true(all_zero(back, 4096));
+	close_block(blk); /* flushes nothing: as if killed */
+	fd = open(path, O_RDONLY);
+	assert_int_equal(pread(fd, back, 4096, 0), 4096);
+	assert_int_equal(back[0], 1);
+	assert_int_equal(back[511], 1);
+	assert_int_equal(back[512], 2);
+	assert_int_equal(back[1023], 2);
+	assert_int_equal(back[1024], 1);
+	assert_int_equal(pread(fd, back, 4096, 8192), 4096);
+	assert_int_equal(back[0], 1);
+	close(fd);
+	unlink(path);
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, harness_setup, harness_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(memory_does_what_all_do),
+		TEST(memory_is_lazy_and_given_back),
+		TEST(file_does_what_all_do),
+		TEST(file_discard_frees_blocks),
+		TEST(opening_says_what_is_wrong),
+		TEST(readonly_is_readonly),
+		TEST(size_changes_are_found),
+		TEST(block_device),
+		TEST(submitting_thread_may_end),
+		TEST(volatile_does_what_all_do),
+		TEST(volatile_loses_what_was_not_flushed),
+		TEST(full_file_system), /* last: in a mount namespace of its own */
+	};
+
+	guarded_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
