@@ -293,8 +293,10 @@ int vfio_device_view_fd(struct vfio_device *dev)
 	if (ret < 0) {
 		ret = view_create(dev);
 		if (!ret) {
-			if (dev->mem == MEM_ON && !dev->low_power)
+			if (dev->mem == MEM_ON && !dev->low_power) {
 				view_give(dev);
+				poll_start(dev);
+			}
 			ret = dev->view.fd;
 		}
 	}
