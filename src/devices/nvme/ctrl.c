@@ -348,6 +348,11 @@ bool nvme_work(void *priv)
 	if (!TAILQ_EMPTY(&c->dirty_cqs))
 		nvme_cqs_post(c);
 	nvme_irq_run(c);
+	/* What completed within block_kick() may have submitted more. */
+	for (unsigned i = 0; i < c->nr_ns; i++) {
+		if (c->ns[i].kick)
+			more = true;
+	}
 	c->in_work = false;
 	return more;
 }

@@ -34,6 +34,8 @@ static const struct uvfio_key keys[] = {
 	{"blocksize", "512|4096", "bytes in a block; default 512, or what the storage needs"},
 	{"readonly", "on|off", "refuse writes; default off"},
 	{"direct", "on|off", "file: bypass the page cache (O_DIRECT); default off"},
+	{"volatile", "on|off",
+	 "file, for tests: lose in a crash whatever was not flushed; default off"},
 	{"serial", "TEXT", "serial number, up to 20 characters; default from the address"},
 	{"queues", "N", "I/O queue pairs, each with a vector, 1 to 511; default 64"},
 };

@@ -46,6 +46,8 @@ static int parse(const struct uvfio_args *args, struct ns_options *o, const char
 	if (!r)
 		r = uvfio_arg_bool(args, "direct", &o->block.direct, err);
 	if (!r)
+		r = uvfio_arg_bool(args, "volatile", &o->block.volatile_test, err);
+	if (!r)
 		r = uvfio_arg_size(args, "blocksize", &o->blocksize, err);
 	if (r)
 		return r;
