@@ -45,7 +45,8 @@ static void cached_no_fua(struct harness *h)
 static void refusals(void **state)
 {
 	struct harness *h = h_ready("memory=1M,ns=memory=1M:readonly=on,"
-				    "ns=memory=16M:blocksize=4096", NULL);
+				    "ns=memory=16M:blocksize=4096",
+				    NULL);
 	uint64_t p = h_alloc(h, 4096, 4096), end = 2048;
 	const struct {
 		uint8_t opcode, flags;
@@ -54,53 +55,53 @@ static void refusals(void **state)
 		uint32_t nlb;
 		unsigned status;
 	} rows[] = {
-		{ 0x03, 0, 1, 0, 1, NVME_SC_INVALID_OPCODE },
-		{ 0x7f, 0, 1, 0, 1, NVME_SC_INVALID_OPCODE },
-		{ 0x0d, 0, 1, 0, 1, NVME_SC_INVALID_OPCODE }, /* reservations */
-		{ 0x19, 0, 1, 0, 1, NVME_SC_INVALID_OPCODE }, /* Copy */
-		{ NVME_IO_READ, 0, 0, 0, 1, NVME_SC_INVALID_NS },
-		{ NVME_IO_READ, 0, 4, 0, 1, NVME_SC_INVALID_NS },
-		{ NVME_IO_READ, 0, NVME_NSID_ALL, 0, 1, NVME_SC_INVALID_NS },
-		{ NVME_IO_WRITE, 0, 0xfffffffe, 0, 1, NVME_SC_INVALID_NS },
-		{ NVME_IO_FLUSH, 0, 0, 0, 1, NVME_SC_INVALID_NS },
-		{ NVME_IO_FLUSH, 0, 4, 0, 1, NVME_SC_INVALID_NS },
-		{ NVME_IO_READ, 1, 1, 0, 1, NVME_SC_INVALID_FIELD },  /* fused */
-		{ NVME_IO_WRITE, 2, 1, 0, 1, NVME_SC_INVALID_FIELD },
-		{ NVME_IO_READ, 0, 1, end, 1, NVME_SC_LBA_RANGE },
-		{ NVME_IO_READ, 0, 1, end - 1, 2, NVME_SC_LBA_RANGE },
-		{ NVME_IO_READ, 0, 1, ~0ull, 1, NVME_SC_LBA_RANGE },
-		{ NVME_IO_READ, 0, 1, ~0ull, 2, NVME_SC_LBA_RANGE },
-		{ NVME_IO_READ, 0, 1, 1ull << 55, 1, NVME_SC_LBA_RANGE }, /* × 512 wraps to 0 */
-		{ NVME_IO_WRITE, 0, 1, end, 1, NVME_SC_LBA_RANGE },
-		{ NVME_IO_COMPARE, 0, 1, end, 1, NVME_SC_LBA_RANGE },
-		{ NVME_IO_VERIFY, 0, 1, end, 1, NVME_SC_LBA_RANGE },
-		{ NVME_IO_WRITE_ZEROES, 0, 1, end - 1, 2, NVME_SC_LBA_RANGE },
-		{ NVME_IO_WRITE_UNCORRECTABLE, 0, 1, end, 1, NVME_SC_LBA_RANGE },
-		{ NVME_IO_READ, 0, 3, 4095, 2, NVME_SC_LBA_RANGE },
-		{ NVME_IO_READ, 0, 1, 0, 4097, NVME_SC_INVALID_FIELD }, /* MDTS */
-		{ NVME_IO_WRITE, 0, 1, 0, 65536, NVME_SC_INVALID_FIELD },
-		{ NVME_IO_COMPARE, 0, 3, 0, 513, NVME_SC_INVALID_FIELD },
-		{ NVME_IO_WRITE, 0, 2, 0, 1, NVME_SC_WRITE_PROTECTED },
-		{ NVME_IO_WRITE_ZEROES, 0, 2, 0, 1, NVME_SC_WRITE_PROTECTED },
-		{ NVME_IO_WRITE_UNCORRECTABLE, 0, 2, 0, 1, NVME_SC_WRITE_PROTECTED },
-		{ NVME_IO_DSM, 0, 2, 0, 1, NVME_SC_WRITE_PROTECTED },
-		{ NVME_IO_READ, 0, 1, end - 1, 1, 0 },
-		{ NVME_IO_READ, 0, 2, 0, 1, 0 },
-		{ NVME_IO_READ, 0, 3, 4095, 1, 0 },
-		{ NVME_IO_VERIFY, 0, 1, 0, 2048, 0 },
-		{ NVME_IO_FLUSH, 0, NVME_NSID_ALL, 0, 1, 0 },
-		{ NVME_IO_FLUSH, 0, 2, 0, 1, 0 },
+		{0x03, 0, 1, 0, 1, NVME_SC_INVALID_OPCODE},
+		{0x7f, 0, 1, 0, 1, NVME_SC_INVALID_OPCODE},
+		{0x0d, 0, 1, 0, 1, NVME_SC_INVALID_OPCODE}, /* reservations */
+		{0x19, 0, 1, 0, 1, NVME_SC_INVALID_OPCODE}, /* Copy */
+		{NVME_IO_READ, 0, 0, 0, 1, NVME_SC_INVALID_NS},
+		{NVME_IO_READ, 0, 4, 0, 1, NVME_SC_INVALID_NS},
+		{NVME_IO_READ, 0, NVME_NSID_ALL, 0, 1, NVME_SC_INVALID_NS},
+		{NVME_IO_WRITE, 0, 0xfffffffe, 0, 1, NVME_SC_INVALID_NS},
+		{NVME_IO_FLUSH, 0, 0, 0, 1, NVME_SC_INVALID_NS},
+		{NVME_IO_FLUSH, 0, 4, 0, 1, NVME_SC_INVALID_NS},
+		{NVME_IO_READ, 1, 1, 0, 1, NVME_SC_INVALID_FIELD}, /* fused */
+		{NVME_IO_WRITE, 2, 1, 0, 1, NVME_SC_INVALID_FIELD},
+		{NVME_IO_READ, 0, 1, end, 1, NVME_SC_LBA_RANGE},
+		{NVME_IO_READ, 0, 1, end - 1, 2, NVME_SC_LBA_RANGE},
+		{NVME_IO_READ, 0, 1, ~0ull, 1, NVME_SC_LBA_RANGE},
+		{NVME_IO_READ, 0, 1, ~0ull, 2, NVME_SC_LBA_RANGE},
+		{NVME_IO_READ, 0, 1, 1ull << 55, 1, NVME_SC_LBA_RANGE}, /* × 512 wraps to 0 */
+		{NVME_IO_WRITE, 0, 1, end, 1, NVME_SC_LBA_RANGE},
+		{NVME_IO_COMPARE, 0, 1, end, 1, NVME_SC_LBA_RANGE},
+		{NVME_IO_VERIFY, 0, 1, end, 1, NVME_SC_LBA_RANGE},
+		{NVME_IO_WRITE_ZEROES, 0, 1, end - 1, 2, NVME_SC_LBA_RANGE},
+		{NVME_IO_WRITE_UNCORRECTABLE, 0, 1, end, 1, NVME_SC_LBA_RANGE},
+		{NVME_IO_READ, 0, 3, 4095, 2, NVME_SC_LBA_RANGE},
+		{NVME_IO_READ, 0, 1, 0, 4097, NVME_SC_INVALID_FIELD}, /* MDTS */
+		{NVME_IO_WRITE, 0, 1, 0, 65536, NVME_SC_INVALID_FIELD},
+		{NVME_IO_COMPARE, 0, 3, 0, 513, NVME_SC_INVALID_FIELD},
+		{NVME_IO_WRITE, 0, 2, 0, 1, NVME_SC_WRITE_PROTECTED},
+		{NVME_IO_WRITE_ZEROES, 0, 2, 0, 1, NVME_SC_WRITE_PROTECTED},
+		{NVME_IO_WRITE_UNCORRECTABLE, 0, 2, 0, 1, NVME_SC_WRITE_PROTECTED},
+		{NVME_IO_DSM, 0, 2, 0, 1, NVME_SC_WRITE_PROTECTED},
+		{NVME_IO_READ, 0, 1, end - 1, 1, 0},
+		{NVME_IO_READ, 0, 2, 0, 1, 0},
+		{NVME_IO_READ, 0, 3, 4095, 1, 0},
+		{NVME_IO_VERIFY, 0, 1, 0, 2048, 0},
+		{NVME_IO_FLUSH, 0, NVME_NSID_ALL, 0, 1, 0},
+		{NVME_IO_FLUSH, 0, 2, 0, 1, 0},
 	};
 	struct nvme_ctrl *c = h->priv;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct nvme_sqe cmd = h_rw(rows[i].opcode, rows[i].nsid, rows[i].slba, rows[i].nlb, p, 0);
+		struct nvme_sqe cmd =
+			h_rw(rows[i].opcode, rows[i].nsid, rows[i].slba, rows[i].nlb, p, 0);
 		uint64_t errors = c->count.errors;
 		struct nvme_cqe cqe;
 
 		cmd.flags = rows[i].flags;
-		assert_int_equal(h_cmd(h, 1, &cmd, &cqe),
-				 rows[i].status ? DNR(rows[i].status) : 0);
+		assert_int_equal(h_cmd(h, 1, &cmd, &cqe), rows[i].status ? DNR(rows[i].status) : 0);
 		/* A failure is in the error log, and says so. */
 		assert_int_equal(c->count.errors - errors, !!rows[i].status);
 		assert_int_equal(!!(cqe.status >> 1 & NVME_SC_MORE), !!rows[i].status);
@@ -118,25 +119,25 @@ static void backend_errors(void **state)
 		int err;
 		unsigned status;
 	} rows[] = {
-		{ NVME_IO_READ, BLOCK_READ, -EIO, NVME_SC_UNRECOVERED_READ },
-		{ NVME_IO_READ, BLOCK_READ, -EILSEQ, NVME_SC_UNRECOVERED_READ },
-		{ NVME_IO_READ, BLOCK_READ, -EFAULT, DNR(NVME_SC_DATA_TRANSFER) },
-		{ NVME_IO_READ, BLOCK_READ, -ENOTCONN, NVME_SC_NS_NOT_READY },
-		{ NVME_IO_READ, BLOCK_READ, -ETIMEDOUT, NVME_SC_NS_NOT_READY },
-		{ NVME_IO_READ, BLOCK_READ, -ENOMEM, NVME_SC_INTERNAL },
-		{ NVME_IO_WRITE, BLOCK_WRITE, -EIO, NVME_SC_WRITE_FAULT },
-		{ NVME_IO_WRITE, BLOCK_WRITE, -ENOSPC, DNR(NVME_SC_CAPACITY) },
-		{ NVME_IO_WRITE, BLOCK_WRITE, -EDQUOT, DNR(NVME_SC_CAPACITY) },
-		{ NVME_IO_WRITE, BLOCK_WRITE, -EROFS, DNR(NVME_SC_WRITE_PROTECTED) },
-		{ NVME_IO_WRITE, BLOCK_WRITE, -EFAULT, DNR(NVME_SC_DATA_TRANSFER) },
-		{ NVME_IO_FLUSH, BLOCK_FLUSH, -EIO, NVME_SC_WRITE_FAULT },
-		{ NVME_IO_FLUSH, BLOCK_FLUSH, -ENOSPC, DNR(NVME_SC_CAPACITY) },
-		{ NVME_IO_COMPARE, BLOCK_READ, -EIO, NVME_SC_UNRECOVERED_READ },
-		{ NVME_IO_VERIFY, BLOCK_READ, -EIO, NVME_SC_UNRECOVERED_READ },
-		{ NVME_IO_WRITE_ZEROES, BLOCK_WRITE_ZEROES, -EIO, NVME_SC_WRITE_FAULT },
-		{ NVME_IO_WRITE_ZEROES, BLOCK_WRITE_ZEROES, -ENOSPC, DNR(NVME_SC_CAPACITY) },
-		{ NVME_IO_DSM, BLOCK_DISCARD, -EIO, NVME_SC_WRITE_FAULT },
-		{ NVME_IO_DSM, BLOCK_DISCARD, -EOPNOTSUPP, 0 }, /* advice */
+		{NVME_IO_READ, BLOCK_READ, -EIO, NVME_SC_UNRECOVERED_READ},
+		{NVME_IO_READ, BLOCK_READ, -EILSEQ, NVME_SC_UNRECOVERED_READ},
+		{NVME_IO_READ, BLOCK_READ, -EFAULT, DNR(NVME_SC_DATA_TRANSFER)},
+		{NVME_IO_READ, BLOCK_READ, -ENOTCONN, NVME_SC_NS_NOT_READY},
+		{NVME_IO_READ, BLOCK_READ, -ETIMEDOUT, NVME_SC_NS_NOT_READY},
+		{NVME_IO_READ, BLOCK_READ, -ENOMEM, NVME_SC_INTERNAL},
+		{NVME_IO_WRITE, BLOCK_WRITE, -EIO, NVME_SC_WRITE_FAULT},
+		{NVME_IO_WRITE, BLOCK_WRITE, -ENOSPC, DNR(NVME_SC_CAPACITY)},
+		{NVME_IO_WRITE, BLOCK_WRITE, -EDQUOT, DNR(NVME_SC_CAPACITY)},
+		{NVME_IO_WRITE, BLOCK_WRITE, -EROFS, DNR(NVME_SC_WRITE_PROTECTED)},
+		{NVME_IO_WRITE, BLOCK_WRITE, -EFAULT, DNR(NVME_SC_DATA_TRANSFER)},
+		{NVME_IO_FLUSH, BLOCK_FLUSH, -EIO, NVME_SC_WRITE_FAULT},
+		{NVME_IO_FLUSH, BLOCK_FLUSH, -ENOSPC, DNR(NVME_SC_CAPACITY)},
+		{NVME_IO_COMPARE, BLOCK_READ, -EIO, NVME_SC_UNRECOVERED_READ},
+		{NVME_IO_VERIFY, BLOCK_READ, -EIO, NVME_SC_UNRECOVERED_READ},
+		{NVME_IO_WRITE_ZEROES, BLOCK_WRITE_ZEROES, -EIO, NVME_SC_WRITE_FAULT},
+		{NVME_IO_WRITE_ZEROES, BLOCK_WRITE_ZEROES, -ENOSPC, DNR(NVME_SC_CAPACITY)},
+		{NVME_IO_DSM, BLOCK_DISCARD, -EIO, NVME_SC_WRITE_FAULT},
+		{NVME_IO_DSM, BLOCK_DISCARD, -EOPNOTSUPP, 0}, /* advice */
 	};
 
 	for (int way = 0; way < 4; way++) {
@@ -206,14 +207,14 @@ static void write_byte(struct harness *h, unsigned byte, uint32_t flags)
 
 static void durability(void **state)
 {
-	void (*const setups[])(struct harness *h) = { cached, cached_no_fua };
+	void (*const setups[])(struct harness * h) = {cached, cached_no_fua};
 
 	for (int s = 0; s < 2; s++) {
 		struct harness *h = h_ready("memory=64K", setups[s]);
 		struct block *b = h->blocks[0];
-		struct nvme_sqe vwc = { .opcode = NVME_ADM_SET_FEATURES, .cdw10 = NVME_FEAT_VWC };
+		struct nvme_sqe vwc = {.opcode = NVME_ADM_SET_FEATURES, .cdw10 = NVME_FEAT_VWC};
 		struct nvme_sqe zero = h_rw(NVME_IO_WRITE_ZEROES, 1, 0, 1, 0, 0);
-		struct nvme_sqe flush = { .opcode = NVME_IO_FLUSH, .nsid = 1 };
+		struct nvme_sqe flush = {.opcode = NVME_IO_FLUSH, .nsid = 1};
 
 		/* Written, not flushed. */
 		write_byte(h, 1, 0);
@@ -263,7 +264,7 @@ static void durability(void **state)
 static void no_cache(void **state)
 {
 	struct harness *h = h_ready("memory=64K", indirect);
-	struct nvme_sqe cmd = { .opcode = NVME_ADM_SET_FEATURES, .cdw10 = NVME_FEAT_VWC };
+	struct nvme_sqe cmd = {.opcode = NVME_ADM_SET_FEATURES, .cdw10 = NVME_FEAT_VWC};
 
 	/* Storage without a volatile cache: FUA costs nothing, and there is no such feature. */
 	write_byte(h, 1, FUA);
@@ -328,8 +329,8 @@ static unsigned dsm(struct harness *h, const struct nvme_dsm_range *ranges, unsi
 		    uint32_t attr)
 {
 	uint64_t p = h_alloc(h, 4096, 4096);
-	struct nvme_sqe cmd = { .opcode = NVME_IO_DSM, .nsid = 1, .prp1 = p, .cdw10 = nr - 1,
-				.cdw11 = attr };
+	struct nvme_sqe cmd = {
+		.opcode = NVME_IO_DSM, .nsid = 1, .prp1 = p, .cdw10 = nr - 1, .cdw11 = attr};
 
 	memcpy(h_ptr(h, p), ranges, nr * sizeof(*ranges));
 	return h_cmd(h, 1, &cmd, NULL);
@@ -340,9 +341,9 @@ static void dataset_management(void **state)
 	struct harness *h = h_ready("memory=1M", indirect);
 	struct block *b = h->blocks[0];
 	struct nvme_dsm_range many[256];
-	const struct nvme_dsm_range two[] = { { 0, 8, 0 }, { 0, 16, 100 } };
-	const struct nvme_dsm_range outside[] = { { 0, 8, 0 }, { 0, 2, 2047 } };
-	const struct nvme_dsm_range empty[] = { { 0, 0, 5 }, { 0, 1, 7 } };
+	const struct nvme_dsm_range two[] = {{0, 8, 0}, {0, 16, 100}};
+	const struct nvme_dsm_range outside[] = {{0, 8, 0}, {0, 2, 2047}};
+	const struct nvme_dsm_range empty[] = {{0, 0, 5}, {0, 1, 7}};
 
 	for (int async = 0; async < 2; async++) {
 		h->block_async = async;
@@ -366,7 +367,7 @@ static void dataset_management(void **state)
 		assert_int_equal(b->nr_ops[BLOCK_DISCARD], 3);
 		memset(b->data, 0xff, b->info.size);
 		for (unsigned i = 0; i < 256; i++)
-			many[i] = (struct nvme_dsm_range){ 0, 4, i * 8 };
+			many[i] = (struct nvme_dsm_range){0, 4, i * 8};
 		assert_int_equal(dsm(h, many, 256, NVME_DSM_AD), 0);
 		assert_int_equal(b->nr_ops[BLOCK_DISCARD], 259);
 		for (unsigned i = 0; i < 2048; i++)
@@ -374,7 +375,7 @@ static void dataset_management(void **state)
 	}
 	h_fault(h, h->alloc, 1 << 20);
 	{
-		struct nvme_sqe cmd = { .opcode = NVME_IO_DSM, .nsid = 1, .prp1 = h->alloc + 4096 };
+		struct nvme_sqe cmd = {.opcode = NVME_IO_DSM, .nsid = 1, .prp1 = h->alloc + 4096};
 
 		assert_int_equal(h_cmd(h, 1, &cmd, NULL), DNR(NVME_SC_DATA_TRANSFER));
 	}
@@ -433,12 +434,13 @@ static void write_uncorrectable(void **state)
 /* The list of bad blocks against a plain array of them. */
 static void bad_random(void **state)
 {
-	struct nvme_ns ns = { .shift = 9 };
-	bool model[200] = { false };
+	struct nvme_ns ns = {.shift = 9};
+	bool model[200] = {false};
 
 	srand(3);
 	for (int i = 0; i < 20000; i++) {
-		unsigned start = (unsigned)rand() % 200, n = 1 + (unsigned)rand() % 20, op = (unsigned)rand() % 3;
+		unsigned start = (unsigned)rand() % 200, n = 1 + (unsigned)rand() % 20,
+			 op = (unsigned)rand() % 3;
 		bool hit = false;
 
 		if (n > 200 - start)
@@ -469,8 +471,8 @@ static void counters(void **state)
 {
 	struct harness *h = h_ready("memory=2M", NULL);
 	uint64_t p = h_alloc(h, 4096, 4096);
-	struct nvme_sqe log = { .opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = p,
-				.cdw10 = 127u << 16 | NVME_LOG_SMART };
+	struct nvme_sqe log = {
+		.opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = p, .cdw10 = 127u << 16 | NVME_LOG_SMART};
 	struct nvme_smart_log *s = h_ptr(h, p);
 
 	for (int i = 0; i < 200; i++)
@@ -511,12 +513,18 @@ static void copied_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refusals),	       cmocka_unit_test(backend_errors),
-		cmocka_unit_test(error_in_chunk),      cmocka_unit_test(durability),
-		cmocka_unit_test(no_cache),	       cmocka_unit_test(compare),
-		cmocka_unit_test(write_zeroes),	       cmocka_unit_test(dataset_management),
-		cmocka_unit_test(write_uncorrectable), cmocka_unit_test(bad_random),
-		cmocka_unit_test(counters),	       cmocka_unit_test(copied_once),
+		cmocka_unit_test(refusals),
+		cmocka_unit_test(backend_errors),
+		cmocka_unit_test(error_in_chunk),
+		cmocka_unit_test(durability),
+		cmocka_unit_test(no_cache),
+		cmocka_unit_test(compare),
+		cmocka_unit_test(write_zeroes),
+		cmocka_unit_test(dataset_management),
+		cmocka_unit_test(write_uncorrectable),
+		cmocka_unit_test(bad_random),
+		cmocka_unit_test(counters),
+		cmocka_unit_test(copied_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,11 +14,11 @@
 #include "devices/nvme/nvme.h"
 #include "nvme_harness.h"
 
-static const struct nvme_sqe flush_cmd = { .opcode = NVME_IO_FLUSH, .nsid = 1 };
+static const struct nvme_sqe flush_cmd = {.opcode = NVME_IO_FLUSH, .nsid = 1};
 
 static unsigned set_feature(struct harness *h, unsigned id, uint32_t value)
 {
-	struct nvme_sqe cmd = { .opcode = NVME_ADM_SET_FEATURES, .cdw10 = id, .cdw11 = value };
+	struct nvme_sqe cmd = {.opcode = NVME_ADM_SET_FEATURES, .cdw10 = id, .cdw11 = value};
 
 	return h_cmd(h, 0, &cmd, NULL);
 }
@@ -138,8 +138,8 @@ struct shadow {
 
 static struct shadow shadows(struct harness *h)
 {
-	struct shadow s = { h_alloc(h, 4096, 4096), h_alloc(h, 4096, 4096), NULL, NULL };
-	struct nvme_sqe cmd = { .opcode = NVME_ADM_DBBUF_CONFIG, .prp1 = s.db, .prp2 = s.ei };
+	struct shadow s = {h_alloc(h, 4096, 4096), h_alloc(h, 4096, 4096), NULL, NULL};
+	struct nvme_sqe cmd = {.opcode = NVME_ADM_DBBUF_CONFIG, .prp1 = s.db, .prp2 = s.ei};
 
 	s.shadow = h_ptr(h, s.db);
 	s.event = h_ptr(h, s.ei);
@@ -238,8 +238,9 @@ static void dbbuf_errors(void **state)
 {
 	struct harness *h = h_ready("memory=1M", NULL);
 	struct nvme_ctrl *c = h->priv;
-	struct nvme_sqe cmd = { .opcode = NVME_ADM_DBBUF_CONFIG, .prp1 = h_alloc(h, 4096, 4096) + 8,
-				.prp2 = h_alloc(h, 4096, 4096) };
+	struct nvme_sqe cmd = {.opcode = NVME_ADM_DBBUF_CONFIG,
+			       .prp1 = h_alloc(h, 4096, 4096) + 8,
+			       .prp2 = h_alloc(h, 4096, 4096)};
 	struct shadow s;
 
 	assert_int_equal(h_cmd(h, 0, &cmd, NULL), DNR(NVME_SC_PRP_OFFSET));
@@ -295,7 +296,7 @@ static void *hammer(void *arg)
 static void concurrent(void **state)
 {
 	struct harness *h = h_ready("memory=1M", NULL);
-	struct hammer m = { .h = h };
+	struct hammer m = {.h = h};
 	pthread_t t;
 
 	/* ThreadSanitizer watches; without it only that nothing breaks. */
@@ -316,8 +317,8 @@ static void concurrent(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(vectors),	 cmocka_unit_test(pin),
-		cmocka_unit_test(coalescing),	 cmocka_unit_test(dbbuf),
+		cmocka_unit_test(vectors),       cmocka_unit_test(pin),
+		cmocka_unit_test(coalescing),    cmocka_unit_test(dbbuf),
 		cmocka_unit_test(dbbuf_cq_full), cmocka_unit_test(dbbuf_errors),
 		cmocka_unit_test(concurrent),
 	};
