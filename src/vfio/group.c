@@ -91,7 +91,7 @@ int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *
 	pthread_mutex_lock(&group->machine->lock);
 	if (group->container) {
 		ret = -EINVAL;
-	} else if (container->machine != group->machine) {
+	} else if (!container || container->machine != group->machine) {
 		ret = -EBADFD;
 	} else {
 		group->container = container;

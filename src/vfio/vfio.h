@@ -80,6 +80,7 @@ void vfio_container_release(struct vfio_container *container);
 int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *client, unsigned cmd,
 			 uint64_t arg);
 int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client, uint64_t arg);
+/* @container NULL: the client's fd is something else. */
 int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *container);
 int vfio_group_unset_container(struct vfio_group_file *gf);
 /* @arg: the client's address of the name string.  0 and *@out, or -errno. */
