@@ -28,7 +28,8 @@ io() { # DEVICE-SPEC COMMAND ...: qemu-io; it prints failures of a pattern, and 
 	! grep -qiE 'fail|error|invalid' <<<"$out"
 }
 
-for mmio in exact polled none; do
+# (nvme:// wants mapped registers, so mmio=none is not for it.)
+for mmio in exact polled; do
 	rm -f copy.img
 	check "convert from nvme, mmio=$mmio" run "nvme,file=disk.img,mmio=$mmio" qemu-img convert -O raw "$disk" copy.img
 	check "the copy is identical, mmio=$mmio" cmp disk.img copy.img
