@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Closing a VFIO fd.
+ *
+ * When close of the last fd of a device returns, the kernel's vfio has stopped the device: no DMA
+ * lands any more, and the device can be opened again.  Here another process has to do that, so a
+ * close that may have been the last waits for it: one round trip, for VFIO's fds only.  Which those
+ * are is learnt from the ioctls that succeed on them (every VFIO and iommufd command has the same
+ * type byte, and a fd on which none succeeded has started nothing), and from duplication.  A bit
+ * that is set in error, for a number that is something else now, costs a round trip and goes away
+ * with it.
+ */
+#undef _FILE_OFFSET_BITS /* fcntl and fcntl64 are both defined here */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "uapi/helper/helper.h"
+
+#define VFIO_TYPE                ';'
+#define VFIO_GROUP_GET_DEVICE_FD 0x3B6A
+#define MAX_FDS                  65536 /* higher ones share one bit */
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4
+#endif
+
+static _Atomic uint64_t marks[MAX_FDS / 64 + 1];
+static _Atomic bool any;
+
+DEFINE_NEXT(ioctl);
+DEFINE_NEXT(close);
+DEFINE_NEXT(close_range);
+DEFINE_NEXT(closefrom);
+DEFINE_NEXT(dup);
+DEFINE_NEXT(dup2);
+DEFINE_NEXT(dup3);
+DEFINE_NEXT(fcntl);
+DEFINE_NEXT(fcntl64);
+
+static unsigned slot(int fd)
+{
+	return fd < MAX_FDS ? (unsigned)fd : MAX_FDS;
+}
+
+static bool marked(int fd)
+{
+	unsigned n = slot(fd);
+
+	if (fd < 0 || !atomic_load_explicit(&any, memory_order_relaxed))
+		return false;
+	return atomic_load_explicit(&marks[n / 64], memory_order_relaxed) >> n % 64 & 1;
+}
+
+static void mark(int fd)
+{
+	unsigned n = slot(fd);
+
+	if (fd < 0 || marked(fd))
+		return;
+	atomic_store_explicit(&any, true, memory_order_relaxed);
+	atomic_fetch_or_explicit(&marks[n / 64], 1ull << n % 64, memory_order_relaxed);
+}
+
+/* A child of vfork closes its own fds, but the marks are its parent's.  The shared bit stays. */
+static void unmark(int fd)
+{
+	if (fd >= 0 && fd < MAX_FDS && !helper_foreign())
+		atomic_fetch_and_explicit(&marks[fd / 64], ~(1ull << fd % 64),
+					  memory_order_relaxed);
+}
+
+static void released(void)
+{
+	int saved = errno;
+
+	helper_wait_released();
+	errno = saved;
+}
+
+EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	void *arg;
+	int ret;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	ret = NEXT(ioctl)(fd, request, arg);
+	if ((request >> 8 & 0xff) == VFIO_TYPE && ret >= 0 && helper_active()) {
+		mark(fd);
+		if ((uint32_t)request == VFIO_GROUP_GET_DEVICE_FD)
+			mark(ret);
+	}
+	return ret;
+}
+
+EXPORT int close(int fd)
+{
+	bool ours = marked(fd);
+	int ret;
+
+	if (ours)
+		unmark(fd); /* before its number can be given away again */
+	ret = NEXT(close)(fd);
+	if (ours)
+		released();
+	return ret;
+}
+
+/* Any marked fd in [first, last]?  Unmarks them. */
+static bool unmark_range(unsigned first, unsigned last)
+{
+	bool found = false;
+
+	if (!atomic_load_explicit(&any, memory_order_relaxed))
+		return false;
+	for (unsigned n = first; n <= last && n < MAX_FDS; n++) {
+		if (!(n % 64) && !atomic_load_explicit(&marks[n / 64], memory_order_relaxed)) {
+			n += 63;
+			continue;
+		}
+		if (marked((int)n)) {
+			found = true;
+			unmark((int)n);
+		}
+	}
+	return found || (last >= MAX_FDS && marked(MAX_FDS));
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	bool ours = !(flags & CLOSE_RANGE_CLOEXEC) && unmark_range(first, last);
+	int ret = NEXT(close_range)(first, last, flags);
+
+	if (ours)
+		released();
+	return ret;
+}
+
+EXPORT void closefrom(int low)
+{
+	bool ours = unmark_range(low > 0 ? (unsigned)low : 0, ~0u);
+
+	NEXT(closefrom)(low);
+	if (ours)
+		released();
+}
+
+EXPORT int dup(int fd)
+{
+	bool ours = marked(fd);
+	int ret = NEXT(dup)(fd);
+
+	if (ours)
+		mark(ret);
+	return ret;
+}
+
+static int duplicated(int from, int to, bool was, int ret)
+{
+	if (ret < 0 || from == to)
+		return ret;
+	if (marked(from))
+		mark(to);
+	else if (was)
+		unmark(to);
+	if (was)
+		released();
+	return ret;
+}
+
+EXPORT int dup2(int from, int to)
+{
+	bool was = marked(to);
+
+	return duplicated(from, to, was, NEXT(dup2)(from, to));
+}
+
+EXPORT int dup3(int from, int to, int flags)
+{
+	bool was = marked(to);
+
+	return duplicated(from, to, was, NEXT(dup3)(from, to, flags));
+}
+
+static int fcntl_done(int fd, int cmd, int ret)
+{
+	if ((cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && marked(fd))
+		mark(ret);
+	return ret;
+}
+
+EXPORT int fcntl(int fd, int cmd, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, cmd);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return fcntl_done(fd, cmd, NEXT(fcntl)(fd, cmd, arg));
+}
+
+EXPORT int fcntl64(int fd, int cmd, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, cmd);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return fcntl_done(fd, cmd, NEXT(fcntl64)(fd, cmd, arg));
+}

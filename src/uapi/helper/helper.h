@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Inside the preloaded helper.  See helper.c for how it works.
+ *
+ * One process, one helper: what it knows is in struct helper, the only global state of the library.
+ * Everything that the SIGSEGV handler touches is read without a lock.
+ */
+#ifndef UVFIO_HELPER_HELPER_H
+#define UVFIO_HELPER_HELPER_H
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <ucontext.h>
+#include "uapi/helper/emu.h"
+#include "uapi/helper/sys.h"
+#include "uapi/helper/trap.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define PAGE   4096ull
+
+enum helper_mode {
+	HELPER_UNKNOWN, /* before the first interposed call that asks */
+	HELPER_INERT,   /* not under a runner that traps: everything is passed on untouched */
+	HELPER_ACTIVE,
+};
+
+struct helper {
+	_Atomic int mode;
+	_Atomic int pid; /* a child of vfork shares our memory, but has another one */
+	struct emu_xstate xs;
+};
+extern struct helper helper;
+
+/* helper.c.  Asks the runner on the first call.  Callable before our constructor has run. */
+bool helper_active(void);
+/* True in a child that shares memory with its parent (vfork), or that fork handlers have not seen.
+ */
+bool helper_foreign(void);
+/* The C library's (or the next library's) function of that name; cached in *slot. */
+void *helper_next(const char *name, _Atomic(void *) *slot);
+#define NEXT(name)        ((__typeof__(&name))helper_next(#name, &next_##name))
+#define DEFINE_NEXT(name) static _Atomic(void *) next_##name
+
+/* Waits until the runner has carried out the releases that a close or an unmapping caused. */
+void helper_wait_released(void);
+
+/* A spin lock for the rare writers, taken with all signals blocked. */
+struct helper_lock {
+	_Atomic int held;
+	uint64_t mask;
+};
+void helper_lock(struct helper_lock *lock);
+void helper_unlock(struct helper_lock *lock);
+
+/* table.c: which addresses are mapped BARs. */
+struct range {
+	uint64_t start, end; /* whole pages */
+	uint64_t offset;     /* of start in the device's file */
+	uint32_t handle;     /* names the device to the runner */
+	uint8_t flags;       /* UVFIO_MMAP_… */
+	uint8_t prot;        /* what the program asked for, not what is there */
+};
+
+/* Any thread, signal handlers included; no lock. */
+bool table_find(uint64_t addr, struct range *range);
+bool table_intersects(uint64_t start, uint64_t end);
+/* The first range that ends after @addr. */
+bool table_after(uint64_t addr, struct range *range);
+
+/* Writers: between table_lock() and table_unlock(), which publishes; signals are blocked meanwhile.
+ */
+void table_lock(void);
+void table_unlock(void);
+/* Each false: no memory; the table is as before. */
+bool table_cut(uint64_t start, uint64_t end);
+bool table_add(const struct range *range); /* cuts what was there */
+bool table_protect(uint64_t start, uint64_t end, int prot);
+bool table_move(uint64_t start, uint64_t end, uint64_t to);
+void table_at_fork(int when); /* 0 before, 1 parent, 2 child */
+
+/* signals.c */
+void signals_init(void);
+bool signals_arm(void);
+void signals_at_fork(int when);
+/* The program's own disposition for a SIGSEGV that is not ours; @synthetic: the processor would not
+ * raise it again by itself. */
+void signals_forward(siginfo_t *info, ucontext_t *uc, bool synthetic);
+void signals_raise_bus(uint64_t addr, ucontext_t *uc);
+/* Let the instruction end the program with SIGSEGV and a core dump. */
+void signals_die(ucontext_t *uc);
+
+/* trap.c: the access at @info->si_addr of @range, done.  In the signal handler. */
+void trap_handle(const struct range *range, siginfo_t *info, ucontext_t *uc);
+
+#endif
