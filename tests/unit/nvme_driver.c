@@ -133,6 +133,40 @@ unsigned h_cmd(struct harness *h, unsigned qid, const struct nvme_sqe *cmd, stru
 	return (c.status >> 1) & ~(unsigned)NVME_SC_MORE;
 }
 
+unsigned h_admin(struct harness *h, uint8_t opcode, uint32_t nsid, uint32_t cdw10, uint32_t cdw11,
+		 void **data, uint32_t *dw0)
+{
+	uint64_t p = h_alloc(h, 4096, 4096);
+	struct nvme_sqe cmd = {
+		.opcode = opcode, .nsid = nsid, .cdw10 = cdw10, .cdw11 = cdw11, .prp1 = p};
+	struct nvme_cqe cqe;
+	unsigned status = h_cmd(h, 0, &cmd, &cqe);
+
+	if (data)
+		*data = h_ptr(h, p);
+	if (dw0)
+		*dw0 = cqe.dw0;
+	return status;
+}
+
+unsigned h_log(struct harness *h, unsigned id, uint32_t dwords, uint64_t offset, bool rae,
+	       void **data)
+{
+	uint64_t p = h_alloc(h, 8192, 4096);
+	struct nvme_sqe cmd = {.opcode = NVME_ADM_GET_LOG_PAGE,
+			       .cdw10 = (dwords - 1) << 16 | (unsigned)rae << 15 | id,
+			       .cdw11 = (dwords - 1) >> 16,
+			       .cdw12 = (uint32_t)offset,
+			       .cdw13 = (uint32_t)(offset >> 32),
+			       .prp1 = p,
+			       .prp2 = p + 4096};
+
+	memset(h_ptr(h, p), 0x5a, 8192);
+	if (data)
+		*data = h_ptr(h, p);
+	return h_cmd(h, 0, &cmd, NULL);
+}
+
 unsigned h_create_cq(struct harness *h, unsigned qid, unsigned entries, bool ien, unsigned vector)
 {
 	struct h_queue *q = &h->q[qid];

@@ -158,6 +158,12 @@ uint16_t h_push(struct harness *h, unsigned qid, const struct nvme_sqe *cmd);
 bool h_pop(struct harness *h, unsigned cqid, struct nvme_cqe *cqe);
 /* A command from start to end: its status without phase, and More cleared. */
 unsigned h_cmd(struct harness *h, unsigned qid, const struct nvme_sqe *cmd, struct nvme_cqe *cqe);
+/* An admin command with a page of data, which *@data is set to; its status. */
+unsigned h_admin(struct harness *h, uint8_t opcode, uint32_t nsid, uint32_t cdw10, uint32_t cdw11,
+		 void **data, uint32_t *dw0);
+/* Get Log Page into two pages filled with 5Ah. */
+unsigned h_log(struct harness *h, unsigned id, uint32_t dwords, uint64_t offset, bool rae,
+	       void **data);
 /* Create I/O queue pair @qid. */
 unsigned h_create_cq(struct harness *h, unsigned qid, unsigned entries, bool ien, unsigned vector);
 unsigned h_create_sq(struct harness *h, unsigned qid, unsigned entries, unsigned cqid);
