@@ -177,12 +177,25 @@ struct poll_range {
 	uint32_t *last;      /* what was last put there or found there; under lock */
 };
 
+#define POLL_LINE 64u /* bytes */
+#define POLL_HOT  8u
+
+struct poll_hot {
+	struct poll_range *range; /* NULL: free */
+	uint64_t off;
+	uint64_t turn; /* of the last write that was found */
+};
+
 struct poller {
 	unsigned users; /* polled files, under config_lock */
 	pthread_mutex_t lock;
 	atomic_bool active; /* changed under config_lock and lock */
 	struct poll_range *ranges;
 	unsigned nr_ranges;
+	/* The poller's alone. */
+	struct poll_hot hot[POLL_HOT];
+	uint64_t turn;
+	unsigned misses; /* turns in a row that found nothing in the hot lines */
 };
 
 struct ioeventfd;

@@ -9,6 +9,9 @@
  * they are never taken for a client's.  An equal value written again is not seen, which is why only
  * what says that it can bear this is polled.
  *
+ * A turn looks at the few cache lines in which something was found lately (a driver rings the same
+ * doorbells again and again), and only now and then at everything.
+ *
  * After a write to a register the page shows what the model publishes again, so that, as with a
  * trapped write, a read never returns what was merely written.
  */
@@ -20,6 +23,9 @@
 
 #define UNIT         4u /* bytes that are compared and written at once */
 #define MAX_SLEEP_US 1000u
+/* Every so many turns all lines are looked at, and at each turn when nothing comes anyway. */
+#define FULL_EVERY        32u
+#define FULL_AFTER_MISSES 64u
 
 static bool is_polled(const struct range *range)
 {
@@ -120,31 +126,85 @@ static bool poll_unit(struct vfio_device *dev, struct poll_range *range, uint64_
 	return true;
 }
 
+/* Look at the (part of a) line at @off of @range. */
+static bool poll_line(struct vfio_device *dev, struct poll_range *range, uint64_t off)
+{
+	size_t len = range->end - off < POLL_LINE ? range->end - off : POLL_LINE;
+	uint32_t now[POLL_LINE / UNIT];
+	bool found = false;
+
+	if (uvfio_guard_copy(now, dev->view.pages[range->bar] + off, len))
+		return false;
+	for (size_t i = 0; i < len / UNIT; i++) {
+		/* poll_unit() looks again, under the lock. */
+		if (now[i] != last_get(range, off + i * UNIT))
+			found |= poll_unit(dev, range, off + i * UNIT);
+	}
+	return found;
+}
+
+/* Something was written there: look at it at every turn from now on. */
+static void make_hot(struct poller *poller, struct poll_range *range, uint64_t off)
+{
+	struct poll_hot *oldest = &poller->hot[0];
+
+	for (unsigned i = 0; i < POLL_HOT; i++) {
+		struct poll_hot *hot = &poller->hot[i];
+
+		if (hot->range == range && hot->off == off) {
+			oldest = hot;
+			break;
+		}
+		if (hot->turn < oldest->turn)
+			oldest = hot;
+	}
+	*oldest = (struct poll_hot){range, off, poller->turn};
+}
+
+static bool poll_hot(struct vfio_device *dev)
+{
+	struct poller *poller = &dev->poller;
+	bool found = false;
+
+	for (unsigned i = 0; i < POLL_HOT; i++) {
+		struct poll_hot *hot = &poller->hot[i];
+
+		if (!hot->range || !poll_line(dev, hot->range, hot->off))
+			continue;
+		hot->turn = poller->turn;
+		found = true;
+	}
+	return found;
+}
+
+static bool poll_all(struct vfio_device *dev)
+{
+	struct poller *poller = &dev->poller;
+	bool found = false;
+
+	for (unsigned i = 0; i < poller->nr_ranges; i++) {
+		struct poll_range *range = &poller->ranges[i];
+
+		for (uint64_t off = range->first; off < range->end; off += POLL_LINE) {
+			if (!poll_line(dev, range, off))
+				continue;
+			make_hot(poller, range, off);
+			found = true;
+		}
+	}
+	return found;
+}
+
 static bool poll_once(void *arg)
 {
 	struct vfio_device *dev = arg;
-	uint8_t now[PAGE_BYTES];
-	bool found = false;
+	struct poller *poller = &dev->poller;
+	bool found = poll_hot(dev);
 
-	for (unsigned i = 0; i < dev->poller.nr_ranges; i++) {
-		struct poll_range *range = &dev->poller.ranges[i];
-		const uint8_t *page = dev->view.pages[range->bar];
-
-		for (uint64_t at = range->first; at < range->end; at += sizeof(now)) {
-			size_t len = range->end - at < sizeof(now) ? range->end - at : sizeof(now);
-
-			if (uvfio_guard_copy(now, page + at, len))
-				continue;
-			for (size_t off = 0; off < len; off += UNIT) {
-				uint32_t value;
-
-				/* poll_unit() looks again, under the lock. */
-				memcpy(&value, now + off, UNIT);
-				if (value != last_get(range, at + off))
-					found |= poll_unit(dev, range, at + off);
-			}
-		}
-	}
+	poller->turn++;
+	poller->misses = found ? 0 : poller->misses + 1;
+	if (poller->turn % FULL_EVERY == 0 || poller->misses > FULL_AFTER_MISSES)
+		found |= poll_all(dev);
 	return found;
 }
 
