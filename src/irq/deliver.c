@@ -27,7 +27,8 @@ static bool held_up(struct irq_set *set, struct irq_trigger *trigger)
 	return poll(&pfd, 1, 0) >= 0 && !(pfd.revents & POLLOUT);
 }
 
-void irq_signal(struct irq_set *set, struct irq_trigger *trigger, _Atomic uint64_t *delivered)
+static inline __attribute__((always_inline)) void
+signal_trigger(struct irq_set *set, struct irq_trigger *trigger, _Atomic uint64_t *delivered)
 {
 	int ret = -EAGAIN;
 
@@ -41,6 +42,11 @@ void irq_signal(struct irq_set *set, struct irq_trigger *trigger, _Atomic uint64
 		atomic_fetch_add_explicit(delivered, 1, memory_order_relaxed);
 	else
 		atomic_fetch_add_explicit(&set->dropped, 1, memory_order_relaxed);
+}
+
+void irq_signal(struct irq_set *set, struct irq_trigger *trigger, _Atomic uint64_t *delivered)
+{
+	signal_trigger(set, trigger, delivered);
 }
 
 /* ---- messages ---- */
@@ -64,7 +70,7 @@ static void flush_vector(struct irq_set *set, struct irq_messages *m, unsigned v
 	uint64_t bit = 1ull << (vector % 64);
 
 	if (trigger && (atomic_fetch_and(&m->pending[vector / 64], ~bit) & bit))
-		irq_signal(set, trigger, &v->delivered);
+		signal_trigger(set, trigger, &v->delivered);
 }
 
 void irq_flush_vector(struct irq_set *set, struct irq_messages *m, unsigned vector)
@@ -110,7 +116,7 @@ void irq_raise(struct irq_set *set, unsigned vector)
 	if (likely(trigger && !atomic_load_explicit(&v->masked, memory_order_acquire) &&
 		   atomic_load_explicit(&set->gate, memory_order_acquire) &&
 		   atomic_load_explicit(&m->enabled, memory_order_acquire))) {
-		irq_signal(set, trigger, &v->delivered);
+		signal_trigger(set, trigger, &v->delivered);
 	} else {
 		atomic_fetch_or(&m->pending[vector / 64], 1ull << (vector % 64));
 		flush_vector(set, m, vector);
