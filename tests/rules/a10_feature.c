@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* A.10: the frame of the FEATURE ioctl, and which features a plain PCI function has. */
+#include <fcntl.h>
+#include "facts.h"
+
+#define GET   VFIO_DEVICE_FEATURE_GET
+#define SET   VFIO_DEVICE_FEATURE_SET
+#define PROBE VFIO_DEVICE_FEATURE_PROBE
+
+#define ENTRY  VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY
+#define WAKEUP VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP
+#define EXIT   VFIO_DEVICE_FEATURE_LOW_POWER_EXIT
+
+struct feature_call {
+	uint32_t argsz, flags; /* argsz 0xffff: with room for any payload */
+	long want;
+};
+enum { ROOM = 0xffff };
+
+static long feature(struct t *t, uint32_t argsz, uint32_t flags, const void *data, size_t len)
+{
+	struct {
+		struct vfio_device_feature head;
+		uint8_t data[1024];
+	} arg = {.head = {.argsz = argsz == ROOM ? sizeof(arg) : argsz, .flags = flags}};
+
+	if (data)
+		memcpy(arg.data, data, len);
+	return sys(ioctl(t->dev, VFIO_DEVICE_FEATURE, &arg));
+}
+
+static void call(struct t *t)
+{
+	const struct feature_call *c = t->rule->arg;
+
+	see(t, "rc", feature(t, c->argsz, c->flags, NULL, 0), c->want);
+}
+
+static long entry(struct t *t)
+{
+	return feature(t, 8, SET | ENTRY, NULL, 0);
+}
+
+static long leave(struct t *t)
+{
+	return feature(t, 8, SET | EXIT, NULL, 0);
+}
+
+static long entry_with_wakeup(struct t *t, int fd)
+{
+	struct vfio_device_low_power_entry_with_wakeup wake = {.wakeup_eventfd = fd};
+
+	return feature(t, 16, SET | WAKEUP, &wake, sizeof(wake));
+}
+
+static void low_power_life(struct t *t)
+{
+	see(t, "exit-first", leave(t), 0);
+	see(t, "entry", entry(t), 0);
+	see(t, "entry-again", entry(t), -EINVAL);
+	see(t, "exit", leave(t), 0);
+	see(t, "exit-again", leave(t), 0);
+	see(t, "entry", entry(t), 0);
+}
+
+static void low_power_access(struct t *t)
+{
+	uint32_t *p = map_bar(t, PROT_READ), value;
+
+	see(t, "touch", touch(p, NULL), 0);
+	see(t, "entry", entry(t), 0);
+	see_text(t, "touch", touch(p, NULL) ? "SIGBUS" : "reads", "SIGBUS");
+	see(t, "pread", bar_pread32(t, &value), 4);
+	see_as(t, "config", cfg_read(t, 0, 2), facts_get(t->f, 0, 2), "hardware");
+	see(t, "still-entered", entry(t), -EINVAL);
+	see(t, "exit", leave(t), 0);
+	see_text(t, "touch", touch(p, NULL) ? "SIGBUS" : "reads", "reads");
+}
+
+static void wakeup(struct t *t)
+{
+	int fd = new_eventfd(t);
+
+	see(t, "minus-1", entry_with_wakeup(t, -1), -EINVAL);
+	see(t, "closed", entry_with_wakeup(t, 999), -EBADF);
+	see(t, "not-an-eventfd", entry_with_wakeup(t, open("/dev/null", O_RDWR)), -EINVAL);
+	see(t, "entry", entry_with_wakeup(t, fd), 0);
+	see(t, "exit", leave(t), 0);
+	see_bool(t, "fired", fired(fd), false);
+}
+
+static void precopy_info(struct t *t)
+{
+	long want = since(t, 7, 2) ? -EINVAL : -ENOTTY;
+
+	see(t, "probe", feature(t, 8, PROBE | 12, NULL, 0), want);
+	see(t, "probe-set", feature(t, 8, PROBE | SET | 12, NULL, 0), want);
+	see(t, "set", feature(t, ROOM, SET | 12, NULL, 0), want);
+	see(t, "get", feature(t, ROOM, GET | 12, NULL, 0), want);
+}
+
+/* Export of a BAR's memory: since 6.19. */
+static void dma_buf(struct t *t)
+{
+	see(t, "probe", feature(t, 8, PROBE | GET | 11, NULL, 0), since(t, 6, 19) ? 0 : -ENOTTY);
+	see(t, "set", feature(t, ROOM, SET | 11, NULL, 0), since(t, 6, 19) ? -EINVAL : -ENOTTY);
+}
+
+static void payload_fault(struct t *t)
+{
+	struct vfio_device_feature *head = at_page_end(t, sizeof(*head));
+
+	head->argsz = 16;
+	head->flags = SET | WAKEUP;
+	see(t, "rc", sys(ioctl(t->dev, VFIO_DEVICE_FEATURE, head)), -EFAULT);
+}
+
+#define CALL(...) OPEN_DEVICE, 0, call, &(const struct feature_call){__VA_ARGS__}
+
+static const struct rule rules[] = {
+	{"A.10/frame/argsz-0", CALL(0, PROBE | EXIT, -EINVAL)},
+	{"A.10/frame/argsz-7", CALL(7, PROBE | EXIT, -EINVAL)},
+	{"A.10/frame/argsz-8", CALL(8, PROBE | EXIT, 0)},
+	{"A.10/frame/argsz-max", CALL(0xffffffff, PROBE | EXIT, 0)},
+	{"A.10/frame/flag-19", CALL(8, PROBE | EXIT | 1u << 19, -EINVAL)},
+	{"A.10/frame/flag-31", CALL(8, PROBE | EXIT | 1u << 31, -EINVAL)},
+	{"A.10/frame/get-and-set", CALL(8, GET | SET | EXIT, -EINVAL)},
+	{"A.10/frame/unknown-100", CALL(8, PROBE | 100, -ENOTTY)},
+	{"A.10/frame/unknown-ffff", CALL(8, PROBE | 0xffff, -ENOTTY)},
+	{"A.10/frame/unknown-get", CALL(ROOM, GET | 100, -ENOTTY)},
+	{"A.10/frame/unknown-set", CALL(ROOM, SET | 100, -ENOTTY)},
+	{"A.10/order/argsz-and-unknown-feature", CALL(7, PROBE | 100, -EINVAL)},
+	{"A.10/order/flag-and-unknown-feature", CALL(8, PROBE | 1u << 19 | 100, -EINVAL)},
+	{"A.10/order/get-and-set-of-unknown-feature", CALL(8, GET | SET | 100, -EINVAL)},
+	{"A.10/order/probe-get-and-set-of-unknown-feature", CALL(8, PROBE | GET | SET | 100, -ENOTTY)},
+	{"A.10/order/unknown-feature-without-operation", CALL(8, 100, -ENOTTY)},
+	{"A.10/order/unknown-feature-payload-short", CALL(8, SET | 100, -ENOTTY)},
+	{"A.10/order/probe-before-payload", CALL(8, PROBE | SET | WAKEUP, 0)},
+	{"A.10/order/operation-before-probe", CALL(8, PROBE | GET | WAKEUP, -EINVAL)},
+	{"A.10/order/operation-before-payload", CALL(8, GET | WAKEUP, -EINVAL)},
+	{"A.10/operation/none", CALL(8, EXIT, -EINVAL)},
+	{"A.10/operation/probe-only", CALL(8, PROBE | EXIT, 0)},
+	{"A.10/operation/probe-offered", CALL(8, PROBE | SET | EXIT, 0)},
+	{"A.10/operation/probe-not-offered", CALL(8, PROBE | GET | EXIT, -EINVAL)},
+	{"A.10/operation/probe-both", CALL(8, PROBE | GET | SET | EXIT, -EINVAL)},
+	{"A.10/operation/not-offered", CALL(8, GET | EXIT, -EINVAL)},
+	{"A.10/operation/offered", CALL(8, SET | EXIT, 0)},
+	{"A.10/payload/short-by-8", CALL(8, SET | WAKEUP, -EINVAL)},
+	{"A.10/payload/short-by-1", CALL(15, SET | WAKEUP, -EINVAL)},
+	{"A.10/payload/fault", OPEN_DEVICE, 0, payload_fault},
+	{"A.10/feature/vf-token-set", CALL(24, SET | 0, -ENOTTY)},
+	{"A.10/feature/vf-token-probe", CALL(8, PROBE | SET | 0, -ENOTTY)},
+	{"A.10/feature/vf-token-get", CALL(ROOM, GET | 0, -ENOTTY)},
+	{"A.10/feature/vf-token-payload-short", CALL(8, SET | 0, -ENOTTY)},
+	{"A.10/feature/migration", CALL(ROOM, GET | 1, -ENOTTY)},
+	{"A.10/feature/migration-probe", CALL(8, PROBE | 1, -ENOTTY)},
+	{"A.10/feature/migration-set", CALL(ROOM, SET | 1, -ENOTTY)},
+	{"A.10/feature/device-state-get", CALL(ROOM, GET | 2, -ENOTTY)},
+	{"A.10/feature/device-state-set", CALL(ROOM, SET | 2, -ENOTTY)},
+	{"A.10/feature/dma-logging-start", CALL(8, PROBE | SET | 6, -ENOTTY)},
+	{"A.10/feature/dma-logging-stop", CALL(8, PROBE | SET | 7, -ENOTTY)},
+	{"A.10/feature/dma-logging-report", CALL(8, PROBE | GET | 8, -ENOTTY)},
+	{"A.10/feature/migration-data-size", CALL(ROOM, GET | 9, -ENOTTY)},
+	{"A.10/feature/bus-master", CALL(ROOM, SET | 10, -ENOTTY)},
+	{"A.10/feature/dma-buf", OPEN_DEVICE, 0, dma_buf},
+	{"A.10/feature/precopy-info", OPEN_DEVICE, 0, precopy_info},
+	{"A.10/low-power/life", OPEN_DEVICE, NEED_PM, low_power_life},
+	{"A.10/low-power/access", OPEN_DEVICE, NEED_PM | NEED_MMAP, low_power_access},
+	{"A.10/low-power/wakeup", OPEN_DEVICE, NEED_PM, wakeup},
+};
+const struct section section_a10 = SECTION("A.10", rules);

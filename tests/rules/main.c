@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Chooses the cases, runs each in a child process, prints a line for each. */
+#include <getopt.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include "facts.h"
+
+#define CASE_SECONDS 60
+
+static const struct section *const sections[] = {
+	&section_a1,	      &section_a3,	  &section_a4,	       &section_a5,
+	&section_a5_hot,      &section_a6_info,	  &section_a6_access,  &section_a6_mmap,
+	&section_a7_header,   &section_a7_bars,	  &section_a7_caps,    &section_a7_ext,
+	&section_a8_info,     &section_a8_validation, &section_a8_intx, &section_a8_msix,
+	&section_a8_msi,      &section_a8_err,	  &section_a8_ioeventfd, &section_a10,
+	&section_d1,	      &section_d1_order,  &section_d2_map,     &section_d2_map_order,
+	&section_d2_unmap,    &section_d2_info,
+};
+
+struct options {
+	const char *device, *other, *wanted;
+	unsigned release;
+	bool list, json;
+};
+
+struct totals {
+	unsigned passed, failed, skipped;
+};
+
+static void run_case(const struct rule *rule, const struct facts *f, const struct facts *other,
+		     struct outcome *out, unsigned release)
+{
+	const char *missing = facts_missing(f, other, rule->needs);
+	char why[64];
+	int status;
+	pid_t pid;
+
+	memset(out, 0, sizeof(*out));
+	if (missing) {
+		snprintf(out->skipped, sizeof(out->skipped), "%s", missing);
+		return;
+	}
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0) {
+		perror("rules: fork");
+		exit(2);
+	}
+	if (!pid) {
+		struct t t = {.rule = rule, .f = f, .other = other, .out = out, .release = release,
+			      .container = -1, .group = -1, .dev = -1};
+
+		alarm(CASE_SECONDS);
+		open_all(&t, rule->setup);
+		rule->run(&t);
+		out->done = true;
+		_exit(0);
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (out->done)
+		return;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		snprintf(why, sizeof(why), "end=TIMEOUT");
+	else if (WIFSIGNALED(status))
+		snprintf(why, sizeof(why), "end=SIG%s", sigabbrev_np(WTERMSIG(status)));
+	else
+		snprintf(why, sizeof(why), "end=exit-%d", WEXITSTATUS(status));
+	snprintf(out->result + strlen(out->result), sizeof(out->result) - strlen(out->result), "%s%s",
+		 out->result[0] ? " " : "", why);
+	if (!out->failed)
+		snprintf(out->wrong, sizeof(out->wrong), "the case should come to its end");
+	out->failed = true;
+}
+
+static void print(const struct rule *rule, const struct outcome *out, bool json)
+{
+	const char *verdict = out->skipped[0] ? "SKIP" : out->failed ? "FAIL" : "PASS";
+	const char *remark = out->skipped[0] ? out->skipped : out->wrong;
+
+	/* Neither names nor results nor remarks hold a quote or a backslash. */
+	if (json)
+		printf("{\"name\": \"%s\", \"result\": \"%s\", \"verdict\": \"%s\", \"remark\": \"%s\"}\n",
+		       rule->name, out->result, verdict, remark);
+	else if (out->skipped[0])
+		printf("%s: - [SKIP: %s]\n", rule->name, remark);
+	else if (out->failed)
+		printf("%s: %s [FAIL: %s]\n", rule->name, out->result, remark);
+	else
+		printf("%s: %s [PASS]\n", rule->name, out->result);
+}
+
+/* "A.8" takes the section, "A.8/INTX" what is below it. */
+static bool chosen(const char *name, const char *wanted)
+{
+	size_t len = wanted ? strlen(wanted) : 0;
+
+	return !len || (!strncmp(name, wanted, len) &&
+			(name[len] == '/' || name[len] == '\0' || wanted[len - 1] == '/'));
+}
+
+static void run_all(const struct options *o, const struct facts *f, const struct facts *other,
+		    struct totals *totals)
+{
+	struct outcome *out = mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (out == MAP_FAILED) {
+		perror("rules: mmap");
+		exit(2);
+	}
+	for (size_t s = 0; s < ARRAY_LEN(sections); s++) {
+		for (size_t i = 0; i < sections[s]->count; i++) {
+			const struct rule *rule = &sections[s]->rules[i];
+
+			if (!chosen(rule->name, o->wanted))
+				continue;
+			run_case(rule, f, other, out, o->release);
+			print(rule, out, o->json);
+			if (out->skipped[0])
+				totals->skipped++;
+			else if (out->failed)
+				totals->failed++;
+			else
+				totals->passed++;
+		}
+	}
+}
+
+static void list(const char *wanted)
+{
+	for (size_t s = 0; s < ARRAY_LEN(sections); s++) {
+		for (size_t i = 0; i < sections[s]->count; i++) {
+			if (chosen(sections[s]->rules[i].name, wanted))
+				puts(sections[s]->rules[i].name);
+		}
+	}
+}
+
+static _Noreturn void usage(const char *problem)
+{
+	fprintf(stderr,
+		"rules: %s\n"
+		"usage: rules --device ADDRESS [--other ADDRESS] [--section NAME] [--as VERSION] [--json]\n"
+		"       rules --list [--section NAME]\n"
+		"\n"
+		"  --device ADDRESS  the PCI device, bound to vfio-pci, for example 0000:01:00.0\n"
+		"  --other ADDRESS   a second one in a group of its own, for the cases that need two\n"
+		"  --section NAME    only these cases, for example A.8 or A.8/INTX\n"
+		"  --as VERSION      expect the rules of this Linux version (default 7.2)\n"
+		"  --json, --lines   one JSON object, or one line (the default), a case\n"
+		"  --list            print the names of the cases\n",
+		problem);
+	exit(2);
+}
+
+static void parse(struct options *o, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"device", required_argument, NULL, 'd'}, {"other", required_argument, NULL, 'o'},
+		{"section", required_argument, NULL, 's'}, {"as", required_argument, NULL, 'a'},
+		{"list", no_argument, NULL, 'l'},	    {"json", no_argument, NULL, 'j'},
+		{"lines", no_argument, NULL, 'n'},	    {0},
+	};
+	unsigned major, minor;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		switch (c) {
+		case 'd':
+			o->device = optarg;
+			break;
+		case 'o':
+			o->other = optarg;
+			break;
+		case 's':
+			o->wanted = optarg;
+			break;
+		case 'a':
+			if (sscanf(optarg, "%u.%u", &major, &minor) != 2 || minor > 255)
+				usage("a version has the form 6.12");
+			o->release = major << 8 | minor;
+			break;
+		case 'l':
+			o->list = true;
+			break;
+		case 'j':
+			o->json = true;
+			break;
+		case 'n':
+			o->json = false;
+			break;
+		default:
+			usage("unknown option");
+		}
+	}
+	if (optind < argc)
+		usage("there are no arguments without an option");
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.release = 7 << 8 | 2};
+	static struct facts facts, other;
+	struct totals totals = {0};
+
+	parse(&o, argc, argv);
+	if (o.list) {
+		list(o.wanted);
+		return 0;
+	}
+	if (!o.device)
+		usage("--device is missing");
+	if (facts_learn(&facts, o.device) || (o.other && facts_learn(&other, o.other)))
+		return 2;
+	run_all(&o, &facts, o.other ? &other : NULL, &totals);
+	fprintf(stderr, "%u passed, %u failed, %u skipped\n", totals.passed, totals.failed,
+		totals.skipped);
+	return totals.failed != 0;
+}
