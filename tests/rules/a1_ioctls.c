@@ -20,10 +20,12 @@ static void wrong_call(struct t *t)
 static void api_version(struct t *t)
 {
 	see(t, "null", sys(ioctl(t->container, VFIO_GET_API_VERSION, NULL)), VFIO_API_VERSION);
-	see(t, "garbage", sys(ioctl(t->container, VFIO_GET_API_VERSION, 0x12345)), VFIO_API_VERSION);
+	see(t, "garbage", sys(ioctl(t->container, VFIO_GET_API_VERSION, 0x12345)),
+	    VFIO_API_VERSION);
 }
 
-/* A device from a group refuses to be bound; where there is no bound use at all, nobody knows the call. */
+/* A device from a group refuses to be bound; where there is no bound use at all, nobody knows the
+ * call. */
 static void bind_group_device(struct t *t)
 {
 	static uint32_t argument[64] = {sizeof(argument)};
@@ -36,6 +38,12 @@ struct extension {
 	int number;
 	long want;
 };
+
+/* Number 6 was nesting once. */
+static void extension_6(struct t *t)
+{
+	see(t, "rc", sys(ioctl(t->container, VFIO_CHECK_EXTENSION, 6)), !since(t, 7, 0));
+}
 
 static void extension(struct t *t)
 {
@@ -67,7 +75,8 @@ static void info_argsz(struct t *t)
 	see_true(t, "pci", u.info.flags & VFIO_DEVICE_FLAGS_PCI);
 	for (untouched = sizeof(u); untouched && bytes[untouched - 1] == 0xa5; untouched--)
 		;
-	/* Without capabilities, no more than the argument and no more than the struct is written. */
+	/* Without capabilities, no more than the argument and no more than the struct is written.
+	 */
 	if (!(u.info.flags & VFIO_DEVICE_FLAGS_CAPS)) {
 		see_as(t, "written", (long)untouched, argsz < 24 ? argsz : 24, "min(argsz,24)");
 		see_as(t, "argsz", u.info.argsz, argsz, "kept");
@@ -94,7 +103,9 @@ struct fault {
 static void argument_fault(struct t *t)
 {
 	const struct fault *fault = t->rule->arg;
-	int fd = fault->of == OF_CONTAINER ? t->container : fault->of == OF_GROUP ? t->group : t->dev;
+	int fd = fault->of == OF_CONTAINER ? t->container
+		 : fault->of == OF_GROUP   ? t->group
+					   : t->dev;
 
 	see(t, "null", sys(ioctl(fd, fault->request, NULL)), -EFAULT);
 	see(t, "one-byte-short", sys(ioctl(fd, fault->request, at_page_end(t, fault->minsz - 1))),
@@ -164,15 +175,28 @@ static void iommu_chain(struct t *t)
 	see_true(t, "beyond-24-untouched", bytes[24] == 0xa5);
 }
 
-#define CALL(on, nr, rc) wrong_call, &(const struct wrong_call){on, nr, rc}
-#define EXT(n, rc)	 extension, &(const struct extension){n, rc}
-#define FAULT(of, nr, size) argument_fault, &(const struct fault){of, nr, size}
-#define ARGSZ(i)	 OPEN_DEVICE, 0, info_argsz, &argsz_values[i]
+#define CALL(on, nr, rc)                                                                           \
+	wrong_call, &(const struct wrong_call)                                                     \
+	{                                                                                          \
+		on, nr, rc                                                                         \
+	}
+#define EXT(n, rc)                                                                                 \
+	extension, &(const struct extension)                                                       \
+	{                                                                                          \
+		n, rc                                                                              \
+	}
+#define FAULT(of, nr, size)                                                                        \
+	argument_fault, &(const struct fault)                                                      \
+	{                                                                                          \
+		of, nr, size                                                                       \
+	}
+#define ARGSZ(i) OPEN_DEVICE, 0, info_argsz, &argsz_values[i]
 
 static const struct rule rules[] = {
 	{"A.1/version/no-iommu", OPEN_GROUP, 0, api_version},
 	{"A.1/version/type1", OPEN_TYPE1V2, 0, api_version},
-	{"A.1/unknown/container-without-iommu", OPEN_MEMBER, 0, CALL(ON_CONTAINER, VFIO_NR(99), -EINVAL)},
+	{"A.1/unknown/container-without-iommu", OPEN_MEMBER, 0,
+	 CALL(ON_CONTAINER, VFIO_NR(99), -EINVAL)},
 	{"A.1/unknown/container", OPEN_TYPE1V2, 0, CALL(ON_CONTAINER, VFIO_NR(99), -ENOTTY)},
 	{"A.1/unknown/group", OPEN_MEMBER, 0, CALL(ON_GROUP, VFIO_NR(99), -ENOTTY)},
 	{"A.1/unknown/device", OPEN_DEVICE, 0, CALL(ON_DEVICE, VFIO_NR(99), -ENOTTY)},
@@ -181,26 +205,31 @@ static const struct rule rules[] = {
 	{"A.1/unknown/spapr-disable", OPEN_TYPE1V2, 0, CALL(ON_CONTAINER, VFIO_NR(16), -ENOTTY)},
 	{"A.1/unknown/device-gfx-plane", OPEN_DEVICE, 0, CALL(ON_DEVICE, VFIO_NR(14), -ENOTTY)},
 	{"A.1/unknown/device-gfx-dmabuf", OPEN_DEVICE, 0, CALL(ON_DEVICE, VFIO_NR(15), -ENOTTY)},
-	{"A.1/unknown/device-migration-data", OPEN_DEVICE, 0, CALL(ON_DEVICE, VFIO_NR(21), -ENOTTY)},
+	{"A.1/unknown/device-migration-data", OPEN_DEVICE, 0,
+	 CALL(ON_DEVICE, VFIO_NR(21), -ENOTTY)},
 	{"A.1/unknown/with-direction-bits", OPEN_DEVICE, 0,
 	 CALL(ON_DEVICE, _IOR(VFIO_TYPE, VFIO_BASE + 7, int), -ENOTTY)},
-	{"A.1/unknown/other-type-on-device", OPEN_DEVICE, 0, CALL(ON_DEVICE, _IO('9', 107), -ENOTTY)},
+	{"A.1/unknown/other-type-on-device", OPEN_DEVICE, 0,
+	 CALL(ON_DEVICE, _IO('9', 107), -ENOTTY)},
 	{"A.1/unknown/other-type-on-group", OPEN_MEMBER, 0, CALL(ON_GROUP, _IO('9', 103), -ENOTTY)},
 	{"A.1/unknown/other-type-on-container", OPEN_TYPE1V2, 0,
 	 CALL(ON_CONTAINER, _IO('9', 100), -ENOTTY)},
 	{"A.1/unknown/other-type-on-container-without-iommu", OPEN_MEMBER, 0,
 	 CALL(ON_CONTAINER, _IO('9', 100), -EINVAL)},
-	{"A.1/kind/device-call-on-group", OPEN_DEVICE, 0, CALL(ON_GROUP, VFIO_DEVICE_GET_INFO, -ENOTTY)},
+	{"A.1/kind/device-call-on-group", OPEN_DEVICE, 0,
+	 CALL(ON_GROUP, VFIO_DEVICE_GET_INFO, -ENOTTY)},
 	{"A.1/kind/device-call-on-container", OPEN_DEVICE, 0,
 	 CALL(ON_CONTAINER, VFIO_DEVICE_GET_INFO, -ENOTTY)},
 	{"A.1/kind/device-reset-on-container", OPEN_DEVICE, 0,
 	 CALL(ON_CONTAINER, VFIO_DEVICE_RESET, -ENOTTY)},
-	{"A.1/kind/group-call-on-device", OPEN_DEVICE, 0, CALL(ON_DEVICE, VFIO_GROUP_GET_STATUS, -ENOTTY)},
+	{"A.1/kind/group-call-on-device", OPEN_DEVICE, 0,
+	 CALL(ON_DEVICE, VFIO_GROUP_GET_STATUS, -ENOTTY)},
 	{"A.1/kind/group-call-on-container", OPEN_DEVICE, 0,
 	 CALL(ON_CONTAINER, VFIO_GROUP_GET_STATUS, -ENOTTY)},
 	{"A.1/kind/group-call-on-container-without-iommu", OPEN_MEMBER, 0,
 	 CALL(ON_CONTAINER, VFIO_GROUP_GET_STATUS, -EINVAL)},
-	{"A.1/kind/container-call-on-group", OPEN_DEVICE, 0, CALL(ON_GROUP, VFIO_GET_API_VERSION, -ENOTTY)},
+	{"A.1/kind/container-call-on-group", OPEN_DEVICE, 0,
+	 CALL(ON_GROUP, VFIO_GET_API_VERSION, -ENOTTY)},
 	{"A.1/kind/container-call-on-device", OPEN_DEVICE, 0,
 	 CALL(ON_DEVICE, VFIO_GET_API_VERSION, -ENOTTY)},
 	{"A.1/kind/map-dma-on-group", OPEN_DEVICE, 0, CALL(ON_GROUP, VFIO_IOMMU_MAP_DMA, -ENOTTY)},
@@ -208,8 +237,10 @@ static const struct rule rules[] = {
 	{"A.1/kind/set-container-on-device", OPEN_DEVICE, 0,
 	 CALL(ON_DEVICE, VFIO_GROUP_SET_CONTAINER, -ENOTTY)},
 	{"A.1/cdev-call/bind-on-group-device", OPEN_DEVICE, 0, bind_group_device},
-	{"A.1/cdev-call/attach-on-group-device", OPEN_DEVICE, 0, CALL(ON_DEVICE, VFIO_NR(19), -ENOTTY)},
-	{"A.1/cdev-call/detach-on-group-device", OPEN_DEVICE, 0, CALL(ON_DEVICE, VFIO_NR(20), -ENOTTY)},
+	{"A.1/cdev-call/attach-on-group-device", OPEN_DEVICE, 0,
+	 CALL(ON_DEVICE, VFIO_NR(19), -ENOTTY)},
+	{"A.1/cdev-call/detach-on-group-device", OPEN_DEVICE, 0,
+	 CALL(ON_DEVICE, VFIO_NR(20), -ENOTTY)},
 	{"A.1/extension/type1-without-iommu", OPEN_MEMBER, 0, EXT(VFIO_TYPE1_IOMMU, 1)},
 	{"A.1/extension/type1v2-without-iommu", OPEN_MEMBER, 0, EXT(VFIO_TYPE1v2_IOMMU, 1)},
 	{"A.1/extension/spapr-without-iommu", OPEN_MEMBER, 0, EXT(VFIO_SPAPR_TCE_IOMMU, 0)},
@@ -225,7 +256,7 @@ static const struct rule rules[] = {
 	{"A.1/extension/type1v2", OPEN_TYPE1V2, 0, EXT(VFIO_TYPE1v2_IOMMU, 1)},
 	{"A.1/extension/dma-cc", OPEN_TYPE1V2, 0, EXT(VFIO_DMA_CC_IOMMU, 1)},
 	{"A.1/extension/eeh", OPEN_TYPE1V2, 0, EXT(VFIO_EEH, 0)},
-	{"A.1/extension/reserved-6", OPEN_TYPE1V2, 0, EXT(6, 0)},
+	{"A.1/extension/reserved-6", OPEN_TYPE1V2, 0, extension_6},
 	{"A.1/extension/spapr-v2", OPEN_TYPE1V2, 0, EXT(VFIO_SPAPR_TCE_v2_IOMMU, 0)},
 	{"A.1/extension/noiommu", OPEN_TYPE1V2, 0, EXT(VFIO_NOIOMMU_IOMMU, 0)},
 	{"A.1/extension/unmap-all", OPEN_TYPE1V2, 0, EXT(VFIO_UNMAP_ALL, 1)},
@@ -247,7 +278,8 @@ static const struct rule rules[] = {
 	{"A.1/argsz/region-chain", OPEN_DEVICE, NEED_TABLE, region_chain},
 	{"A.1/argsz/iommu-chain", OPEN_TYPE1V2, 0, iommu_chain},
 	{"A.1/fault/device-info", OPEN_DEVICE, 0, FAULT(OF_DEVICE, VFIO_DEVICE_GET_INFO, 16)},
-	{"A.1/fault/region-info", OPEN_DEVICE, 0, FAULT(OF_DEVICE, VFIO_DEVICE_GET_REGION_INFO, 32)},
+	{"A.1/fault/region-info", OPEN_DEVICE, 0,
+	 FAULT(OF_DEVICE, VFIO_DEVICE_GET_REGION_INFO, 32)},
 	{"A.1/fault/irq-info", OPEN_DEVICE, 0, FAULT(OF_DEVICE, VFIO_DEVICE_GET_IRQ_INFO, 16)},
 	{"A.1/fault/set-irqs", OPEN_DEVICE, 0, FAULT(OF_DEVICE, VFIO_DEVICE_SET_IRQS, 20)},
 	{"A.1/fault/ioeventfd", OPEN_DEVICE, 0, FAULT(OF_DEVICE, VFIO_DEVICE_IOEVENTFD, 28)},

@@ -103,8 +103,9 @@ static void msix_off_at_close(struct t *t)
 {
 	int32_t fd = new_eventfd(t);
 
-	must(t, "enable", set_irqs(t, VFIO_PCI_MSIX_IRQ_INDEX,
-				   VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd));
+	must(t, "enable",
+	     set_irqs(t, VFIO_PCI_MSIX_IRQ_INDEX,
+		      VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd));
 	see_true(t, "raw-enabled", raw_read(t, t->f->msix + 2, 2) & 0x8000);
 	close_all(t);
 	see_bool(t, "raw-after-close", raw_read(t, t->f->msix + 2, 2) & 0x8000, false);
@@ -118,12 +119,14 @@ static void request_dropped_at_close(struct t *t)
 	int32_t fd = new_eventfd(t);
 	const uint32_t flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
 
-	must(t, "set", set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX,
-				VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd));
+	must(t, "set",
+	     set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX,
+		      VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd));
 	see(t, "signal", set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX, flags, 0, 1, NULL), 0);
 	see_true(t, "fired", fired(fd));
 	reopen(t);
-	see(t, "signal-after-reopen", set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX, flags, 0, 1, NULL), -EINVAL);
+	see(t, "signal-after-reopen", set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX, flags, 0, 1, NULL),
+	    -EINVAL);
 }
 
 /* Several descriptors from one group are one use of the device. */

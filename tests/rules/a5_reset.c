@@ -55,11 +55,13 @@ static void keeps_msix(struct t *t)
 	const uint32_t index = VFIO_PCI_MSIX_IRQ_INDEX;
 
 	must(t, "enable",
-	     set_irqs(t, index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd));
+	     set_irqs(t, index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1,
+		      &fd));
 	see(t, "rc", reset(t), 0);
 	see_true(t, "enabled", cfg_read(t, t->f->msix + 2, 2) & 0x8000);
 	see(t, "signal",
-	    set_irqs(t, index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, NULL), 0);
+	    set_irqs(t, index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, NULL),
+	    0);
 	see_true(t, "fired", fired(fd));
 	see(t, "disable", irqs_off(t, index), 0);
 }
@@ -70,10 +72,12 @@ static void keeps_intx(struct t *t)
 	const uint32_t index = VFIO_PCI_INTX_IRQ_INDEX;
 
 	must(t, "enable",
-	     set_irqs(t, index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd));
+	     set_irqs(t, index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1,
+		      &fd));
 	see(t, "rc", reset(t), 0);
 	see(t, "signal",
-	    set_irqs(t, index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, NULL), 0);
+	    set_irqs(t, index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, NULL),
+	    0);
 	see_true(t, "fired", fired(fd));
 	see(t, "disable", irqs_off(t, index), 0);
 }
@@ -84,10 +88,12 @@ static void keeps_request(struct t *t)
 	const uint32_t index = VFIO_PCI_REQ_IRQ_INDEX;
 
 	must(t, "set",
-	     set_irqs(t, index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd));
+	     set_irqs(t, index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1,
+		      &fd));
 	see(t, "rc", reset(t), 0);
 	see(t, "signal",
-	    set_irqs(t, index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, NULL), 0);
+	    set_irqs(t, index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, NULL),
+	    0);
 	see_true(t, "fired", fired(fd));
 }
 
@@ -151,7 +157,8 @@ static const struct rule rules[] = {
 	{"A.5/RESET/keeps-command-none", OPEN_DEVICE, NEED_RESET, keeps_command, &commands[0]},
 	{"A.5/RESET/keeps-command-memory", OPEN_DEVICE, NEED_RESET, keeps_command, &commands[1]},
 	{"A.5/RESET/keeps-command-master", OPEN_DEVICE, NEED_RESET, keeps_command, &commands[2]},
-	{"A.5/RESET/keeps-command-master-intx-off", OPEN_DEVICE, NEED_RESET, keeps_command, &commands[3]},
+	{"A.5/RESET/keeps-command-master-intx-off", OPEN_DEVICE, NEED_RESET, keeps_command,
+	 &commands[3]},
 	{"A.5/RESET/keeps-command-intx-off", OPEN_DEVICE, NEED_RESET, keeps_command, &commands[4]},
 	{"A.5/RESET/keeps-bars", OPEN_DEVICE, NEED_RESET | NEED_RAW, keeps_bars},
 	{"A.5/RESET/keeps-config", OPEN_DEVICE, NEED_RESET, keeps_scratch},
@@ -159,7 +166,8 @@ static const struct rule rules[] = {
 	{"A.5/RESET/keeps-intx", OPEN_DEVICE, NEED_RESET | NEED_INTX, keeps_intx},
 	{"A.5/RESET/keeps-request", OPEN_DEVICE, NEED_RESET, keeps_request},
 	{"A.5/RESET/keeps-mapping", OPEN_DEVICE, NEED_RESET | NEED_MMAP, keeps_mapping},
-	{"A.5/RESET/mapping-with-memory-off", OPEN_DEVICE, NEED_RESET | NEED_MMAP, mapping_memory_off},
+	{"A.5/RESET/mapping-with-memory-off", OPEN_DEVICE, NEED_RESET | NEED_MMAP,
+	 mapping_memory_off},
 	{"A.5/RESET/leaves-d3", OPEN_DEVICE, NEED_RESET | NEED_PM, leaves_d3},
 	{"A.5/RESET/keeps-dma-mappings", OPEN_DEVICE, NEED_RESET, keeps_dma},
 	{"A.5/FLR/keeps-config", OPEN_DEVICE, NEED_FLR | NEED_PCIE, flr_keeps},
@@ -283,14 +291,15 @@ static void hot_keeps(struct t *t)
 
 	cfg_write(t, 4, 2, 6);
 	cfg_write(t, 0x3c, 1, 0x5c);
-	must(t, "set", set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX,
-				VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd));
+	must(t, "set",
+	     set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX,
+		      VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd));
 	see(t, "rc", sys(ioctl(t->dev, HOT_RESET, &arg)), 0);
 	see_hex(t, "command", cfg_read(t, 4, 2) & 0x406, 6);
 	see_hex(t, "line", cfg_read(t, 0x3c, 1), 0x5c);
 	see(t, "signal",
-	    set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
-		     0, 1, NULL),
+	    set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX,
+		     VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, NULL),
 	    0);
 	see_true(t, "fired", fired(fd));
 }
@@ -308,7 +317,11 @@ static void hot_mapping(struct t *t)
 	see(t, "after", touch(p, NULL), 0);
 }
 
-#define HOT(...) OPEN_DEVICE, NEED_HOT, hot_reset, &(const struct hot_call){__VA_ARGS__}
+#define HOT(...)                                                                                   \
+	OPEN_DEVICE, NEED_HOT, hot_reset, &(const struct hot_call)                                 \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
 
 static const struct rule hot_rules[] = {
 	{"A.5/HOT_RESET_INFO/argsz", OPEN_DEVICE, NEED_HOT, info_argsz},

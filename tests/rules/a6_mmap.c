@@ -31,7 +31,10 @@ static void see_touch(struct t *t, const char *label, const volatile uint32_t *p
 {
 	int sig = touch(p, NULL);
 
-	see_text(t, label, !sig ? "reads" : sig == SIGBUS ? "SIGBUS" : "SIGSEGV",
+	see_text(t, label,
+		 !sig            ? "reads"
+		 : sig == SIGBUS ? "SIGBUS"
+				 : "SIGSEGV",
 		 reads ? "reads" : "SIGBUS");
 }
 

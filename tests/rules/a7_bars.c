@@ -17,8 +17,8 @@ static uint32_t sized(const struct facts *f, unsigned index)
 		return f->bar[index - 1].size ? (uint32_t)(~(f->bar[index - 1].size - 1) >> 32) : 0;
 	if (!bar->size)
 		return 0;
-	return bar->io ? (uint32_t)(~(bar->size - 1)) | (type & 3) :
-			 (uint32_t)(~(bar->size - 1)) | (type & 0xf);
+	return bar->io ? (uint32_t)(~(bar->size - 1)) | (type & 3)
+		       : (uint32_t)(~(bar->size - 1)) | (type & 0xf);
 }
 
 static void sizing(struct t *t)
@@ -30,7 +30,10 @@ static void sizing(struct t *t)
 	see_as(t, "ones", cfg_read(t, bar_offset(index), 4), sized(t->f, index), "size-mask");
 	cfg_write(t, bar_offset(index), 4, 0);
 	see_as(t, "zeros", cfg_read(t, bar_offset(index), 4),
-	       sized(t->f, index) & (t->f->bar[index].upper ? 0 : t->f->bar[index].io ? 3 : 0xf), "type");
+	       sized(t->f, index) & (t->f->bar[index].upper ? 0
+				     : t->f->bar[index].io  ? 3
+							    : 0xf),
+	       "type");
 	if (t->f->raw)
 		see_as(t, "raw", raw_read(t, bar_offset(index), 4), real, "kept");
 }
@@ -50,7 +53,8 @@ static void address_kept(struct t *t)
 	cfg_write(t, off, 2, 0xffff);
 	see_as(t, "low-half", cfg_read(t, off, 4), (0xee34ffff & mask) | type, "value-and-mask");
 	/* Sizing is done when it is read, and by the byte as well. */
-	see_as(t, "read-byte", cfg_read(t, off + 3, 1), ((0xee34ffff & mask) >> 24), "value-and-mask");
+	see_as(t, "read-byte", cfg_read(t, off + 3, 1), ((0xee34ffff & mask) >> 24),
+	       "value-and-mask");
 }
 
 static void initial(struct t *t)
@@ -90,8 +94,8 @@ static void rom(struct t *t)
 }
 
 /*
- * The backdoor reset: when hardware does not decode what the user believes to have enabled, the real
- * addresses are written again before decoding is turned on.  A power state that loses the
+ * The backdoor reset: when hardware does not decode what the user believes to have enabled, the
+ * real addresses are written again before decoding is turned on.  A power state that loses the
  * configuration or FLR would be the reason; here only that enabling again works after each.
  */
 static void works_after_reset(struct t *t)
@@ -116,7 +120,8 @@ static const struct rule rules[] = {
 	{"A.7/BAR/sizing-5", SIZING(5)},
 	{"A.7/BAR/value-kept", OPEN_DEVICE, NEED_MMAP, address_kept},
 	{"A.7/BAR/region-unmoved", OPEN_DEVICE, NEED_MMAP, region_unmoved},
-	{"A.7/BAR/works-after-reset", OPEN_DEVICE, NEED_MMAP | NEED_RAW | NEED_RESET, works_after_reset},
+	{"A.7/BAR/works-after-reset", OPEN_DEVICE, NEED_MMAP | NEED_RAW | NEED_RESET,
+	 works_after_reset},
 	{"A.7/BAR/rom", OPEN_DEVICE, 0, rom},
 };
 const struct section section_a7_bars = SECTION("A.7", rules);

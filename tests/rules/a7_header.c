@@ -47,7 +47,8 @@ static void passes_through(struct t *t)
 	const struct facts *f = t->f;
 	static const struct {
 		unsigned from, to;
-	} header[] = {{0, 3}, {4, 5}, {6, 6}, {0x10, 0x27}, {0x30, 0x33}, {0x34, 0x34}, {0x3c, 0x3d}};
+	} header[] = {{0, 3},       {4, 5},       {6, 6},      {0x10, 0x27},
+		      {0x30, 0x33}, {0x34, 0x34}, {0x3c, 0x3d}};
 	uint8_t skipped[256] = {0};
 	unsigned wrong = 0, first = 0;
 
@@ -78,7 +79,8 @@ static void passes_through(struct t *t)
 
 static void partly_dropped(struct t *t)
 {
-	/* INT line is writable and INT pin is not: the write succeeds whole and is applied in part. */
+	/* INT line is writable and INT pin is not: the write succeeds whole and is applied in part.
+	 */
 	uint32_t pin = cfg_read(t, 0x3d, 1);
 	uint16_t both = (uint16_t)((pin ^ 0xff) << 8 | 0x5c);
 
@@ -122,8 +124,8 @@ static void same_as_hardware(struct t *t)
 {
 	const struct field *field = t->rule->arg;
 
-	see_as(t, "value", cfg_read(t, field->off, field->size), raw_read(t, field->off, field->size),
-	       "hardware");
+	see_as(t, "value", cfg_read(t, field->off, field->size),
+	       raw_read(t, field->off, field->size), "hardware");
 }
 
 static void hardware_writable(struct t *t)
@@ -160,8 +162,8 @@ static void interrupt_line(struct t *t)
 
 static void interrupt_pin(struct t *t)
 {
-	see_as(t, "pin", cfg_read(t, 0x3d, 1), irq_count(t, VFIO_PCI_INTX_IRQ_INDEX) ? t->f->pin : 0,
-	       "as-intx-count");
+	see_as(t, "pin", cfg_read(t, 0x3d, 1),
+	       irq_count(t, VFIO_PCI_INTX_IRQ_INDEX) ? t->f->pin : 0, "as-intx-count");
 }
 
 static void cap_list_bit(struct t *t)
@@ -225,8 +227,9 @@ static void command_io_without_bar(struct t *t)
 {
 	cfg_write(t, 4, 2, 3);
 	if (t->f->raw)
-		see_true(t, "same-as-hardware", (cfg_read(t, 4, 2) & 1) == (raw_read(t, 4, 2) & 1) ||
-							(cfg_read(t, 4, 2) & 1));
+		see_true(t, "same-as-hardware",
+			 (cfg_read(t, 4, 2) & 1) == (raw_read(t, 4, 2) & 1) ||
+				 (cfg_read(t, 4, 2) & 1));
 	cfg_write(t, 4, 2, 0);
 	see_bool(t, "cleared", cfg_read(t, 4, 2) & 1, false);
 }
@@ -261,7 +264,8 @@ static void command_by_longer_write(struct t *t)
 
 static bool visible(unsigned id)
 {
-	static const uint8_t hidden[] = {0x00, 0x04, 0x06, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x14};
+	static const uint8_t hidden[] = {0x00, 0x04, 0x06, 0x0a, 0x0b,
+					 0x0c, 0x0d, 0x0e, 0x0f, 0x14};
 
 	if (id > 0x14)
 		return false;
@@ -308,10 +312,18 @@ static void list_read_only(struct t *t)
 	see_as(t, "kept", kept, all, "all");
 }
 
-#define FIELD(fn, o, s) OPEN_DEVICE, 0, fn, &(const struct field){o, s}
-#define RAWF(fn, o, s)	OPEN_DEVICE, NEED_RAW, fn, &(const struct field){o, s}
-#define BIT(i)		OPEN_DEVICE, 0, command_bit, &command_bits[i]
-#define FOLLOWS(i)	OPEN_DEVICE, NEED_RAW, command_follows, &optional_bits[i]
+#define FIELD(fn, o, s)                                                                            \
+	OPEN_DEVICE, 0, fn, &(const struct field)                                                  \
+	{                                                                                          \
+		o, s                                                                               \
+	}
+#define RAWF(fn, o, s)                                                                             \
+	OPEN_DEVICE, NEED_RAW, fn, &(const struct field)                                           \
+	{                                                                                          \
+		o, s                                                                               \
+	}
+#define BIT(i)     OPEN_DEVICE, 0, command_bit, &command_bits[i]
+#define FOLLOWS(i) OPEN_DEVICE, NEED_RAW, command_follows, &optional_bits[i]
 
 static const struct rule rules[] = {
 	{"A.7/access/beyond-end", OPEN_DEVICE, 0, beyond_end},

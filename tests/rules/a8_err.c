@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include "facts.h"
 
-#define NONE	VFIO_IRQ_SET_DATA_NONE
-#define BOOL	VFIO_IRQ_SET_DATA_BOOL
+#define NONE    VFIO_IRQ_SET_DATA_NONE
+#define BOOL    VFIO_IRQ_SET_DATA_BOOL
 #define EVENTFD VFIO_IRQ_SET_DATA_EVENTFD
 #define TRIGGER VFIO_IRQ_SET_ACTION_TRIGGER
 
@@ -107,10 +107,8 @@ static void same_for_both(struct t *t)
 {
 	int32_t fd = new_eventfd(t);
 
-	see(t, "err",
-	    set_irqs(t, VFIO_PCI_ERR_IRQ_INDEX, EVENTFD | TRIGGER, 0, 1, &fd), 0);
-	see(t, "req",
-	    set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX, EVENTFD | TRIGGER, 0, 1, &fd), 0);
+	see(t, "err", set_irqs(t, VFIO_PCI_ERR_IRQ_INDEX, EVENTFD | TRIGGER, 0, 1, &fd), 0);
+	see(t, "req", set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX, EVENTFD | TRIGGER, 0, 1, &fd), 0);
 	see(t, "signal-err", set_irqs(t, VFIO_PCI_ERR_IRQ_INDEX, NONE | TRIGGER, 0, 1, NULL), 0);
 	see(t, "signal-req", set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX, NONE | TRIGGER, 0, 1, NULL), 0);
 	see(t, "count", (long)take(fd, 0), 2);
@@ -140,7 +138,18 @@ const struct section section_a8_err = SECTION("A.8", rules);
 
 struct io_call {
 	uint32_t argsz, flags;
-	enum { REGISTER, END, ALMOST_END, TABLE, BEFORE_TABLE, CONFIG, ROM, VGA, NO_REGION, NO_BAR } at;
+	enum {
+		REGISTER,
+		END,
+		ALMOST_END,
+		TABLE,
+		BEFORE_TABLE,
+		CONFIG,
+		ROM,
+		VGA,
+		NO_REGION,
+		NO_BAR
+	} at;
 	enum { GOOD, REMOVE, MINUS_2, CLOSED, FILE_FD } fd;
 	long want;
 };
@@ -174,14 +183,16 @@ static uint64_t io_offset(struct t *t, const struct io_call *call)
 	case NO_BAR:
 		for (unsigned i = 0; i < 6; i++) {
 			if (!f->bar[i].size)
-				return f->region_offset[i] ? f->region_offset[i] : (uint64_t)i << 40;
+				return f->region_offset[i] ? f->region_offset[i]
+							   : (uint64_t)i << 40;
 		}
 		skip(t, "the device has all six BARs");
 	}
 	return 0;
 }
 
-static long io_set(struct t *t, uint32_t argsz, uint32_t flags, uint64_t offset, uint64_t data, int fd)
+static long io_set(struct t *t, uint32_t argsz, uint32_t flags, uint64_t offset, uint64_t data,
+		   int fd)
 {
 	struct vfio_device_ioeventfd io = {
 		.argsz = argsz ? argsz : sizeof(io),
@@ -197,13 +208,23 @@ static long io_set(struct t *t, uint32_t argsz, uint32_t flags, uint64_t offset,
 static void io_call(struct t *t)
 {
 	const struct io_call *call = t->rule->arg;
-	int fd = call->fd == GOOD    ? new_eventfd(t) :
-		 call->fd == REMOVE  ? -1 :
-		 call->fd == MINUS_2 ? -2 :
-		 call->fd == CLOSED  ? 999 :
-				       open("/dev/null", O_RDWR);
+	int fd = call->fd == GOOD      ? new_eventfd(t)
+		 : call->fd == REMOVE  ? -1
+		 : call->fd == MINUS_2 ? -2
+		 : call->fd == CLOSED  ? 999
+				       : open("/dev/null", O_RDWR);
 
 	see(t, "rc", io_set(t, call->argsz, call->flags, io_offset(t, call), 0, fd), call->want);
+}
+
+/* Eight bytes were possible on this platform, are not in 7.2, and are again since 7.3. */
+static void io_size_8(struct t *t)
+{
+	uint64_t at = t->f->region_offset[t->f->bar_index] + t->f->register_offset;
+	bool possible = !since(t, 7, 0) || since(t, 7, 3);
+
+	see(t, "closed", io_set(t, 0, 8, at, 0, 999), possible ? -EBADF : -EINVAL);
+	see(t, "good", io_set(t, 0, 8, at, 0, new_eventfd(t)), possible ? 0 : -EINVAL);
 }
 
 static void io_life(struct t *t)
@@ -237,7 +258,11 @@ static void io_limit(struct t *t)
 	see(t, "room-again", io_set(t, 0, 4, at, 5000, fd), 0);
 }
 
-#define IO(need, ...) OPEN_DEVICE, NEED_MMAP | (need), io_call, &(const struct io_call){__VA_ARGS__}
+#define IO(need, ...)                                                                              \
+	OPEN_DEVICE, NEED_MMAP | (need), io_call, &(const struct io_call)                          \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
 
 static const struct rule io_rules[] = {
 	{"A.8/IOEVENTFD/argsz-27", IO(0, 27, 4, REGISTER, GOOD, -EINVAL)},
@@ -248,7 +273,7 @@ static const struct rule io_rules[] = {
 	{"A.8/IOEVENTFD/size-1", IO(0, 0, 1, REGISTER, GOOD, 0)},
 	{"A.8/IOEVENTFD/size-2", IO(0, 0, 2, REGISTER, GOOD, 0)},
 	{"A.8/IOEVENTFD/size-4", IO(0, 0, 4, REGISTER, GOOD, 0)},
-	{"A.8/IOEVENTFD/size-8", IO(0, 0, 8, REGISTER, GOOD, -EINVAL)},
+	{"A.8/IOEVENTFD/size-8", OPEN_DEVICE, NEED_MMAP, io_size_8},
 	{"A.8/IOEVENTFD/minus-2", IO(0, 0, 4, REGISTER, MINUS_2, -EINVAL)},
 	{"A.8/IOEVENTFD/closed", IO(0, 0, 4, REGISTER, CLOSED, -EBADF)},
 	{"A.8/IOEVENTFD/not-an-eventfd", IO(0, 0, 4, REGISTER, FILE_FD, -EINVAL)},
@@ -265,7 +290,6 @@ static const struct rule io_rules[] = {
 	{"A.8/IOEVENTFD/order/size-and-closed", IO(0, 0, 0, REGISTER, CLOSED, -EINVAL)},
 	{"A.8/IOEVENTFD/order/end-and-closed", IO(0, 0, 4, END, CLOSED, -EINVAL)},
 	{"A.8/IOEVENTFD/order/end-and-remove", IO(0, 0, 4, END, REMOVE, -EINVAL)},
-	{"A.8/IOEVENTFD/order/size-8-and-closed", IO(0, 0, 8, REGISTER, CLOSED, -EINVAL)},
 	{"A.8/IOEVENTFD/life", OPEN_DEVICE, NEED_MMAP, io_life},
 	{"A.8/IOEVENTFD/limit", OPEN_DEVICE, NEED_MMAP, io_limit},
 };

@@ -2,11 +2,11 @@
 /* A.8: GET_IRQ_INFO, and the validation of SET_IRQS step by step. */
 #include "facts.h"
 
-#define NONE	VFIO_IRQ_SET_DATA_NONE
-#define BOOL	VFIO_IRQ_SET_DATA_BOOL
+#define NONE    VFIO_IRQ_SET_DATA_NONE
+#define BOOL    VFIO_IRQ_SET_DATA_BOOL
 #define EVENTFD VFIO_IRQ_SET_DATA_EVENTFD
-#define MASK	VFIO_IRQ_SET_ACTION_MASK
-#define UNMASK	VFIO_IRQ_SET_ACTION_UNMASK
+#define MASK    VFIO_IRQ_SET_ACTION_MASK
+#define UNMASK  VFIO_IRQ_SET_ACTION_UNMASK
 #define TRIGGER VFIO_IRQ_SET_ACTION_TRIGGER
 
 /* ---- GET_IRQ_INFO ---------------------------------------------------------------------------- */
@@ -82,7 +82,11 @@ static void req_info(struct t *t)
 	see_hex(t, "flags", info.flags, 9);
 }
 
-#define INFO(...) OPEN_DEVICE, 0, info_call, &(const struct info_call){__VA_ARGS__}
+#define INFO(...)                                                                                  \
+	OPEN_DEVICE, 0, info_call, &(const struct info_call)                                       \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
 
 static const struct rule info_rules[] = {
 	{"A.8/IRQ_INFO/intx", OPEN_DEVICE, 0, intx_info},
@@ -158,7 +162,11 @@ static void set_call(struct t *t)
 	see(t, "rc", sys(ioctl(t->dev, VFIO_DEVICE_SET_IRQS, set)), call->want);
 }
 
-#define SET(need, ...) OPEN_DEVICE, need, set_call, &(const struct set_call){__VA_ARGS__}
+#define SET(need, ...)                                                                             \
+	OPEN_DEVICE, need, set_call, &(const struct set_call)                                      \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
 
 enum { INTX, MSI, MSIX, ERR, REQ };
 
@@ -167,16 +175,21 @@ static const struct rule rules[] = {
 	{"A.8/SET_IRQS/1/argsz-0", SET(0, REQ, NONE | TRIGGER, 0, 0, 0, false, -EINVAL)},
 	{"A.8/SET_IRQS/1/argsz-19", SET(0, REQ, NONE | TRIGGER, 0, 0, 19, false, -EINVAL)},
 	{"A.8/SET_IRQS/1/index-5", SET(0, 5, NONE | TRIGGER, 0, 0, AUTO, false, -EINVAL)},
-	{"A.8/SET_IRQS/1/index-max", SET(0, 0xffffffff, NONE | TRIGGER, 0, 0, AUTO, false, -EINVAL)},
+	{"A.8/SET_IRQS/1/index-max",
+	 SET(0, 0xffffffff, NONE | TRIGGER, 0, 0, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/1/count-wraps", SET(0, REQ, NONE | TRIGGER, 0, HUGE, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/1/start-plus-count-wraps",
 	 SET(0, REQ, NONE | TRIGGER, 0x80000000, HUGE, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/1/flag-6", SET(0, REQ, NONE | TRIGGER | 0x40, 0, 0, AUTO, false, -EINVAL)},
-	{"A.8/SET_IRQS/1/flag-31", SET(0, REQ, NONE | TRIGGER | 0x80000000, 0, 0, AUTO, false, -EINVAL)},
+	{"A.8/SET_IRQS/1/flag-31",
+	 SET(0, REQ, NONE | TRIGGER | 0x80000000, 0, 0, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/1/all-flags", SET(0, REQ, 0xffffffff, 0, 0, AUTO, false, -EINVAL)},
-	{"A.8/SET_IRQS/1/before-4/argsz-and-no-action", SET(0, REQ, NONE, 0, 0, 19, false, -EINVAL)},
-	{"A.8/SET_IRQS/1/before-4/index-and-no-action", SET(0, 5, NONE, 0, 0, AUTO, false, -EINVAL)},
-	{"A.8/SET_IRQS/1/before-4/flag-and-no-action", SET(0, REQ, NONE | 0x40, 0, 0, AUTO, false, -EINVAL)},
+	{"A.8/SET_IRQS/1/before-4/argsz-and-no-action",
+	 SET(0, REQ, NONE, 0, 0, 19, false, -EINVAL)},
+	{"A.8/SET_IRQS/1/before-4/index-and-no-action",
+	 SET(0, 5, NONE, 0, 0, AUTO, false, -EINVAL)},
+	{"A.8/SET_IRQS/1/before-4/flag-and-no-action",
+	 SET(0, REQ, NONE | 0x40, 0, 0, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/1/before-3/argsz-and-data-missing",
 	 SET(0, REQ, EVENTFD | TRIGGER, 0, 1, 19, true, -EINVAL)},
 	{"A.8/SET_IRQS/1/before-3/flag-and-data-missing",
@@ -215,7 +228,8 @@ static const struct rule rules[] = {
 	 SET(NEED_NO_MSIX, MSIX, NONE | TRIGGER, 0, 0, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/2/nothing-available/msi-mask",
 	 SET(NEED_NO_MSI, MSI, NONE | MASK, 0, 0, AUTO, false, -EINVAL)},
-	{"A.8/SET_IRQS/2/before-4/start-and-no-action", SET(0, REQ, NONE, 1, 0, AUTO, false, -EINVAL)},
+	{"A.8/SET_IRQS/2/before-4/start-and-no-action",
+	 SET(0, REQ, NONE, 1, 0, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/2/before-4/start-and-unsupported-action",
 	 SET(0, REQ, NONE | MASK, 1, 0, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/2/before-4/count-and-two-actions",
@@ -226,25 +240,31 @@ static const struct rule rules[] = {
 	/* Step 3: the data. */
 	{"A.8/SET_IRQS/3/no-data-type", SET(0, REQ, TRIGGER, 0, 0, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/3/no-flags", SET(0, REQ, 0, 0, 0, AUTO, false, -EINVAL)},
-	{"A.8/SET_IRQS/3/none-and-bool", SET(0, REQ, NONE | BOOL | TRIGGER, 0, 1, AUTO, false, -EINVAL)},
+	{"A.8/SET_IRQS/3/none-and-bool",
+	 SET(0, REQ, NONE | BOOL | TRIGGER, 0, 1, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/3/none-and-eventfd",
 	 SET(0, REQ, NONE | EVENTFD | TRIGGER, 0, 1, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/3/bool-and-eventfd",
 	 SET(0, REQ, BOOL | EVENTFD | TRIGGER, 0, 1, AUTO, false, -EINVAL)},
 	{"A.8/SET_IRQS/3/all-three",
 	 SET(0, REQ, NONE | BOOL | EVENTFD | TRIGGER, 0, 1, AUTO, false, -EINVAL)},
-	{"A.8/SET_IRQS/3/eventfd-data-short", SET(0, REQ, EVENTFD | TRIGGER, 0, 1, 23, false, -EINVAL)},
-	{"A.8/SET_IRQS/3/eventfd-no-data", SET(0, REQ, EVENTFD | TRIGGER, 0, 1, 20, false, -EINVAL)},
+	{"A.8/SET_IRQS/3/eventfd-data-short",
+	 SET(0, REQ, EVENTFD | TRIGGER, 0, 1, 23, false, -EINVAL)},
+	{"A.8/SET_IRQS/3/eventfd-no-data",
+	 SET(0, REQ, EVENTFD | TRIGGER, 0, 1, 20, false, -EINVAL)},
 	{"A.8/SET_IRQS/3/bool-data-short", SET(0, REQ, BOOL | TRIGGER, 0, 1, 20, false, -EINVAL)},
 	{"A.8/SET_IRQS/3/msix-eventfd-data-short",
 	 SET(NEED_MSIX2, MSIX, EVENTFD | TRIGGER, 0, 2, 27, false, -EINVAL)},
-	{"A.8/SET_IRQS/3/eventfd-data-missing", SET(0, REQ, EVENTFD | TRIGGER, 0, 1, AUTO, true, -EFAULT)},
-	{"A.8/SET_IRQS/3/bool-data-missing", SET(0, REQ, BOOL | TRIGGER, 0, 1, AUTO, true, -EFAULT)},
+	{"A.8/SET_IRQS/3/eventfd-data-missing",
+	 SET(0, REQ, EVENTFD | TRIGGER, 0, 1, AUTO, true, -EFAULT)},
+	{"A.8/SET_IRQS/3/bool-data-missing",
+	 SET(0, REQ, BOOL | TRIGGER, 0, 1, AUTO, true, -EFAULT)},
 	{"A.8/SET_IRQS/3/msix-eventfd-data-missing",
 	 SET(NEED_MSIX, MSIX, EVENTFD | TRIGGER, 0, 1, AUTO, true, -EFAULT)},
 	{"A.8/SET_IRQS/3/count-0-reads-no-data",
 	 SET(0, REQ, EVENTFD | TRIGGER, 0, 0, AUTO, true, -EINVAL)},
-	{"A.8/SET_IRQS/3/none-reads-no-data", SET(0, REQ, NONE | TRIGGER, 0, 1, AUTO, true, -EINVAL)},
+	{"A.8/SET_IRQS/3/none-reads-no-data",
+	 SET(0, REQ, NONE | TRIGGER, 0, 1, AUTO, true, -EINVAL)},
 	{"A.8/SET_IRQS/3/argsz-more-than-needed",
 	 SET(0, REQ, EVENTFD | TRIGGER, 0, 1, 4096, false, 0)},
 	{"A.8/SET_IRQS/3/argsz-max", SET(0, REQ, EVENTFD | TRIGGER, 0, 1, 0xffffffff, false, 0)},
@@ -286,7 +306,9 @@ static const struct rule rules[] = {
 	 SET(NEED_PCIE, ERR, NONE | MASK, 0, 1, AUTO, false, -ENOTTY)},
 	{"A.8/SET_IRQS/4/unsupported/err-unmask",
 	 SET(NEED_PCIE, ERR, NONE | UNMASK, 0, 1, AUTO, false, -ENOTTY)},
-	{"A.8/SET_IRQS/4/unsupported/req-mask", SET(0, REQ, NONE | MASK, 0, 1, AUTO, false, -ENOTTY)},
-	{"A.8/SET_IRQS/4/unsupported/req-unmask", SET(0, REQ, NONE | UNMASK, 0, 1, AUTO, false, -ENOTTY)},
+	{"A.8/SET_IRQS/4/unsupported/req-mask",
+	 SET(0, REQ, NONE | MASK, 0, 1, AUTO, false, -ENOTTY)},
+	{"A.8/SET_IRQS/4/unsupported/req-unmask",
+	 SET(0, REQ, NONE | UNMASK, 0, 1, AUTO, false, -ENOTTY)},
 };
 const struct section section_a8_validation = SECTION("A.8", rules);

@@ -3,11 +3,11 @@
 #include <fcntl.h>
 #include "facts.h"
 
-#define NONE	VFIO_IRQ_SET_DATA_NONE
-#define BOOL	VFIO_IRQ_SET_DATA_BOOL
+#define NONE    VFIO_IRQ_SET_DATA_NONE
+#define BOOL    VFIO_IRQ_SET_DATA_BOOL
 #define EVENTFD VFIO_IRQ_SET_DATA_EVENTFD
-#define MASK	VFIO_IRQ_SET_ACTION_MASK
-#define UNMASK	VFIO_IRQ_SET_ACTION_UNMASK
+#define MASK    VFIO_IRQ_SET_ACTION_MASK
+#define UNMASK  VFIO_IRQ_SET_ACTION_UNMASK
 #define TRIGGER VFIO_IRQ_SET_ACTION_TRIGGER
 
 #define DISINTX 0x400u
@@ -350,7 +350,7 @@ static void irqfd_closed(struct t *t)
 	see(t, "set-other", rc, 0);
 }
 
-#define PIN(fn)	   OPEN_DEVICE, NEED_INTX, fn
+#define PIN(fn)    OPEN_DEVICE, NEED_INTX, fn
 #define PINRAW(fn) OPEN_DEVICE, NEED_INTX | NEED_RAW, fn
 
 static const struct rule rules[] = {

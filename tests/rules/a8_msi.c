@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include "facts.h"
 
-#define NONE	VFIO_IRQ_SET_DATA_NONE
-#define BOOL	VFIO_IRQ_SET_DATA_BOOL
+#define NONE    VFIO_IRQ_SET_DATA_NONE
+#define BOOL    VFIO_IRQ_SET_DATA_BOOL
 #define EVENTFD VFIO_IRQ_SET_DATA_EVENTFD
 #define TRIGGER VFIO_IRQ_SET_ACTION_TRIGGER
 
@@ -30,13 +30,14 @@ static long off(struct t *t)
 	return irqs_off(t, index_of(t));
 }
 
+/* MSI's bit in the user's config space is the user's own: only the hardware's shows the mode. */
 static bool enabled(struct t *t, bool raw)
 {
 	const struct facts *f = t->f;
-	unsigned at = index_of(t) == MSIX ? f->msix + 2 : f->msi + 2;
-	uint32_t control = raw ? raw_read(t, at, 2) : cfg_read(t, at, 2);
 
-	return control & (index_of(t) == MSIX ? 0x8000 : 1);
+	if (index_of(t) == MSI)
+		return raw_read(t, f->msi + 2, 2) & 1;
+	return (raw ? raw_read(t, f->msix + 2, 2) : cfg_read(t, f->msix + 2, 2)) & 0x8000;
 }
 
 static bool can_grow(struct t *t)
@@ -329,7 +330,8 @@ static void grow_sparse(struct t *t)
 	bool growing = can_grow(t);
 
 	see(t, "enable", set(t, 0, 1, fds), 0);
-	see_as(t, "last", set(t, last, 1, fds + 1), growing ? 0 : -EINVAL, growing ? "0" : "EINVAL");
+	see_as(t, "last", set(t, last, 1, fds + 1), growing ? 0 : -EINVAL,
+	       growing ? "0" : "EINVAL");
 	see(t, "loopback", loopback(t, 0, last + 1), 0);
 	see_bool(t, "first", fired(fds[0]), true);
 	see_bool(t, "last", fired(fds[1]), growing);
@@ -379,7 +381,9 @@ static void other_messages_active(struct t *t)
 /* The same table for both; MSI needs a second vector where two are used. */
 #define BOTH(name, fn, two, more)                                                                  \
 	{"A.8/MSI-X/" name, OPEN_DEVICE, (two ? NEED_MSIX2 : NEED_MSIX) | (more), fn, &MSIX},      \
-		{"A.8/MSI/" name, OPEN_DEVICE, (two ? NEED_MSI2 : NEED_MSI) | (more), fn, &MSI}
+	{                                                                                          \
+		"A.8/MSI/" name, OPEN_DEVICE, (two ? NEED_MSI2 : NEED_MSI) | (more), fn, &MSI      \
+	}
 
 static const struct rule rules[] = {
 	BOTH("inactive", inactive, 0, 0),
@@ -423,7 +427,9 @@ static void table_hidden(struct t *t)
 	memset(ones, 0xff, sizeof(ones));
 	must(t, "enable", set_irqs(t, MSIX, EVENTFD | TRIGGER, 0, 1, &fd));
 	see(t, "read",
-	    sys(pread(t->dev, entry, 16, (off_t)(f->region_offset[f->table_bar] + f->table_offset))), 16);
+	    sys(pread(t->dev, entry, 16,
+		      (off_t)(f->region_offset[f->table_bar] + f->table_offset))),
+	    16);
 	see_true(t, "ones", !memcmp(entry, ones, 16));
 }
 

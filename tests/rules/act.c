@@ -221,9 +221,9 @@ long set_irqs(struct t *t, uint32_t index, uint32_t flags, uint32_t start, uint3
 		struct vfio_irq_set head;
 		int32_t data[64];
 	} set = {.head = {.flags = flags, .index = index, .start = start, .count = count}};
-	size_t unit = flags & VFIO_IRQ_SET_DATA_EVENTFD ? 4 :
-		      flags & VFIO_IRQ_SET_DATA_BOOL	? 1 :
-							  0;
+	size_t unit = flags & VFIO_IRQ_SET_DATA_EVENTFD ? 4
+		      : flags & VFIO_IRQ_SET_DATA_BOOL  ? 1
+							: 0;
 
 	set.head.argsz = (uint32_t)(sizeof(set.head) + unit * count);
 	if (fds && count <= 64)
@@ -248,7 +248,8 @@ long irq_count(struct t *t, uint32_t index)
 
 void *new_pages(struct t *t, size_t pages)
 {
-	void *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
 
 	must(t, "memory", p == MAP_FAILED ? -errno : 0);
 	memset(p, 0x5a, pages * PAGE);

@@ -67,7 +67,8 @@ static void set_wrong(struct t *t)
 	see(t, "null-device", set_container(t->group, null), -EBADFD);
 	see(t, "group-itself", set_container(t->group, t->group), -EBADFD);
 	see(t, "eventfd", set_container(t->group, new_eventfd(t)), -EBADFD);
-	see(t, "pointer", sys(ioctl(t->group, VFIO_GROUP_SET_CONTAINER, at_page_end(t, 3))), -EFAULT);
+	see(t, "pointer", sys(ioctl(t->group, VFIO_GROUP_SET_CONTAINER, at_page_end(t, 3))),
+	    -EFAULT);
 	see(t, "good", set_container(t->group, t->container), 0);
 }
 
@@ -203,7 +204,7 @@ static void closed_container_stays(struct t *t)
 
 struct name_call {
 	const char *format; /* %s is the device's name */
-	long want;	    /* 0: a descriptor */
+	long want;          /* 0: a descriptor */
 };
 
 static void name_call(struct t *t)
@@ -248,8 +249,12 @@ static void name_memory(struct t *t)
 	see(t, "a-page-of-spaces", rc < 0 ? rc : 0, 0);
 }
 
-#define NAME(setup, ...) setup, 0, name_call, &(const struct name_call){__VA_ARGS__}
-#define TOKEN		 "83d8f4f2-509f-382f-3c1e-e6bfe0fa1001"
+#define NAME(setup, ...)                                                                           \
+	setup, 0, name_call, &(const struct name_call)                                             \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
+#define TOKEN "83d8f4f2-509f-382f-3c1e-e6bfe0fa1001"
 
 static const struct rule rules[] = {
 	{"D.1/open/twice", OPEN_GROUP, 0, opened_twice},

@@ -13,14 +13,14 @@
 
 /* Where the address lies, each an offset away from a place that depends on device and process. */
 enum place {
-	GOOD,	  /* usable and free */
-	TAKEN,	  /* a page that is mapped already */
-	HOLE,	  /* the interrupt window, which no range has */
-	OUTSIDE,  /* behind the last range */
-	WRAP,	  /* so high that the size wraps */
-	TOP,	  /* the last page of 64 bits */
-	NOTHING,  /* virtual: no memory there */
-	ROMEM,	  /* virtual: read-only memory */
+	GOOD,    /* usable and free */
+	TAKEN,   /* a page that is mapped already */
+	HOLE,    /* the interrupt window, which no range has */
+	OUTSIDE, /* behind the last range */
+	WRAP,    /* so high that the size wraps */
+	TOP,     /* the last page of 64 bits */
+	NOTHING, /* virtual: no memory there */
+	ROMEM,   /* virtual: read-only memory */
 };
 
 struct map_call {
@@ -163,7 +163,8 @@ static void memory_kinds(struct t *t)
 	p = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	see(t, "no-access", map(t, base + 5 * PAGE, p, PAGE, READ), -EFAULT);
 	p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, memfd, 0);
-	see(t, "shared-read-only-for-writing", map(t, base + 6 * PAGE, p, PAGE, READ | WRITE), -EFAULT);
+	see(t, "shared-read-only-for-writing", map(t, base + 6 * PAGE, p, PAGE, READ | WRITE),
+	    -EFAULT);
 	see(t, "shared-read-only", map(t, base + 6 * PAGE, p, PAGE, READ), 0);
 }
 
@@ -199,7 +200,8 @@ static void other_process(struct t *t)
 
 	must(t, "fork", sys(pid));
 	if (!pid) {
-		void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			       0);
 
 		_exit((int)-map(t, base, p, PAGE, READ | WRITE));
 	}
@@ -313,8 +315,12 @@ static void device_memory_read_only(struct t *t)
 	see(t, "for-reading", map(t, t->f->iova_first, page, PAGE, READ), 0);
 }
 
-#define MAP(...) OPEN_TYPE1V2, 0, map_call, &(const struct map_call){__VA_ARGS__}
-#define RW	 (READ | WRITE)
+#define MAP(...)                                                                                   \
+	OPEN_TYPE1V2, 0, map_call, &(const struct map_call)                                        \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
+#define RW (READ | WRITE)
 
 static const struct rule rules[] = {
 	{"D.2/MAP/good", MAP(0, RW, GOOD, GOOD, PAGE, 0, 0, 0)},
@@ -344,7 +350,8 @@ static const struct rule rules[] = {
 	{"D.2/MAP/taken", MAP(0, RW, GOOD, TAKEN, PAGE, 0, 0, -EEXIST)},
 	{"D.2/MAP/interrupt-window", MAP(0, RW, GOOD, HOLE, PAGE, 0, 0, -EINVAL)},
 	{"D.2/MAP/interrupt-window-last-page", MAP(0, RW, GOOD, HOLE, PAGE, 0, 0xff000, -EINVAL)},
-	{"D.2/MAP/into-interrupt-window", MAP(0, RW, GOOD, HOLE, 2 * PAGE, 0, -(long)PAGE, -EINVAL)},
+	{"D.2/MAP/into-interrupt-window",
+	 MAP(0, RW, GOOD, HOLE, 2 * PAGE, 0, -(long)PAGE, -EINVAL)},
 	{"D.2/MAP/after-interrupt-window", MAP(0, RW, GOOD, HOLE, PAGE, 0, 0x100000, 0)},
 	{"D.2/MAP/before-interrupt-window", MAP(0, RW, GOOD, HOLE, PAGE, 0, -(long)PAGE, 0)},
 	{"D.2/MAP/outside", MAP(0, RW, GOOD, OUTSIDE, PAGE, 0, 0, -EINVAL)},
@@ -371,13 +378,15 @@ const struct section section_d2_map = SECTION("D.2", rules);
 
 /* Two things wrong at once: the earlier check wins. */
 static const struct rule order_rules[] = {
-	{"D.2/MAP/order/unknown-flag-and-wrap", MAP(0, RW | 8, GOOD, WRAP, 2 * PAGE, 0, 0, -EINVAL)},
+	{"D.2/MAP/order/unknown-flag-and-wrap",
+	 MAP(0, RW | 8, GOOD, WRAP, 2 * PAGE, 0, 0, -EINVAL)},
 	{"D.2/MAP/order/argsz-and-wrap", MAP(31, RW, GOOD, WRAP, 2 * PAGE, 0, 0, -EINVAL)},
 	{"D.2/MAP/order/argsz-and-taken", MAP(31, RW, GOOD, TAKEN, PAGE, 0, 0, -EINVAL)},
 	{"D.2/MAP/order/unknown-flag-and-taken", MAP(0, RW | 8, GOOD, TAKEN, PAGE, 0, 0, -EINVAL)},
 	{"D.2/MAP/order/size-0-and-taken", MAP(0, RW, GOOD, TAKEN, 0, 0, 0, -EINVAL)},
 	{"D.2/MAP/order/size-0-and-top", MAP(0, RW, GOOD, TOP, 0, 0, 0, -EINVAL)},
-	{"D.2/MAP/order/wrap-and-no-flags", MAP(0, 0, GOOD, WRAP, 2 * PAGE, 0, 0, -EOVERFLOW, -EINVAL)},
+	{"D.2/MAP/order/wrap-and-no-flags",
+	 MAP(0, 0, GOOD, WRAP, 2 * PAGE, 0, 0, -EOVERFLOW, -EINVAL)},
 	{"D.2/MAP/order/wrap-and-misaligned",
 	 MAP(0, RW, GOOD, WRAP, 2 * PAGE, 512, 0, -EOVERFLOW, -EINVAL)},
 	{"D.2/MAP/order/wrap-and-vaddr-flag",
@@ -386,7 +395,8 @@ static const struct rule order_rules[] = {
 	{"D.2/MAP/order/no-flags-and-no-memory", MAP(0, 0, NOTHING, GOOD, PAGE, 0, 0, -EINVAL)},
 	{"D.2/MAP/order/misaligned-and-taken", MAP(0, RW, GOOD, TAKEN, PAGE, 0, 512, -EINVAL)},
 	{"D.2/MAP/order/misaligned-vaddr-flag", MAP(0, VADDR, GOOD, GOOD, PAGE, 0, 512, -EINVAL)},
-	{"D.2/MAP/order/misaligned-and-no-memory", MAP(0, RW, NOTHING, GOOD, PAGE, 512, 0, -EINVAL)},
+	{"D.2/MAP/order/misaligned-and-no-memory",
+	 MAP(0, RW, NOTHING, GOOD, PAGE, 512, 0, -EINVAL)},
 	{"D.2/MAP/order/taken-and-no-memory", MAP(0, RW, NOTHING, TAKEN, PAGE, 0, 0, -EEXIST)},
 	{"D.2/MAP/order/window-and-no-memory", MAP(0, RW, NOTHING, HOLE, PAGE, 0, 0, -EINVAL)},
 	{"D.2/MAP/order/outside-and-no-memory", MAP(0, RW, NOTHING, OUTSIDE, PAGE, 0, 0, -EINVAL)},

@@ -2,11 +2,11 @@
 /* D.2: UNMAP_DMA in both versions, and what GET_INFO tells. */
 #include "facts.h"
 
-#define RW (VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
+#define RW        (VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
 
 #define GET_DIRTY VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP
-#define ALL	  VFIO_DMA_UNMAP_FLAG_ALL
-#define VADDR	  VFIO_DMA_UNMAP_FLAG_VADDR
+#define ALL       VFIO_DMA_UNMAP_FLAG_ALL
+#define VADDR     VFIO_DMA_UNMAP_FLAG_VADDR
 
 static uint64_t base(const struct t *t)
 {
@@ -46,7 +46,8 @@ static void picture(struct t *t)
 		for (len = 1; i + len < n && pic->before[i + len] == pic->before[i]; len++)
 			;
 		if (pic->before[i] != '.')
-			must(t, "map", dma_map(t->container, base(t) + i * PAGE, p + i * PAGE, len * PAGE));
+			must(t, "map",
+			     dma_map(t->container, base(t) + i * PAGE, p + i * PAGE, len * PAGE));
 	}
 	see(t, "rc", sys(ioctl(t->container, VFIO_IOMMU_UNMAP_DMA, &unmap)), pic->rc);
 	if (pic->rc)
@@ -54,7 +55,9 @@ static void picture(struct t *t)
 	else
 		see(t, "pages", (long)(unmap.size / PAGE), pic->unmapped);
 	for (size_t i = 0; i < n; i++)
-		left[i] = dma_map(t->container, base(t) + i * PAGE, p + i * PAGE, PAGE) == -EEXIST ? 'x' : '.';
+		left[i] = dma_map(t->container, base(t) + i * PAGE, p + i * PAGE, PAGE) == -EEXIST
+				  ? 'x'
+				  : '.';
 	see_text(t, "left", left, pic->after);
 }
 
@@ -162,9 +165,21 @@ static void vaddr_rolled_back(struct t *t)
 	see(t, "second-is-not", update(t, base(t) + PAGE, p, PAGE), 0);
 }
 
-#define PIC2(...)  OPEN_TYPE1V2, 0, picture, &(const struct picture){__VA_ARGS__}
-#define PIC1(...)  OPEN_TYPE1, 0, picture, &(const struct picture){__VA_ARGS__}
-#define UNMAP(...) OPEN_TYPE1V2, 0, unmap_call, &(const struct unmap_call){__VA_ARGS__}
+#define PIC2(...)                                                                                  \
+	OPEN_TYPE1V2, 0, picture, &(const struct picture)                                          \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
+#define PIC1(...)                                                                                  \
+	OPEN_TYPE1, 0, picture, &(const struct picture)                                            \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
+#define UNMAP(...)                                                                                 \
+	OPEN_TYPE1V2, 0, unmap_call, &(const struct unmap_call)                                    \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
 
 static const struct rule rules[] = {
 	{"D.2/UNMAP/argsz-0", UNMAP(1, 0, 0, PAGE, false, -EINVAL)},
@@ -281,7 +296,8 @@ static void info_chain(struct t *t)
 	get_info(t, &info);
 	for (uint32_t at = info.head.cap_offset; at && at < sizeof(info) - 64; at = cap->next) {
 		cap = (const void *)((const char *)&info + at);
-		snprintf(ids + strlen(ids), sizeof(ids) - strlen(ids), "%s%u", ids[0] ? "," : "", cap->id);
+		snprintf(ids + strlen(ids), sizeof(ids) - strlen(ids), "%s%u", ids[0] ? "," : "",
+			 cap->id);
 		aligned &= at % 8 == 0 && cap->version == 1;
 		end = at;
 	}

@@ -142,7 +142,8 @@ static void ask_type1(int container, struct facts *f)
 	f->iova_first = 0x100000;
 	f->iova_last = 0xfedfffff;
 	u.info.argsz = sizeof(u);
-	if (ioctl(container, VFIO_IOMMU_GET_INFO, &u.info) || !(u.info.flags & VFIO_IOMMU_INFO_CAPS))
+	if (ioctl(container, VFIO_IOMMU_GET_INFO, &u.info) ||
+	    !(u.info.flags & VFIO_IOMMU_INFO_CAPS))
 		return;
 	for (uint32_t at = u.info.cap_offset; at && at < sizeof(u) - 64; at = cap->header.next) {
 		cap = (const void *)(u.room + at);
@@ -178,7 +179,8 @@ static int ask_device(int dev, struct facts *f)
 			f->bar[i].size = region.size;
 		f->bar[i].mappable = region.flags & VFIO_REGION_INFO_FLAG_MMAP;
 	}
-	if (!f->raw && pread(dev, f->config, f->config_size, (off_t)7 << 40) != (long)f->config_size)
+	if (!f->raw &&
+	    pread(dev, f->config, f->config_size, (off_t)7 << 40) != (long)f->config_size)
 		return -EIO;
 	parse_config(f);
 	for (int i = 0; i < 6 && f->bar_index < 0; i++) {
@@ -201,7 +203,8 @@ int facts_learn(struct facts *f, const char *bdf)
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", bdf);
 	n = readlink(path, link, sizeof(link) - 1);
 	if (n < 0) {
-		fprintf(stderr, "rules: %s: %m: is there such a device, and has it an IOMMU group?\n",
+		fprintf(stderr,
+			"rules: %s: %m: is there such a device, and has it an IOMMU group?\n",
 			path);
 		return -ENODEV;
 	}
@@ -220,7 +223,8 @@ int facts_learn(struct facts *f, const char *bdf)
 			container < 0 ? "the container, not " : "/dev/vfio/", f->group, bdf);
 		goto out;
 	}
-	if (set_container(group, container) || ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)) {
+	if (set_container(group, container) ||
+	    ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)) {
 		fprintf(stderr, "rules: %s: no type 1 IOMMU: %m\n", bdf);
 		goto out;
 	}

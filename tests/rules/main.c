@@ -8,13 +8,19 @@
 #define CASE_SECONDS 60
 
 static const struct section *const sections[] = {
-	&section_a1,	      &section_a3,	  &section_a4,	       &section_a5,
-	&section_a5_hot,      &section_a6_info,	  &section_a6_access,  &section_a6_mmap,
-	&section_a7_header,   &section_a7_bars,	  &section_a7_caps,    &section_a7_ext,
-	&section_a8_info,     &section_a8_validation, &section_a8_intx, &section_a8_msix,
-	&section_a8_msi,      &section_a8_err,	  &section_a8_ioeventfd, &section_a10,
-	&section_d1,	      &section_d1_order,  &section_d2_map,     &section_d2_map_order,
-	&section_d2_unmap,    &section_d2_info,
+	&section_a1,           &section_a3,
+	&section_a4,           &section_a5,
+	&section_a5_hot,       &section_a6_info,
+	&section_a6_access,    &section_a6_mmap,
+	&section_a7_header,    &section_a7_bars,
+	&section_a7_caps,      &section_a7_ext,
+	&section_a8_info,      &section_a8_validation,
+	&section_a8_intx,      &section_a8_msix,
+	&section_a8_msi,       &section_a8_err,
+	&section_a8_ioeventfd, &section_a10,
+	&section_d1,           &section_d1_order,
+	&section_d2_map,       &section_d2_map_order,
+	&section_d2_unmap,     &section_d2_info,
 };
 
 struct options {
@@ -47,8 +53,14 @@ static void run_case(const struct rule *rule, const struct facts *f, const struc
 		exit(2);
 	}
 	if (!pid) {
-		struct t t = {.rule = rule, .f = f, .other = other, .out = out, .release = release,
-			      .container = -1, .group = -1, .dev = -1};
+		struct t t = {.rule = rule,
+			      .f = f,
+			      .other = other,
+			      .out = out,
+			      .release = release,
+			      .container = -1,
+			      .group = -1,
+			      .dev = -1};
 
 		alarm(CASE_SECONDS);
 		open_all(&t, rule->setup);
@@ -66,8 +78,8 @@ static void run_case(const struct rule *rule, const struct facts *f, const struc
 		snprintf(why, sizeof(why), "end=SIG%s", sigabbrev_np(WTERMSIG(status)));
 	else
 		snprintf(why, sizeof(why), "end=exit-%d", WEXITSTATUS(status));
-	snprintf(out->result + strlen(out->result), sizeof(out->result) - strlen(out->result), "%s%s",
-		 out->result[0] ? " " : "", why);
+	snprintf(out->result + strlen(out->result), sizeof(out->result) - strlen(out->result),
+		 "%s%s", out->result[0] ? " " : "", why);
 	if (!out->failed)
 		snprintf(out->wrong, sizeof(out->wrong), "the case should come to its end");
 	out->failed = true;
@@ -102,8 +114,8 @@ static bool chosen(const char *name, const char *wanted)
 static void run_all(const struct options *o, const struct facts *f, const struct facts *other,
 		    struct totals *totals)
 {
-	struct outcome *out = mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE,
-				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct outcome *out =
+		mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (out == MAP_FAILED) {
 		perror("rules: mmap");
@@ -157,10 +169,10 @@ static _Noreturn void usage(const char *problem)
 static void parse(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"device", required_argument, NULL, 'd'}, {"other", required_argument, NULL, 'o'},
+		{"device", required_argument, NULL, 'd'},  {"other", required_argument, NULL, 'o'},
 		{"section", required_argument, NULL, 's'}, {"as", required_argument, NULL, 'a'},
-		{"list", no_argument, NULL, 'l'},	    {"json", no_argument, NULL, 'j'},
-		{"lines", no_argument, NULL, 'n'},	    {0},
+		{"list", no_argument, NULL, 'l'},          {"json", no_argument, NULL, 'j'},
+		{"lines", no_argument, NULL, 'n'},         {0},
 	};
 	unsigned major, minor;
 	int c;

@@ -7,11 +7,14 @@ static const struct {
 	int err;
 	const char *name;
 } errno_names[] = {
-#define E(name) {name, #name}
-	E(EPERM),     E(ENOENT),   E(EINTR),	 E(EIO),       E(ENXIO),     E(E2BIG),	  E(EBADF),
-	E(EAGAIN),    E(ENOMEM),   E(EACCES),	 E(EFAULT),    E(EBUSY),     E(EEXIST),	  E(ENODEV),
-	E(EINVAL),    E(ENFILE),   E(EMFILE),	 E(ENOTTY),    E(EFBIG),     E(ENOSPC),	  E(ESPIPE),
-	E(EROFS),     E(EPIPE),	   E(ERANGE),	 E(ENOSYS),    E(ENODATA),   E(EOVERFLOW), E(EBADFD),
+#define E(name)                                                                                    \
+	{                                                                                          \
+		name, #name                                                                        \
+	}
+	E(EPERM),      E(ENOENT),    E(EINTR),   E(EIO),    E(ENXIO),   E(E2BIG),     E(EBADF),
+	E(EAGAIN),     E(ENOMEM),    E(EACCES),  E(EFAULT), E(EBUSY),   E(EEXIST),    E(ENODEV),
+	E(EINVAL),     E(ENFILE),    E(EMFILE),  E(ENOTTY), E(EFBIG),   E(ENOSPC),    E(ESPIPE),
+	E(EROFS),      E(EPIPE),     E(ERANGE),  E(ENOSYS), E(ENODATA), E(EOVERFLOW), E(EBADFD),
 	E(EOPNOTSUPP), E(ETIMEDOUT), E(ENOTDIR), E(EISDIR),
 #undef E
 };

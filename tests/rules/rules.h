@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The rule tests: an ordinary VFIO program that asks a device, rule by rule, what docs/rules says of
- * every device, and prints what it saw.  Whoever stands behind /dev/vfio, a kernel or not, cannot be
- * told from here.
+ * The rule tests: an ordinary VFIO program that asks a device, rule by rule, what docs/rules says
+ * of every device, and prints what it saw.  Whoever stands behind /dev/vfio, a kernel or not,
+ * cannot be told from here.
  *
- * A case is one row of a table: a name that cites its rule, what must be open before it starts, what
- * the device must have (otherwise it is skipped), and a function.  The function acts and *sees*: each
- * see_*() appends "label=value" to the case's result and compares the value with what the rule says.
- * Results hold nothing that depends on the device, so that the lines of two devices can be compared:
- * a value that was derived from the device is printed by name ("count=all").
+ * A case is one row of a table: a name that cites its rule, what must be open before it starts,
+ * what the device must have (otherwise it is skipped), and a function.  The function acts and
+ * *sees*: each see_*() appends "label=value" to the case's result and compares the value with what
+ * the rule says. Results hold nothing that depends on the device, so that the lines of two devices
+ * can be compared: a value that was derived from the device is printed by name ("count=all").
  *
  * Each case runs in a child process of its own, which opens everything anew; the result lies in
  * memory shared with the parent, so a case that dies loses nothing of what it saw.
@@ -30,7 +30,7 @@
 #include "uapi.h"
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define PAGE	     4096ul
+#define PAGE         4096ul
 
 /* What is open when a case starts. */
 enum setup {
@@ -52,7 +52,7 @@ enum need {
 	NEED_PCIE = 1 << 5,
 	NEED_FLR = 1 << 6,
 	NEED_RESET = 1 << 7, /* some function reset */
-	NEED_MMAP = 1 << 8,  /* a memory BAR that can be mapped, with a register outside the table */
+	NEED_MMAP = 1 << 8, /* a memory BAR that can be mapped, with a register outside the table */
 	NEED_IOBAR = 1 << 9,
 	NEED_NO_MSI = 1 << 10,
 	NEED_NO_MSIX = 1 << 11,
@@ -85,7 +85,7 @@ struct facts {
 	bool flr, reset;
 	unsigned table_bar, pba_bar;
 	uint32_t table_offset, table_size, pba_offset;
-	int bar_index;	   /* a mappable memory BAR, -1 when there is none */
+	int bar_index;            /* a mappable memory BAR, -1 when there is none */
 	uint32_t register_offset; /* of a dword in it that is neither table nor PBA */
 	uint64_t region_offset[VFIO_PCI_NUM_REGIONS];
 	uint64_t iova_first, iova_last; /* a usable range of at least 16 MiB (D.2) */
@@ -120,7 +120,10 @@ struct section {
 	const struct rule *rules;
 	size_t count;
 };
-#define SECTION(id, rules) {id, rules, ARRAY_LEN(rules)}
+#define SECTION(id, rules)                                                                         \
+	{                                                                                          \
+		id, rules, ARRAY_LEN(rules)                                                        \
+	}
 
 /* A table of rows of any type, each run by one function, becomes rules here (main.c lists them). */
 extern const struct section section_a1, section_a3, section_a4, section_a5, section_a5_hot,
