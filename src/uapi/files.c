@@ -403,7 +403,7 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file)
 		openat(files->server->devdir, fresh, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
 	if (file->probe < 0)
 		return -errno;
-	fd = reopen(file->probe);
+	fd = fchmod(file->probe, 0666) ? -errno : reopen(file->probe); /* whatever the umask is */
 	if (fd < 0)
 		return fd;
 	if (renameat(files->server->devdir, fresh, files->server->devdir, name)) {

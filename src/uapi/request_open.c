@@ -66,6 +66,7 @@ void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t f
 	kind = look_up(req, dirfd, name, &group);
 	if (kind == UAPI_FILE_KINDS || !uapi_request_valid(req))
 		return;
+	req->kind = (enum uapi_file_kind)kind;
 	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
 		uapi_answer(req, -EEXIST);
 		return;

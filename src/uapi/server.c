@@ -63,7 +63,6 @@ static void leave_session(struct run *run)
 	uapi_drop_fds(keep, 2);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	prctl(PR_SET_NAME, "uvfio-server");
-	umask(0);
 	/* Memory that is hardly used is not worth a heap a thread. */
 	mallopt(M_ARENA_MAX, 2);
 	/* Each open file of the program takes some here. */
