@@ -340,6 +340,11 @@ int uapi_files_node(struct uapi_files *files, const struct stat *st, unsigned *g
 		*group = file->group;
 	}
 	pthread_mutex_unlock(&files->lock);
+	if (kind < 0) {
+		/* Perhaps an open between its rename and its entry here. */
+		pthread_mutex_lock(&files->opening);
+		pthread_mutex_unlock(&files->opening);
+	}
 	return kind;
 }
 

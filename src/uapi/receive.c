@@ -48,31 +48,26 @@ static int spawn(struct uapi_pool *pool)
 	return -ret;
 }
 
-/* Give the program req->fd; true when it (or the task's death) has been its answer. */
-static bool send_fd(struct uapi_request *req)
+/* Give the program req->fd.  Not with SECCOMP_ADDFD_FLAG_SEND: our copy must be closed before the
+ * program goes on, or it could close its own and still find the file open.  Nothing but its death
+ * comes between, for it waits killably. */
+static void give_fd(struct uapi_request *req)
 {
 	struct seccomp_notif_addfd add = {
 		.id = req->id,
-		.flags = SECCOMP_ADDFD_FLAG_SEND,
 		.srcfd = (uint32_t)req->fd,
 		.newfd_flags = req->cloexec ? O_CLOEXEC : 0,
 	};
 	int n = ioctl(req->server->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-	int e = errno;
 
+	if (n < 0)
+		n = -errno;
 	close(req->fd); /* when it could not be given, this was its close */
-	if (n < 0) {
-		uapi_answer(req, -e);
-		return e == ENOENT;
-	}
-	req->result = n;
-	return true;
+	uapi_answer(req, n);
 }
 
 static void answer(struct uapi_request *req, struct seccomp_notif_resp *resp, size_t size)
 {
-	if (req->answer == UAPI_FD && send_fd(req))
-		return;
 	memset(resp, 0, size);
 	resp->id = req->id;
 	if (req->answer == UAPI_CONTINUE)
@@ -95,11 +90,11 @@ static void handle(struct uapi_pool *pool, const struct seccomp_notif *notif,
 	if (server->trace)
 		uapi_trace_begin(server->trace, &req);
 	uapi_dispatch(&req);
-	if (server->trace && req.answer != UAPI_FD)
+	if (req.answer == UAPI_FD)
+		give_fd(&req);
+	if (server->trace)
 		uapi_trace_end(server->trace, &req);
 	answer(&req, resp, pool->resp_size);
-	if (server->trace && req.fd >= 0)
-		uapi_trace_end(server->trace, &req);
 	/* What the request caused the device to do runs here, after the program goes on. */
 	uvfio_defer_end();
 }
