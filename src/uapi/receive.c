@@ -12,6 +12,12 @@
 #include "uapi/request.h"
 #include "uapi/trace.h"
 
+/* linux/seccomp.h of 6.6. */
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS	   SECCOMP_IOW(4, __u64)
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+
 #define KEEP_IDLE     2u /* receivers that wait although others do */
 #define MAX_RECEIVERS 256u
 #define STACK_BYTES   (512u << 10)
@@ -150,6 +156,8 @@ struct uapi_pool *uapi_pool_new(struct uapi_server *server, struct uvfio_error *
 		return NULL;
 	}
 	pool->server = server;
+	/* Client and receiver take turns: wake the other on the same CPU.  Linux 6.6; only faster. */
+	ioctl(server->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 	/* The kernel may know a longer struct than we, or a shorter one. */
 	pool->notif_size = sizes.seccomp_notif > sizeof(struct seccomp_notif)
 				   ? sizes.seccomp_notif
