@@ -31,28 +31,28 @@
 #include <uvfio/device.h>
 
 #define IOMMU_PAGE_SIZE 4096ull
-#define IOMMU_READ	1u /* the device may read (VFIO_DMA_MAP_FLAG_READ) */
-#define IOMMU_WRITE	2u
+#define IOMMU_READ      1u /* the device may read (VFIO_DMA_MAP_FLAG_READ) */
+#define IOMMU_WRITE     2u
 
 /* The usable IOVA range: 48 bits without the interrupt window of x86. */
 #define IOMMU_IOVA_LAST ((1ull << 48) - 1)
 #define IOMMU_MSI_FIRST 0xFEE00000ull
-#define IOMMU_MSI_LAST	0xFEEFFFFFull
+#define IOMMU_MSI_LAST  0xFEEFFFFFull
 
 /* Limits on what one space holds.  A request beyond them is -ENOMEM. */
-#define IOMMU_MAX_MAPPINGS	((1ull << 26) - 8192) /* whatever dma_entry_limit says */
-#define IOMMU_MAX_FILES		8192 /* files with a host mapping, a few VMAs each */
-#define IOMMU_MAX_PROCESSES	128  /* client address spaces, one fd each */
-#define IOMMU_SPARE_PIECES	1024 /* pieces beyond one a mapping: this + the mappings allowed */
+#define IOMMU_MAX_MAPPINGS      ((1ull << 26) - 8192) /* whatever dma_entry_limit says */
+#define IOMMU_MAX_FILES         8192 /* files with a host mapping, a few VMAs each */
+#define IOMMU_MAX_PROCESSES     128  /* client address spaces, one fd each */
+#define IOMMU_SPARE_PIECES      1024 /* pieces beyond one a mapping: this + the mappings allowed */
 #define IOMMU_BYTES_PER_MAPPING 224
-#define IOMMU_BYTES_PER_FILE	1024
-#define IOMMU_BYTES_FIXED	(4u << 20)
+#define IOMMU_BYTES_PER_FILE    1024
+#define IOMMU_BYTES_FIXED       (4u << 20)
 
 struct iommu_space;
 
 enum iommu_mem_kind {
 	IOMMU_MEM_PROCESS, /* @fd is a /proc/PID/mem, @offset the address: pread and pwrite */
-	IOMMU_MEM_FILE,	   /* @fd is memory that never blocks (memfd, shm, hugetlbfs): mapped here */
+	IOMMU_MEM_FILE, /* @fd is memory that never blocks (memfd, shm, hugetlbfs): mapped here */
 };
 
 /* A piece of client memory, as a door hands it in: already checked for the access that the
@@ -60,11 +60,11 @@ enum iommu_mem_kind {
 struct iommu_mem {
 	enum iommu_mem_kind kind;
 	int fd;
-	uint64_t offset; /* bytes, in @fd */
-	uint64_t len;	 /* bytes, a multiple of the page size */
+	uint64_t offset;     /* bytes, in @fd */
+	uint64_t len;        /* bytes, a multiple of the page size */
 	uint64_t file_id[2]; /* FILE: st_dev, st_ino; PROCESS: an id of the address space (mm) that
 			      * the door never gives out twice */
-	uint32_t page;	 /* FILE: page size of the file (hugetlbfs), else 4096 */
+	uint32_t page;       /* FILE: page size of the file (hugetlbfs), else 4096 */
 };
 
 enum iommu_fault_reason {
@@ -72,7 +72,7 @@ enum iommu_fault_reason {
 	IOMMU_FAULT_PERMISSION,
 	IOMMU_FAULT_INTERRUPT_WINDOW,
 	IOMMU_FAULT_BUS_MASTER, /* recorded by the device layer */
-	IOMMU_FAULT_GONE,	/* the memory behind the mapping went away */
+	IOMMU_FAULT_GONE,       /* the memory behind the mapping went away */
 };
 
 struct iommu_fault {
@@ -109,10 +109,11 @@ struct iommu_cache {
 	uint64_t core[4];
 };
 
-/* Copy between @buf and [@iova, +@len).  0, or -EFAULT / -EIO with *@fault filled: the first address
- * that was refused and how much was left; what lies in front of it may have been transferred.  No
- * alignment needed, any number of mappings.  @cache and @fault may be NULL.  uvfio_guard_init() was
- * called.  May take as long as the client's memory takes to answer (PROCESS). */
+/* Copy between @buf and [@iova, +@len).  0, or -EFAULT / -EIO with *@fault filled: the first
+ * address that was refused and how much was left; what lies in front of it may have been
+ * transferred.  No alignment needed, any number of mappings.  @cache and @fault may be NULL.
+ * uvfio_guard_init() was called.  May take as long as the client's memory takes to answer
+ * (PROCESS). */
 int iommu_copy(struct iommu_space *space, struct iommu_cache *cache, uint64_t iova, void *buf,
 	       size_t len, bool to_client, struct iommu_fault *fault);
 

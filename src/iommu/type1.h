@@ -20,7 +20,8 @@ struct type1;
 
 /* How the client's memory gets here: the door's, see vfio/client.h. */
 struct type1_memory_ops {
-	/* Fills *@mem with a malloc'ed array of pieces (the fds stay the door's until ->release) and
+	/* Fills *@mem with a malloc'ed array of pieces (the fds stay the door's until ->release)
+	 * and
 	 * *@nr.  0, -EFAULT for an address that is not mapped or lacks the access @prot (IOMMU_…;
 	 * IOMMU_WRITE: the device writes it), -ENOMEM.  May take long; no lock is held. */
 	int (*import)(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
@@ -46,13 +47,14 @@ int type1_map(struct type1 *t1, const struct vfio_iommu_type1_dma_map *req,
 /* D.2 UNMAP without dirty tracking.  On success req->size is the number of bytes unmapped; on error
  * @req is unchanged.  Waits for the transfers of what it removed. */
 int type1_unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req);
-/* When true, the caller fetches the struct vfio_bitmap behind the request (EFAULT when it cannot) and
- * calls type1_unmap_bitmap() in place of type1_unmap(). */
+/* When true, the caller fetches the struct vfio_bitmap behind the request (EFAULT when it cannot)
+ * and calls type1_unmap_bitmap() in place of type1_unmap(). */
 bool type1_unmap_wants_bitmap(const struct vfio_iommu_type1_dma_unmap *req);
 int type1_unmap_bitmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
 		       const struct vfio_bitmap *bitmap);
 /* IOMMU_GET_INFO: the whole answer (struct and capability chain: migration is left out until dirty
- * tracking exists, DMA_AVAIL, IOVA_RANGE) as the kernel lays it out for @argsz (A.1); writes to @buf
+ * tracking exists, DMA_AVAIL, IOVA_RANGE) as the kernel lays it out for @argsz (A.1); writes to
+ * @buf
  * (@buf_len ≥ 4096) and returns how many bytes to copy back, at most @argsz, or -EINVAL. */
 int type1_get_info(struct type1 *t1, uint32_t argsz, void *buf, size_t buf_len);
 

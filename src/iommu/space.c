@@ -1,0 +1,667 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Writers of an address space: map, unmap, drain.
+ *
+ * The order of a removal: the entry leaves the tree, the generation changes, the mapping is marked
+ * dead, the writer mutex is released, the transfers are waited for, the memory is let go, and the
+ * mapping is retired until readers have left.  So a reader that finds a dead mapping finds it gone
+ * when it looks again; and one that trusts a cache of the same generation began before the mapping
+ * was retired, so that it still exists.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "iommu/space_private.h"
+
+static_assert(sizeof(struct iommu_mapping) == 64, "one cache line");
+
+/* How many objects may wait for a grace period before a writer sees to it; at twice that, writers
+ * wait for the one who does. */
+#define FLUSH_MAPPINGS 1024u
+#define FLUSH_LEAVES   1024u
+#define FLUSH_INNERS   96u
+#define MAPPING_SLACK  4096u
+#define MAX_SPARES     512u
+
+/* ---- objects that readers have left ---- */
+
+static bool flush_due(const struct iommu_space *s, unsigned times)
+{
+	return s->mappings.retired.nr >= times * FLUSH_MAPPINGS ||
+	       s->tree.leaves.retired.nr >= times * FLUSH_LEAVES ||
+	       s->tree.inners.retired.nr >= times * FLUSH_INNERS;
+}
+
+/* Too little for the next operation, while something can be freed or is being freed. */
+static bool low(const struct iommu_space *s)
+{
+	return (pool_available(&s->mappings) < 2 || !tree_has_room(&s->tree)) &&
+	       (s->flushing || s->mappings.retired.nr || s->tree.leaves.retired.nr ||
+		s->tree.inners.retired.nr);
+}
+
+/* Mutex held; releases it meanwhile.  What it waits for are lookups, which wait for nothing. */
+static void flush(struct iommu_space *s)
+{
+	struct pool_list mappings, leaves, inners;
+
+	while (s->flushing) {
+		if (!flush_due(s, 2) && !low(s))
+			return;
+		pthread_cond_wait(&s->flushed, &s->lock);
+	}
+	if (!flush_due(s, 1) && !low(s))
+		return;
+	s->flushing = true;
+	mappings = pool_take_retired(&s->mappings);
+	leaves = pool_take_retired(&s->tree.leaves);
+	inners = pool_take_retired(&s->tree.inners);
+	pthread_mutex_unlock(&s->lock);
+	uvfio_rcu_synchronize();
+	pthread_mutex_lock(&s->lock);
+	pool_give_back(&s->mappings, mappings);
+	pool_give_back(&s->tree.leaves, leaves);
+	pool_give_back(&s->tree.inners, inners);
+	s->flushing = false;
+	pthread_cond_broadcast(&s->flushed);
+}
+
+void space_lock(struct iommu_space *s)
+{
+	pthread_mutex_lock(&s->lock);
+	if (__builtin_expect(flush_due(s, 1) || low(s), 0))
+		flush(s);
+}
+
+void space_unlock(struct iommu_space *s)
+{
+	pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t space_bytes(struct iommu_space *s)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&s->lock);
+	bytes = sizeof(*s) + pool_bytes(&s->mappings) + pool_bytes(&s->tree.leaves) +
+		pool_bytes(&s->tree.inners) + s->pieces * sizeof(struct iommu_piece);
+	pthread_mutex_unlock(&s->lock);
+	return bytes;
+}
+
+/* ---- in-flight counts ---- */
+
+static uint32_t *half_of(struct iommu_mapping *m, unsigned phase)
+{
+	return (uint32_t *)&m->state + phase; /* little-endian */
+}
+
+static uint32_t count_of(uint64_t state, unsigned phase)
+{
+	return (uint32_t)(state >> (32 * phase) & STATE_COUNTS);
+}
+
+/*
+ * The remover may free the mapping as soon as the count is 0, so only its address is used from
+ * there on.  A wake-up that hits a later user of the address makes a waiter look once more.
+ */
+void mapping_put(struct iommu_mapping *m, unsigned phase)
+{
+	uint32_t *half = half_of(m, phase);
+	uint64_t one = phase ? STATE_COUNT1 : STATE_COUNT0;
+	uint64_t state = __atomic_sub_fetch(&m->state, one, __ATOMIC_ACQ_REL);
+
+	if (__builtin_expect(state & (STATE_DEAD | STATE_DRAIN), 0) && !count_of(state, phase))
+		syscall(SYS_futex, half, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Wait until no transfer is in @phase.  DEAD or DRAIN is set. */
+static void wait_phase(struct iommu_mapping *m, unsigned phase)
+{
+	uint64_t state;
+
+	while (count_of(state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE), phase))
+		syscall(SYS_futex, half_of(m, phase), FUTEX_WAIT_PRIVATE,
+			(uint32_t)(state >> (32 * phase)), NULL, NULL, 0);
+}
+
+static void wait_quiet(struct iommu_mapping *m)
+{
+	uint64_t state;
+
+	/* Both at once: a drain moves its reference from one to the other. */
+	while (state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE),
+	       count_of(state, 0) | count_of(state, 1))
+		wait_phase(m, !count_of(state, 0));
+}
+
+static void set_dead(struct iommu_mapping *m)
+{
+	__atomic_fetch_or(&m->state, STATE_DEAD, __ATOMIC_ACQ_REL);
+}
+
+/* ---- the life of a space ---- */
+
+struct iommu_space *iommu_space_new(uint64_t max)
+{
+	struct iommu_space *s = aligned_alloc(64, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	memset(s, 0, sizeof(*s));
+	s->max = max < 1 ? 1 : max > IOMMU_MAX_MAPPINGS ? IOMMU_MAX_MAPPINGS : max;
+	s->max_pieces = s->max + IOMMU_SPARE_PIECES;
+	if (tree_init(&s->tree, s->max)) {
+		free(s);
+		return NULL;
+	}
+	if (pool_init(&s->mappings, sizeof(struct iommu_mapping),
+		      (uint32_t)s->max + MAPPING_SLACK)) {
+		tree_fini(&s->tree);
+		free(s);
+		return NULL;
+	}
+	/* A cache that was not zeroed when its device changed spaces still misses. */
+	if (getrandom(&s->gen, sizeof(s->gen), GRND_NONBLOCK) != sizeof(s->gen))
+		s->gen = (uint64_t)(uintptr_t)s << 16;
+	s->gen |= 1ull << 63;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->drain_lock, NULL);
+	pthread_cond_init(&s->flushed, NULL);
+	files_init(&s->files);
+	return s;
+}
+static_assert(IOMMU_MAX_MAPPINGS + MAPPING_SLACK < 1u << TREE_INDEX_BITS, "an index fits a word");
+
+void iommu_space_free(struct iommu_space *s)
+{
+	uint64_t count;
+
+	if (!s)
+		return;
+	iommu_unmap(s, 0, IOMMU_IOVA_LAST, &count);
+	assert(!s->used && !s->pieces);
+	files_fini(&s->files);
+	tree_fini(&s->tree);
+	pool_fini(&s->mappings);
+	pthread_cond_destroy(&s->flushed);
+	pthread_mutex_destroy(&s->drain_lock);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+/* ---- entries ---- */
+
+static uint32_t index_of(const struct iommu_space *s, const struct iommu_mapping *m)
+{
+	return (uint32_t)(m - (struct iommu_mapping *)s->mappings.base);
+}
+
+static struct iommu_mapping *mapping_at(const struct iommu_space *s, uint32_t index)
+{
+	return pool_at(&s->mappings, index);
+}
+
+/* The word of the entry of @m that starts at @page. */
+static uint64_t word_of(const struct iommu_space *s, const struct iommu_mapping *m, uint64_t page)
+{
+	uint64_t word = (uint64_t)index_of(s, m) << TREE_INDEX_SHIFT;
+
+	if (m->life != MAPPING_LIVE)
+		return word;
+	word |= TREE_PRESENT;
+	word |= m->prot & IOMMU_READ ? TREE_READ : 0;
+	word |= m->prot & IOMMU_WRITE ? TREE_WRITE : 0;
+	if (m->host) {
+		uint64_t host = (uintptr_t)m->host + ((page << PAGE_BITS) - m->first);
+
+		word |= host >> PAGE_BITS << TREE_HOST_SHIFT;
+	}
+	return word;
+}
+
+/* The entries of @m: one in each tree that it touches. */
+#define for_each_entry(m, page, end)                                                               \
+	for (uint64_t page = (m)->first >> PAGE_BITS, end;                                         \
+	     page <= (m)->last >> PAGE_BITS &&                                                     \
+	     (end = page | (TREE_KEYS - 1),                                                        \
+	     end = end < (m)->last >> PAGE_BITS ? end : (m)->last >> PAGE_BITS, true);             \
+	     page = end + 1)
+
+static void set_words(struct iommu_space *s, struct iommu_mapping *m)
+{
+	for_each_entry(m, page, end) tree_update(&s->tree, page, word_of(s, m, page));
+}
+
+/* Take the entries of @m out of the tree. */
+static void remove_entries(struct iommu_space *s, struct iommu_mapping *m)
+{
+	struct tree_cursor c;
+	bool more = tree_seek(&s->tree, &c, m->first >> PAGE_BITS);
+
+	while (more && entry_mapping(s, &c.entry) == m) {
+		tree_remove(&c);
+		more = tree_next(&c);
+	}
+	tree_done(&c);
+}
+
+bool space_overlaps(struct iommu_space *s, uint64_t iova, uint64_t last)
+{
+	struct tree_cursor c;
+
+	return tree_seek(&s->tree, &c, iova >> PAGE_BITS) && c.entry.first <= last >> PAGE_BITS;
+}
+
+struct iommu_mapping *space_find(struct iommu_space *s, uint64_t iova, uint64_t last)
+{
+	struct tree_cursor c;
+	bool more = tree_seek(&s->tree, &c, iova >> PAGE_BITS);
+
+	for (; more && c.entry.first <= last >> PAGE_BITS; more = tree_next(&c))
+		if (entry_mapping(s, &c.entry)->life == MAPPING_LIVE)
+			return entry_mapping(s, &c.entry);
+	return NULL;
+}
+
+static struct iommu_mapping *new_mapping(struct iommu_space *s, uint64_t first, uint64_t last,
+					 unsigned prot)
+{
+	struct iommu_mapping *m;
+	uint32_t index;
+
+	if (s->used >= s->max + MAX_SPARES)
+		return NULL;
+	index = pool_alloc(&s->mappings);
+	if (!index)
+		return NULL;
+	m = mapping_at(s, index);
+	m->first = first;
+	m->last = last;
+	m->host = NULL;
+	m->file = NULL;
+	m->pieces = NULL;
+	m->nr = 0;
+	m->next = 0;
+	m->prot = (uint8_t)prot;
+	m->life = MAPPING_RESERVED;
+	m->vaddr_invalid = false;
+	__atomic_store_n(&m->state, STATE_DEAD, __ATOMIC_RELAXED);
+	s->used++;
+	return m;
+}
+
+int space_reserve(struct iommu_space *s, uint64_t iova, uint64_t last, unsigned prot,
+		  struct iommu_mapping **out)
+{
+	struct iommu_mapping *m;
+
+	if (s->used >= s->max)
+		return -ENOMEM;
+	m = new_mapping(s, iova, last, prot);
+	if (!m)
+		return -ENOMEM;
+	for_each_entry(m, page, end)
+	{
+		if (tree_insert(&s->tree, page, end, word_of(s, m, page))) {
+			space_cancel(s, m);
+			return -ENOMEM;
+		}
+	}
+	*out = m;
+	return 0;
+}
+
+void space_publish(struct iommu_space *s, struct iommu_mapping *m)
+{
+	assert(m->life == MAPPING_RESERVED && m->nr);
+	m->life = MAPPING_LIVE;
+	s->live++;
+	__atomic_store_n(&m->state, 0, __ATOMIC_RELEASE);
+	set_words(s, m);
+}
+
+static void forget(struct iommu_space *s, struct iommu_mapping *m)
+{
+	m->life = MAPPING_FREE;
+	s->used--;
+	pool_retire(&s->mappings, index_of(s, m));
+}
+
+void space_cancel(struct iommu_space *s, struct iommu_mapping *m)
+{
+	remove_entries(s, m);
+	space_drop_spare(s, m);
+}
+
+static void note_detached(struct iommu_space *s, struct iommu_mapping *m,
+			  struct iommu_detached *out)
+{
+	m->life = MAPPING_DETACHED;
+	m->next = out->head;
+	out->head = index_of(s, m);
+	out->count++;
+	out->bytes += m->last - m->first + 1;
+	s->live--;
+	s->vaddr_invalid -= m->vaddr_invalid;
+}
+
+/* What was taken out is out: turn away those who still find it. */
+static void seal_detached(struct iommu_space *s, const struct iommu_detached *list)
+{
+	__atomic_store_n(&s->gen, s->gen + 1, __ATOMIC_RELEASE);
+	for (uint32_t i = list->head; i; i = mapping_at(s, i)->next)
+		set_dead(mapping_at(s, i));
+}
+
+void space_detach(struct iommu_space *s, uint64_t iova, uint64_t last, bool tails,
+		  struct iommu_detached *out)
+{
+	struct tree_cursor c;
+	bool more = tree_seek(&s->tree, &c, iova >> PAGE_BITS);
+
+	*out = (struct iommu_detached){0};
+	for (; more; more = tree_next(&c)) {
+		struct iommu_mapping *m = entry_mapping(s, &c.entry);
+
+		if (m->first > last)
+			break;
+		if (m->first < iova || (m->last > last && !tails) || m->life == MAPPING_RESERVED)
+			continue;
+		if (m->life == MAPPING_LIVE) /* its first entry */
+			note_detached(s, m, out);
+		tree_remove(&c);
+	}
+	tree_done(&c);
+	if (out->count)
+		seal_detached(s, out);
+}
+
+/* ---- spares: new memory for a mapping that stays ---- */
+
+struct iommu_mapping *space_spare(struct iommu_space *s, const struct iommu_mapping *like)
+{
+	return new_mapping(s, like->first, like->last, like->prot);
+}
+
+void space_replace(struct iommu_space *s, struct iommu_mapping *m, struct iommu_mapping *by,
+		   struct iommu_detached *out)
+{
+	*out = (struct iommu_detached){0};
+	space_publish(s, by);
+	/* Who unmaps @by waits for the transfers of @m too. */
+	__atomic_fetch_add(&by->state, STATE_COUNT0, __ATOMIC_ACQUIRE);
+	note_detached(s, m, out);
+	seal_detached(s, out);
+}
+
+void space_replaced(struct iommu_space *s, struct iommu_mapping *by, struct iommu_detached *list)
+{
+	space_finish(s, list);
+	mapping_put(by, 0);
+}
+
+/* ---- memory behind a mapping ---- */
+
+static void let_go(struct iommu_space *s, struct iommu_mapping *m)
+{
+	if (m->nr == 1) {
+		files_put(&s->files, m->file);
+	} else if (m->nr) {
+		for (uint32_t i = 0; i < m->nr; i++)
+			files_put(&s->files, m->pieces[i].file);
+		free(m->pieces);
+	}
+}
+
+void space_drop_spare(struct iommu_space *s, struct iommu_mapping *m)
+{
+	assert(m->life == MAPPING_RESERVED);
+	let_go(s, m);
+	s->pieces -= m->nr > 1 ? m->nr : 0;
+	forget(s, m);
+}
+
+static bool follows(const struct iommu_mem *a, const struct iommu_mem *b, uint64_t a_len)
+{
+	return a->kind == b->kind && a->file_id[0] == b->file_id[0] &&
+	       a->file_id[1] == b->file_id[1] && a->page == b->page &&
+	       a->offset + a_len == b->offset;
+}
+
+static bool reserve_pieces(struct iommu_space *s, uint32_t n)
+{
+	bool ok;
+
+	pthread_mutex_lock(&s->lock);
+	ok = n <= s->max_pieces - s->pieces;
+	if (ok)
+		s->pieces += n;
+	pthread_mutex_unlock(&s->lock);
+	return ok;
+}
+
+static void unreserve_pieces(struct iommu_space *s, uint64_t n)
+{
+	pthread_mutex_lock(&s->lock);
+	s->pieces -= n;
+	pthread_mutex_unlock(&s->lock);
+}
+
+int space_back(struct iommu_space *s, struct iommu_mapping *m, const struct iommu_mem *mem,
+	       unsigned nr)
+{
+	uint64_t total = 0, size = m->last - m->first + 1;
+	struct iommu_piece *pieces, one;
+	uint32_t n = 0, want = 0;
+	int ret = 0;
+
+	for (unsigned i = 0; i < nr; i++) {
+		if (!mem[i].len || ((mem[i].len | mem[i].offset) & (IOMMU_PAGE_SIZE - 1)) ||
+		    mem[i].len > size - total)
+			return -EINVAL;
+		want += !i || !follows(&mem[i - 1], &mem[i], mem[i - 1].len);
+		total += mem[i].len;
+	}
+	if (total != size)
+		return -EINVAL;
+	if (want > 1 && !reserve_pieces(s, want))
+		return -ENOMEM;
+	pieces = want > 1 ? malloc(want * sizeof(*pieces)) : &one;
+	if (!pieces) {
+		unreserve_pieces(s, want);
+		return -ENOMEM;
+	}
+	total = 0;
+	for (unsigned i = 0, j; i < nr && !ret; i = j) {
+		struct iommu_mem joined = mem[i];
+
+		for (j = i + 1; j < nr && follows(&mem[j - 1], &mem[j], mem[j - 1].len); j++)
+			joined.len += mem[j].len;
+		pieces[n] = (struct iommu_piece){.start = total, .offset = joined.offset};
+		ret = files_get(&s->files, &joined, m->prot & IOMMU_WRITE, &pieces[n].file,
+				&pieces[n].host);
+		n += !ret;
+		total += joined.len;
+	}
+	if (ret) {
+		while (n)
+			files_put(&s->files, pieces[--n].file);
+		if (want > 1) {
+			free(pieces);
+			unreserve_pieces(s, want);
+		}
+		return ret;
+	}
+	if (n > 1) {
+		m->pieces = pieces;
+	} else {
+		m->host = one.host;
+		m->file = one.file;
+		m->offset = one.offset;
+	}
+	m->nr = n;
+	return 0;
+}
+
+void space_finish(struct iommu_space *s, struct iommu_detached *list)
+{
+	uint64_t pieces = 0;
+	uint32_t next;
+
+	for (uint32_t i = list->head; i; i = mapping_at(s, i)->next) {
+		struct iommu_mapping *m = mapping_at(s, i);
+
+		wait_quiet(m);
+		pieces += m->nr > 1 ? m->nr : 0;
+		let_go(s, m);
+	}
+	if (!list->head)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->pieces -= pieces;
+	for (uint32_t i = list->head; i; i = next) {
+		next = mapping_at(s, i)->next;
+		forget(s, mapping_at(s, i));
+	}
+	pthread_mutex_unlock(&s->lock);
+	list->head = 0;
+}
+
+/* ---- what others see ---- */
+
+bool iommu_overlaps(struct iommu_space *s, uint64_t iova, uint64_t last)
+{
+	bool ret;
+
+	space_lock(s);
+	ret = space_overlaps(s, iova, last);
+	space_unlock(s);
+	return ret;
+}
+
+int iommu_map(struct iommu_space *s, uint64_t iova, uint64_t size, unsigned prot,
+	      const struct iommu_mem *mem, unsigned nr)
+{
+	struct iommu_mapping *m;
+	int ret;
+
+	if (!size || ((iova | size) & (IOMMU_PAGE_SIZE - 1)) || iova > IOMMU_IOVA_LAST ||
+	    size - 1 > IOMMU_IOVA_LAST - iova)
+		return -EINVAL;
+	space_lock(s);
+	if (space_overlaps(s, iova, iova + size - 1))
+		ret = -EEXIST;
+	else
+		ret = space_reserve(s, iova, iova + size - 1, prot, &m);
+	space_unlock(s);
+	if (ret)
+		return ret;
+	ret = space_back(s, m, mem, nr);
+	space_lock(s);
+	if (ret)
+		space_cancel(s, m);
+	else
+		space_publish(s, m);
+	space_unlock(s);
+	return ret;
+}
+
+bool iommu_find(struct iommu_space *s, uint64_t iova, uint64_t last, uint64_t *first,
+		uint64_t *size)
+{
+	struct iommu_mapping *m;
+
+	space_lock(s);
+	m = space_find(s, iova, last);
+	if (m) {
+		*first = m->first;
+		*size = m->last - m->first + 1;
+	}
+	space_unlock(s);
+	return m != NULL;
+}
+
+uint64_t iommu_unmap(struct iommu_space *s, uint64_t iova, uint64_t last, uint64_t *count)
+{
+	struct iommu_detached list;
+
+	space_lock(s);
+	space_detach(s, iova, last, false, &list);
+	space_unlock(s);
+	space_finish(s, &list);
+	*count = list.count;
+	return list.bytes;
+}
+
+uint64_t iommu_mapping_count(struct iommu_space *s)
+{
+	uint64_t n;
+
+	space_lock(s);
+	n = s->live;
+	space_unlock(s);
+	return n;
+}
+
+/* ---- drain ---- */
+
+/* The first mapping in [@iova, @last] that has transfers in flight, with a reference of ours in
+ * its current phase. */
+static struct iommu_mapping *next_busy(struct iommu_space *s, uint64_t iova, uint64_t last,
+				       unsigned *phase)
+{
+	struct iommu_mapping *found = NULL;
+	struct tree_cursor c;
+	bool more;
+
+	space_lock(s);
+	more = tree_seek(&s->tree, &c, iova >> PAGE_BITS);
+	for (; more && c.entry.first <= last >> PAGE_BITS; more = tree_next(&c)) {
+		struct iommu_mapping *m = entry_mapping(s, &c.entry);
+		uint64_t state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE);
+
+		if (m->life != MAPPING_LIVE || !(count_of(state, 0) | count_of(state, 1)))
+			continue;
+		__atomic_fetch_or(&m->state, STATE_DRAIN, __ATOMIC_ACQ_REL);
+		*phase = state >> STATE_PHASE_BIT & 1; /* only drains change it */
+		__atomic_fetch_add(&m->state, *phase ? STATE_COUNT1 : STATE_COUNT0,
+				   __ATOMIC_ACQUIRE);
+		found = m;
+		break;
+	}
+	space_unlock(s);
+	return found;
+}
+
+void iommu_drain(struct iommu_space *s, uint64_t iova, uint64_t last)
+{
+	struct iommu_mapping *m;
+	unsigned phase;
+
+	if (last > IOMMU_IOVA_LAST)
+		last = IOMMU_IOVA_LAST;
+	pthread_mutex_lock(&s->drain_lock);
+	while (iova <= last && (m = next_busy(s, iova, last, &phase))) {
+		uint64_t next = m->last + 1;
+
+		/* Those of the other phase began before the last change of phase; then no new one
+		 * begins there, and the phases change places.  Our reference goes along. */
+		wait_phase(m, !phase);
+		__atomic_fetch_add(&m->state, phase ? STATE_COUNT0 : STATE_COUNT1,
+				   __ATOMIC_ACQUIRE);
+		__atomic_fetch_xor(&m->state, STATE_PHASE, __ATOMIC_ACQ_REL);
+		mapping_put(m, phase);
+		wait_phase(m, phase);
+		__atomic_fetch_and(&m->state, ~STATE_DRAIN, __ATOMIC_ACQ_REL);
+		mapping_put(m, !phase);
+		iova = next;
+	}
+	pthread_mutex_unlock(&s->drain_lock);
+}

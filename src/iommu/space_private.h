@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of this room know of an address space.
+ *
+ * The state of a mapping is one atomic word: two in-flight counts, of which the bit PHASE names the
+ * one that new transfers use, and
+ *  - DEAD: it is removed, or not yet published: new transfers turn away, and the last one to leave
+ *    wakes the remover;
+ *  - DRAIN: somebody waits for one of the counts.
+ * iommu_drain() waits for one count while new transfers use the other, so that they cannot keep it
+ * waiting.
+ *
+ *      RESERVED ──publish──▶ LIVE ──detach──▶ DETACHED ──last transfer left──▶ free after RCU
+ *         └──cancel──────────────────────────────▲
+ */
+#ifndef UVFIO_IOMMU_SPACE_PRIVATE_H
+#define UVFIO_IOMMU_SPACE_PRIVATE_H
+
+#include <pthread.h>
+#include "iommu/files.h"
+#include "iommu/space.h"
+#include "iommu/tree.h"
+
+#define PAGE_BITS 12
+
+enum mapping_life { MAPPING_FREE, MAPPING_RESERVED, MAPPING_LIVE, MAPPING_DETACHED };
+
+#define STATE_COUNT0    1ull
+#define STATE_COUNT1    (1ull << 32)
+#define STATE_COUNTS    0x0FFFFFFFull /* of each half */
+#define STATE_DEAD      (1ull << 28)
+#define STATE_DRAIN     (1ull << 29)
+#define STATE_PHASE_BIT 30
+#define STATE_PHASE     (1ull << STATE_PHASE_BIT)
+
+/* A piece of a mapping, from byte @start of it to where the next one starts. */
+struct iommu_piece {
+	uint64_t start;
+	uint64_t offset; /* PROCESS: address in the client */
+	uint8_t *host;   /* FILE */
+	struct iommu_file *file;
+};
+
+struct iommu_mapping {
+	uint64_t first, last; /* IOVA */
+	uint64_t state;
+	uint8_t *host;           /* one piece, FILE */
+	struct iommu_file *file; /* one piece */
+	union {
+		uint64_t offset;            /* one piece, PROCESS */
+		struct iommu_piece *pieces; /* more */
+	};
+	uint32_t nr;   /* pieces; 0: none yet */
+	uint32_t next; /* of a struct iommu_detached */
+	uint8_t prot;
+	uint8_t life;       /* enum mapping_life; writer mutex */
+	bool vaddr_invalid; /* type1; writer mutex */
+} __attribute__((aligned(64)));
+
+/* Mappings that were taken out and not yet waited for. */
+struct iommu_detached {
+	uint32_t head;
+	uint64_t count, bytes;
+};
+
+struct iommu_space {
+	struct tree tree;
+	struct pool mappings;
+	uint64_t gen __attribute__((aligned(64))); /* changes after each removal: what a cache
+						    * remembers is valid while it is the same */
+	pthread_mutex_t lock __attribute__((aligned(64)));
+	pthread_cond_t flushed;
+	bool flushing;      /* somebody waits for a grace period */
+	uint64_t max, used; /* mappings allowed, and reserved, live or detached */
+	uint64_t live, vaddr_invalid;
+	uint64_t pieces, max_pieces; /* beyond one a mapping */
+	pthread_mutex_t drain_lock;
+	struct iommu_files files;
+};
+
+/* ---- for writers ---- */
+
+/* Take the writer mutex; first frees what readers have left, if that is due. */
+void space_lock(struct iommu_space *space);
+void space_unlock(struct iommu_space *space);
+
+/* Under the mutex: */
+bool space_overlaps(struct iommu_space *space, uint64_t iova, uint64_t last);
+/* Enter a range that is in the way of others and that devices cannot see.  0, -ENOMEM. */
+int space_reserve(struct iommu_space *space, uint64_t iova, uint64_t last, unsigned prot,
+		  struct iommu_mapping **out);
+void space_publish(struct iommu_space *space, struct iommu_mapping *m);
+/* Take a reserved mapping out again, with its memory if it has some. */
+void space_cancel(struct iommu_space *space, struct iommu_mapping *m);
+/* The live mapping that contains @iova, or the first above it that starts ≤ @last, or NULL. */
+struct iommu_mapping *space_find(struct iommu_space *space, uint64_t iova, uint64_t last);
+/* Take out the live mappings that lie in [@iova, @last]; with @tails also those that only start in
+ * it. */
+void space_detach(struct iommu_space *space, uint64_t iova, uint64_t last, bool tails,
+		  struct iommu_detached *out);
+/* A reserved mapping like @like that is not in the tree: to be given other memory, and to take the
+ * place of @like (then @like is detached into @out; call space_replaced()) or be dropped. */
+struct iommu_mapping *space_spare(struct iommu_space *space, const struct iommu_mapping *like);
+void space_replace(struct iommu_space *space, struct iommu_mapping *m, struct iommu_mapping *by,
+		   struct iommu_detached *out);
+void space_drop_spare(struct iommu_space *space, struct iommu_mapping *m);
+
+/* Without the mutex: */
+/* Give a reserved mapping its memory.  0, -EINVAL (lengths), -ENOMEM, -EFAULT. */
+int space_back(struct iommu_space *space, struct iommu_mapping *m, const struct iommu_mem *mem,
+	       unsigned nr);
+/* Wait for the transfers, then let the memory go. */
+void space_finish(struct iommu_space *space, struct iommu_detached *list);
+/* space_finish() for what space_replace() detached. */
+void space_replaced(struct iommu_space *space, struct iommu_mapping *by,
+		    struct iommu_detached *list);
+/* Bytes that the structures of the space use for what it has held so far. */
+uint64_t space_bytes(struct iommu_space *space);
+
+/* ---- for transfers ---- */
+
+enum { CACHE_GEN, CACHE_FIRST, CACHE_LAST, CACHE_WORD };
+
+/* [RCU] The entry that contains page number @page. */
+static inline bool space_lookup(const struct iommu_space *space, struct iommu_cache *cache,
+				uint64_t page, struct tree_entry *entry)
+{
+	/* Before the walk: what is found may already be gone, but then this is an old one. */
+	uint64_t gen = __atomic_load_n(&space->gen, __ATOMIC_ACQUIRE);
+
+	if (!cache)
+		return tree_lookup(&space->tree, page, entry);
+	if (cache->core[CACHE_GEN] == gen &&
+	    page - cache->core[CACHE_FIRST] <= cache->core[CACHE_LAST] - cache->core[CACHE_FIRST]) {
+		*entry = (struct tree_entry){cache->core[CACHE_FIRST], cache->core[CACHE_LAST],
+					     cache->core[CACHE_WORD]};
+		return true;
+	}
+	if (!tree_lookup(&space->tree, page, entry))
+		return false;
+	cache->core[CACHE_GEN] = gen;
+	cache->core[CACHE_FIRST] = entry->first;
+	cache->core[CACHE_LAST] = entry->last;
+	cache->core[CACHE_WORD] = entry->word;
+	return true;
+}
+
+/* The host address of the first byte of @entry, or NULL. */
+static inline uint8_t *entry_host(const struct tree_entry *entry)
+{
+	return (uint8_t *)(uintptr_t)(entry->word >> TREE_HOST_SHIFT << PAGE_BITS);
+}
+
+static inline struct iommu_mapping *entry_mapping(const struct iommu_space *space,
+						  const struct tree_entry *entry)
+{
+	uint64_t index = entry->word >> TREE_INDEX_SHIFT & ((1u << TREE_INDEX_BITS) - 1);
+
+	return (struct iommu_mapping *)space->mappings.base + index;
+}
+
+/* A transfer leaves; @phase is what mapping_get() gave. */
+void mapping_put(struct iommu_mapping *m, unsigned phase);
+
+/* [RCU] A transfer begins: keep the memory of @m.  False when it was removed meanwhile: look up
+ * again. */
+static inline bool mapping_get(struct iommu_mapping *m, unsigned *phase)
+{
+	uint64_t state = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
+
+	*phase = state >> STATE_PHASE_BIT & 1;
+	state = __atomic_fetch_add(&m->state, *phase ? STATE_COUNT1 : STATE_COUNT0,
+				   __ATOMIC_ACQUIRE);
+	if (__builtin_expect(!(state & STATE_DEAD), 1))
+		return true;
+	mapping_put(m, *phase);
+	return false;
+}
+
+#endif
