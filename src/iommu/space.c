@@ -41,7 +41,7 @@ static bool flush_due(const struct iommu_space *s, unsigned times)
 /* Too little for the next operation, while something can be freed or is being freed. */
 static bool low(const struct iommu_space *s)
 {
-	return (pool_available(&s->mappings) < 2 || !tree_has_room(&s->tree)) &&
+	return (slab_available(&s->mappings) < 2 || !tree_has_room(&s->tree)) &&
 	       (s->flushing || s->mappings.retired.nr || s->tree.leaves.retired.nr ||
 		s->tree.inners.retired.nr);
 }
@@ -49,7 +49,7 @@ static bool low(const struct iommu_space *s)
 /* Mutex held; releases it meanwhile.  What it waits for are lookups, which wait for nothing. */
 static void flush(struct iommu_space *s)
 {
-	struct pool_list mappings, leaves, inners;
+	struct slab_list mappings, leaves, inners;
 
 	while (s->flushing) {
 		if (!flush_due(s, 2) && !low(s))
@@ -59,15 +59,15 @@ static void flush(struct iommu_space *s)
 	if (!flush_due(s, 1) && !low(s))
 		return;
 	s->flushing = true;
-	mappings = pool_take_retired(&s->mappings);
-	leaves = pool_take_retired(&s->tree.leaves);
-	inners = pool_take_retired(&s->tree.inners);
+	mappings = slab_take_retired(&s->mappings);
+	leaves = slab_take_retired(&s->tree.leaves);
+	inners = slab_take_retired(&s->tree.inners);
 	pthread_mutex_unlock(&s->lock);
 	uvfio_rcu_synchronize();
 	pthread_mutex_lock(&s->lock);
-	pool_give_back(&s->mappings, mappings);
-	pool_give_back(&s->tree.leaves, leaves);
-	pool_give_back(&s->tree.inners, inners);
+	slab_give_back(&s->mappings, mappings);
+	slab_give_back(&s->tree.leaves, leaves);
+	slab_give_back(&s->tree.inners, inners);
 	s->flushing = false;
 	pthread_cond_broadcast(&s->flushed);
 }
@@ -89,8 +89,8 @@ uint64_t space_bytes(struct iommu_space *s)
 	uint64_t bytes;
 
 	pthread_mutex_lock(&s->lock);
-	bytes = sizeof(*s) + pool_bytes(&s->mappings) + pool_bytes(&s->tree.leaves) +
-		pool_bytes(&s->tree.inners) + s->pieces * sizeof(struct iommu_piece);
+	bytes = sizeof(*s) + slab_bytes(&s->mappings) + slab_bytes(&s->tree.leaves) +
+		slab_bytes(&s->tree.inners) + s->pieces * sizeof(struct iommu_piece);
 	pthread_mutex_unlock(&s->lock);
 	return bytes;
 }
@@ -161,7 +161,7 @@ struct iommu_space *iommu_space_new(uint64_t max)
 		free(s);
 		return NULL;
 	}
-	if (pool_init(&s->mappings, sizeof(struct iommu_mapping),
+	if (slab_init(&s->mappings, sizeof(struct iommu_mapping),
 		      (uint32_t)s->max + MAPPING_SLACK)) {
 		tree_fini(&s->tree);
 		free(s);
@@ -189,7 +189,7 @@ void iommu_space_free(struct iommu_space *s)
 	assert(!s->used && !s->pieces);
 	files_fini(&s->files);
 	tree_fini(&s->tree);
-	pool_fini(&s->mappings);
+	slab_fini(&s->mappings);
 	pthread_cond_destroy(&s->flushed);
 	pthread_mutex_destroy(&s->drain_lock);
 	pthread_mutex_destroy(&s->lock);
@@ -205,7 +205,7 @@ static uint32_t index_of(const struct iommu_space *s, const struct iommu_mapping
 
 static struct iommu_mapping *mapping_at(const struct iommu_space *s, uint32_t index)
 {
-	return pool_at(&s->mappings, index);
+	return slab_at(&s->mappings, index);
 }
 
 /* The word of the entry of @m that starts at @page. */
@@ -278,7 +278,7 @@ static struct iommu_mapping *new_mapping(struct iommu_space *s, uint64_t first, 
 
 	if (s->used >= s->max + MAX_SPARES)
 		return NULL;
-	index = pool_alloc(&s->mappings);
+	index = slab_alloc(&s->mappings);
 	if (!index)
 		return NULL;
 	m = mapping_at(s, index);
@@ -331,7 +331,7 @@ static void forget(struct iommu_space *s, struct iommu_mapping *m)
 {
 	m->life = MAPPING_FREE;
 	s->used--;
-	pool_retire(&s->mappings, index_of(s, m));
+	slab_retire(&s->mappings, index_of(s, m));
 }
 
 void space_cancel(struct iommu_space *s, struct iommu_mapping *m)

@@ -65,7 +65,7 @@ struct iommu_detached {
 
 struct iommu_space {
 	struct tree tree;
-	struct pool mappings;
+	struct slab mappings;
 	uint64_t gen __attribute__((aligned(64))); /* changes after each removal: what a cache
 						    * remembers is valid while it is the same */
 	pthread_mutex_t lock __attribute__((aligned(64)));

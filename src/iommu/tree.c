@@ -64,10 +64,10 @@ int tree_init(struct tree *tree, uint64_t max_entries)
 	memset(tree, 0, sizeof(*tree));
 	if (leaves >> 31)
 		return -ENOMEM;
-	if (pool_init(&tree->leaves, sizeof(struct tree_leaf), (uint32_t)leaves))
+	if (slab_init(&tree->leaves, sizeof(struct tree_leaf), (uint32_t)leaves))
 		return -ENOMEM;
-	if (pool_init(&tree->inners, sizeof(struct tree_inner), (uint32_t)inners)) {
-		pool_fini(&tree->leaves);
+	if (slab_init(&tree->inners, sizeof(struct tree_inner), (uint32_t)inners)) {
+		slab_fini(&tree->leaves);
 		return -ENOMEM;
 	}
 	return 0;
@@ -75,19 +75,19 @@ int tree_init(struct tree *tree, uint64_t max_entries)
 
 void tree_fini(struct tree *tree)
 {
-	pool_fini(&tree->leaves);
-	pool_fini(&tree->inners);
+	slab_fini(&tree->leaves);
+	slab_fini(&tree->inners);
 }
 
 bool tree_has_room(const struct tree *tree)
 {
-	return pool_available(&tree->leaves) >= LEAF_ROOM &&
-	       pool_available(&tree->inners) >= INNER_ROOM;
+	return slab_available(&tree->leaves) >= LEAF_ROOM &&
+	       slab_available(&tree->inners) >= INNER_ROOM;
 }
 
 static void retire(struct tree *tree, uint32_t ref)
 {
-	pool_retire(ref & 1 ? &tree->leaves : &tree->inners, ref >> 1);
+	slab_retire(ref & 1 ? &tree->leaves : &tree->inners, ref >> 1);
 }
 
 static void publish(uint32_t *link, uint32_t ref)
@@ -102,7 +102,7 @@ static void store_word(struct tree_leaf *leaf, unsigned i, uint64_t word)
 
 static uint32_t build_leaf(struct tree *tree, const struct item *items, unsigned n)
 {
-	uint32_t ref = pool_alloc(&tree->leaves) << 1 | 1;
+	uint32_t ref = slab_alloc(&tree->leaves) << 1 | 1;
 	struct tree_leaf *leaf = tree_leaf_at(tree, ref);
 
 	assert(ref != 1 && n && n <= TREE_LEAF);
@@ -116,7 +116,7 @@ static uint32_t build_leaf(struct tree *tree, const struct item *items, unsigned
 
 static uint32_t build_inner(struct tree *tree, const struct kid *kids, unsigned n)
 {
-	uint32_t ref = pool_alloc(&tree->inners) << 1;
+	uint32_t ref = slab_alloc(&tree->inners) << 1;
 	struct tree_inner *inner = tree_inner_at(tree, ref);
 
 	assert(ref && n && n <= TREE_INNER);

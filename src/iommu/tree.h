@@ -30,7 +30,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/rcu.h"
-#include "iommu/pool.h"
+#include "iommu/slab.h"
 
 #define TREE_SLOTS     64u
 #define TREE_KEY_BITS  30
@@ -63,7 +63,7 @@ struct tree_inner {
 
 struct tree {
 	uint32_t root[TREE_SLOTS]; /* references: node index << 1 | is a leaf; 0: empty */
-	struct pool leaves, inners;
+	struct slab leaves, inners;
 };
 
 /* An entry as the callers see it: 36-bit page numbers, inclusive. */

@@ -30,8 +30,8 @@ static unsigned rnd(unsigned n)
 
 static void reclaim(struct tree *tree)
 {
-	pool_give_back(&tree->leaves, pool_take_retired(&tree->leaves));
-	pool_give_back(&tree->inners, pool_take_retired(&tree->inners));
+	slab_give_back(&tree->leaves, slab_take_retired(&tree->leaves));
+	slab_give_back(&tree->inners, slab_take_retired(&tree->inners));
 }
 
 /* Live entries below @ref; checks order, separators and the fill of every node. */
@@ -233,7 +233,7 @@ static void fill_orders(void **state)
 	}
 }
 
-/* A removal of everything needs no new node, whatever is left in the pools. */
+/* A removal of everything needs no new node, whatever is left in the slabs. */
 static void remove_without_memory(void **state)
 {
 	struct tree tree;
@@ -246,9 +246,9 @@ static void remove_without_memory(void **state)
 		reclaim(&tree);
 	}
 	used = tree.leaves.used;
-	while (pool_alloc(&tree.leaves))
+	while (slab_alloc(&tree.leaves))
 		;
-	while (pool_alloc(&tree.inners))
+	while (slab_alloc(&tree.inners))
 		;
 	assert_false(tree_has_room(&tree));
 	assert_int_equal(tree_insert(&tree, 1 << 20, 1 << 20, 8), -ENOMEM);
