@@ -96,6 +96,9 @@ struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(vo
  * Before @fd is closed; does not close it.  NULL is allowed. */
 void uvfio_watch_free(struct uvfio_watch *watch);
 
+/* Have @fn run when @fd is writable too, or not any more.  Within the context. */
+void uvfio_watch_write(struct uvfio_watch *watch, bool on);
+
 /* One-shot timer, or NULL when there is no memory; uvfio_timer_arm(), _cancel() and _free() of
  * device.h work on it.  All four may be called from any thread; outside the context, _cancel() and
  * _free() wait for @fn where it runs, so the caller must hold nothing that @fn wants. */

@@ -23,6 +23,9 @@ struct uvfio_watch {
 	int fd;
 	void (*fn)(void *arg);
 	void *arg;
+	/* The context's. */
+	uint32_t events;
+	bool running; /* @fn: it is armed afterwards */
 	atomic_bool dead;
 	atomic_uint refs; /* its place in the set or among the dead; its queued work */
 	struct uvfio_watch *next_dead;
@@ -40,7 +43,7 @@ static void watch_unref(struct uvfio_watch *watch)
 
 static int watch_ctl(struct uvfio_watch *watch, int op)
 {
-	struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = watch};
+	struct epoll_event event = {.events = watch->events, .data.ptr = watch};
 
 	tsan_release(watch); /* what is written here is seen by who gets the event */
 	return epoll_ctl(watch->ctx->loop->epfd, op, watch->fd, &event);
@@ -50,8 +53,10 @@ static void watch_work(struct uvfio_work *work)
 {
 	struct uvfio_watch *watch = (struct uvfio_watch *)work;
 
+	watch->running = true;
 	if (!atomic_load(&watch->dead))
 		watch->fn(watch->arg);
+	watch->running = false;
 	if (!atomic_load(&watch->dead))
 		watch_ctl(watch, EPOLL_CTL_MOD);
 	watch_unref(watch);
@@ -97,6 +102,7 @@ struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(vo
 	watch->fd = fd;
 	watch->fn = fn;
 	watch->arg = arg;
+	watch->events = EPOLLIN | EPOLLONESHOT;
 	atomic_init(&watch->refs, 1);
 	ctx_ref(ctx);
 	if (watch_ctl(watch, EPOLL_CTL_ADD)) {
@@ -106,6 +112,18 @@ struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(vo
 		return NULL;
 	}
 	return watch;
+}
+
+void uvfio_watch_write(struct uvfio_watch *watch, bool on)
+{
+	uint32_t events = EPOLLIN | EPOLLONESHOT | (on ? EPOLLOUT : 0);
+
+	if (events == watch->events)
+		return;
+	watch->events = events;
+	/* An event that is already on its way only makes @fn run once more. */
+	if (!watch->running)
+		watch_ctl(watch, EPOLL_CTL_MOD);
 }
 
 void uvfio_watch_free(struct uvfio_watch *watch)

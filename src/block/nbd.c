@@ -1,0 +1,657 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An NBD server, by libnbd.
+ *
+ * Theory of operation.  The handle is driven from the context: a watch on its socket lets libnbd
+ * read and write, block_kick() starts what was submitted.  A completion callback must not call
+ * libnbd, so it only moves its request to the list of the finished, which is gone through after
+ * each call into the library.  Data goes through a buffer of our own: libnbd would take an EFAULT
+ * of client memory for an error of the connection.
+ *
+ *      UP ──connection lost, a request timed out──▶ CONNECTING ──▶ UP
+ *      │                                             ▲      │failed
+ *      │ ... with acknowledged writes not flushed    │      ▼
+ *      └──────────────────▶ DEAD          a request, └──── DOWN
+ *                                         250 ms later
+ *
+ * A server that goes takes with it what it had acknowledged and not yet flushed.  Nobody can tell
+ * whether it did (the network may have failed, or the server), so then nothing may succeed any
+ * more: neither a flush, nor a read of what may be old data.  That is DEAD: -EIO from there on.
+ * Without such writes a new connection is tried; requests that were under way were not
+ * acknowledged, so they are sent again, from their beginning, once.  A request whose second
+ * connection fails too, or whose connection cannot be made, gets -EIO.  Every command has a
+ * deadline.
+ */
+#include <errno.h>
+#include <libnbd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "block/backend.h"
+#include "block/pool.h"
+
+#define DEFAULT_DEPTH      64u
+#define MAX_DEPTH          256u
+#define DEFAULT_TIMEOUT_MS 30000u
+#define CONNECT_TIMEOUT_MS 5000u
+#define RETRY_NS           250000000u
+#define MAX_DATA           (1u << 20) /* of one command */
+#define MAX_RANGE          (1u << 30) /* trim, zero */
+#define POLL_ROUNDS        16         /* events taken from the socket at a time */
+
+enum nbd_state { NBD_UP, NBD_CONNECTING, NBD_DOWN, NBD_DEAD };
+
+struct nbd_req {
+	struct block_io *io;
+	struct nbd_disk *disk;
+	struct nbd_req *next; /* free, or finished */
+	bool active;          /* the server has it */
+	bool flushing;        /* FUA by way of a flush */
+	unsigned tries;
+	uint64_t offset, left; /* what remains */
+	uint32_t chunk;        /* of it, in the present command */
+	char *buf;
+	int error;         /* of the present command */
+	uint64_t deadline; /* ns */
+	uint64_t flushes;  /* a flush: writes acknowledged before it */
+};
+
+struct connect_job {
+	struct pool_job job;
+	struct nbd_disk *disk; /* NULL: closed meanwhile */
+	char *uri;
+	unsigned timeout_ms;
+	struct nbd_handle *h;
+};
+
+struct nbd_disk {
+	struct block blk;
+	char *uri;
+	unsigned timeout_ms;
+	enum nbd_state state;
+	struct nbd_handle *h;
+	struct uvfio_watch *watch;
+	struct uvfio_timer *timer;
+	uint64_t timer_at;
+	bool busy, dropping;
+	bool server_fua, server_zero;
+	uint32_t max_data;
+	/* Writes that were acknowledged, and how many of them a flush has covered. */
+	uint64_t acked, flushed;
+	unsigned nr_reqs;
+	struct nbd_req *reqs, *free_reqs, *finished, **finished_tail;
+	struct io_queue waiting;
+	struct pool *pool;
+	struct connect_job *connecting;
+	uint64_t tried_at; /* ns, the last attempt to connect */
+};
+
+/* ---- connecting; any thread ---- */
+
+/* A handle that is ready, or NULL with a message in @why. */
+static struct nbd_handle *connect_to(const char *uri, unsigned timeout_ms, char *why, size_t size)
+{
+	uint64_t end = uvfio_now_ns() + timeout_ms * 1000000ull;
+	struct nbd_handle *h = nbd_create();
+
+	if (!h || nbd_set_pread_initialize(h, false) || nbd_aio_connect_uri(h, uri))
+		goto fail;
+	while (nbd_aio_is_connecting(h) == 1) {
+		uint64_t now = uvfio_now_ns();
+
+		if (now >= end || nbd_poll(h, (end - now) / 1000000u + 1) == 0) {
+			snprintf(why, size, "no answer within %u ms", timeout_ms);
+			nbd_close(h);
+			return NULL;
+		}
+	}
+	if (nbd_aio_is_ready(h) == 1)
+		return h;
+fail:
+	snprintf(why, size, "%s", nbd_get_error() ? nbd_get_error() : "not enough memory");
+	nbd_close(h);
+	return NULL;
+}
+
+static void connect_run(struct pool_job *job)
+{
+	struct connect_job *c = container_of(job, struct connect_job, job);
+	char why[64];
+
+	c->h = connect_to(c->uri, c->timeout_ms, why, sizeof(why));
+}
+
+/* ---- requests ---- */
+
+static void service(struct nbd_disk *d);
+
+static void end(struct nbd_req *req, int status)
+{
+	struct nbd_disk *d = req->disk;
+	struct block_io *io = req->io;
+
+	free(req->buf);
+	req->buf = NULL;
+	req->active = false;
+	req->next = d->free_reqs;
+	d->free_reqs = req;
+	io->status = status;
+	io->done(io);
+}
+
+static int on_completion(void *arg, int *error)
+{
+	struct nbd_req *req = arg;
+	struct nbd_disk *d = req->disk;
+
+	if (d->dropping)
+		return 1; /* the handle is being closed; the request lives on */
+	req->error = *error;
+	req->next = NULL;
+	*d->finished_tail = req;
+	d->finished_tail = &req->next;
+	return 1;
+}
+
+static bool is_alive(const struct nbd_disk *d)
+{
+	return d->h && nbd_aio_is_dead(d->h) != 1 && nbd_aio_is_closed(d->h) != 1;
+}
+
+static int64_t send_data(struct nbd_disk *d, struct nbd_req *req, uint32_t flags,
+			 nbd_completion_callback cb)
+{
+	struct block_io *io = req->io;
+
+	if (io->op == BLOCK_READ)
+		return nbd_aio_pread(d->h, req->buf, req->chunk, req->offset, cb, 0);
+	return nbd_aio_pwrite(d->h, req->buf, req->chunk, req->offset, cb, flags);
+}
+
+/* The next command of a request. */
+static void start_command(struct nbd_req *req)
+{
+	struct nbd_disk *d = req->disk;
+	struct block_io *io = req->io;
+	nbd_completion_callback cb = {.callback = on_completion, .user_data = req};
+	uint32_t flags = (io->flags & BLOCK_FUA) && d->server_fua ? LIBNBD_CMD_FLAG_FUA : 0;
+	bool data = io->op == BLOCK_READ || io->op == BLOCK_WRITE ||
+		    (io->op == BLOCK_WRITE_ZEROES && !d->server_zero);
+	uint64_t max = data ? d->max_data : MAX_RANGE;
+	int64_t cookie = -1;
+	int rc = 0;
+
+	req->chunk = req->left < max ? req->left : max;
+	req->deadline = uvfio_now_ns() + d->timeout_ms * 1000000ull;
+	if (data && !req->flushing && !req->buf) {
+		req->buf = calloc(1, req->chunk);
+		if (!req->buf) {
+			end(req, -ENOMEM);
+			return;
+		}
+	}
+	if (io->op == BLOCK_WRITE && !req->flushing)
+		rc = iov_to_buf(io->iov, io->nr_iov, req->offset - io->offset, req->buf,
+				req->chunk);
+	if (rc) {
+		end(req, rc);
+		return;
+	}
+	req->active = true;
+	if (io->op == BLOCK_FLUSH || req->flushing) {
+		req->flushes = d->acked;
+		cookie = nbd_aio_flush(d->h, cb, 0);
+	} else if (data) {
+		cookie = send_data(d, req, flags, cb);
+	} else if (io->op == BLOCK_DISCARD) {
+		cookie = nbd_aio_trim(d->h, req->chunk, req->offset, cb, flags);
+	} else {
+		if (!(io->flags & BLOCK_MAY_FREE))
+			flags |= LIBNBD_CMD_FLAG_NO_HOLE;
+		cookie = nbd_aio_zero(d->h, req->chunk, req->offset, cb, flags);
+	}
+	/* A connection that is gone is seen to by service(). */
+	if (cookie < 0 && is_alive(d))
+		end(req, nbd_get_errno() == ENOMEM ? -ENOMEM : -EIO);
+}
+
+static void start(struct nbd_disk *d, struct nbd_req *req, struct block_io *io)
+{
+	req->io = io;
+	req->disk = d;
+	req->flushing = false;
+	req->tries = 0;
+	req->offset = io->offset;
+	req->left = io->op == BLOCK_FLUSH ? 0 : io->len;
+	start_command(req);
+}
+
+/* What a server may say, in the errors of this room. */
+static int server_error(int error)
+{
+	return error == ENOTCONN || error == ESHUTDOWN || error == EPIPE || !error ? -EIO : -error;
+}
+
+static void command_done(struct nbd_req *req)
+{
+	struct nbd_disk *d = req->disk;
+	struct block_io *io = req->io;
+	bool fua = io->flags & BLOCK_FUA;
+	int rc = 0;
+
+	if (req->error) {
+		end(req, server_error(req->error));
+		return;
+	}
+	if (io->op == BLOCK_FLUSH || req->flushing) {
+		if (req->flushes > d->flushed)
+			d->flushed = req->flushes;
+		end(req, 0);
+		return;
+	}
+	if (io->op == BLOCK_READ)
+		rc = iov_from_buf(io->iov, io->nr_iov, req->offset - io->offset, req->buf,
+				  req->chunk);
+	if (rc) {
+		end(req, rc);
+		return;
+	}
+	req->offset += req->chunk;
+	req->left -= req->chunk;
+	if (req->left) {
+		start_command(req);
+	} else if (io->op != BLOCK_READ && fua && !d->server_fua && d->blk.info.volatile_cache) {
+		req->flushing = true;
+		start_command(req);
+	} else {
+		if (io->op != BLOCK_READ && !fua && d->blk.info.volatile_cache)
+			d->acked++;
+		end(req, 0);
+	}
+}
+
+/* ---- the connection ---- */
+
+static void drop_handle(struct nbd_disk *d)
+{
+	uvfio_watch_free(d->watch);
+	d->watch = NULL;
+	d->dropping = true;
+	nbd_close(d->h);
+	d->dropping = false;
+	d->h = NULL;
+	d->finished = NULL;
+	d->finished_tail = &d->finished;
+}
+
+static void fail_all(struct nbd_disk *d)
+{
+	struct io_queue waiting = d->waiting;
+	struct block_io *io;
+
+	io_queue_init(&d->waiting);
+	for (unsigned i = 0; i < d->nr_reqs; i++)
+		if (d->reqs[i].active)
+			end(&d->reqs[i], -EIO);
+	while ((io = io_queue_take(&waiting))) {
+		io->status = -EIO;
+		io->done(io);
+	}
+}
+
+static void on_socket(void *arg);
+
+static bool attach(struct nbd_disk *d, struct nbd_handle *h)
+{
+	int fd = nbd_aio_get_fd(h);
+
+	d->watch = fd >= 0 ? uvfio_watch_new(d->blk.ctx, fd, on_socket, d) : NULL;
+	if (!d->watch)
+		return false;
+	d->h = h;
+	d->state = NBD_UP;
+	return true;
+}
+
+/* The same export as before, as far as can be seen. */
+static bool is_same(const struct nbd_disk *d, struct nbd_handle *h)
+{
+	return nbd_get_size(h) >= (int64_t)d->blk.info.size &&
+	       (d->blk.info.readonly || nbd_is_read_only(h) == 0) &&
+	       (!d->blk.info.volatile_cache || nbd_can_flush(h) == 1) &&
+	       (!d->server_fua || nbd_can_fua(h) == 1) &&
+	       (!d->server_zero || nbd_can_zero(h) == 1) &&
+	       (!d->blk.info.can_discard || nbd_can_trim(h) == 1);
+}
+
+static void connect_done(struct uvfio_work *work)
+{
+	struct connect_job *c = container_of(work, struct connect_job, job.work);
+	struct nbd_disk *d = c->disk;
+	bool up = false;
+
+	if (d) {
+		d->connecting = NULL;
+		up = c->h && is_same(d, c->h) && attach(d, c->h);
+		if (!up)
+			d->state = NBD_DOWN;
+		d->tried_at = uvfio_now_ns();
+	}
+	if (!up && c->h)
+		nbd_close(c->h);
+	free(c->uri);
+	free(c);
+	if (!d)
+		return;
+	if (!up) {
+		fail_all(d);
+		return;
+	}
+	for (unsigned i = 0; i < d->nr_reqs; i++)
+		if (d->reqs[i].active)
+			start_command(&d->reqs[i]);
+	service(d);
+}
+
+static void reconnect(struct nbd_disk *d)
+{
+	struct connect_job *c = calloc(1, sizeof(*c));
+
+	d->tried_at = uvfio_now_ns();
+	if (c)
+		c->uri = strdup(d->uri);
+	if (!d->pool)
+		d->pool = pool_new(d->blk.ctx, 1);
+	if (!c || !c->uri || !d->pool) {
+		free(c ? c->uri : NULL);
+		free(c);
+		d->state = NBD_DOWN;
+		fail_all(d);
+		return;
+	}
+	d->state = NBD_CONNECTING;
+	c->disk = d;
+	c->timeout_ms = d->timeout_ms < CONNECT_TIMEOUT_MS ? d->timeout_ms : CONNECT_TIMEOUT_MS;
+	d->connecting = c;
+	pool_submit(d->pool, &c->job, connect_run, connect_done);
+}
+
+/* The connection is gone, or given up.  Active requests stay so and begin anew. */
+static void lost(struct nbd_disk *d)
+{
+	struct nbd_req *give_up = NULL;
+
+	drop_handle(d);
+	if (d->acked != d->flushed) {
+		d->state = NBD_DEAD;
+		fail_all(d);
+		return;
+	}
+	for (unsigned i = 0; i < d->nr_reqs; i++) {
+		struct nbd_req *req = &d->reqs[i];
+
+		if (!req->active)
+			continue;
+		free(req->buf);
+		req->buf = NULL;
+		req->flushing = false;
+		req->offset = req->io->offset;
+		req->left = req->io->op == BLOCK_FLUSH ? 0 : req->io->len;
+		if (req->tries++) {
+			req->next = give_up;
+			give_up = req;
+		}
+	}
+	reconnect(d);
+	while (give_up) {
+		struct nbd_req *req = give_up;
+
+		give_up = req->next;
+		if (req->active) /* unless reconnect() has failed all */
+			end(req, -EIO);
+	}
+}
+
+/* ---- driving ---- */
+
+static void set_timer(struct nbd_disk *d)
+{
+	uint64_t at = UINT64_MAX, now;
+
+	for (unsigned i = 0; i < d->nr_reqs; i++)
+		if (d->reqs[i].active && d->reqs[i].deadline < at)
+			at = d->reqs[i].deadline;
+	/* One that is set for earlier looks again. */
+	if (d->state != NBD_UP || at == UINT64_MAX || (d->timer_at && d->timer_at <= at))
+		return;
+	now = uvfio_now_ns();
+	d->timer_at = at;
+	uvfio_timer_arm(d->timer, at > now ? at - now : 0);
+}
+
+static void on_timer(void *arg)
+{
+	struct nbd_disk *d = arg;
+	uint64_t now = uvfio_now_ns();
+	bool late = false;
+
+	d->timer_at = 0;
+	for (unsigned i = 0; i < d->nr_reqs; i++)
+		late |= d->reqs[i].active && d->reqs[i].deadline <= now;
+	if (late && d->state == NBD_UP) {
+		d->busy = true;
+		lost(d);
+		d->busy = false;
+	}
+	service(d);
+}
+
+static bool process_finished(struct nbd_disk *d)
+{
+	bool any = false;
+
+	while (d->finished) {
+		struct nbd_req *req = d->finished;
+
+		/* What failed with the connection has not been answered. */
+		if (req->error && !is_alive(d))
+			return any;
+		d->finished = req->next;
+		if (!d->finished)
+			d->finished_tail = &d->finished;
+		command_done(req);
+		any = true;
+	}
+	return any;
+}
+
+static void service(struct nbd_disk *d)
+{
+	bool more;
+
+	if (d->busy)
+		return;
+	d->busy = true;
+	if (d->state == NBD_CONNECTING && !d->connecting)
+		reconnect(d);
+	do {
+		more = false;
+		while (d->state == NBD_UP && d->free_reqs && d->waiting.head) {
+			struct nbd_req *req = d->free_reqs;
+
+			d->free_reqs = req->next;
+			start(d, req, io_queue_take(&d->waiting));
+		}
+		if (d->state != NBD_UP)
+			break;
+		more = process_finished(d);
+		if (!is_alive(d)) {
+			/* Answers that came before it went count; what failed by it does not. */
+			while (d->finished) {
+				struct nbd_req *req = d->finished;
+
+				d->finished = req->next;
+				if (!req->error)
+					command_done(req);
+			}
+			lost(d);
+			more = true;
+		}
+	} while (more);
+	d->busy = false;
+	if (d->state == NBD_UP)
+		uvfio_watch_write(d->watch,
+				  nbd_aio_get_direction(d->h) & LIBNBD_AIO_DIRECTION_WRITE);
+	set_timer(d);
+}
+
+static void on_socket(void *arg)
+{
+	struct nbd_disk *d = arg;
+
+	if (d->state != NBD_UP)
+		return;
+	/* It must be told only what poll(2) says: after a read that finds nothing it would wait for
+	 * an answer and not go on sending.  Errors show as a dead handle. */
+	for (int i = 0; i < POLL_ROUNDS && nbd_poll(d->h, 0) > 0; i++)
+		;
+	service(d);
+}
+
+/* ---- the backend ---- */
+
+static int nbd_submit(struct block *blk, struct block_io *io)
+{
+	struct nbd_disk *d = container_of(blk, struct nbd_disk, blk);
+
+	if (d->state == NBD_DOWN && uvfio_now_ns() - d->tried_at >= RETRY_NS) {
+		io_queue_add(&d->waiting, io);
+		d->state = NBD_CONNECTING; /* service() sees to it */
+		return 1;
+	}
+	if (d->state == NBD_DOWN || d->state == NBD_DEAD) {
+		io->status = -EIO;
+		return 0;
+	}
+	io_queue_add(&d->waiting, io);
+	return 1;
+}
+
+static void nbd_kick(struct block *blk)
+{
+	service(container_of(blk, struct nbd_disk, blk));
+}
+
+static uint64_t nbd_size(struct block *blk)
+{
+	struct nbd_disk *d = container_of(blk, struct nbd_disk, blk);
+	int64_t size = d->state == NBD_UP ? nbd_get_size(d->h) : -1;
+
+	return size < 0 ? blk->info.size : (uint64_t)size;
+}
+
+static void nbd_free(struct block *blk)
+{
+	struct nbd_disk *d = container_of(blk, struct nbd_disk, blk);
+
+	if (d->connecting)
+		d->connecting->disk = NULL;
+	pool_free(d->pool);
+	uvfio_timer_free(d->timer);
+	if (d->h)
+		drop_handle(d);
+	free(d->reqs);
+	free(d->uri);
+	free(d);
+}
+
+static const struct block_ops nbd_ops = {
+	.close = nbd_free,
+	.submit = nbd_submit,
+	.kick = nbd_kick,
+	.size = nbd_size,
+};
+
+static int examine(struct nbd_disk *d, struct nbd_handle *h, const struct block_options *opts,
+		   struct uvfio_error *err)
+{
+	struct block_info *info = &d->blk.info;
+	int64_t size = nbd_get_size(h), min = nbd_get_block_size(h, LIBNBD_SIZE_MINIMUM);
+	int64_t max = nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM);
+
+	info->align = min > 0 ? min : 512;
+	info->readonly = opts->readonly || nbd_is_read_only(h) == 1;
+	if (min > MAX_DATA || max < 0 || (max && max < info->align))
+		return uvfio_error_set(err, -EINVAL, "nbd=%s: blocks of %lld bytes cannot be used",
+				       d->uri, (long long)min);
+	info->size = size > 0 ? size / info->align * info->align : 0;
+	if (!info->size)
+		return uvfio_error_set(err, -EINVAL,
+				       "nbd=%s: the export is empty; check its name in the URI",
+				       d->uri);
+	d->max_data = max && max < MAX_DATA ? max : MAX_DATA;
+	d->max_data = d->max_data / info->align * info->align;
+	d->server_fua = nbd_can_fua(h) == 1;
+	d->server_zero = nbd_can_zero(h) == 1;
+	info->volatile_cache = !info->readonly && nbd_can_flush(h) == 1;
+	info->can_fua = true;
+	info->can_discard = !info->readonly && nbd_can_trim(h) == 1;
+	return 0;
+}
+
+int nbd_backend_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
+		     struct uvfio_error *err)
+{
+	struct nbd_disk *d = calloc(1, sizeof(*d));
+	struct nbd_handle *h = NULL;
+	unsigned timeout_ms;
+	char why[256];
+	int rc;
+
+	if (!d)
+		return uvfio_error_set(err, -ENOMEM, "no memory");
+	d->blk.ops = &nbd_ops;
+	d->blk.ctx = ctx;
+	d->state = NBD_DOWN;
+	d->finished_tail = &d->finished;
+	io_queue_init(&d->waiting);
+	d->timeout_ms = opts->timeout_ms ? opts->timeout_ms : DEFAULT_TIMEOUT_MS;
+	d->nr_reqs = opts->depth ? opts->depth : DEFAULT_DEPTH;
+	if (d->nr_reqs > MAX_DEPTH)
+		d->nr_reqs = MAX_DEPTH;
+	d->uri = strdup(opts->nbd);
+	d->reqs = calloc(d->nr_reqs, sizeof(d->reqs[0]));
+	d->timer = uvfio_ctx_timer_new(ctx, on_timer, d);
+	if (!d->uri || !d->reqs || !d->timer) {
+		rc = uvfio_error_set(err, -ENOMEM, "no memory for %u requests", d->nr_reqs);
+		goto fail;
+	}
+	for (unsigned i = 0; i < d->nr_reqs; i++) {
+		d->reqs[i].next = d->free_reqs;
+		d->free_reqs = &d->reqs[i];
+	}
+	timeout_ms = d->timeout_ms < CONNECT_TIMEOUT_MS ? d->timeout_ms : CONNECT_TIMEOUT_MS;
+	h = connect_to(d->uri, timeout_ms, why, sizeof(why));
+	if (!h) {
+		rc = uvfio_error_set(err, -ECONNREFUSED,
+				     "nbd=%s: %s; check that the server runs and the URI "
+				     "(nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH)",
+				     d->uri, why);
+		goto fail;
+	}
+	rc = examine(d, h, opts, err);
+	if (rc)
+		goto fail;
+	if (!attach(d, h)) {
+		rc = uvfio_error_set(err, -ENOMEM, "nbd=%s: cannot watch the connection", d->uri);
+		goto fail;
+	}
+	*out = &d->blk;
+	return 0;
+
+fail:
+	if (h)
+		nbd_close(h);
+	nbd_free(&d->blk);
+	return rc;
+}
