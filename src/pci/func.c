@@ -240,6 +240,9 @@ void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t val
 
 /* ---- reset, save, restore ---- */
 
+static uint16_t msi_flags(const struct pci_func *func);
+static uint16_t msix_flags(const struct pci_func *func);
+
 void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind)
 {
 	func->have_saved = false;
@@ -258,8 +261,16 @@ void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SI
 
 		if (func->pm && i == func->pm + PCI_PM_CTRL)
 			wmask &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
+		/* The interrupt mode may have changed since: that of now counts. */
+		if ((func->msi && i - (func->msi + PCI_MSI_FLAGS) < 2) ||
+		    (func->msix && i - (func->msix + PCI_MSIX_FLAGS) < 2))
+			continue;
 		func->config[i] = (uint8_t)((func->config[i] & ~wmask) | (state[i] & wmask));
 	}
+	if (func->msi)
+		pci_put16(func->config + func->msi + PCI_MSI_FLAGS, msi_flags(func));
+	if (func->msix)
+		pci_put16(func->config + func->msix + PCI_MSIX_FLAGS, msix_flags(func));
 	publish(func);
 }
 
@@ -326,30 +337,39 @@ unsigned pci_msix_count(const struct pci_func *func)
 	return (pci_get16(func->config + func->msix + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
 }
 
+/* Message control of MSI and of MSI-X as the host's mode wants it, from its present value. */
+static uint16_t msi_flags(const struct pci_func *func)
+{
+	uint16_t flags = pci_get16(func->config + func->msi + PCI_MSI_FLAGS);
+	unsigned log2 = 0;
+
+	flags &= (uint16_t)~PCI_MSI_FLAGS_ENABLE;
+	if (func->irq_mode != VFIO_PCI_MSI_IRQ_INDEX)
+		return flags;
+	while ((1u << log2) < func->irq_vectors)
+		log2++;
+	flags &= (uint16_t)~PCI_MSI_FLAGS_QSIZE;
+	return (uint16_t)(flags | log2 << 4 | PCI_MSI_FLAGS_ENABLE);
+}
+
+static uint16_t msix_flags(const struct pci_func *func)
+{
+	uint16_t flags = pci_get16(func->config + func->msix + PCI_MSIX_FLAGS);
+
+	flags &= (uint16_t) ~(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+	if (func->irq_mode == VFIO_PCI_MSIX_IRQ_INDEX)
+		flags |= PCI_MSIX_FLAGS_ENABLE;
+	return flags;
+}
+
 void pci_set_irq_mode(struct pci_func *func, int mode, unsigned vectors)
 {
-	if (func->msi) {
-		unsigned off = func->msi + PCI_MSI_FLAGS, log2 = 0;
-		uint16_t flags = pci_get16(func->config + off);
-
-		flags &= (uint16_t)~PCI_MSI_FLAGS_ENABLE;
-		if (mode == VFIO_PCI_MSI_IRQ_INDEX) {
-			while ((1u << log2) < vectors)
-				log2++;
-			flags &= (uint16_t)~PCI_MSI_FLAGS_QSIZE;
-			flags |= (uint16_t)(log2 << 4 | PCI_MSI_FLAGS_ENABLE);
-		}
-		pci_hw_write(func, off, 2, flags);
-	}
-	if (func->msix) {
-		unsigned off = func->msix + PCI_MSIX_FLAGS;
-		uint16_t flags = pci_get16(func->config + off);
-
-		flags &= (uint16_t) ~(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
-		if (mode == VFIO_PCI_MSIX_IRQ_INDEX)
-			flags |= PCI_MSIX_FLAGS_ENABLE;
-		pci_hw_write(func, off, 2, flags);
-	}
+	func->irq_mode = mode;
+	func->irq_vectors = vectors;
+	if (func->msi)
+		pci_hw_write(func, func->msi + PCI_MSI_FLAGS, 2, msi_flags(func));
+	if (func->msix)
+		pci_hw_write(func, func->msix + PCI_MSIX_FLAGS, 2, msix_flags(func));
 }
 
 void pci_msi_state(const struct pci_func *func, bool *enabled, uint32_t *mask)
@@ -429,6 +449,7 @@ int pci_func_new(const struct uvfio_pci_desc *desc, const struct pci_addr *addr,
 	if (ops)
 		func->ops = *ops;
 	func->arg = ops_arg;
+	func->irq_mode = -1;
 	func->size = desc->pcie ? PCI_EXT_CONFIG_SIZE : PCI_CONFIG_SIZE;
 	func->saved = malloc(PCI_EXT_CONFIG_SIZE);
 	func->vpd_data = malloc(desc->vpd_len + 1u);

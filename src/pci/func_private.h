@@ -37,6 +37,8 @@ struct pci_func {
 
 	uint8_t *saved; /* PCI_EXT_CONFIG_SIZE bytes: taken on the way to D3hot */
 	bool have_saved;
+	int irq_mode; /* of pci_set_irq_mode(): the host's, so no reset changes it */
+	unsigned irq_vectors;
 	_Atomic uint32_t live;
 
 	/* Offsets of capabilities that have behaviour; 0: absent. */

@@ -68,7 +68,8 @@ void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t val
  * that and UVFIO_RESET_BUS. */
 void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind);
 /* Copy of everything a reset loses, and back (what the PCI core saves around a reset): the bits that
- * software may write, without the power state.  Fires nothing. */
+ * software may write, without the power state; MSI and MSI-X control follow the present interrupt mode
+ * (pci_set_irq_mode()).  Fires nothing. */
 void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE]);
 void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE]);
 

@@ -367,6 +367,13 @@ static void test_reset(void **state)
 	assert_int_equal(pci_hw_read(func, pm + PCI_PM_CTRL, 2), 0);
 	assert_true(pci_bus_master(func));
 	assert_int_equal(s.commands + s.powers + s.flrs + s.msis, 0);
+	/* The interrupt mode is that of now, not that of the saved state. */
+	pci_hw_reset(func, UVFIO_RESET_FUNCTION);
+	assert_int_equal(pci_hw_read(func, pci_find_cap(func, PCI_CAP_ID_MSIX) + 2, 2), 0x0010);
+	pci_set_irq_mode(func, VFIO_PCI_MSI_IRQ_INDEX, 2);
+	pci_hw_restore(func, saved);
+	assert_int_equal(pci_hw_read(func, pci_find_cap(func, PCI_CAP_ID_MSIX) + 2, 2), 0x0010);
+	assert_int_equal(pci_hw_read(func, pci_find_cap(func, PCI_CAP_ID_MSI) + 2, 2), 0x0197);
 	pci_hw_reset(func, UVFIO_RESET_BUS);
 	assert_int_equal(pci_hw_read(func, exp + PCI_EXP_DEVCTL, 2), 0x2810);
 	pci_func_free(func);

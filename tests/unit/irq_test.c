@@ -96,7 +96,9 @@ static void test_validation(void **state)
 	static const int32_t fds[64] = {-1};
 	static const struct {
 		const char *what;
-		struct vfio_irq_set hdr;
+		struct {
+			uint32_t argsz, flags, index, start, count;
+		} h;
 		size_t len; /* of the data that the client really has */
 		int ret;
 		unsigned copies;
@@ -150,12 +152,19 @@ static void test_validation(void **state)
 	};
 
 	for (size_t i = 0; i < N(rows); i++) {
+		struct vfio_irq_set hdr = {
+			.argsz = rows[i].h.argsz,
+			.flags = rows[i].h.flags,
+			.index = rows[i].h.index,
+			.start = rows[i].h.start,
+			.count = rows[i].h.count,
+		};
 		struct data data = {rows[i].len ? fds : NULL, rows[i].len, 0};
 		struct fixture f;
 		int ret;
 
 		start(&f, false);
-		ret = irq_set_irqs(f.set, &rows[i].hdr, copy_data, get_eventfd, &data);
+		ret = irq_set_irqs(f.set, &hdr, copy_data, get_eventfd, &data);
 		if (ret != rows[i].ret || data.copies != rows[i].copies)
 			fail_msg("%s: %d (%u copies), not %d (%u)", rows[i].what, ret, data.copies,
 				 rows[i].ret, rows[i].copies);
