@@ -53,7 +53,7 @@ void slab_fini(struct slab *slab)
 
 	if (!slab->base)
 		return;
-	unpoison(slab->base, n * slab->size);
+	unpoison(slab->base, ((size_t)slab->used + 1) * slab->size);
 	munmap(slab->base, n * slab->size);
 	munmap(slab->next, n * sizeof(*slab->next));
 	slab->base = NULL;
