@@ -383,6 +383,7 @@ void nvme_doorbells_run(struct nvme_ctrl *c);
 void nvme_doorbell_clear(struct nvme_ctrl *c, unsigned index);
 
 /* ---- queue.c ---- */
+const char *nvme_req_state_name(enum nvme_req_state state);
 void nvme_queues_init(struct nvme_ctrl *c);
 /* Forget all queues and commands.  Nothing is in flight. */
 void nvme_queues_reset(struct nvme_ctrl *c);

@@ -28,6 +28,11 @@ static const char *const req_state_names[] = {
 static_assert(sizeof(req_state_names) / sizeof(req_state_names[0]) == NVME_NR_REQ_STATES,
 	      "a name each");
 
+const char *nvme_req_state_name(enum nvme_req_state state)
+{
+	return state < NVME_NR_REQ_STATES ? req_state_names[state] : "?";
+}
+
 static void post_done(struct uvfio_dma *op);
 static void fetch_done(struct uvfio_dma *op);
 

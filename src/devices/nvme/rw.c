@@ -26,13 +26,6 @@ enum rw_phase {
 	RW_END,
 };
 
-static const char *const phase_names[] = {
-	[RW_START] = "start",   [RW_CHUNK] = "chunk",         [RW_CHUNK_END] = "chunk end",
-	[RW_BOUNCE] = "bounce", [RW_BOUNCE_IN] = "bounce in", [RW_FLUSH] = "flush",
-	[RW_END] = "end",
-};
-static_assert(sizeof(phase_names) / sizeof(phase_names[0]) == RW_END + 1, "a name each");
-
 static bool is_write(const struct nvme_req *req)
 {
 	return req->cmd.opcode == NVME_IO_WRITE;
