@@ -74,8 +74,8 @@ void uapi_dispatch(struct uapi_request *req);
 void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags);
 void uapi_do_openat2(struct uapi_request *req);
 void uapi_do_ioctl(struct uapi_request *req);
-/* What the preloaded helper asks (helper/trap.h). */
-void uapi_do_trap(struct uapi_request *req, unsigned cmd);
+/* What the preloaded helper asks (helper/trap.h); false when it is not for us. */
+bool uapi_do_trap(struct uapi_request *req, unsigned cmd);
 void uapi_do_rw(struct uapi_request *req, bool write);
 void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags);
 void uapi_do_mmap(struct uapi_request *req);

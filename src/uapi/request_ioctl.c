@@ -93,10 +93,8 @@ void uapi_do_ioctl(struct uapi_request *req)
 	uint64_t arg = req->args[2];
 	struct uapi_file *file;
 
-	if (cmd >= UVFIO_TRAP_MMAP && cmd <= (UVFIO_TRAP_STORE | 8)) {
-		uapi_do_trap(req, cmd);
+	if (cmd >= UVFIO_TRAP_MMAP && cmd <= (UVFIO_TRAP_STORE | 8) && uapi_do_trap(req, cmd))
 		return;
-	}
 	file = uapi_request_subject(req);
 	if (!file)
 		return;

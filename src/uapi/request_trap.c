@@ -109,7 +109,7 @@ static void trap_fatal(struct uapi_request *req)
 	uapi_answer(req, 0);
 }
 
-void uapi_do_trap(struct uapi_request *req, unsigned cmd)
+bool uapi_do_trap(struct uapi_request *req, unsigned cmd)
 {
 	unsigned size = cmd & 0xf;
 
@@ -140,8 +140,9 @@ void uapi_do_trap(struct uapi_request *req, unsigned cmd)
 		trap_fatal(req);
 		break;
 	default:
-		break; /* the kernel says ENOTTY or EBADF */
+		return false;
 	}
+	return true;
 }
 
 /* ---- mmap (A.6) ---- */

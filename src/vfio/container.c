@@ -95,8 +95,9 @@ static int check_extension(struct vfio_container *container, uint64_t extension)
 	case VFIO_TYPE1v2_IOMMU:
 	case VFIO_UNMAP_ALL:
 		return 1;
+	case VFIO_UPDATE_VADDR:
 	case VFIO_DMA_CC_IOMMU:
-		/* All our memory is coherent, but there is no domain to ask before SET_IOMMU. */
+		/* Nothing stands against either, but there is no domain to ask before SET_IOMMU. */
 		backend = container_backend(container);
 		if (!backend)
 			return 0;
@@ -129,7 +130,8 @@ static int set_iommu(struct vfio_container *container, uint64_t type)
 	if (!container->nr_groups || container->backend) {
 		ret = -EINVAL;
 	} else if (!backend) {
-		ret = -ENODEV;
+		/* What type 1 has as an extension it takes for its own, and refuses to open. */
+		ret = type == VFIO_UNMAP_ALL ? -EINVAL : -ENODEV;
 	} else {
 		container->backend = backend;
 		backend = NULL;
