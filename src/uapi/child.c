@@ -2,7 +2,7 @@
 /*
  * C: from a fork of the server to the program.
  *
- *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts ─DEVDIR▶
+ *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts ─DEVDIR, SYSDIR▶
  *   filter ─LISTENER▶ S is ready ─GO▶ execvp
  *
  * Before GO nothing of the program has happened, so a run that cannot start leaves no trace.  What
@@ -184,7 +184,7 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 	char helper[PATH_MAX], cwd[PATH_MAX];
 	struct uvfio_error err;
 	int32_t with_helper;
-	int tree, devdir, listener;
+	int tree, devdir, sysdir, listener;
 
 	expect(sock, UAPI_MSG_TREE, &with_helper, &tree);
 	enter_namespaces(sock);
@@ -198,6 +198,11 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 		fail("cannot open the new " TREE_DEV_VFIO);
 	tell(sock, UAPI_MSG_DEVDIR, 0, devdir);
 	close(devdir);
+	sysdir = open("/sys/bus/pci/devices", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sysdir < 0)
+		fail("cannot open the new /sys/bus/pci/devices");
+	tell(sock, UAPI_MSG_SYSDIR, 0, sysdir);
+	close(sysdir);
 	preload(config->mmio,
 		with_helper && uapi_find_helper(helper, sizeof(helper)) ? helper : NULL);
 	listener = uapi_filter_install(&err);

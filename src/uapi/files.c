@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "uapi/files.h"
+#include "uapi/sysfs.h"
 
 #define BUCKETS   64u
 #define MAX_FILES 1024u
@@ -133,6 +134,7 @@ void uapi_files_reap(struct uapi_files *files)
 	pthread_mutex_lock(&files->opening);
 	reap_locked(files, false);
 	pthread_mutex_unlock(&files->opening);
+	uapi_sysfs_refresh(files->server->sysfs);
 }
 
 /* ---- the janitor ---- */

@@ -24,6 +24,7 @@ enum uapi_message_kind {
 	/* C → S */
 	UAPI_MSG_MAP_ME,   /* C is in a new user namespace without maps */
 	UAPI_MSG_DEVDIR,   /* the directory /dev/vfio rides along */
+	UAPI_MSG_SYSDIR,   /* the directory /sys/bus/pci/devices rides along */
 	UAPI_MSG_LISTENER, /* the listener rides along */
 };
 

@@ -10,6 +10,7 @@
 #include "base/ctx.h"
 #include "uapi/receive.h"
 #include "uapi/request.h"
+#include "uapi/sysfs.h"
 #include "uapi/trace.h"
 
 /* linux/seccomp.h of 6.6. */
@@ -96,6 +97,8 @@ static void handle(struct uapi_pool *pool, const struct seccomp_notif *notif,
 	if (server->trace)
 		uapi_trace_begin(server->trace, &req);
 	uapi_dispatch(&req);
+	if (req.changed_config)
+		uapi_sysfs_refresh(server->sysfs);
 	if (req.answer == UAPI_FD)
 		give_fd(&req);
 	if (server->trace)

@@ -32,6 +32,7 @@ struct uapi_request {
 	int64_t result;
 	int fd;
 	bool cloexec;
+	bool changed_config; /* of hardware, perhaps: the files in sysfs are to be looked at */
 
 	/* For the trace: which kind of file, and the device's name or NULL. */
 	enum uapi_file_kind kind;

@@ -63,6 +63,7 @@ static void get_device(struct uapi_request *req, struct uapi_file *group, uint64
 	req->answer = UAPI_FD;
 	req->fd = ret;
 	req->cloexec = true;
+	req->changed_config = true;
 }
 
 static void group_ioctl(struct uapi_request *req, struct uapi_file *file, unsigned cmd,
@@ -109,6 +110,8 @@ void uapi_do_ioctl(struct uapi_request *req)
 		break;
 	default:
 		uapi_answer(req, vfio_device_ioctl(file->device_file, &req->client, cmd, arg));
+		req->changed_config = cmd == VFIO_DEVICE_SET_IRQS || cmd == VFIO_DEVICE_RESET ||
+				      cmd == VFIO_DEVICE_PCI_HOT_RESET || cmd == VFIO_DEVICE_FEATURE;
 	}
 out:
 	uapi_files_put(req->server->files, file);

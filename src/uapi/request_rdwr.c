@@ -4,6 +4,7 @@
  * operations, so the kernel does one read or write an iovec, and so do we.
  */
 #include <errno.h>
+#include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -70,6 +71,11 @@ static int64_t transfer(struct uapi_request *req, struct vfio_device_file *df, b
 	return ret ? ret : (int64_t)done;
 }
 
+static bool writes_config(const struct uapi_request *req, bool write)
+{
+	return write && req->args[3] >> 40 == VFIO_PCI_CONFIG_REGION_INDEX;
+}
+
 void uapi_do_rw(struct uapi_request *req, bool write)
 {
 	struct uapi_file *file;
@@ -83,6 +89,7 @@ void uapi_do_rw(struct uapi_request *req, bool write)
 				 ? -EINVAL
 				 : transfer(req, file->device_file, write, req->args[3],
 					    req->args[1], req->args[2]));
+	req->changed_config = writes_config(req, write);
 	uapi_files_put(req->server->files, file);
 }
 
@@ -141,5 +148,6 @@ void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags)
 		uapi_answer(req, -EOPNOTSUPP);
 	else
 		uapi_answer(req, vectored(req, file->device_file, write));
+	req->changed_config = writes_config(req, write);
 	uapi_files_put(req->server->files, file);
 }

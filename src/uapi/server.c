@@ -31,6 +31,7 @@
 #include "uapi/process.h"
 #include "uapi/receive.h"
 #include "uapi/server.h"
+#include "uapi/sysfs.h"
 #include "uapi/task.h"
 #include "uapi/trace.h"
 #include "uapi/tree.h"
@@ -242,6 +243,10 @@ static int prepare_child(struct run *run)
 		case UAPI_MSG_DEVDIR:
 			server->devdir = fd;
 			break;
+		case UAPI_MSG_SYSDIR:
+			server->sysfs = uapi_sysfs_new(server->machine, fd);
+			close(fd);
+			break;
 		case UAPI_MSG_LISTENER:
 			server->listener = fd;
 			break;
@@ -402,6 +407,8 @@ static void stop_serving(struct run *run)
 	if (server->pool)
 		uapi_pool_settle(server->pool);
 	uapi_files_free(server->files);
+	uapi_sysfs_free(server->sysfs);
+	server->sysfs = NULL;
 	uapi_trace_free(server->trace);
 	if (server->machine)
 		vfio_machine_free(server->machine);

@@ -20,6 +20,7 @@
 struct uapi_files;
 struct uapi_tasks;
 struct uapi_pool;
+struct uapi_sysfs;
 struct uapi_trace;
 
 struct uapi_server {
@@ -31,6 +32,7 @@ struct uapi_server {
 	struct uapi_tasks *tasks;
 	struct uapi_pool *pool;
 	struct memory_cache *memory;
+	struct uapi_sysfs *sysfs; /* NULL: out of memory */
 	int listener;
 	int devdir; /* the directory /dev/vfio of the program's namespace */
 	/* A program that opened /dev/kvm: registers are not offered for mapping any more. */

@@ -395,6 +395,18 @@ struct pci_func *vfio_device_func(struct vfio_device *dev)
 	return dev->func;
 }
 
+void vfio_device_hw_config(struct vfio_device *dev, uint8_t *bytes)
+{
+	uint32_t command;
+
+	pthread_mutex_lock(&dev->config_lock);
+	pci_hw_save(dev->func, bytes);
+	/* Some bits of COMMAND and STATUS are others' and only seen by a read. */
+	command = pci_hw_read(dev->func, PCI_COMMAND, 4);
+	pthread_mutex_unlock(&dev->config_lock);
+	memcpy(bytes + PCI_COMMAND, &command, sizeof(command));
+}
+
 int vfio_device_mmio(const struct vfio_device *dev)
 {
 	return dev->mmio;

@@ -49,10 +49,12 @@ static void need_maskable(struct t *t)
 		skip(t, "the device has no INTx disable");
 }
 
-/* The eventfd that unmasks is looked at by another thread of whoever serves us. */
+/* The eventfd that unmasks is looked at by another thread of whoever serves us, and what sysfs shows
+ * may be brought up to date only by the next request. */
 static bool raw_becomes(struct t *t, bool disintx)
 {
 	for (int i = 0; i < 2000; i++) {
+		cfg_write(t, 0x3c, 1, 0);
 		if (raw_disintx(t) == disintx)
 			return true;
 		usleep(1000);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The files `config` under the program's /sys/bus/pci/devices: kept at what the hardware's config
+ * space is, not at what the user's shows (A.7).  They are plain files that the program reads by
+ * itself, so they are written anew after each request that may have changed a function, before the
+ * program goes on.  Any thread.
+ */
+#ifndef UVFIO_UAPI_SYSFS_H
+#define UVFIO_UAPI_SYSFS_H
+
+#include "vfio/vfio.h"
+
+struct uapi_sysfs;
+
+/* @dir: the program's /sys/bus/pci/devices, which stays the caller's.  A function whose file cannot
+ * be opened keeps the values of the start.  NULL when out of memory. */
+struct uapi_sysfs *uapi_sysfs_new(struct vfio_machine *machine, int dir);
+void uapi_sysfs_free(struct uapi_sysfs *sysfs);
+/* Write what has changed.  @sysfs may be NULL. */
+void uapi_sysfs_refresh(struct uapi_sysfs *sysfs);
+
+#endif
