@@ -49,7 +49,7 @@ enum {
 
 	NVME_NR_REQS = 1024,       /* commands in progress */
 	NVME_FETCH_MAX = 32,       /* entries fetched by one DMA */
-	NVME_POST_MAX = 32,        /* entries posted by one DMA */
+	NVME_POST_MAX = 16,        /* entries posted by one DMA; see queue.c */
 	NVME_WORK_BUDGET = 256,    /* commands in one pass of work */
 	NVME_SEGS_MAX = 768,       /* pieces of client memory that one command names */
 	NVME_SGL_DESCS_MAX = 2048, /* descriptors that one command may have */
@@ -198,7 +198,8 @@ struct nvme_cq {
 	bool dirty;   /* in ctrl->dirty_cqs */
 	bool pin;     /* counted in ctrl->nr_pin_cqs */
 	uint32_t posting_nr;
-	uint32_t reserved; /* completions to come, of commands already fetched */
+	uint32_t unsignalled; /* posted, no interrupt yet */
+	uint32_t reserved;    /* completions to come, of commands already fetched */
 	unsigned nr_sqs;
 	struct nvme_req_list pending;
 	struct nvme_req *delete_req; /* Delete I/O Completion Queue, waiting for @op */

@@ -11,7 +11,9 @@
  * because it may be held for ever.
  *
  * Completions wait in cq->pending, are written in batches by one DMA each, and one interrupt
- * follows.  A batch that could not be written because bus mastering is off stays in cq->buf.
+ * follows.  A batch is no longer than what the core copies in ascending pieces of 16 bytes, so that
+ * no client sees a phase tag before the rest of its entry.  A batch that could not be written
+ * because bus mastering is off stays in cq->buf.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -93,7 +95,7 @@ void nvme_queues_reset(struct nvme_ctrl *c)
 		cq->used = false;
 		cq->dirty = false;
 		cq->posting = false;
-		cq->posting_nr = 0;
+		cq->posting_nr = cq->unsignalled = 0;
 		cq->reserved = 0;
 		cq->nr_sqs = 0;
 		cq->delete_req = NULL;
@@ -113,7 +115,7 @@ void nvme_cq_open(struct nvme_ctrl *c, unsigned id, uint64_t base, uint32_t size
 	cq->vector = (uint16_t)vector;
 	cq->head = cq->tail = 0;
 	cq->phase = true;
-	cq->posting_nr = 0;
+	cq->posting_nr = cq->unsignalled = 0;
 	cq->reserved = 0;
 	cq->nr_sqs = 0;
 	cq->delete_req = NULL;
@@ -450,10 +452,17 @@ static void build(struct nvme_cq *cq, struct nvme_cqe *cqe, struct nvme_req *req
 
 static void posted(struct nvme_cq *cq)
 {
-	uint32_t n = cq->posting_nr;
-
+	cq->unsignalled += cq->posting_nr;
 	cq->posting_nr = 0;
-	nvme_irq_completions(cq, n);
+}
+
+static void cq_signal(struct nvme_cq *cq)
+{
+	uint32_t n = cq->unsignalled;
+
+	cq->unsignalled = 0;
+	if (n)
+		nvme_irq_completions(cq, n);
 }
 
 /* Write the batch in cq->buf.  Returns true when it is done. */
@@ -472,7 +481,7 @@ static bool post_batch(struct nvme_cq *cq)
 	return false;
 }
 
-static void cq_post(struct nvme_cq *cq)
+static void cq_write(struct nvme_cq *cq)
 {
 	struct nvme_req *req;
 
@@ -512,6 +521,12 @@ static void cq_post(struct nvme_cq *cq)
 	}
 }
 
+static void cq_post(struct nvme_cq *cq)
+{
+	cq_write(cq);
+	cq_signal(cq);
+}
+
 static void post_done(struct uvfio_dma *op)
 {
 	struct nvme_cq *cq = op_cq(op);
@@ -530,6 +545,7 @@ static void post_done(struct uvfio_dma *op)
 		return;
 	}
 	posted(cq);
+	cq_signal(cq);
 	if (cq->delete_req)
 		nvme_cq_delete(cq, cq->delete_req);
 	else if (!STAILQ_EMPTY(&cq->pending))
