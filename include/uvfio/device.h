@@ -261,7 +261,8 @@ UVFIO_API int uvfio_dma_submit(struct uvfio_device *dev, struct uvfio_dma *op);
 /*
  * Pin [iova, iova+len) and get its host addresses, for a backend that reads or writes it directly.
  * Fills at most @max_iov entries and returns how many; -ENOTSUP when any of it has no host address
- * (then use uvfio_dma_submit()), -EFAULT and so on as above, -E2BIG when @max_iov is too few.
+ * (then use uvfio_dma_submit()), -EFAULT and so on as above, -E2BIG when @max_iov is too few,
+ * -EINVAL for a length of 0.
  * The memory can be truncated by its owner at any time: give the addresses only to system calls
  * (they answer EFAULT) or to uvfio_copy(), never dereference them.  uvfio_dma_unpin() soon: an
  * unmap waits for it.  Only from the work context.

@@ -222,9 +222,12 @@ const struct range *bar_range(const struct bar *bar, uint64_t off, uint64_t *end
 /* Does BAR @index offer MMAP to a file of mode @mode (A.6)? */
 bool bar_mappable(const struct vfio_device *dev, unsigned index, enum vfio_mmio_mode mode)
 {
-	const struct bar *bar = &dev->bars[index];
+	const struct bar *bar;
 
-	if (index >= NR_BARS || !bar->size || bar->flags & UVFIO_BAR_IO)
+	if (index >= NR_BARS)
+		return false;
+	bar = &dev->bars[index];
+	if (!bar->size || bar->flags & UVFIO_BAR_IO)
 		return false;
 	return mode != VFIO_MMIO_NONE || !bar->has_registers;
 }

@@ -17,16 +17,7 @@ static unsigned irq_op_count(void *arg, unsigned index)
 {
 	struct vfio_device *dev = arg;
 
-	switch (index) {
-	case VFIO_PCI_INTX_IRQ_INDEX:
-		return pci_func_desc(dev->func)->interrupt_pin ? 1 : 0;
-	case VFIO_PCI_MSI_IRQ_INDEX:
-		return pci_msi_count(dev->func);
-	case VFIO_PCI_MSIX_IRQ_INDEX:
-		return pci_msix_count(dev->func);
-	default:
-		return 1;
-	}
+	return index < ARRAY_SIZE(dev->irq_counts) ? atomic_load(&dev->irq_counts[index]) : 1;
 }
 
 static bool irq_op_is_pcie(void *arg)
@@ -244,6 +235,7 @@ int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *de
 		ret = bar_init(dev, err);
 	if (ret)
 		return ret;
+	device_count_irqs(dev);
 	atomic_store(&dev->power_d0, true);
 	dev->irqs = irq_set_new(&irq_ops, dev, dev->ctx, desc->msix_vectors, true);
 	if (!dev->irqs)
@@ -334,6 +326,9 @@ void uvfio_quiesced(struct uvfio_device *udev)
 	struct vfio_device *dev = to_dev(udev);
 
 	pthread_mutex_lock(&dev->quiet_lock);
+	/* At once: a model that starts DMA after this is refused, and never waited for. */
+	if (dev->quiesce_pending)
+		atomic_store(&dev->dma_on, false);
 	dev->quiesce_pending = false;
 	pthread_cond_broadcast(&dev->quiet_cond);
 	pthread_mutex_unlock(&dev->quiet_lock);
@@ -425,7 +420,7 @@ void vfio_device_stats(struct vfio_device *dev, struct vfio_device_stats *out)
 	};
 	out->irqs_dropped = irq_dropped(dev->irqs);
 	for (unsigned index = VFIO_PCI_INTX_IRQ_INDEX; index <= VFIO_PCI_MSIX_IRQ_INDEX; index++) {
-		for (unsigned i = 0; i < irq_op_count(dev, index); i++)
+		for (unsigned i = 0; i < dev->irq_counts[index]; i++)
 			out->irqs += irq_delivered(dev->irqs, index, i);
 	}
 }

@@ -125,6 +125,16 @@ void bar_write_locked(struct vfio_device *dev, unsigned index, uint64_t off, uns
 	}
 }
 
+/* reg_lock is held, and let go while a reset is going on.  What that waits for may be work that this
+ * thread has put off. */
+static void wait_gate(struct vfio_device *dev)
+{
+	while (dev->mem == MEM_WAIT) {
+		uvfio_defer_handover();
+		pthread_cond_wait(&dev->mem_cond, &dev->reg_lock);
+	}
+}
+
 /*
  * reg_lock is held and may be let go meanwhile.  May a piece at @off be done?  I/O BARs are not
  * checked, nor is the MSI-X table where it is hidden: its bytes are never asked of the device.
@@ -135,8 +145,7 @@ static bool pass_gate(struct vfio_device *dev, const struct bar *bar, uint64_t o
 
 	if (!mapped && bar_range(bar, off, &end)->kind == RANGE_MSIX_TABLE)
 		return true;
-	while (dev->mem == MEM_WAIT)
-		pthread_cond_wait(&dev->mem_cond, &dev->reg_lock);
+	wait_gate(dev);
 	return dev->mem == MEM_ON || bar->flags & UVFIO_BAR_IO;
 }
 
@@ -197,8 +206,7 @@ static ssize_t rom_read(struct vfio_device *dev, uint64_t pos, void *buf, size_t
 	if (len > size - pos)
 		len = size - pos;
 	pthread_mutex_lock(&dev->reg_lock);
-	while (dev->mem == MEM_WAIT)
-		pthread_cond_wait(&dev->mem_cond, &dev->reg_lock);
+	wait_gate(dev);
 	on = dev->mem == MEM_ON;
 	pthread_mutex_unlock(&dev->reg_lock);
 	if (!on)

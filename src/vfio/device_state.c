@@ -37,6 +37,8 @@ void device_quiesce(struct vfio_device *dev)
 		dev->quiesce_pending = true;
 		pthread_mutex_unlock(&dev->quiet_lock);
 		device_call(dev, call_quiesce, NULL);
+		/* What the model waits for may be work that this thread has put off. */
+		uvfio_defer_handover();
 		pthread_mutex_lock(&dev->quiet_lock);
 		while (dev->quiesce_pending)
 			pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
@@ -87,6 +89,14 @@ static void apply_irq_mode(struct vfio_device *dev)
 	}
 	pci_msi_state(dev->func, &enabled, &mask);
 	irq_msi_config(dev->irqs, enabled, mask);
+}
+
+void device_count_irqs(struct vfio_device *dev)
+{
+	atomic_store(&dev->irq_counts[VFIO_PCI_INTX_IRQ_INDEX],
+		     pci_func_desc(dev->func)->interrupt_pin ? 1 : 0);
+	atomic_store(&dev->irq_counts[VFIO_PCI_MSI_IRQ_INDEX], pci_msi_count(dev->func));
+	atomic_store(&dev->irq_counts[VFIO_PCI_MSIX_IRQ_INDEX], pci_msix_count(dev->func));
 }
 
 void device_apply(struct vfio_device *dev)

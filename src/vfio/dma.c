@@ -107,6 +107,8 @@ int uvfio_dma_pin(struct uvfio_device *udev, uint64_t iova, size_t len, bool to_
 	struct iommu_fault fault = {.iova = iova, .len = len, .write = to_client};
 	int ret;
 
+	if (!len)
+		return -EINVAL;
 	space = enter(dev, iova, len, to_client);
 	if (!space)
 		return -EPERM;
@@ -131,6 +133,7 @@ void uvfio_dma_unpin(struct uvfio_device *udev, struct uvfio_dma_pin *pin)
 void dma_stop(struct vfio_device *dev)
 {
 	atomic_store(&dev->dma_on, false);
+	uvfio_defer_handover();
 	atomic_store(&dev->inflight_waited_for, true);
 	pthread_mutex_lock(&dev->quiet_lock);
 	while (atomic_load(&dev->inflight))

@@ -253,6 +253,7 @@ struct vfio_device {
 
 	atomic_bool dma_on;
 	atomic_bool power_d0;
+	atomic_uint irq_counts[3];           /* of INTX, MSI, MSIX, as config space says */
 	atomic_bool wakeup_armed;            /* wakeup_fd is set */
 	_Atomic uint64_t irq_mode;           /* (mode + 1) << 32 | vectors */
 	_Atomic(struct iommu_space *) space; /* while open */
@@ -288,6 +289,8 @@ void device_close(struct vfio_device *dev);
 /* device_state.c: all with config_lock held. */
 /* Put into effect what config space now says: power, bus mastering, memory, interrupts. */
 void device_apply(struct vfio_device *dev);
+/* Read irq_counts from config space. */
+void device_count_irqs(struct vfio_device *dev);
 /* Stop the device and wait until none of its DMA is in flight. */
 void device_quiesce(struct vfio_device *dev);
 /* Open or shut the memory gate and the view with it. */
