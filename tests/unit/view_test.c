@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * src/vfio/view.c, poll.c and the mapped side of device_rdwr.c: what a client sees and can do
+ * through the view file.
+ */
+#include <sys/syscall.h>
+#include "vfio_fixture.h"
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+/* The client's mapping of a BAR. */
+static volatile uint8_t *map_bar(struct fixture *f, unsigned bar, size_t len, int prot)
+{
+	void *p = mmap(NULL, len, prot, MAP_SHARED, vfio_device_view_fd(f->dev),
+		       (off_t)VFIO_REGION_OFFSET(bar));
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static sigjmp_buf bus_jump;
+
+static void on_sigbus(int sig)
+{
+	siglongjmp(bus_jump, 1);
+}
+
+/* Does a native access to *@p end in SIGBUS?  The handler of base/guard.h is put aside meanwhile:
+ * nothing else runs in these tests that needs it. */
+static bool faults(volatile uint8_t *p)
+{
+	struct sigaction sa = {.sa_handler = on_sigbus}, old;
+	bool hit = false;
+
+	sigaction(SIGBUS, &sa, &old);
+	if (sigsetjmp(bus_jump, 1))
+		hit = true;
+	else
+		(void)*(volatile uint32_t *)p;
+	sigaction(SIGBUS, &old, NULL);
+	return hit;
+}
+
+static uint32_t get32(volatile uint8_t *p, unsigned off)
+{
+	return *(volatile uint32_t *)(p + off);
+}
+
+static void test_published_values(void **state)
+{
+	volatile uint8_t *p;
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	p = map_bar(&f, 0, 16384, PROT_READ);
+	assert_non_null(p);
+	assert_int_equal(get32(p, REG_ID), PROBE_ID);
+	assert_int_equal(vfio_device_store(f.df, VFIO_REGION_OFFSET(0) + REG_SCRATCH, 4, 42), 0);
+	assert_int_equal(get32(p, REG_SCRATCH), 42);
+	/* Write one to clear: what is read is what the model says. */
+	assert_int_equal(get32(p, REG_W1C), 0xff);
+	assert_int_equal(vfio_device_store(f.df, VFIO_REGION_OFFSET(0) + REG_W1C, 4, 0x0f), 0);
+	assert_int_equal(get32(p, REG_W1C), 0xf0);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	assert_int_equal(get32(p, REG_SCRATCH), 0);
+	assert_int_equal(get32(p, REG_W1C), 0xff);
+	assert_int_equal(get32(p, REG_ID), PROBE_ID);
+	/* The MSI-X table: masked after reset, and a store of the client shows. */
+	assert_int_equal(get32(p, REG_TABLE + 12) & 1, 1);
+	assert_int_equal(vfio_device_store(f.df, VFIO_REGION_OFFSET(0) + REG_TABLE + 28, 4, 0), 0);
+	assert_int_equal(get32(p, REG_TABLE + 28) & 1, 0);
+	munmap((void *)p, 16384);
+	fixture_close(&f);
+}
+
+static void test_withdrawn(void **state)
+{
+	volatile uint8_t *p;
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	p = map_bar(&f, 0, 16384, PROT_READ);
+	assert_non_null(p);
+	assert_false(faults(p));
+	config_put(&f, PCI_COMMAND, 2, 0);
+	assert_true(faults(p));
+	assert_true(faults(p + REG_TABLE));
+	config_put(&f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_false(faults(p));
+	assert_int_equal(get32(p, REG_ID), PROBE_ID);
+	munmap((void *)p, 16384);
+	fixture_close(&f);
+}
+
+static void test_stores(void **state)
+{
+	const uint64_t bar = VFIO_REGION_OFFSET(0);
+	uint64_t value;
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	assert_int_equal(vfio_device_store(f.df, bar + 8, 3, 0), -EINVAL);
+	assert_int_equal(vfio_device_store(f.df, bar + 8, 16, 0), -EINVAL);
+	assert_int_equal(vfio_device_store(f.df, bar + 16384, 4, 0), -EINVAL);
+	assert_int_equal(vfio_device_store(f.df, VFIO_REGION_OFFSET(1), 4, 0), -EINVAL);
+	assert_int_equal(vfio_device_store(f.df, VFIO_REGION_OFFSET(4), 4, 0), -EINVAL);
+	assert_int_equal(vfio_device_store(f.df, VFIO_REGION_OFFSET(7), 4, 0), -EINVAL);
+	assert_int_equal(vfio_device_load(f.df, bar + REG_COUNTER, 8, &value), 0);
+	assert_int_equal(value, 1);
+	assert_int_equal(vfio_device_load(f.df, bar + REG_ID, 2, &value), 0);
+	assert_int_equal(value, PROBE_ID & 0xffff);
+	config_put(&f, PCI_COMMAND, 2, 0);
+	assert_int_equal(vfio_device_load(f.df, bar + REG_ID, 2, &value), -EIO);
+	fixture_close(&f);
+}
+
+/* An unaligned store reaches the device as ascending aligned pieces. */
+static void test_unaligned_store(void **state)
+{
+	static const uint32_t pieces[][3] = {{0x53, 1, 0x11}, {0x54, 2, 0x3322}, {0x56, 1, 0x44}};
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	f.probe->nr_log = 0;
+	assert_int_equal(vfio_device_store(f.df, VFIO_REGION_OFFSET(0) + 0x53, 4, 0x44332211), 0);
+	assert_int_equal(f.probe->nr_log, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_memory_equal(f.probe->log[i], pieces[i], sizeof(pieces[i]));
+	fixture_close(&f);
+}
+
+static void test_mmap_rules(void **state)
+{
+	const uint64_t bar = VFIO_REGION_OFFSET(0), memory = VFIO_REGION_OFFSET(2);
+	const struct {
+		uint64_t off, len;
+		bool shared;
+		int ret;
+		bool writable, trap_reads;
+	} table[] = {
+		{bar, 16384, true, 0, false, true},
+		{bar, 4096, true, 0, false, true}, /* a read is an event */
+		{bar + 0x1000, 4096, true, 0, false, false},
+		{bar + 0x2000, 4096, true, 0, false, false},
+		{memory, 8192, true, 0, true, false},
+		{memory + 4096, 4096, true, 0, true, false},
+		{memory, 1, true, 0, true, false},
+		{bar, 4096, false, -EINVAL, 0, 0},
+		{bar, 0, true, -EINVAL, 0, 0},
+		{bar, 16385, true, -EINVAL, 0, 0},
+		{bar + 0x3000, 8192, true, -EINVAL, 0, 0},
+		{bar + 0x4000, 4096, true, -EINVAL, 0, 0},
+		{bar, UINT64_MAX, true, -EINVAL, 0, 0},
+		{VFIO_REGION_OFFSET(1), 4096, true, -EINVAL, 0, 0},
+		{VFIO_REGION_OFFSET(4), 4096, true, -EINVAL, 0, 0},
+		{VFIO_REGION_OFFSET(6), 4096, true, -EINVAL, 0, 0},
+		{VFIO_REGION_OFFSET(7), 4096, true, -EINVAL, 0, 0},
+		{0, 4096, true, -EINVAL, 0, 0},
+	};
+	bool writable, trap_reads;
+	struct fixture f;
+
+	fixture_up(&f, "probe,memory=on");
+	for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		int ret = vfio_device_mmap(f.df, table[i].off, table[i].len, table[i].shared,
+					   &writable, &trap_reads);
+
+		if (ret != table[i].ret ||
+		    (!ret && (writable != table[i].writable || trap_reads != table[i].trap_reads)))
+			fail_msg("row %u: %d writable %d trap %d", i, ret, writable, trap_reads);
+	}
+	/* Success does not depend on memory decode. */
+	config_put(&f, PCI_COMMAND, 2, 0);
+	assert_int_equal(vfio_device_mmap(f.df, bar, 4096, true, &writable, &trap_reads), 0);
+	assert_int_equal(vfio_device_file_set_mmio(f.df, VFIO_MMIO_POLLED), 0);
+	assert_int_equal(vfio_device_mmap(f.df, bar + 0x1000, 4096, true, &writable, &trap_reads),
+			 0);
+	assert_true(writable);
+	assert_int_equal(vfio_device_mmap(f.df, bar + 0x1000, 8192, true, &writable, &trap_reads),
+			 0);
+	assert_false(writable);
+	assert_int_equal(vfio_device_file_set_mmio(f.df, VFIO_MMIO_NONE), 0);
+	assert_int_equal(vfio_device_mmap(f.df, bar, 4096, true, &writable, &trap_reads), -EINVAL);
+	assert_int_equal(vfio_device_mmap(f.df, memory, 4096, true, &writable, &trap_reads), 0);
+	fixture_close(&f);
+}
+
+/* In exact mode no client can change a page, whatever it tries. */
+static void test_seal(void **state)
+{
+	uint32_t value = 0xbad;
+	volatile uint8_t *p;
+	char path[64];
+	int fd, again;
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	fd = vfio_device_view_fd(f.dev);
+	assert_null(map_bar(&f, 0, 4096, PROT_READ | PROT_WRITE));
+	p = map_bar(&f, 0, 4096, PROT_READ);
+	assert_non_null(p);
+	assert_int_equal(mprotect((void *)p, 4096, PROT_READ | PROT_WRITE), -1);
+	assert_int_equal(pwrite(fd, &value, 4, (off_t)VFIO_REGION_OFFSET(0)), -1);
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   (off_t)VFIO_REGION_OFFSET(0), 4096),
+			 -1);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), -1);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(again >= 0);
+	assert_int_equal(pwrite(again, &value, 4, (off_t)VFIO_REGION_OFFSET(0)), -1);
+	assert_int_equal(get32(p, REG_ID), PROBE_ID);
+	/* It can make the file smaller, and harms itself only. */
+	assert_int_equal(ftruncate(again, 0), 0);
+	assert_true(faults(p));
+	bar_put(&f, 0, REG_SCRATCH, 4, 7);
+	assert_int_equal(bar_get(&f, 0, REG_SCRATCH, 4), 7);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	assert_int_equal(get32(p, REG_ID), PROBE_ID);
+	/* Too late for polling in this session. */
+	assert_int_equal(vfio_device_file_set_mmio(f.df, VFIO_MMIO_POLLED), -EBUSY);
+	close(again);
+	munmap((void *)p, 4096);
+	fixture_close(&f);
+}
+
+/* A file kept from one session shows and reaches nothing of the next. */
+static void test_sessions_are_apart(void **state)
+{
+	static const char name[] = "0000:01:00.0";
+	volatile uint8_t *p;
+	struct stat st;
+	int kept;
+	struct fixture f;
+
+	fixture_up(&f, "probe,memory=on");
+	p = map_bar(&f, 2, 8192, PROT_READ | PROT_WRITE);
+	assert_non_null(p);
+	p[100] = 0x5a;
+	kept = fcntl(vfio_device_view_fd(f.dev), F_DUPFD_CLOEXEC, 0);
+	vfio_device_release(f.df);
+	assert_true(faults(p));
+	assert_int_equal(vfio_group_get_device(f.gf, f.client, (uintptr_t)name, &f.df), 0);
+	assert_int_equal(bar_get(&f, 2, 100, 1), 0x5a);
+	assert_true(vfio_device_view_fd(f.dev) >= 0);
+	fstat(kept, &st);
+	assert_int_equal(st.st_size, 0);
+	assert_int_equal(ftruncate(kept, (off_t)VFIO_REGION_OFFSET(2) + 8192), 0);
+	p[100] = 0x11;
+	assert_int_equal(bar_get(&f, 2, 100, 1), 0x5a);
+	close(kept);
+	munmap((void *)p, 8192);
+	fixture_close(&f);
+}
+
+static void test_memory_area(void **state)
+{
+	volatile uint8_t *p, *model;
+	struct fixture f;
+
+	fixture_up(&f, "probe,memory=on");
+	model = uvfio_bar_memory(f.probe->dev, 2, 0);
+	assert_non_null(model);
+	model[0] = 1;
+	p = map_bar(&f, 2, 8192, PROT_READ | PROT_WRITE);
+	assert_non_null(p);
+	assert_int_equal(p[0], 1);
+	p[1] = 2;
+	assert_int_equal(model[1], 2);
+	bar_put(&f, 2, 4096, 8, 0x1122334455667788);
+	assert_int_equal(*(volatile uint64_t *)(p + 4096), 0x1122334455667788);
+	/* Contents live through a withdrawal and a reset; the model's address stays good. */
+	config_put(&f, PCI_COMMAND, 2, 0);
+	assert_true(faults(p));
+	assert_int_equal(model[1], 2);
+	model[2] = 3;
+	config_put(&f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(p[1], 2);
+	assert_int_equal(p[2], 3);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	assert_int_equal(p[2], 3);
+	assert_ptr_equal(uvfio_bar_memory(f.probe->dev, 2, 0), model);
+	munmap((void *)p, 8192);
+	fixture_close(&f);
+}
+
+/* Wait, without a limit of ours, until the register reads @value. */
+static void await(struct fixture *f, unsigned off, uint32_t value)
+{
+	while (bar_get(f, 0, off, 4) != value)
+		usleep(50);
+}
+
+static void test_polling(void **state)
+{
+	volatile uint8_t *p;
+	struct fixture f;
+
+	fixture_machine(&f);
+	fixture_add(&f, "probe");
+	fixture_open(&f);
+	assert_int_equal(vfio_device_file_set_mmio(f.df, VFIO_MMIO_POLLED), 0);
+	p = map_bar(&f, 0, 16384, PROT_READ | PROT_WRITE);
+	assert_non_null(p);
+	assert_int_equal(bar_get(&f, 0, REG_WRITES, 4), 0);
+	*(volatile uint32_t *)(p + REG_DOORBELL + 8) = 17;
+	await(&f, REG_WRITES, 1);
+	assert_int_equal(f.probe->log[0][0], REG_DOORBELL + 8);
+	assert_int_equal(f.probe->log[0][1], 4);
+	assert_int_equal(f.probe->log[0][2], 17);
+	/* Back to zero, as a ring that wraps. */
+	*(volatile uint32_t *)(p + REG_DOORBELL + 8) = 0;
+	await(&f, REG_WRITES, 2);
+	assert_int_equal(f.probe->log[1][2], 0);
+	/* A pollable register shows what the model publishes, which is nothing here. */
+	*(volatile uint32_t *)(p + REG_POLLABLE) = 5;
+	await(&f, REG_WRITES, 3);
+	while (get32(p, REG_POLLABLE) != 0)
+		usleep(50);
+	*(volatile uint32_t *)(p + REG_POLLABLE) = 5;
+	await(&f, REG_WRITES, 4);
+	/* What the model publishes is no client's write. */
+	uvfio_reg_set(f.probe->dev, 0, REG_DOORBELL, 4, 99);
+	uvfio_reg_set(f.probe->dev, 0, REG_POLLABLE + 8, 8, 0x1234567800000001);
+	assert_int_equal(get32(p, REG_DOORBELL), 99);
+	*(volatile uint32_t *)(p + REG_DOORBELL + 4) = 1;
+	await(&f, REG_WRITES, 5);
+	assert_int_equal(f.probe->log[4][0], REG_DOORBELL + 4);
+	/* Other registers are not polled, and their pages are no truth. */
+	*(volatile uint32_t *)(p + REG_SCRATCH) = 1;
+	assert_int_equal(bar_get(&f, 0, REG_SCRATCH, 4), 0);
+	/* A client that takes the pages away. */
+	assert_int_equal(ftruncate(vfio_device_view_fd(f.dev), 0), 0);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	assert_int_equal(get32(p, REG_ID), PROBE_ID);
+	*(volatile uint32_t *)(p + REG_DOORBELL) = 3;
+	await(&f, REG_WRITES, 1);
+	munmap((void *)p, 16384);
+	fixture_close(&f);
+}
+
+struct stress {
+	struct fixture *f;
+	atomic_bool stop;
+};
+
+static void *publish(void *arg)
+{
+	struct stress *s = arg;
+
+	for (uint32_t i = 0; !s->stop; i++)
+		uvfio_reg_set(s->f->probe->dev, 0, 0x60 + 8 * (i % 2), 8, i);
+	return NULL;
+}
+
+/* Publishing in two threads while the view comes and goes: page and register agree in the end. */
+static void test_publishing_races(void **state)
+{
+	volatile uint8_t *p;
+	pthread_t threads[2];
+	struct stress s = {0};
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	s.f = &f;
+	p = map_bar(&f, 0, 4096, PROT_READ);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, publish, &s), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		config_put(&f, PCI_COMMAND, 2, 0);
+		config_put(&f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	}
+	s.stop = true;
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	for (unsigned off = 0x60; off < 0x70; off += 8)
+		assert_int_equal(*(volatile uint64_t *)(p + off), bar_get(&f, 0, off, 8));
+	munmap((void *)p, 4096);
+	fixture_close(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_published_values),
+		cmocka_unit_test(test_withdrawn),
+		cmocka_unit_test(test_stores),
+		cmocka_unit_test(test_unaligned_store),
+		cmocka_unit_test(test_mmap_rules),
+		cmocka_unit_test(test_seal),
+		cmocka_unit_test(test_sessions_are_apart),
+		cmocka_unit_test(test_memory_area),
+		cmocka_unit_test(test_polling),
+		cmocka_unit_test(test_publishing_races),
+	};
+
+	guarded_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
