@@ -390,15 +390,12 @@ static void bus_error(void)
 	handle(SIGBUS, catch, 0);
 	for (int i = 0; i < 2; i++) {
 		if (!sigsetjmp(jump, 1)) {
-			__asm__ volatile("1: movl $1, %0\n\tlea 1b(%%rip), %%rax"
-					 : "=m"(*(uint32_t *)(p + 12))
-					 :
-					 : "rax");
+			__asm__ volatile("movl $1, 12(%0)" : : "a"(p) : "memory");
 			CHECK(!"reached");
 		}
 		CHECK(seen.si_signo == SIGBUS && seen.si_code == BUS_ADRERR);
 		CHECK(seen.si_addr == p + 12 && calls == i + 1);
-		/* the frame stands at the instruction: c7 /0 */
+		/* the frame stands at the instruction: c7 40 0c */
 		CHECK(*(uint8_t *)seen_regs[REG_RIP] == 0xc7);
 	}
 }
