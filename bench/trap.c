@@ -235,6 +235,8 @@ static int run(char *self, char *uvfio)
 	listener = (int)syscall(SYS_pidfd_getfd, pidfd, listener, 0);
 	if (listener < 0)
 		die("pidfd_getfd");
+	/* As the runner has it: SECCOMP_IOCTL_NOTIF_SET_FLAGS, wake the other on this CPU (Linux 6.6). */
+	ioctl(listener, _IOW(SECCOMP_IOC_MAGIC, 4, __u64), 1ul);
 	pthread_create(&thread, NULL, bare_serve, &listener);
 	start(&trapped, argv, -1);
 	bare_prepare();

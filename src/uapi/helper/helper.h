@@ -94,5 +94,18 @@ void signals_die(ucontext_t *uc);
 
 /* trap.c: the access at @info->si_addr of @range, done.  In the signal handler. */
 void trap_handle(const struct range *range, siginfo_t *info, ucontext_t *uc);
+/* The decoder is the one that we were built with. */
+bool trap_usable(void);
+
+/* probe.c.  False: trapping would give wrong values here, and that has been said.  Needs
+ * signals_arm(). */
+bool probe_registers(void);
+/* In the handler: was this fault the probe? */
+bool probe_fault(uint64_t addr, ucontext_t *uc);
+/* One line of @len bytes for the user, by the runner if it is there. */
+void helper_say(const char *text, size_t len);
+
+/* patched.c: @bytes, found at @rip, are a debugger's breakpoint; replaced by the instruction. */
+bool patched_original(uint64_t rip, uint8_t *bytes, size_t n);
 
 #endif

@@ -135,7 +135,8 @@ static void *map_device(void *addr, size_t len, int prot, int flags, int fd, off
 	long ret;
 
 	*ours = length && length >= len && !((uint64_t)offset & (PAGE - 1)) &&
-		common_prot(fd, (uint64_t)offset, length, prot, &have) && signals_arm();
+		common_prot(fd, (uint64_t)offset, length, prot, &have) && trap_usable() &&
+		signals_arm() && probe_registers();
 	if (!*ours)
 		return NULL;
 	table_lock();

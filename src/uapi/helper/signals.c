@@ -121,7 +121,8 @@ static void on_segv(int sig, siginfo_t *info, void *ucontext)
 		trap_handle(&range, info, uc);
 		return;
 	}
-	signals_forward(info, uc, false);
+	if (!probe_fault((uint64_t)info->si_addr, uc))
+		signals_forward(info, uc, false);
 }
 
 /* Our handler, with what of the program's flags concerns interrupted system calls. */

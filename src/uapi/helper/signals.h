@@ -35,7 +35,11 @@ static inline uint64_t bits_to_kernel(uint64_t bits)
 
 static inline uint64_t bits_to_program(uint64_t bits)
 {
-	return bits & BIT(SHADOW) ? bits | BIT(SIGSEGV) : bits;
+	if (!(bits & BIT(SHADOW)))
+		return bits;
+	/* Whether the program blocked SHADOW, too, is not known: it did if it blocked its
+	 * neighbour. */
+	return (bits & BIT(SHADOW + 1) ? bits : bits & ~BIT(SHADOW)) | BIT(SIGSEGV);
 }
 
 static inline void put_bits(sigset_t *set, uint64_t bits)

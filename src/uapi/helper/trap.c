@@ -234,16 +234,7 @@ static void fatal(const struct range *range, uint64_t addr, ucontext_t *uc)
 		(unsigned long)(range->offset + (addr - range->start)));
 	if (size > (int)sizeof(s.text) - 1)
 		size = sizeof(s.text) - 1;
-	if (sys4(SYS_ioctl, -1, UVFIO_TRAP_FATAL, (long)s.text, size)) {
-		static const char prefix[] = "uvfio: ";
-		struct iovec v[] = {
-			{(void *)prefix, sizeof(prefix) - 1},
-			{s.text, (size_t)size},
-			{(void *)"\n", 1},
-		};
-
-		sys3(SYS_writev, STDERR_FILENO, (long)v, 3);
-	}
+	helper_say(s.text, (size_t)size);
 	signals_die(uc);
 }
 
@@ -253,10 +244,26 @@ static __attribute__((noinline)) bool decode(uint64_t rip, struct emu_op *op)
 	uint8_t bytes[EMU_MAX_INSN];
 	size_t n = fetch(rip, bytes);
 
-	if (!emu_decode(bytes, n, op))
-		return false;
-	cache_put(rip, op);
-	return true;
+	if (emu_decode(bytes, n, op)) {
+		cache_put(rip, op);
+		return true;
+	}
+	return patched_original(rip, bytes, n) && emu_decode(bytes, n, op);
+}
+
+bool trap_usable(void)
+{
+	static const char text[] =
+		"this program brings a Zydis library of another version, to which the "
+		"helper is bound: it gets no writable mapping of device registers";
+	ZyanU64 there = ZydisGetVersion();
+
+	/* Symbols are bound to the first library that has them. */
+	if (ZYDIS_VERSION_MAJOR(there) == ZYDIS_VERSION_MAJOR(ZYDIS_VERSION) &&
+	    ZYDIS_VERSION_MINOR(there) == ZYDIS_VERSION_MINOR(ZYDIS_VERSION))
+		return true;
+	helper_say(text, sizeof(text) - 1);
+	return false;
 }
 
 void trap_handle(const struct range *range, siginfo_t *info, ucontext_t *uc)

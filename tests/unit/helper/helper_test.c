@@ -225,6 +225,8 @@ static void blocked(void)
 	store32(p, 1);
 	CHECK(shared->stores == 1);
 	CHECK(!sigprocmask(SIG_BLOCK, NULL, &now) && sigismember(&now, SIGSEGV));
+	for (int sig = 34; sig <= 64; sig++)
+		CHECK(sigismember(&now, sig));
 	CHECK(!pthread_create(&t, NULL, store_blocked, (void *)(p + 4)) && !pthread_join(t, NULL));
 	CHECK(shared->stores == 2);
 	CHECK(!sigprocmask(SIG_SETMASK, &old, NULL));
@@ -234,6 +236,8 @@ static void blocked(void)
 	CHECK(!pthread_sigmask(SIG_BLOCK, &all, NULL));
 	store32(p, 1);
 	CHECK(!pthread_sigmask(SIG_UNBLOCK, &all, &now) && sigismember(&now, SIGSEGV));
+	for (int sig = 1; sig <= 64; sig++)
+		CHECK(sig == SIGSEGV || sigismember(&now, sig) == 0);
 	CHECK(!sigprocmask(SIG_BLOCK, NULL, &now) && !sigismember(&now, SIGSEGV));
 	CHECK(shared->stores == 3);
 }
