@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -117,6 +118,19 @@ static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
 	return ret;
 }
 
+/* The program's own limit; what we hold for it counts nowhere else. */
+static uint64_t lock_limit(void *client)
+{
+	struct uapi_request *req = of_client(client);
+	struct rlimit limit;
+
+	if (req->client.caps & VFIO_CAP_IPC_LOCK)
+		return UINT64_MAX;
+	if (prlimit(req->tid, RLIMIT_MEMLOCK, NULL, &limit))
+		return 0; /* it has gone, or is not ours to ask: nothing without a limit */
+	return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+}
+
 static void release(void *client, struct iommu_mem *mem, unsigned nr)
 {
 	memory_release(mem, nr);
@@ -127,7 +141,7 @@ static const struct vfio_client_ops client_ops = {
 	.copy_to = copy_to,
 	.get_eventfd = get_eventfd,
 	.get_group = get_group,
-	.memory = {.import = import, .release = release},
+	.memory = {.import = import, .release = release, .lock_limit = lock_limit},
 };
 
 void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
@@ -145,6 +159,7 @@ void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 	req->result = 0;
 	req->fd = -1;
 	req->cloexec = false;
+	req->changed_config = false;
 	req->kind = UAPI_FILE_KINDS;
 	req->device = NULL;
 	req->ahead_addr = 0;

@@ -118,9 +118,9 @@ static const struct rule rules[] = {
 	{"A.7/BAR/sizing-3", SIZING(3)},
 	{"A.7/BAR/sizing-4", SIZING(4)},
 	{"A.7/BAR/sizing-5", SIZING(5)},
-	{"A.7/BAR/value-kept", OPEN_DEVICE, NEED_MMAP, address_kept},
-	{"A.7/BAR/region-unmoved", OPEN_DEVICE, NEED_MMAP, region_unmoved},
-	{"A.7/BAR/works-after-reset", OPEN_DEVICE, NEED_MMAP | NEED_RAW | NEED_RESET,
+	{"A.7/BAR/value-kept", OPEN_DEVICE, NEED_BAR, address_kept},
+	{"A.7/BAR/region-unmoved", OPEN_DEVICE, NEED_BAR, region_unmoved},
+	{"A.7/BAR/works-after-reset", OPEN_DEVICE, NEED_BAR | NEED_RAW | NEED_RESET,
 	 works_after_reset},
 	{"A.7/BAR/rom", OPEN_DEVICE, 0, rom},
 };

@@ -259,7 +259,7 @@ static void io_limit(struct t *t)
 }
 
 #define IO(need, ...)                                                                              \
-	OPEN_DEVICE, NEED_MMAP | (need), io_call, &(const struct io_call)                          \
+	OPEN_DEVICE, NEED_BAR | (need), io_call, &(const struct io_call)                           \
 	{                                                                                          \
 		__VA_ARGS__                                                                        \
 	}
@@ -273,7 +273,7 @@ static const struct rule io_rules[] = {
 	{"A.8/IOEVENTFD/size-1", IO(0, 0, 1, REGISTER, GOOD, 0)},
 	{"A.8/IOEVENTFD/size-2", IO(0, 0, 2, REGISTER, GOOD, 0)},
 	{"A.8/IOEVENTFD/size-4", IO(0, 0, 4, REGISTER, GOOD, 0)},
-	{"A.8/IOEVENTFD/size-8", OPEN_DEVICE, NEED_MMAP, io_size_8},
+	{"A.8/IOEVENTFD/size-8", OPEN_DEVICE, NEED_BAR, io_size_8},
 	{"A.8/IOEVENTFD/minus-2", IO(0, 0, 4, REGISTER, MINUS_2, -EINVAL)},
 	{"A.8/IOEVENTFD/closed", IO(0, 0, 4, REGISTER, CLOSED, -EBADF)},
 	{"A.8/IOEVENTFD/not-an-eventfd", IO(0, 0, 4, REGISTER, FILE_FD, -EINVAL)},
@@ -290,7 +290,7 @@ static const struct rule io_rules[] = {
 	{"A.8/IOEVENTFD/order/size-and-closed", IO(0, 0, 0, REGISTER, CLOSED, -EINVAL)},
 	{"A.8/IOEVENTFD/order/end-and-closed", IO(0, 0, 4, END, CLOSED, -EINVAL)},
 	{"A.8/IOEVENTFD/order/end-and-remove", IO(0, 0, 4, END, REMOVE, -EINVAL)},
-	{"A.8/IOEVENTFD/life", OPEN_DEVICE, NEED_MMAP, io_life},
-	{"A.8/IOEVENTFD/limit", OPEN_DEVICE, NEED_MMAP, io_limit},
+	{"A.8/IOEVENTFD/life", OPEN_DEVICE, NEED_BAR, io_life},
+	{"A.8/IOEVENTFD/limit", OPEN_DEVICE, NEED_BAR, io_limit},
 };
 const struct section section_a8_ioeventfd = SECTION("A.8", io_rules);

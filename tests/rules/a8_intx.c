@@ -49,8 +49,8 @@ static void need_maskable(struct t *t)
 		skip(t, "the device has no INTx disable");
 }
 
-/* The eventfd that unmasks is looked at by another thread of whoever serves us, and what sysfs shows
- * may be brought up to date only by the next request. */
+/* The eventfd that unmasks is looked at by another thread of whoever serves us, and what sysfs
+ * shows may be brought up to date only by the next request. */
 static bool raw_becomes(struct t *t, bool disintx)
 {
 	for (int i = 0; i < 2000; i++) {

@@ -183,8 +183,10 @@ static int ask_device(int dev, struct facts *f)
 	    pread(dev, f->config, f->config_size, (off_t)7 << 40) != (long)f->config_size)
 		return -EIO;
 	parse_config(f);
-	for (int i = 0; i < 6 && f->bar_index < 0; i++) {
-		if (f->bar[i].mappable && safe_register(f, i) + 4 <= f->bar[i].size) {
+	for (int i = 0; i < 6; i++) {
+		if (f->bar[i].io || safe_register(f, i) + 16 > f->bar[i].size)
+			continue;
+		if (f->bar_index < 0 || (f->bar[i].mappable && !f->bar[f->bar_index].mappable)) {
 			f->bar_index = i;
 			f->register_offset = safe_register(f, i);
 		}
@@ -264,6 +266,7 @@ static const struct {
 	{NEED_FLR, "the device has no function level reset"},
 	{NEED_RESET, "the device cannot be reset alone"},
 	{NEED_HOT, "the device's slot or bus cannot be reset"},
+	{NEED_BAR, "the device has no memory BAR"},
 	{NEED_MMAP, "the device has no mappable BAR"},
 	{NEED_IOBAR, "the device has no I/O BAR"},
 	{NEED_OTHER, "no second device was given"},
@@ -301,8 +304,10 @@ static bool has(const struct facts *f, const struct facts *other, unsigned need)
 		return f->reset;
 	case NEED_HOT:
 		return f->hot;
-	case NEED_MMAP:
+	case NEED_BAR:
 		return f->bar_index >= 0;
+	case NEED_MMAP:
+		return f->bar_index >= 0 && f->bar[f->bar_index].mappable;
 	case NEED_IOBAR:
 		for (int i = 0; i < 6; i++) {
 			if (f->bar[i].io && f->bar[i].size)

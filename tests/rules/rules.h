@@ -52,7 +52,7 @@ enum need {
 	NEED_PCIE = 1 << 5,
 	NEED_FLR = 1 << 6,
 	NEED_RESET = 1 << 7, /* some function reset */
-	NEED_MMAP = 1 << 8, /* a memory BAR that can be mapped, with a register outside the table */
+	NEED_MMAP = 1 << 8,  /* NEED_BAR, and it can be mapped */
 	NEED_IOBAR = 1 << 9,
 	NEED_NO_MSI = 1 << 10,
 	NEED_NO_MSIX = 1 << 11,
@@ -63,6 +63,7 @@ enum need {
 	NEED_NO_INTX = 1 << 16,
 	NEED_HOT = 1 << 17, /* HOT_RESET_INFO answers */
 	NEED_MSI2 = 1 << 18,
+	NEED_BAR = 1 << 19, /* a memory BAR with a register that is no table of MSI-X */
 };
 
 struct bar {
@@ -85,7 +86,7 @@ struct facts {
 	bool flr, reset;
 	unsigned table_bar, pba_bar;
 	uint32_t table_offset, table_size, pba_offset;
-	int bar_index;            /* a mappable memory BAR, -1 when there is none */
+	int bar_index;            /* a memory BAR, if possible a mappable one; -1: none */
 	uint32_t register_offset; /* of a dword in it that is neither table nor PBA */
 	uint64_t region_offset[VFIO_PCI_NUM_REGIONS];
 	uint64_t iova_first, iova_last; /* a usable range of at least 16 MiB (D.2) */
