@@ -109,6 +109,49 @@ static void set_virtual(const struct kernel_action *a)
 /* --- the handler -------------------------------------------------------------------------------
  */
 
+/* What trap_handle() may need of stack, its message and the program's handler not counted. */
+#define STACK_NEED 4096
+
+struct trap_args {
+	const struct range *range;
+	siginfo_t *info;
+	ucontext_t *uc;
+};
+
+static void trap_on_other_stack(struct trap_args *a)
+{
+	trap_handle(a->range, a->info, a->uc);
+}
+
+/*
+ * An alternate stack may be made for little more than the kernel's frame, since the program does
+ * not expect handlers there but in an emergency.  When little is left of it, go on where the
+ * interrupted code has its stack, as a handler without SA_ONSTACK would.
+ */
+static void trap(const struct range *range, siginfo_t *info, ucontext_t *uc)
+{
+	uint64_t low = (uint64_t)uc->uc_stack.ss_sp, size = uc->uc_stack.ss_size;
+	uint64_t here = (uint64_t)__builtin_frame_address(0);
+	uint64_t sp = (uint64_t)uc->uc_mcontext.gregs[REG_RSP];
+	struct trap_args args = {range, info, uc};
+	void *arg = &args;
+
+	if (here - low >= size || here - low >= STACK_NEED || sp - low < size) {
+		trap_handle(range, info, uc);
+		return;
+	}
+	sp = (sp - 128) & ~15ull; /* below the red zone */
+	__asm__ volatile("movq %%rsp, %%rbx\n\t"
+			 "movq %[sp], %%rsp\n\t"
+			 "call *%[fn]\n\t"
+			 "movq %%rbx, %%rsp"
+			 : "+D"(arg)
+			 : [sp] "r"(sp), [fn] "r"(trap_on_other_stack)
+			 : "rbx", "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "xmm0",
+			   "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+			   "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory");
+}
+
 static void on_segv(int sig, siginfo_t *info, void *ucontext)
 {
 	ucontext_t *uc = ucontext;
@@ -118,7 +161,7 @@ static void on_segv(int sig, siginfo_t *info, void *ucontext)
 	 * it. */
 	if (info->si_code == SEGV_ACCERR && !(uc->uc_mcontext.gregs[REG_ERR] & 16) &&
 	    table_find((uint64_t)info->si_addr, &range)) {
-		trap_handle(&range, info, uc);
+		trap(&range, info, uc);
 		return;
 	}
 	if (!probe_fault((uint64_t)info->si_addr, uc))

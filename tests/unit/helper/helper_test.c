@@ -387,6 +387,23 @@ static void alternate_stack(void)
 	CHECK(used > 500 && used < size - 256);
 }
 
+/* One that the kernel's frame fits into, and little more. */
+static void small_alternate_stack(void)
+{
+	size_t need = (size_t)sysconf(_SC_MINSIGSTKSZ) + 512, top = (need + 4095) & ~4095ul;
+	uint8_t *area =
+		mmap(NULL, 4096 + top, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	stack_t ss = {.ss_sp = area + 4096, .ss_size = need};
+	volatile uint8_t *p = map(0);
+
+	CHECK(!mprotect(area, 4096, PROT_NONE));
+	CHECK(!sigaltstack(&ss, NULL));
+	store32(p, 1);
+	for (unsigned i = 0; i < 100; i++)
+		*(volatile uint64_t *)(p + 8 * i) = i;
+	CHECK(shared->stores == 101 && last_is(792, 8, 99));
+}
+
 static void bus_error(void)
 {
 	volatile uint8_t *p = map(OFF);
@@ -677,6 +694,7 @@ static const struct scenario {
 	S(in_other_handlers, 0),
 	S(contexts, 0),
 	S(alternate_stack, 0),
+	S(small_alternate_stack, 0),
 	S(bus_error, 0),
 	S(bus_default, SIGBUS),
 	S(bus_ignored, SIGBUS),
