@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "block/backend.h"
+#include "block/nbd_connect.h"
 #include "block/pool.h"
 
 #define DEFAULT_DEPTH      64u
@@ -86,39 +87,12 @@ struct nbd_disk {
 	uint64_t tried_at; /* ns, the last attempt to connect */
 };
 
-/* ---- connecting; any thread ---- */
-
-/* A handle that is ready, or NULL with a message in @why. */
-static struct nbd_handle *connect_to(const char *uri, unsigned timeout_ms, char *why, size_t size)
-{
-	uint64_t end = uvfio_now_ns() + timeout_ms * 1000000ull;
-	struct nbd_handle *h = nbd_create();
-
-	if (!h || nbd_set_pread_initialize(h, false) || nbd_aio_connect_uri(h, uri))
-		goto fail;
-	while (nbd_aio_is_connecting(h) == 1) {
-		uint64_t now = uvfio_now_ns();
-
-		if (now >= end || nbd_poll(h, (end - now) / 1000000u + 1) == 0) {
-			snprintf(why, size, "no answer within %u ms", timeout_ms);
-			nbd_close(h);
-			return NULL;
-		}
-	}
-	if (nbd_aio_is_ready(h) == 1)
-		return h;
-fail:
-	snprintf(why, size, "%s", nbd_get_error() ? nbd_get_error() : "not enough memory");
-	nbd_close(h);
-	return NULL;
-}
-
 static void connect_run(struct pool_job *job)
 {
 	struct connect_job *c = container_of(job, struct connect_job, job);
 	char why[64];
 
-	c->h = connect_to(c->uri, c->timeout_ms, why, sizeof(why));
+	c->h = nbd_connect_within(c->uri, c->timeout_ms, why, sizeof(why));
 }
 
 /* ---- requests ---- */
@@ -631,7 +605,7 @@ int nbd_backend_open(const struct block_options *opts, struct uvfio_ctx *ctx, st
 		d->free_reqs = &d->reqs[i];
 	}
 	timeout_ms = d->timeout_ms < CONNECT_TIMEOUT_MS ? d->timeout_ms : CONNECT_TIMEOUT_MS;
-	h = connect_to(d->uri, timeout_ms, why, sizeof(why));
+	h = nbd_connect_within(d->uri, timeout_ms, why, sizeof(why));
 	if (!h) {
 		rc = uvfio_error_set(err, -ECONNREFUSED,
 				     "nbd=%s: %s; check that the server runs and the URI "

@@ -263,29 +263,74 @@ static void size_changes_are_found(void **state)
 	unlink(path);
 }
 
-/* On a full file system of our own: ENOSPC, later room again, and zeroes without ZERO_RANGE. */
-static void full_file_system(void **state)
+/* Put @file behind a loop device, whose name goes to @dev: its descriptor, or -1. */
+static int loop_attach(int file, char *dev)
 {
-	char dir[] = "/tmp/uvfio-full-XXXXXX";
-	struct block_options opts = {.file = path};
-	struct block *blk;
-	char *buf;
-	int fd;
+	/* It goes with its last user, however this test ends. */
+	struct loop_config config = {.fd = file, .info.lo_flags = LO_FLAGS_AUTOCLEAR};
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), fd = -1, nr;
 
+	/* Others may take the free one before us. */
+	for (int i = 0; control >= 0 && fd < 0 && i < 20; i++) {
+		nr = ioctl(control, LOOP_CTL_GET_FREE);
+		if (nr < 0)
+			break;
+		sprintf(dev, "/dev/loop%d", nr);
+		fd = open(dev, O_RDWR | O_CLOEXEC);
+		if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config)) {
+			close(fd);
+			fd = -1;
+		}
+	}
+	if (control >= 0)
+		close(control);
+	if (fd < 0)
+		print_message("no loop device here: %s\n", strerror(errno));
+	return fd;
+}
+
+/*
+ * A file of 8 MiB on a file system of 1 MiB, in a mount namespace of this thread's own.  The loop's
+ * thread is in the old one and gets there by a descriptor: @path is set to that.
+ */
+static bool small_file_system(char *dir, int *fd)
+{
+	char name[100];
+
+	strcpy(dir, "/tmp/uvfio-full-XXXXXX");
 	if (unshare(CLONE_NEWNS) || !mkdtemp(dir) ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("none", dir, "tmpfs", 0, "size=1m")) {
 		print_message("cannot mount a tmpfs here: %s\n", strerror(errno));
-		skip();
+		return false;
 	}
+	make_file(name, dir, 8 << 20);
+	*fd = open(name, O_RDWR | O_CLOEXEC);
+	assert_true(*fd >= 0);
+	unlink(name);
+	sprintf(path, "/proc/self/fd/%d", *fd);
+	return true;
+}
+
+static void small_file_system_gone(char *dir, int fd)
+{
+	close(fd);
+	assert_int_equal(umount(dir), 0);
+	rmdir(dir);
+}
+
+/* ENOSPC, later room again, and zeroes without ZERO_RANGE. */
+static void full_file_system(void **state)
+{
+	struct block_options opts = {.file = path};
+	struct block *blk;
+	char dir[32], *buf;
+	int fd;
+
+	if (!small_file_system(dir, &fd))
+		skip();
 	buf = calloc(1, 4 << 20);
 	assert_non_null(buf);
-	make_file(path, dir, 8 << 20);
-	/* The loop's thread is in the old namespace and gets there by a descriptor. */
-	fd = open(path, O_PATH | O_CLOEXEC);
-	assert_true(fd >= 0);
-	unlink(path);
-	sprintf(path, "/proc/self/fd/%d", fd);
 	for (int threads = 0; threads < 2; threads++) {
 		opts.threads = threads;
 		blk = open_block(&opts);
@@ -304,9 +349,52 @@ static void full_file_system(void **state)
 		assert_int_equal(do_io(blk, BLOCK_DISCARD, 0, 0, NULL, 8 << 20), 0);
 		close_block(blk);
 	}
-	close(fd);
-	assert_int_equal(umount(dir), 0);
-	rmdir(dir);
+	small_file_system_gone(dir, fd);
+	free(buf);
+}
+
+/* The kernel reports pages that it could not write once, and forgets them. */
+static void lost_writes_stay_lost(void **state)
+{
+	struct block_options opts = {0};
+	char dir[32], dev[64], *buf;
+	struct block *blk;
+	int fd, lfd;
+
+	if (!small_file_system(dir, &fd))
+		skip();
+	lfd = loop_attach(fd, dev);
+	if (lfd < 0) {
+		small_file_system_gone(dir, fd);
+		skip();
+	}
+	opts.file = dev;
+	buf = malloc(4 << 20);
+	assert_non_null(buf);
+	fill(buf, 4 << 20, 1);
+	for (int by_fua = 0; by_fua < 2; by_fua++) {
+		blk = open_block(&opts);
+		assert_non_null(blk);
+		/* Into the page cache of the device; behind it is no room. */
+		assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 0, buf, 4 << 20), 0);
+		if (by_fua)
+			assert_int_equal(do_io(blk, BLOCK_WRITE, BLOCK_FUA, 0, buf, 4 << 20), -EIO);
+		assert_int_equal(do_io(blk, BLOCK_FLUSH, 0, 0, NULL, 0), -EIO);
+		assert_int_equal(do_io(blk, BLOCK_FLUSH, 0, 0, NULL, 0), -EIO);
+		/* Room again; what was lost is still lost. */
+		assert_int_equal(do_io(blk, BLOCK_DISCARD, 0, 0, NULL, 8 << 20), 0);
+		assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 0, buf, 4096), 0);
+		assert_int_equal(do_io(blk, BLOCK_FLUSH, 0, 0, NULL, 0), -EIO);
+		close_block(blk);
+	}
+	/* Opened anew it is a new promise. */
+	blk = open_block(&opts);
+	assert_non_null(blk);
+	assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 0, buf, 4096), 0);
+	assert_int_equal(do_io(blk, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+	close_block(blk);
+	close(lfd);
+	small_file_system_gone(dir, fd);
 	free(buf);
 }
 
@@ -314,20 +402,16 @@ static void block_device(void **state)
 {
 	struct block_options opts;
 	char dev[64], *buf = aligned_alloc(4096, 65536);
-	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), nr = -1, file = -1, lfd = -1;
 	struct block *blk;
 	struct stat st;
+	int file, lfd;
 
 	guarded();
 	file_options(&opts, 8 << 20);
-	if (control >= 0)
-		nr = ioctl(control, LOOP_CTL_GET_FREE);
-	snprintf(dev, sizeof(dev), "/dev/loop%d", nr);
 	file = open(path, O_RDWR | O_CLOEXEC);
-	if (nr >= 0)
-		lfd = open(dev, O_RDWR | O_CLOEXEC);
-	if (lfd < 0 || ioctl(lfd, LOOP_SET_FD, file)) {
-		print_message("no loop device here\n");
+	lfd = loop_attach(file, dev);
+	if (lfd < 0) {
+		close(file);
 		unlink(path);
 		skip();
 	}
@@ -351,10 +435,8 @@ static void block_device(void **state)
 		}
 		close_block(blk);
 	}
-	ioctl(lfd, LOOP_CLR_FD, 0);
 	close(lfd);
 	close(file);
-	close(control);
 	unlink(path);
 	free(buf);
 }
@@ -499,7 +581,9 @@ int main(void)
 		TEST(submitting_thread_may_end),
 		TEST(volatile_does_what_all_do),
 		TEST(volatile_loses_what_was_not_flushed),
-		TEST(full_file_system), /* last: in a mount namespace of its own */
+		/* Last: in mount namespaces of their own. */
+		TEST(full_file_system),
+		TEST(lost_writes_stay_lost),
 	};
 
 	guarded_init();

@@ -342,6 +342,73 @@ static void watches_freed_at_bad_moments(void **state)
 	sem_destroy(&r.sem);
 }
 
+struct writer {
+	struct uvfio_watch *watch;
+	int fd;
+	unsigned runs;
+	sem_t sem;
+};
+
+static void writer_writes(void *arg)
+{
+	struct writer *w = arg;
+
+	w->runs++;
+	uvfio_watch_write(w->watch, false);
+	sem_post(&w->sem);
+}
+
+static void make_writer(void *arg)
+{
+	struct writer *w = arg;
+
+	w->watch = uvfio_watch_new(ctx, w->fd, writer_writes, w);
+	assert_non_null(w->watch);
+}
+
+static void want_write(void *arg)
+{
+	uvfio_watch_write(((struct writer *)arg)->watch, true);
+}
+
+static void free_writer(void *arg)
+{
+	uvfio_watch_free(((struct writer *)arg)->watch);
+}
+
+/* Only while it is asked for, and only when there is room. */
+static void watch_sees_room_to_write(void **state)
+{
+	struct writer w = {0};
+	char page[4096] = {0};
+	int fds[2];
+
+	sem_init(&w.sem, 0, 0);
+	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	w.fd = fds[1];
+	while (write(fds[1], page, sizeof(page)) > 0)
+		;
+	in_context(make_writer, &w);
+	in_context(want_write, &w);
+	uvfio_ctx_flush(ctx);
+	assert_int_equal(w.runs, 0);
+	while (read(fds[0], page, sizeof(page)) > 0)
+		;
+	sem_wait(&w.sem);
+	uvfio_ctx_flush(ctx);
+	assert_int_equal(w.runs, 1);
+	for (unsigned i = 2; i < 100; i++) {
+		in_context(want_write, &w);
+		sem_wait(&w.sem);
+		uvfio_ctx_flush(ctx);
+		assert_int_equal(w.runs, i);
+	}
+	in_context(free_writer, &w);
+	close(fds[0]);
+	close(fds[1]);
+	sem_destroy(&w.sem);
+}
+
 static void file_cannot_be_watched(void **state)
 {
 	int fd = memfd_create("file", MFD_CLOEXEC);
@@ -355,9 +422,13 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(timers_fire_in_order_and_not_early), TEST(cancel_races_with_fire),
-		TEST(timers_freed_at_bad_moments),        TEST(watch_sees_every_event),
-		TEST(watches_freed_at_bad_moments),       TEST(file_cannot_be_watched),
+		TEST(timers_fire_in_order_and_not_early),
+		TEST(cancel_races_with_fire),
+		TEST(timers_freed_at_bad_moments),
+		TEST(watch_sees_every_event),
+		TEST(watches_freed_at_bad_moments),
+		TEST(watch_sees_room_to_write),
+		TEST(file_cannot_be_watched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
