@@ -13,8 +13,10 @@
  * off while we reap anyway.  What io_uring cannot do (BLKDISCARD), and everything where it is not
  * allowed (old container profiles, kernel.io_uring_disabled), goes to a pool of threads.
  *
- * The context may be run by any thread, so several threads submit to the ring, one at a time.  The
- * kernel cancels what a thread has submitted when that thread ends: ECANCELED means once more.
+ * The context may be run by any thread, so several threads submit to the ring, one at a time.  When
+ * a thread ends, the kernel fails what it has submitted and what still waits for the disk, with
+ * ECANCELED or, as if its memory had gone, with EFAULT.  So the first means once more, and the
+ * second is believed only when it comes again and again.
  *
  * A failed fdatasync is kept: the kernel reports the loss of pages once and marks them clean, so a
  * later success would be a lie.  From then on every flush fails.
@@ -34,15 +36,16 @@
 #include "block/backend.h"
 #include "block/pool.h"
 
-#define DEFAULT_DEPTH 256u
-#define MAX_DEPTH     4096u
-#define MAX_VECTOR    1024 /* the kernel's UIO_MAXIOV */
-#define MAX_ONE       (1u << 30)
-#define MAX_RETRIES   1000
-#define ZEROES        (1u << 20) /* bytes written at once where nothing better works */
-#define POOL_THREADS  4
-#define REAP_BATCH    32
-#define KICK_ROUNDS   8
+#define DEFAULT_DEPTH   256u
+#define MAX_DEPTH       4096u
+#define MAX_VECTOR      1024 /* the kernel's UIO_MAXIOV */
+#define MAX_ONE         (1u << 30)
+#define FAULTS_BELIEVED 3
+#define MAX_RETRIES     1000
+#define ZEROES          (1u << 20) /* bytes written at once where nothing better works */
+#define POOL_THREADS    4
+#define REAP_BATCH      32
+#define KICK_ROUNDS     8
 
 /* One system call. */
 enum call { CALL_READ, CALL_WRITE, CALL_SYNC, CALL_ALLOCATE, CALL_DISCARD };
@@ -292,12 +295,25 @@ static void failed(struct file_req *req, int error)
 	end(req, error);
 }
 
+/* Not an answer, but an accident on the way. */
+static bool must_retry(struct file_req *req, int64_t res)
+{
+	switch (res) {
+	case -EINTR:
+	case -EAGAIN:
+	case -ECANCELED:
+		return ++req->retries < MAX_RETRIES;
+	case -EFAULT:
+		return req->file->ring_used && ++req->retries < FAULTS_BELIEVED;
+	}
+	return false;
+}
+
 static void complete(struct file_req *req, int64_t res)
 {
 	struct file *f = req->file;
 
-	if ((res == -EINTR || res == -EAGAIN || res == -ECANCELED) &&
-	    ++req->retries < MAX_RETRIES) {
+	if (must_retry(req, res)) {
 		start_call(req);
 		return;
 	}

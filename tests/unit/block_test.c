@@ -443,9 +443,12 @@ static void block_device(void **state)
 
 /* ---- threads come and go while their requests are in the ring ---- */
 
+/* More than the kernel has workers for, so that some are still to be started. */
+#define BURST 2000
+
 struct submitter {
 	struct burst burst;
-	struct request reqs[16];
+	struct request reqs[BURST];
 };
 
 static void *submit_and_exit(void *arg)
@@ -466,46 +469,58 @@ static void *submit_and_exit(void *arg)
 static void submitting_thread_may_end(void **state)
 {
 	struct submitter *s = calloc(1, sizeof(*s));
-	char *buf = aligned_alloc(4096, 16 * 65536);
+	char *buf = aligned_alloc(4096, BURST * 4096);
 	struct block_options opts;
+	int fd;
 
 	file_options(&opts, 64 << 20);
+	opts.depth = 4096;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	memset(buf, 1, BURST * 4096);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(pwrite(fd, buf, BURST * 4096, i * BURST * 4096), BURST * 4096);
 	for (int direct = 0; direct < 2; direct++) {
 		opts.direct = direct;
 		s->burst.blk = open_block(&opts);
 		if (!s->burst.blk)
 			continue;
-		memset(buf, 1, 16 * 65536);
+		memset(buf, 1, BURST * 4096);
 		s->burst.reqs = s->reqs;
-		s->burst.nr = 16;
+		s->burst.nr = BURST;
 		sem_init(&s->burst.sem, 0, 0);
-		for (int round = 0; round < 50; round++) {
+		for (int round = 0; round < 10; round++) {
 			pthread_t thread;
 
-			for (int i = 0; i < 16; i++) {
+			/* Reads must go to the disk, and so take longer than the thread. */
+			assert_int_equal(fdatasync(fd), 0);
+			posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+
+			for (int i = 0; i < BURST; i++) {
 				struct request *req = &s->reqs[i];
 
 				req->io = (struct block_io){
-					.op = (i + round) % 4 == 0   ? BLOCK_FLUSH
-					      : (i + round) % 4 == 1 ? BLOCK_READ
-								     : BLOCK_WRITE,
-					.offset = (uint64_t)(round * 16 + i) * 65536,
-					.len = 65536,
+					.op = (i + round) % 4 == 0      ? BLOCK_FLUSH
+					      : round % 2 || i % 4 == 1 ? BLOCK_READ
+									: BLOCK_WRITE,
+					.offset = (uint64_t)(round % 8 * BURST + i) * 4096,
+					.len = 4096,
 					.iov = req->iov,
 					.nr_iov = 1,
 				};
-				req->iov[0] = (struct iovec){buf + i * 65536, 65536};
+				req->iov[0] = (struct iovec){buf + i * 4096, 4096};
 			}
 			assert_int_equal(pthread_create(&thread, NULL, submit_and_exit, s), 0);
 			pthread_join(thread, NULL);
 			sem_wait(&s->burst.sem);
 			uvfio_ctx_flush(ctx);
-			for (int i = 0; i < 16; i++)
+			for (int i = 0; i < BURST; i++)
 				assert_int_equal(s->reqs[i].io.status, 0);
 		}
 		close_block(s->burst.blk);
 		sem_destroy(&s->burst.sem);
 	}
+	close(fd);
 	unlink(path);
 	free(buf);
 	free(s);

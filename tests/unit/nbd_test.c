@@ -298,6 +298,7 @@ static void request_under_way_is_sent_again(void **state)
 /* Acknowledged and not flushed: nothing may succeed after that, whatever the new server says. */
 static void dirty_death_is_final(void **state)
 {
+	struct timespec ts = {0, 300000000};
 	char buf[4096] = {1};
 	struct block *blk;
 
@@ -313,6 +314,7 @@ static void dirty_death_is_final(void **state)
 			assert_int_equal(do_io(blk, BLOCK_DISCARD, 0, 0, NULL, 4096), 0);
 		stop_server();
 		start_server(file_server("file %s"));
+		nanosleep(&ts, NULL); /* so that it could connect anew */
 		if (how == 2)
 			assert_int_equal(do_io(blk, BLOCK_READ, 0, 0, buf, 4096), -EIO);
 		assert_int_equal(do_io(blk, BLOCK_FLUSH, 0, 0, NULL, 0), -EIO);

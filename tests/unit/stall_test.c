@@ -48,6 +48,22 @@ static void full_counter_is_given_up(void **state)
 	assert_int_equal(uvfio_eventfd_signal(fd), -EBADF);
 }
 
+/* The first signal comes before the system call has begun: the next one ends it. */
+static void late_call_is_given_up_too(void **state)
+{
+	const uint64_t one = 1;
+	int fd = full_eventfd();
+	uint64_t start = uvfio_now_ns();
+
+	uvfio_stall_enter();
+	while (uvfio_now_ns() - start < 40000000)
+		;
+	assert_int_equal(write(fd, &one, sizeof(one)), -1);
+	assert_int_equal(errno, EINTR);
+	assert_true(uvfio_stall_leave());
+	close(fd);
+}
+
 struct worker {
 	pthread_t thread;
 	int fd;
@@ -192,6 +208,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(full_counter_is_given_up),
+		cmocka_unit_test(late_call_is_given_up_too),
 		cmocka_unit_test(stalled_threads_harm_no_other),
 		cmocka_unit_test(blocked_signal_is_unblocked),
 		cmocka_unit_test(watchdog_sleeps_and_wakes),

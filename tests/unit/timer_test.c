@@ -342,6 +342,35 @@ static void watches_freed_at_bad_moments(void **state)
 	sem_destroy(&r.sem);
 }
 
+static void make_wait_free(void *arg)
+{
+	struct reader *r = arg;
+	uint64_t end;
+
+	make_watch(r);
+	/* This thread has the context, so the loop's thread queues the event behind us. */
+	for (end = uvfio_now_ns() + 2000000; uvfio_now_ns() < end;)
+		;
+	free_watch(r);
+}
+
+static void event_of_a_freed_watch_is_dropped(void **state)
+{
+	struct reader r = {.fd = eventfd(1, EFD_NONBLOCK)};
+	struct call call = {{.fn = call_run}, make_wait_free, &r};
+
+	sem_init(&r.sem, 0, 0);
+	for (int i = 0; i < 50; i++) {
+		uvfio_defer_begin();
+		uvfio_ctx_post(ctx, &call.work);
+		uvfio_defer_end();
+		uvfio_ctx_flush(ctx);
+		assert_int_equal(r.runs, 0);
+	}
+	close(r.fd);
+	sem_destroy(&r.sem);
+}
+
 struct writer {
 	struct uvfio_watch *watch;
 	int fd;
@@ -422,13 +451,10 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(timers_fire_in_order_and_not_early),
-		TEST(cancel_races_with_fire),
-		TEST(timers_freed_at_bad_moments),
-		TEST(watch_sees_every_event),
-		TEST(watches_freed_at_bad_moments),
-		TEST(watch_sees_room_to_write),
-		TEST(file_cannot_be_watched),
+		TEST(timers_fire_in_order_and_not_early), TEST(cancel_races_with_fire),
+		TEST(timers_freed_at_bad_moments),        TEST(watch_sees_every_event),
+		TEST(watches_freed_at_bad_moments),       TEST(event_of_a_freed_watch_is_dropped),
+		TEST(watch_sees_room_to_write),           TEST(file_cannot_be_watched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
