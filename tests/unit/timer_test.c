@@ -374,7 +374,7 @@ static void event_of_a_freed_watch_is_dropped(void **state)
 struct writer {
 	struct uvfio_watch *watch;
 	int fd;
-	unsigned runs;
+	atomic_uint runs;
 	sem_t sem;
 };
 
@@ -382,7 +382,7 @@ static void writer_writes(void *arg)
 {
 	struct writer *w = arg;
 
-	w->runs++;
+	atomic_fetch_add(&w->runs, 1);
 	uvfio_watch_write(w->watch, false);
 	sem_post(&w->sem);
 }
@@ -420,17 +420,17 @@ static void watch_sees_room_to_write(void **state)
 	in_context(make_writer, &w);
 	in_context(want_write, &w);
 	uvfio_ctx_flush(ctx);
-	assert_int_equal(w.runs, 0);
+	assert_int_equal(atomic_load(&w.runs), 0);
 	while (read(fds[0], page, sizeof(page)) > 0)
 		;
 	sem_wait(&w.sem);
 	uvfio_ctx_flush(ctx);
-	assert_int_equal(w.runs, 1);
+	assert_int_equal(atomic_load(&w.runs), 1);
 	for (unsigned i = 2; i < 100; i++) {
 		in_context(want_write, &w);
 		sem_wait(&w.sem);
 		uvfio_ctx_flush(ctx);
-		assert_int_equal(w.runs, i);
+		assert_int_equal(atomic_load(&w.runs), i);
 	}
 	in_context(free_writer, &w);
 	close(fds[0]);
