@@ -17,8 +17,8 @@
 #include <time.h>
 
 enum bench_want {
-	BENCH_INFO,	/* printed, not judged */
-	BENCH_AT_MOST,	/* good when value ≤ limit */
+	BENCH_INFO,     /* printed, not judged */
+	BENCH_AT_MOST,  /* good when value ≤ limit */
 	BENCH_AT_LEAST, /* good when value ≥ limit */
 };
 
@@ -32,11 +32,15 @@ struct bench_case {
 	double median; /* filled by bench_run() */
 };
 
+#ifndef BENCH_CLOCK
+#define BENCH_CLOCK CLOCK_MONOTONIC /* or CLOCK_THREAD_CPUTIME_ID on a busy machine */
+#endif
+
 static inline uint64_t bench_ns(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(BENCH_CLOCK, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
@@ -102,7 +106,7 @@ static inline bool bench_good(const struct bench_case *c)
 /* One row; call after ->median is set.  Returns 1 when the limit is missed. */
 static inline int bench_print(const struct bench_case *c)
 {
-	static const char *const sign[] = { "", "<=", ">=" };
+	static const char *const sign[] = {"", "<=", ">="};
 
 	printf("  %-58s %10.1f %-6s", c->what, c->median, c->unit);
 	if (c->want != BENCH_INFO)
@@ -111,8 +115,8 @@ static inline int bench_print(const struct bench_case *c)
 	return !bench_good(c);
 }
 
-/* Run all cases @rounds times (at most 64) in turn and print the table.  Returns how many limits are
- * missed. */
+/* Run all cases @rounds times (at most 64) in turn and print the table.  Returns how many limits
+ * are missed. */
 static inline int bench_run(const char *title, struct bench_case *cases, unsigned n,
 			    unsigned rounds)
 {

@@ -22,12 +22,20 @@
 #define unpoison(p, n) ((void)(p), (void)(n))
 #endif
 
+/* A large slab may have huge pages behind its first part, so that a small use of it stays small. */
+#define LARGE	   (16u << 20)
+#define FIRST_PART (2u << 20)
+
 static void *reserve(size_t len)
 {
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	if (len >= LARGE)
+		madvise(p + FIRST_PART, len - FIRST_PART, MADV_HUGEPAGE);
+	return p;
 }
 
 int slab_init(struct slab *slab, uint32_t size, uint32_t cap)

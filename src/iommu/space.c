@@ -2,11 +2,11 @@
 /*
  * Writers of an address space: map, unmap, drain.
  *
- * The order of a removal: the entry leaves the tree, the generation changes, the mapping is marked
- * dead, the writer mutex is released, the transfers are waited for, the memory is let go, and the
- * mapping is retired until readers have left.  So a reader that finds a dead mapping finds it gone
- * when it looks again; and one that trusts a cache of the same generation began before the mapping
- * was retired, so that it still exists.
+ * The order of a removal: the entries leave the tree, the mapping is marked dead, the generation
+ * changes, the writer mutex is released, the transfers are waited for, the memory is let go, and
+ * the mapping is retired until readers have left.  So a reader that finds a dead mapping finds it
+ * gone when it looks into the tree again; and one that trusts a cache of the same generation began
+ * before the mapping was retired, so that it still exists.
  */
 #include <assert.h>
 #include <errno.h>
@@ -139,11 +139,6 @@ static void wait_quiet(struct iommu_mapping *m)
 	while (state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE),
 	       count_of(state, 0) | count_of(state, 1))
 		wait_phase(m, !count_of(state, 0));
-}
-
-static void set_dead(struct iommu_mapping *m)
-{
-	__atomic_fetch_or(&m->state, STATE_DEAD, __ATOMIC_ACQ_REL);
 }
 
 /* ---- the life of a space ---- */
@@ -340,24 +335,31 @@ void space_cancel(struct iommu_space *s, struct iommu_mapping *m)
 	space_drop_spare(s, m);
 }
 
+/* Its entries are gone: turn away those who still find it. */
 static void note_detached(struct iommu_space *s, struct iommu_mapping *m,
 			  struct iommu_detached *out)
 {
+	uint32_t *slot = &out->recent[out->count % DETACHED_AHEAD], index = index_of(s, m);
+
 	m->life = MAPPING_DETACHED;
-	m->next = out->head;
-	out->head = index_of(s, m);
+	m->next = m->ahead = 0;
+	if (out->count)
+		mapping_at(s, out->recent[(out->count - 1) % DETACHED_AHEAD])->next = index;
+	else
+		out->head = index;
+	if (*slot)
+		mapping_at(s, *slot)->ahead = index;
+	*slot = index;
 	out->count++;
 	out->bytes += m->last - m->first + 1;
 	s->live--;
 	s->vaddr_invalid -= m->vaddr_invalid;
+	__atomic_fetch_or(&m->state, STATE_DEAD, __ATOMIC_ACQ_REL);
 }
 
-/* What was taken out is out: turn away those who still find it. */
-static void seal_detached(struct iommu_space *s, const struct iommu_detached *list)
+static void new_generation(struct iommu_space *s)
 {
 	__atomic_store_n(&s->gen, s->gen + 1, __ATOMIC_RELEASE);
-	for (uint32_t i = list->head; i; i = mapping_at(s, i)->next)
-		set_dead(mapping_at(s, i));
 }
 
 void space_detach(struct iommu_space *s, uint64_t iova, uint64_t last, bool tails,
@@ -369,18 +371,21 @@ void space_detach(struct iommu_space *s, uint64_t iova, uint64_t last, bool tail
 	*out = (struct iommu_detached){0};
 	for (; more; more = tree_next(&c)) {
 		struct iommu_mapping *m = entry_mapping(s, &c.entry);
+		struct tree_entry soon = {.word = c.leaf->word[(c.pos + 6) % TREE_LEAF]};
 
+		__builtin_prefetch(entry_mapping(s, &soon));
+		__builtin_prefetch(&s->mappings.next[index_of(s, m)], 1);
 		if (m->first > last)
 			break;
 		if (m->first < iova || (m->last > last && !tails) || m->life == MAPPING_RESERVED)
 			continue;
-		if (m->life == MAPPING_LIVE) /* its first entry */
-			note_detached(s, m, out);
 		tree_remove(&c);
+		if (c.entry.last == m->last >> PAGE_BITS) /* its last entry */
+			note_detached(s, m, out);
 	}
 	tree_done(&c);
 	if (out->count)
-		seal_detached(s, out);
+		new_generation(s);
 }
 
 /* ---- spares: new memory for a mapping that stays ---- */
@@ -398,7 +403,7 @@ void space_replace(struct iommu_space *s, struct iommu_mapping *m, struct iommu_
 	/* Who unmaps @by waits for the transfers of @m too. */
 	__atomic_fetch_add(&by->state, STATE_COUNT0, __ATOMIC_ACQUIRE);
 	note_detached(s, m, out);
-	seal_detached(s, out);
+	new_generation(s);
 }
 
 void space_replaced(struct iommu_space *s, struct iommu_mapping *by, struct iommu_detached *list)
@@ -512,26 +517,30 @@ int space_back(struct iommu_space *s, struct iommu_mapping *m, const struct iomm
 
 void space_finish(struct iommu_space *s, struct iommu_detached *list)
 {
-	uint64_t pieces = 0;
-	uint32_t next;
+	uint32_t i = list->head, batch[64];
 
-	for (uint32_t i = list->head; i; i = mapping_at(s, i)->next) {
-		struct iommu_mapping *m = mapping_at(s, i);
-
-		wait_quiet(m);
-		pieces += m->nr > 1 ? m->nr : 0;
-		let_go(s, m);
-	}
-	if (!list->head)
-		return;
-	pthread_mutex_lock(&s->lock);
-	s->pieces -= pieces;
-	for (uint32_t i = list->head; i; i = next) {
-		next = mapping_at(s, i)->next;
-		forget(s, mapping_at(s, i));
-	}
-	pthread_mutex_unlock(&s->lock);
 	list->head = 0;
+	while (i) {
+		uint64_t pieces = 0;
+		unsigned n = 0;
+
+		for (; i && n < 64; n++) {
+			struct iommu_mapping *m = mapping_at(s, i);
+
+			__builtin_prefetch(mapping_at(s, m->ahead));
+			__builtin_prefetch(&s->mappings.next[m->ahead], 1);
+			wait_quiet(m);
+			pieces += m->nr > 1 ? m->nr : 0;
+			let_go(s, m);
+			batch[n] = i;
+			i = m->next;
+		}
+		pthread_mutex_lock(&s->lock);
+		s->pieces -= pieces;
+		for (unsigned k = 0; k < n; k++)
+			forget(s, mapping_at(s, batch[k]));
+		pthread_mutex_unlock(&s->lock);
+	}
 }
 
 /* ---- what others see ---- */

@@ -50,16 +50,18 @@ struct iommu_mapping {
 		uint64_t offset;            /* one piece, PROCESS */
 		struct iommu_piece *pieces; /* more */
 	};
-	uint32_t nr;   /* pieces; 0: none yet */
-	uint32_t next; /* of a struct iommu_detached */
+	uint32_t nr;    /* pieces; 0: none yet */
+	uint32_t next;  /* of a struct iommu_detached */
+	uint32_t ahead; /* in it, a few further on: to be fetched early */
 	uint8_t prot;
 	uint8_t life;       /* enum mapping_life; writer mutex */
 	bool vaddr_invalid; /* type1; writer mutex */
 } __attribute__((aligned(64)));
 
 /* Mappings that were taken out and not yet waited for. */
+#define DETACHED_AHEAD 8u
 struct iommu_detached {
-	uint32_t head;
+	uint32_t head, recent[DETACHED_AHEAD]; /* the last ones added */
 	uint64_t count, bytes;
 };
 

@@ -55,6 +55,8 @@ static int hold(struct iommu_space *space, struct iommu_cache *cache, uint64_t i
 		if (mapping_get(h->m, &h->phase))
 			break;
 		uvfio_rcu_read_unlock();
+		if (cache) /* the tree knows better */
+			memset(cache, 0, sizeof(*cache));
 	} while (true);
 	uvfio_rcu_read_unlock();
 	offset = iova - (entry.first << PAGE_BITS);

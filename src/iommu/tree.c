@@ -192,6 +192,8 @@ static void go(struct tree *tree, unsigned slot, int32_t key, struct way *way)
 			way->rightmost = false;
 		way->link = &s->node->child[s->pos];
 	}
+	if (way->ref)
+		tree_prefetch_leaf(tree_leaf_at(tree, way->ref));
 }
 
 /* The node at @level of @way was replaced by @left and @right, whose keys start at @sep.  Enter

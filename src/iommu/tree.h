@@ -130,7 +130,16 @@ static inline unsigned tree_child_of(const struct tree_inner *inner, int32_t k)
 {
 	unsigned line = 16 * (tree_rank16(inner->index, k) - 1);
 
+	__builtin_prefetch(inner->child + line);
 	return line + tree_rank16(inner->key + line, k) - 1;
+}
+
+/* One miss for all its lines in place of one after the other. */
+static inline void tree_prefetch_leaf(const struct tree_leaf *leaf)
+{
+	__builtin_prefetch(leaf->last);
+	__builtin_prefetch(leaf->word);
+	__builtin_prefetch(leaf->word + TREE_LEAF / 2);
 }
 
 /* [RCU] The entry that contains @page.  Its word is PRESENT; false when there is none. */
@@ -153,9 +162,7 @@ static inline bool tree_lookup(const struct tree *tree, uint64_t page, struct tr
 		ref = uvfio_rcu_dereference(inner->child[tree_child_of(inner, k)]);
 	}
 	leaf = tree_leaf_at(tree, ref);
-	__builtin_prefetch(leaf->last);
-	__builtin_prefetch(leaf->word);
-	__builtin_prefetch(leaf->word + 8);
+	tree_prefetch_leaf(leaf);
 	i = tree_rank16(leaf->key, k);
 	if (!i--)
 		return false;

@@ -112,6 +112,8 @@ static void *device(void *arg)
 		case 0:
 			ret = iommu_pin(t.s, &cache, iova_of(r), 2 * P, true, iov, 2, &pin, &fault);
 			if (ret > 0) {
+				/* Let others run while it is held. */
+				sched_yield();
 				uvfio_guard_store(iov[0].iov_base, 8, DEVICE);
 				iommu_unpin(&pin);
 			} else if (ret == -ENOTSUP && r % 4 == 0) {
@@ -210,7 +212,7 @@ static void unmap_all_at_once(void **state)
 {
 	pthread_t thread[3];
 
-	t.s = iommu_space_new(1024);
+	t.s = iommu_space_new(3 * 1024); /* what is on its way out counts */
 	t.fd = memfd_create("stress", MFD_CLOEXEC);
 	t.bad = 0;
 	assert_int_equal(ftruncate(t.fd, P), 0);
