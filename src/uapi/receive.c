@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/ctx.h"
 #include "uapi/receive.h"
@@ -15,45 +17,51 @@
 
 /* linux/seccomp.h of 6.6. */
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
-#define SECCOMP_IOCTL_NOTIF_SET_FLAGS	   SECCOMP_IOW(4, __u64)
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS      SECCOMP_IOW(4, __u64)
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-#define KEEP_IDLE     2u /* receivers that wait although others do */
+#define KEEP_PARKED   2u /* threads that wait for their turn to receive */
 #define MAX_RECEIVERS 256u
 #define STACK_BYTES   (512u << 10)
+#define TICK_NS       500000 /* how long one request may keep the others waiting */
+#define QUIET_TICKS   3u     /* without a request, after which the monitor sleeps */
 
 struct uapi_pool {
 	struct uapi_server *server;
 	pthread_attr_t attr;
 	size_t notif_size, resp_size; /* of this kernel */
-	atomic_uint idle, total;
-	pthread_mutex_t lock;
-	pthread_cond_t settled;
-	atomic_uint busy;
+
+	/* Odd while the leader handles a request, even while it waits for one.  The leader moves it
+	 * on; the monitor does so in its stead when it deposes it. */
+	_Atomic uint64_t beat;
+	atomic_uint total, parked; /* threads; those of them that wait for `turn` */
+	sem_t turn;
+	atomic_bool leaderless; /* no thread could be had: whoever comes back leads */
+
+	atomic_bool monitor_sleeps;
+	sem_t monitor_wake;
+
+	atomic_uint busy; /* requests being handled */
 	atomic_bool settling;
+	pthread_mutex_t lock; /* `settled` */
+	pthread_cond_t settled;
 };
 
 static void *receiver_main(void *arg);
 
-static int spawn(struct uapi_pool *pool)
+static bool spawn(struct uapi_pool *pool)
 {
 	pthread_t thread;
-	int ret;
 
-	if (atomic_fetch_add(&pool->total, 1) >= MAX_RECEIVERS) {
-		atomic_fetch_sub(&pool->total, 1);
-		return -EAGAIN;
-	}
-	/* Counted before it runs, so that a burst does not spawn twice for one need. */
-	atomic_fetch_add(&pool->idle, 1);
-	ret = pthread_create(&thread, &pool->attr, receiver_main, pool);
-	if (ret) {
-		atomic_fetch_sub(&pool->idle, 1);
-		atomic_fetch_sub(&pool->total, 1);
-	}
-	return -ret;
+	if (atomic_fetch_add(&pool->total, 1) < MAX_RECEIVERS &&
+	    !pthread_create(&thread, &pool->attr, receiver_main, pool))
+		return true;
+	atomic_fetch_sub(&pool->total, 1);
+	return false;
 }
+
+/* ---- requests ---- */
 
 /* Give the program req->fd.  Not with SECCOMP_ADDFD_FLAG_SEND: our copy must be closed before the
  * program goes on, or it could close its own and still find the file open.  Nothing but its death
@@ -108,23 +116,88 @@ static void handle(struct uapi_pool *pool, const struct seccomp_notif *notif,
 	uvfio_defer_end();
 }
 
-static void *receiver_main(void *arg)
+/* ---- leader, followers, monitor ---- */
+
+static void wait_semaphore(sem_t *sem)
+{
+	while (sem_wait(sem) && errno == EINTR)
+		;
+}
+
+/* Give the lead to another thread. */
+static void appoint(struct uapi_pool *pool)
+{
+	unsigned parked = atomic_load(&pool->parked);
+
+	while (parked) {
+		if (atomic_compare_exchange_weak(&pool->parked, &parked, parked - 1)) {
+			sem_post(&pool->turn);
+			return;
+		}
+	}
+	if (!spawn(pool))
+		atomic_store(&pool->leaderless, true);
+}
+
+static void *monitor_main(void *arg)
 {
 	struct uapi_pool *pool = arg;
-	struct seccomp_notif *notif = calloc(1, pool->notif_size);
-	struct seccomp_notif_resp *resp = calloc(1, pool->resp_size);
+	const struct timespec tick = {0, TICK_NS};
+	uint64_t last = 0;
+	unsigned quiet = 0;
 
-	pthread_setname_np(pthread_self(), "receiver");
-	while (notif && resp) { /* counted as idle here */
-		memset(notif, 0, pool->notif_size);
-		if (ioctl(pool->server->listener, SECCOMP_IOCTL_NOTIF_RECV, notif)) {
-			if (errno == EINTR || errno == ENOENT) /* it died meanwhile */
-				continue;
-			break;
+	pthread_setname_np(pthread_self(), "monitor");
+	for (;;) {
+		uint64_t beat;
+
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &tick, NULL);
+		beat = atomic_load(&pool->beat);
+		if (beat != last) {
+			last = beat;
+			quiet = 0;
+			continue;
 		}
+		if (beat & 1) { /* the same request for a whole tick */
+			if (atomic_compare_exchange_strong(&pool->beat, &beat, beat + 1))
+				appoint(pool);
+			continue;
+		}
+		if (atomic_load(&pool->leaderless)) {
+			if (atomic_exchange(&pool->leaderless, false))
+				appoint(pool);
+			continue;
+		}
+		if (++quiet < QUIET_TICKS)
+			continue;
+		atomic_store(&pool->monitor_sleeps, true);
+		/* A request that came before it could see that. */
+		if (atomic_load(&pool->beat) != last &&
+		    atomic_exchange(&pool->monitor_sleeps, false))
+			continue;
+		wait_semaphore(&pool->monitor_wake);
+	}
+	return NULL;
+}
+
+/* Receive and handle until deposed (true) or until there is nothing more to receive. */
+static bool lead(struct uapi_pool *pool, struct seccomp_notif *notif,
+		 struct seccomp_notif_resp *resp)
+{
+	uint64_t beat;
+
+	do {
+		do {
+			memset(notif, 0, pool->notif_size);
+			if (!ioctl(pool->server->listener, SECCOMP_IOCTL_NOTIF_RECV, notif))
+				break;
+			if (errno != EINTR && errno != ENOENT) /* ENOENT: it died meanwhile */
+				return false;
+		} while (true);
 		atomic_fetch_add(&pool->busy, 1);
-		if (atomic_fetch_sub(&pool->idle, 1) == 1)
-			spawn(pool);
+		beat = atomic_fetch_add(&pool->beat, 1) + 1;
+		if (atomic_load(&pool->monitor_sleeps) &&
+		    atomic_exchange(&pool->monitor_sleeps, false))
+			sem_post(&pool->monitor_wake);
 		if (!atomic_load(&pool->settling)) /* else its task has gone */
 			handle(pool, notif, resp);
 		if (atomic_fetch_sub(&pool->busy, 1) == 1 && atomic_load(&pool->settling)) {
@@ -132,14 +205,46 @@ static void *receiver_main(void *arg)
 			pthread_cond_signal(&pool->settled);
 			pthread_mutex_unlock(&pool->lock);
 		}
-		if (atomic_fetch_add(&pool->idle, 1) >= KEEP_IDLE)
-			break;
+	} while (atomic_compare_exchange_strong(&pool->beat, &beat, beat + 1));
+	return true;
+}
+
+static void *receiver_main(void *arg)
+{
+	struct uapi_pool *pool = arg;
+	struct seccomp_notif *notif = calloc(1, pool->notif_size);
+	struct seccomp_notif_resp *resp = calloc(1, pool->resp_size);
+
+	pthread_setname_np(pthread_self(), "receiver");
+	while (notif && resp && lead(pool, notif, resp)) {
+		if (atomic_exchange(&pool->leaderless, false))
+			continue;
+		if (atomic_fetch_add(&pool->parked, 1) >= KEEP_PARKED) {
+			unsigned parked = atomic_load(&pool->parked);
+
+			/* Leave, unless the place has just been given the lead. */
+			while (parked &&
+			       !atomic_compare_exchange_weak(&pool->parked, &parked, parked - 1))
+				;
+			if (parked)
+				break;
+		}
+		wait_semaphore(&pool->turn);
 	}
-	atomic_fetch_sub(&pool->idle, 1);
-	atomic_fetch_sub(&pool->total, 1);
 	free(resp);
 	free(notif);
+	atomic_fetch_sub(&pool->total, 1);
 	return NULL;
+}
+
+static int start_threads(struct uapi_pool *pool)
+{
+	pthread_t thread;
+	int ret = pthread_create(&thread, &pool->attr, monitor_main, pool);
+
+	if (ret)
+		return -ret;
+	return spawn(pool) ? 0 : -EAGAIN;
 }
 
 struct uapi_pool *uapi_pool_new(struct uapi_server *server, struct uvfio_error *err)
@@ -159,7 +264,8 @@ struct uapi_pool *uapi_pool_new(struct uapi_server *server, struct uvfio_error *
 		return NULL;
 	}
 	pool->server = server;
-	/* Client and receiver take turns: wake the other on the same CPU.  Linux 6.6; only faster. */
+	/* Client and receiver take turns: wake the other on the same CPU.  Linux 6.6; only faster.
+	 */
 	ioctl(server->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 	/* The kernel may know a longer struct than we, or a shorter one. */
 	pool->notif_size = sizes.seccomp_notif > sizeof(struct seccomp_notif)
@@ -168,12 +274,14 @@ struct uapi_pool *uapi_pool_new(struct uapi_server *server, struct uvfio_error *
 	pool->resp_size = sizes.seccomp_notif_resp > sizeof(struct seccomp_notif_resp)
 				  ? sizes.seccomp_notif_resp
 				  : sizeof(struct seccomp_notif_resp);
+	sem_init(&pool->turn, 0, 0);
+	sem_init(&pool->monitor_wake, 0, 0);
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->settled, NULL);
 	pthread_attr_init(&pool->attr);
 	pthread_attr_setdetachstate(&pool->attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&pool->attr, STACK_BYTES);
-	ret = spawn(pool);
+	ret = start_threads(pool);
 	if (ret) {
 		uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
 		free(pool);
