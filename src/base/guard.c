@@ -12,13 +12,18 @@
  * in that range.  Every other one (a fault elsewhere, kill(), early notice of a memory error) goes
  * to the disposition that was there before uvfio_guard_init(), under its mask and flags.
  *
+ * Ranges that are repaired are kept in a list that only grows, because the handler may be walking
+ * it; entries that are not used any more are taken again.
+ *
  * A thread that uses this must not block SIGBUS: the kernel kills a process whose fault is blocked.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -156,6 +161,66 @@ static atomic_bool installed;
 static struct sigaction previous;
 static atomic_bool previous_used;
 
+struct repair {
+	struct repair *next;
+	_Atomic uintptr_t start; /* 0: unused */
+	_Atomic uintptr_t end;
+};
+static struct repair *_Atomic repairs;
+
+int uvfio_guard_repair_add(void *start, size_t len)
+{
+	struct repair *r;
+	uintptr_t unused;
+
+	for (r = atomic_load(&repairs); r; r = r->next) {
+		unused = 0;
+		/* 1 is nobody's address: taken, but not valid yet. */
+		if (atomic_compare_exchange_strong(&r->start, &unused, 1))
+			break;
+	}
+	if (!r) {
+		r = malloc(sizeof(*r));
+		if (!r)
+			return -ENOMEM;
+		atomic_init(&r->start, 1);
+		atomic_init(&r->end, 0);
+		r->next = atomic_load(&repairs);
+		while (!atomic_compare_exchange_weak(&repairs, &r->next, r))
+			;
+	}
+	atomic_store(&r->end, (uintptr_t)start + len);
+	atomic_store(&r->start, (uintptr_t)start);
+	return 0;
+}
+
+void uvfio_guard_repair_remove(void *start)
+{
+	for (struct repair *r = atomic_load(&repairs); r; r = r->next) {
+		if (atomic_load(&r->start) == (uintptr_t)start) {
+			atomic_store(&r->end, 0);
+			atomic_store(&r->start, 0);
+			return;
+		}
+	}
+}
+
+/* [signal handler] */
+static bool repair(const siginfo_t *info)
+{
+	uintptr_t at = (uintptr_t)info->si_addr;
+
+	if (info->si_code != BUS_ADRERR)
+		return false;
+	for (struct repair *r = atomic_load(&repairs); r; r = r->next) {
+		if (at < atomic_load(&r->start) || at >= atomic_load(&r->end))
+			continue;
+		return mmap((void *)(at & ~(uintptr_t)4095), 4096, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+	}
+	return false;
+}
+
 static void die(siginfo_t *info)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
@@ -203,7 +268,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *uc)
 	    (uintptr_t)*rip >= (uintptr_t)uvfio_guard_begin &&
 	    (uintptr_t)*rip < (uintptr_t)uvfio_guard_end)
 		*rip = (greg_t)uvfio_guard_fail;
-	else
+	else if (!repair(info))
 		chain(sig, info, uc);
 	errno = saved;
 }

@@ -20,4 +20,12 @@ int uvfio_guard_fill(void *dst, int byte, size_t len);
 int uvfio_guard_load(const void *src, unsigned size, uint64_t *value);
 int uvfio_guard_store(void *dst, unsigned size, uint64_t value);
 
+/*
+ * Memory that code which knows nothing of this dereferences, at an address that must stay good: a fault
+ * in [@start, +@len) puts a private page of zeros there and goes on.  Whole pages.  0 or -ENOMEM.  The
+ * range is forgotten by the same @start, when nobody can touch it any more.
+ */
+int uvfio_guard_repair_add(void *start, size_t len);
+void uvfio_guard_repair_remove(void *start);
+
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <linux/pci_regs.h>
+#include "base/guard.h"
 #include "vfio/machine_private.h"
 
 #define REGION_SHIFT      40
@@ -120,6 +121,9 @@ static int build_storage(struct bar *bar, struct uvfio_error *err)
 	}
 	if (bar->memory_len)
 		ret = map_storage(&bar->memory, bar->memory_len, err);
+	/* A client may truncate the view under the model's feet. */
+	if (!ret && bar->memory && uvfio_guard_repair_add(bar->memory, bar->memory_len))
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
 	if (!ret && bar->shadow_len)
 		ret = map_storage(&bar->shadow, bar->shadow_len, err);
 	return ret;
@@ -191,8 +195,10 @@ void bar_fini(struct vfio_device *dev)
 
 		if (bar->shadow)
 			munmap(bar->shadow, bar->shadow_len);
-		if (bar->memory)
+		if (bar->memory) {
+			uvfio_guard_repair_remove(bar->memory);
 			munmap(bar->memory, bar->memory_len);
+		}
 		free(bar->ranges);
 		bar->ranges = NULL;
 	}

@@ -125,8 +125,8 @@ void bar_write_locked(struct vfio_device *dev, unsigned index, uint64_t off, uns
 	}
 }
 
-/* reg_lock is held, and let go while a reset is going on.  What that waits for may be work that this
- * thread has put off. */
+/* reg_lock is held, and let go while a reset is going on.  What that waits for may be work that
+ * this thread has put off. */
 static void wait_gate(struct vfio_device *dev)
 {
 	while (dev->mem == MEM_WAIT) {

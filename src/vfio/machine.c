@@ -36,6 +36,7 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 	machine->next_mem32 = FIRST_MEM32;
 	machine->next_mem64 = FIRST_MEM64;
 	machine->next_io = FIRST_IO;
+	pthread_mutex_init(&machine->add_lock, NULL);
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_rwlock_init(&machine->observer_lock, NULL);
 	return machine;
@@ -56,6 +57,7 @@ void vfio_machine_free(struct vfio_machine *machine)
 	free(machine->models);
 	pthread_rwlock_destroy(&machine->observer_lock);
 	pthread_mutex_destroy(&machine->lock);
+	pthread_mutex_destroy(&machine->add_lock);
 	free(machine);
 }
 
@@ -399,7 +401,7 @@ static int attach_device(struct vfio_machine *machine, struct vfio_device *dev, 
 	return group ? 0 : -ENOMEM;
 }
 
-int vfio_machine_add_device(struct vfio_machine *machine, const char *text, struct uvfio_error *err)
+static int add_device(struct vfio_machine *machine, const char *text, struct uvfio_error *err)
 {
 	const struct uvfio_model *model = NULL;
 	struct vfio_device *dev = NULL;
@@ -440,6 +442,16 @@ int vfio_machine_add_device(struct vfio_machine *machine, const char *text, stru
 	}
 out:
 	spec_fini(&spec);
+	return ret;
+}
+
+int vfio_machine_add_device(struct vfio_machine *machine, const char *text, struct uvfio_error *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&machine->add_lock);
+	ret = add_device(machine, text, err);
+	pthread_mutex_unlock(&machine->add_lock);
 	return ret;
 }
 

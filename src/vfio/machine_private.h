@@ -4,6 +4,7 @@
  *
  * Locks, in the order in which they are taken:
  *
+ *   machine->add_lock   adding a device, which may take as long as its backend takes to open
  *   machine->lock       lists of models, devices and groups; which group is in which container; how
  *                       many device files a group has.  Held for a few instructions, never across
  *                       a call into a device, a client or another room that waits.
@@ -57,6 +58,7 @@ struct vfio_machine {
 	struct vfio_policy policy;
 	struct uvfio_log *log;
 
+	pthread_mutex_t add_lock;
 	pthread_mutex_t lock;
 	const struct uvfio_model **models;
 	unsigned nr_models;

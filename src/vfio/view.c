@@ -24,7 +24,8 @@
  *
  * Memory areas.  The model knows them by an address that never changes.  Behind it are anonymous
  * pages, exchanged for the file's while the view is out: contents are copied and the mapping is
- * replaced, in the work context and under reg_lock, where the model cannot be looking.
+ * replaced, in the work context and under reg_lock, where the model cannot be looking.  A client
+ * that truncates the file takes pages from under the model; base/guard.h then puts zeros there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -75,10 +76,15 @@ static int exchange(struct bar *bar, int fd, uint64_t offset)
 	for (unsigned i = 0; i < bar->nr_ranges; i++) {
 		const struct range *range = &bar->ranges[i];
 
-		/* A client may have cut the file off: then it reads as zeros. */
-		if (range->kind == RANGE_MEMORY)
-			uvfio_guard_copy(fresh + range->first, bar->memory + range->first,
-					 range->end - range->first);
+		if (range->kind != RANGE_MEMORY)
+			continue;
+		/* By pages: one that a client has cut off reads as zeros. */
+		for (uint64_t at = range->first, next; at < range->end; at = next) {
+			next = (at & ~(PAGE_BYTES - 1)) + PAGE_BYTES;
+			if (next > range->end)
+				next = range->end;
+			uvfio_guard_copy(fresh + at, bar->memory + at, next - at);
+		}
 	}
 	if (mremap(fresh, bar->memory_len, bar->memory_len, MREMAP_MAYMOVE | MREMAP_FIXED,
 		   bar->memory) == MAP_FAILED) {

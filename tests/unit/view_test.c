@@ -281,6 +281,14 @@ static void test_memory_area(void **state)
 	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
 	assert_int_equal(p[2], 3);
 	assert_ptr_equal(uvfio_bar_memory(f.probe->dev, 2, 0), model);
+	/* A client that truncates the file loses the contents; the model goes on. */
+	assert_int_equal(ftruncate(vfio_device_view_fd(f.dev), 0), 0);
+	guarded();
+	assert_int_equal(model[4096], 0);
+	model[5] = 6;
+	assert_int_equal(bar_get(&f, 2, 5, 1), 6);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	assert_int_equal(p[5], 6);
 	munmap((void *)p, 8192);
 	fixture_close(&f);
 }
