@@ -126,20 +126,6 @@ static int plain(uint64_t addr, void *value, unsigned size, bool write)
 	return 0;
 }
 
-static uint64_t read_mapped(uint64_t addr, unsigned size)
-{
-	switch (size) {
-	case 1:
-		return *(volatile uint8_t *)addr;
-	case 2:
-		return *(volatile uint16_t *)addr;
-	case 4:
-		return *(volatile uint32_t *)addr;
-	default:
-		return *(volatile uint64_t *)addr;
-	}
-}
-
 static int load(void *p, uint64_t addr, unsigned size, uint64_t *value)
 {
 	const struct range *r = range_of(p, addr);
@@ -151,10 +137,10 @@ static int load(void *p, uint64_t addr, unsigned size, uint64_t *value)
 		return plain(addr, value, size, false);
 	if (r->prot == PROT_NONE)
 		return EFAULT;
-	if (!(r->flags & UVFIO_MMAP_TRAP_READS)) {
-		*value = read_mapped(addr, size);
-		return 0;
-	}
+	if (r->flags & UVFIO_MMAP_WRITABLE)
+		return plain(addr, value, size, false) ? EIO : 0;
+	/* Not from the page, although it may be readable: while memory is off, that is SIGBUS,
+	 * here. */
 	offset = r->offset + (addr - r->start);
 	ret = sys6(SYS_ioctl, -1, UVFIO_TRAP_LOAD | size, (long)offset, (long)value, r->handle, 0);
 	if (sys_failed(ret))
@@ -170,8 +156,10 @@ static int store(void *p, uint64_t addr, unsigned size, uint64_t value)
 	uint64_t offset;
 	long ret;
 
-	if (!r || r->flags & UVFIO_MMAP_WRITABLE)
+	if (!r)
 		return plain(addr, &value, size, true);
+	if (r->flags & UVFIO_MMAP_WRITABLE)
+		return plain(addr, &value, size, true) ? EIO : 0;
 	if (!(r->prot & PROT_WRITE))
 		return EFAULT;
 	offset = r->offset + (addr - r->start);

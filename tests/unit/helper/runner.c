@@ -148,6 +148,8 @@ static int64_t answer_load(uint64_t offset, uint64_t uaddr, uint32_t handle, uns
 
 	if (handle != HANDLE || at >= PAGES * 4096 || at % size)
 		return -EINVAL;
+	if (at / 4096 == OFF)
+		return -EIO;
 	shared->loads++;
 	memcpy(&value, device + at, size);
 	if (size < 8)
