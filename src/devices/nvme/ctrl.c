@@ -286,6 +286,10 @@ static void restart(struct nvme_ctrl *c)
 			cq->dirty = true;
 			TAILQ_INSERT_TAIL(&c->dirty_cqs, cq, dirty_link);
 		}
+		/* A look at a shadow doorbell may have been refused. */
+		cq->asked = false;
+		if (c->dbbuf && i && c->sqs[i].state == NVME_SQ_ACTIVE)
+			nvme_dbbuf_look(&c->sqs[i].db);
 	}
 	uvfio_kick(c->dev);
 }

@@ -103,7 +103,9 @@ static void db_done(struct uvfio_dma *op)
 
 	if (c->state == NVME_RESETTING || op->status) {
 		d->state = NVME_DB_IDLE;
-		if (op->status && op->status != -EPERM)
+		if (op->status == -EPERM)
+			c->parked = true;
+		else if (op->status)
 			nvme_fatal(c, "a doorbell buffer", op->iova, op->status);
 	} else if (d->state == NVME_DB_EVENT) {
 		d->state = NVME_DB_READ;

@@ -208,6 +208,7 @@ struct nvme_cq {
 	struct uvfio_dma op;
 	struct nvme_cqe buf[NVME_POST_MAX] __attribute__((aligned(16)));
 	struct nvme_dbbuf db;
+	bool asked; /* its shadow was looked at for room, and its head has not moved since */
 };
 
 enum nvme_sq_state {

@@ -119,6 +119,7 @@ void nvme_cq_open(struct nvme_ctrl *c, unsigned id, uint64_t base, uint32_t size
 	cq->reserved = 0;
 	cq->nr_sqs = 0;
 	cq->delete_req = NULL;
+	cq->asked = false;
 	cq->db.again = false;
 	cq->db.stale = cq->db.state != NVME_DB_IDLE;
 	cq->used = true;
@@ -234,6 +235,7 @@ void nvme_cq_head(struct nvme_cq *cq, uint32_t head)
 		return;
 	}
 	cq->head = head;
+	cq->asked = false;
 	nvme_irq_consumed(cq);
 	if (!STAILQ_EMPTY(&cq->pending))
 		cq_mark_dirty(cq);
@@ -250,6 +252,17 @@ static uint32_t cq_room(const struct nvme_cq *cq)
 	uint32_t room = cq_free(cq);
 
 	return room > cq->reserved ? room - cq->reserved : 0;
+}
+
+/* With shadow doorbells: ask for the next doorbell of @cq and look where its head is.  Once, until
+ * it moves: what was asked for will be rung. */
+static bool cq_ask(struct nvme_cq *cq)
+{
+	if (!cq->ctrl->dbbuf || !cq->id || cq->asked)
+		return false;
+	cq->asked = true;
+	nvme_dbbuf_look(&cq->db);
+	return true;
 }
 
 /* ---- fetching ---- */
@@ -348,10 +361,8 @@ static uint32_t sq_run(struct nvme_sq *sq)
 	if (n > limit)
 		n = limit;
 	limit = cq_room(sq->cq);
-	if (!limit && c->dbbuf && sq->cq->id) {
-		nvme_dbbuf_look(&sq->cq->db);
+	if (!limit && cq_ask(sq->cq))
 		limit = cq_room(sq->cq);
-	}
 	if (n > limit)
 		n = limit;
 	if (!n)
@@ -492,10 +503,8 @@ static void cq_write(struct nvme_cq *cq)
 	while (!STAILQ_EMPTY(&cq->pending)) {
 		uint32_t room = cq_free(cq), n = 0;
 
-		if (!room && cq->ctrl->dbbuf && cq->id) {
-			nvme_dbbuf_look(&cq->db);
+		if (!room && cq_ask(cq))
 			room = cq_free(cq);
-		}
 		if (!room)
 			return; /* the head doorbell continues */
 		if (room > NVME_POST_MAX)
