@@ -473,6 +473,8 @@ static void drain_waits_for_earlier_ones(void **state)
 	assert_int_equal(iommu_pin(s, NULL, P, 1, true, &iov, 1, &second, NULL), 1);
 	w.done = false;
 	pthread_create(&t, NULL, wait_thread, &w);
+	while (!(__atomic_load_n(&m->state, __ATOMIC_ACQUIRE) & STATE_DRAIN))
+		sched_yield();
 	struct waiter u = {s, 0, UINT64_MAX, false, false};
 	pthread_t t2;
 	pthread_create(&t2, NULL, wait_thread, &u);
@@ -499,13 +501,13 @@ static void vmas_and_fds(void **state)
 	char *anon = mmap(NULL, P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct iommu_mem mem;
 
-	assert_int_equal(ftruncate(fd, 1ll << 40), 0);
+	assert_int_equal(ftruncate(fd, 1ll << 36), 0);
 	map1(s, 1 << 20, 1, RW, file_mem(fd, 0, 1));
 	map1(s, 2 << 20, 1, RW, process_mem(self, anon, 1));
 	vmas = count_lines("/proc/self/maps");
 	fds = count_fds();
 	for (uint64_t i = 1; i < N / 2; i++) {
-		map1(s, 2 * i, 1, RW, file_mem(fd, i * 12345 % (1 << 28), 1));
+		map1(s, 2 * i, 1, RW, file_mem(fd, i * 12345 % (1 << 24), 1));
 		map1(s, 2 * i + 1, 1, RW, process_mem(self, anon, 1));
 	}
 	assert_int_equal(count_fds(), fds);
