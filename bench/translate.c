@@ -26,7 +26,7 @@ struct set {
 	uint64_t spare; /* an IOVA that stays unmapped */
 };
 
-static void die(const char *what)
+static _Noreturn void die(const char *what)
 {
 	fprintf(stderr, "translate: %s failed\n", what);
 	exit(2);
