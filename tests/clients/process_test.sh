@@ -61,7 +61,7 @@ is "end of stream" end "$(cat "$work/out")"
 is "limits" "$(ulimit -Sn)" "$(run sh -c 'ulimit -Sn')"
 is "working directory" "$PWD" "$(run pwd)"
 is "umask" 0027 "$(umask 027; run sh -c umask)"
-is "nice" 5 "$(nice -n 5 "$UVFIO" run -- nice)"
+is "nice" "$(nice -n 5 nice)" "$(nice -n 5 "$UVFIO" run -- nice)"
 
 # ---- descendants ----
 is "children" "a b" "$(run sh -c 'sh -c "echo a; exit 0" && (echo b) | cat' | xargs)"
