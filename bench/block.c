@@ -5,12 +5,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <liburing.h>
 #include <semaphore.h>
 #include <unistd.h>
 #include "base/ctx.h"
 #include "bench.h"
 #include "block/block.h"
+#include "uring.h"
 
 #define SIZE         (64ull << 20)
 #define DEPTH        32
@@ -39,61 +39,11 @@ static double kiops(unsigned reads, uint64_t start)
 	return reads * 1e6 / (double)(bench_ns() - start);
 }
 
-/* ---- bare ---- */
-
-static void prepare(struct io_uring *ring, unsigned slot, uint64_t *seed)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-
-	io_uring_prep_read(sqe, 0, buffers + slot * 4096, 4096,
-			   bench_random(seed) % (SIZE / 4096) * 4096);
-	sqe->flags |= IOSQE_FIXED_FILE;
-	sqe->user_data = slot;
-}
-
 static double bare(void *arg)
 {
 	const struct setting *s = arg;
-	int fd = open(path, O_RDWR | O_CLOEXEC | (s->direct ? O_DIRECT : 0)), rc;
-	unsigned started = 0, done = 0;
-	struct io_uring_cqe *cqe;
-	uint64_t seed = 1, start;
-	struct io_uring ring;
-	double figure;
 
-	if (fd < 0)
-		die("open", errno);
-	rc = io_uring_queue_init(DEPTH, &ring, 0);
-	if (!rc)
-		rc = io_uring_register_files(&ring, &fd, 1);
-	if (rc)
-		die("io_uring", -rc);
-	start = bench_ns();
-	while (started < DEPTH)
-		prepare(&ring, started++, &seed);
-	while (done < s->reads) {
-		unsigned head, n = 0;
-
-		rc = io_uring_submit_and_wait(&ring, 1);
-		if (rc < 0 && rc != -EINTR)
-			die("submit", -rc);
-		io_uring_for_each_cqe(&ring, head, cqe)
-		{
-			if (cqe->res != 4096)
-				die("read", cqe->res < 0 ? -cqe->res : EIO);
-			n++;
-			if (started < s->reads) {
-				prepare(&ring, cqe->user_data, &seed);
-				started++;
-			}
-		}
-		io_uring_cq_advance(&ring, n);
-		done += n;
-	}
-	figure = kiops(done, start);
-	io_uring_queue_exit(&ring);
-	close(fd);
-	return figure;
+	return bench_uring_reads(path, SIZE, DEPTH, s->reads, s->direct);
 }
 
 /* ---- through the backend ---- */

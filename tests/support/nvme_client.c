@@ -183,10 +183,13 @@ unsigned nvme_client_reap(struct nvme_client *c, uint16_t slots[NVME_SLOTS], uin
 
 	while (n < NVME_SLOTS &&
 	       (__atomic_load_n(&cq[c->head].status, __ATOMIC_ACQUIRE) & 1) == c->phase) {
-		if (status)
+		if (status) {
 			status[n] = cq[c->head].status >> 1;
-		else
-			CHECK(cq[c->head].status >> 1 == 0, "an I/O command failed");
+		} else if (cq[c->head].status >> 1) {
+			fprintf(stderr, "nvme client: command %u failed: status code type %u, status code %#x\n",
+				cq[c->head].id, cq[c->head].status >> 9 & 7, cq[c->head].status >> 1 & 0xff);
+			exit(1);
+		}
 		slots[n++] = cq[c->head].id;
 		if (++c->head == NVME_ENTRIES) {
 			c->head = 0;
