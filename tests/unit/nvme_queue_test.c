@@ -274,7 +274,11 @@ static void doorbell_pair(void **state)
 	assert_true(h_pop(h, 1, &cqe));
 	/* A queue begins with its doorbells at 0, so that a repeated value is noticed. */
 	assert_int_equal(delete_queue(h, true, 1), 0);
+	uvfio_reg_set(&h->dev, 0, 0x1008, 4, 7); /* as the core shows what was written */
 	assert_int_equal(h_create_sq(h, 1, 16, 1), 0);
+	assert_int_equal(h_read32(h, 0x1008), 0);
+	uvfio_reg_set(&h->dev, 0, 0x1008, 4, 7);
+	h_disable(h);
 	assert_int_equal(h_read32(h, 0x1008), 0);
 	h_free(h);
 }
