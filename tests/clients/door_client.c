@@ -2,7 +2,7 @@
 /*
  * A VFIO program that behaves oddly in each way that a door must bear: run by door_test.sh under
  * `uvfio run --mmio polled --device nvme,memory=16M`, as root and as an ordinary user.
- * Usage: door_client [SCRATCH-DIRECTORY]
+ * Usage: door_client [SCRATCH-DIRECTORY], or door_client --locked with caller_caps=none
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -371,6 +371,36 @@ static void test_dma(struct opened *o)
 	munmap(mem, 4 * PAGE);
 }
 
+/* Run with --policy caller_caps=none: locked memory is limited (D.2). */
+static int test_locked_memory(void)
+{
+	struct rlimit limit = {4 * PAGE, 4 * PAGE};
+	char *mem =
+		mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct vfio_iommu_type1_dma_map map = {.argsz = sizeof(map),
+					       .flags = 3,
+					       .vaddr = (uintptr_t)mem,
+					       .iova = 1 << 20,
+					       .size = 5 * PAGE};
+	struct vfio_iommu_type1_dma_unmap unmap = {
+		.argsz = sizeof(unmap), .iova = 1 << 20, .size = 3 * PAGE};
+	struct opened o;
+
+	IS(open_all(&o), 1);
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+	FAILS(ioctl(o.container, VFIO_IOMMU_MAP_DMA, &map), ENOMEM);
+	map.size = 3 * PAGE;
+	IS(ioctl(o.container, VFIO_IOMMU_MAP_DMA, &map), 0);
+	map.iova = 2 << 20;
+	map.size = 2 * PAGE;
+	FAILS(ioctl(o.container, VFIO_IOMMU_MAP_DMA, &map), ENOMEM);
+	IS(ioctl(o.container, VFIO_IOMMU_UNMAP_DMA, &unmap), 0);
+	IS(ioctl(o.container, VFIO_IOMMU_MAP_DMA, &map), 0);
+	close_all(&o);
+	printf("%d of %d checks failed\n", failures, checks);
+	return failures != 0;
+}
+
 static void test_eventfds(struct opened *o)
 {
 	struct {
@@ -567,6 +597,8 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	find_group();
+	if (argc > 1 && !strcmp(argv[1], "--locked"))
+		return test_locked_memory();
 	test_names(argc > 1 ? argv[1] : "/tmp");
 	test_lifetime();
 	test_passing();

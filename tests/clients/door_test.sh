@@ -25,4 +25,8 @@ once user
 if [ "$(id -u)" = 0 ]; then
 	once nobody setpriv --reuid 65534 --regid 65534 --clear-groups
 fi
+timeout 60 "$UVFIO" run --mmio polled --policy caller_caps=none --device nvme,memory=16M -- \
+	"$client" --locked >"$work/out"
+is "locked memory" 0 $?
+grep FAIL "$work/out"
 finish
