@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdlib.h>
@@ -179,6 +180,14 @@ static void *monitor_main(void *arg)
 	return NULL;
 }
 
+/* ENOENT from the listener: the task died meanwhile, or (since Linux 6.11) none is left. */
+static bool nobody_left(const struct uapi_pool *pool)
+{
+	struct pollfd fd = {.fd = pool->server->listener};
+
+	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP);
+}
+
 /* Receive and handle until deposed (true) or until there is nothing more to receive. */
 static bool lead(struct uapi_pool *pool, struct seccomp_notif *notif,
 		 struct seccomp_notif_resp *resp)
@@ -190,7 +199,7 @@ static bool lead(struct uapi_pool *pool, struct seccomp_notif *notif,
 			memset(notif, 0, pool->notif_size);
 			if (!ioctl(pool->server->listener, SECCOMP_IOCTL_NOTIF_RECV, notif))
 				break;
-			if (errno != EINTR && errno != ENOENT) /* ENOENT: it died meanwhile */
+			if (errno != EINTR && (errno != ENOENT || nobody_left(pool)))
 				return false;
 		} while (true);
 		atomic_fetch_add(&pool->busy, 1);
