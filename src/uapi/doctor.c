@@ -376,11 +376,12 @@ static void examine_io_uring(struct report *r)
 {
 	/* Too few arguments on purpose: EFAULT says that it is there. */
 	if (syscall(SYS_io_uring_setup, 1, NULL) < 0 && errno != EFAULT && errno != EINVAL)
-		remedy(add(r, "io_uring", DOCTOR_FAIL,
-			   "io_uring_setup: %s: devices on files cannot work", strerror(errno)),
+		remedy(add(r, "io_uring", DOCTOR_NOTE,
+			   "io_uring_setup: %s: devices on files use threads, which is slower",
+			   strerror(errno)),
 		       in_container()
 			       ? "the container's profile forbids it: --security-opt seccomp=unconfined"
-			       : "sysctl -w kernel.io_uring_disabled=0, or use memory= or nbd=");
+			       : "sysctl -w kernel.io_uring_disabled=0");
 	else
 		add(r, "io_uring", DOCTOR_OK, "there, for devices on files");
 }
