@@ -181,7 +181,7 @@ struct uapi_file *uapi_request_subject(struct uapi_request *req)
 	int ret;
 	struct uapi_file *file = uapi_request_file(req, (int)req->args[0], &ret);
 
-	if (ret == -EACCES) {
+	if (ret == -EACCES && uapi_request_valid(req)) { /* not of one that is dying */
 		unsigned lost;
 
 		if (uvfio_ratelimit_ok(&req->server->hidden_tasks, 1, 10000, &lost))
