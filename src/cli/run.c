@@ -42,6 +42,7 @@ int cmd_run(int argc, char **argv)
 	int c, ret = 0;
 
 	vfio_policy_default(&o.config.policy);
+	argv[0] = (char *)"uvfio run"; /* as getopt names itself in its messages */
 	/* '+': what follows PROGRAM is PROGRAM's. */
 	while (!ret && (c = getopt_long(argc, argv, "+vh", options, NULL)) != -1) {
 		switch (c) {

@@ -173,7 +173,7 @@ static _Noreturn void become(char **argv, const sigset_t *mask)
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	execvp(argv[0], argv);
 	e = errno;
-	fprintf(stderr, "uvfio run: cannot execute %s: %s\n", argv[0],
+	fprintf(stderr, "uvfio run: cannot execute '%s': %s\n", argv[0],
 		e == ENOENT ? "not found" : strerror(e));
 	fflush(stderr);
 	_exit(e == ENOENT ? 127 : 126);

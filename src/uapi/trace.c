@@ -302,9 +302,13 @@ struct uapi_trace *uapi_trace_new(const char *path, bool json, struct vfio_machi
 		uvfio_error_set(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	trace->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+	/* Not opened anew: that would cut a file short, and is refused for another user's pipe. */
+	if (!strcmp(path, "/dev/stderr") || !strcmp(path, "/dev/stdout"))
+		trace->fd = fcntl(strcmp(path, "/dev/stderr") ? 1 : 2, F_DUPFD_CLOEXEC, 3);
+	else
+		trace->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
 	if (trace->fd < 0) {
-		uvfio_error_set(err, -errno, "--trace %s: cannot create it: %s", path,
+		uvfio_error_set(err, -errno, "--trace %s: cannot write there: %s", path,
 				strerror(errno));
 		free(trace);
 		return NULL;

@@ -314,9 +314,10 @@ static int choose_addr(struct vfio_machine *machine, const char *value, struct p
 		bool taken;
 
 		if (pci_addr_parse(value, addr))
-			return uvfio_error_set(err, -EINVAL,
-					       "addr=%s: a PCI address looks like 0000:01:00.0",
-					       value);
+			return uvfio_error_set(
+				err, -EINVAL,
+				"addr=%s: a PCI address looks like 0000:01:00.0 (domain:bus:device.function; devices are 00 to 1f)",
+				value);
 		pthread_mutex_lock(&machine->lock);
 		taken = device_at_locked(machine, addr, false) != NULL;
 		pthread_mutex_unlock(&machine->lock);

@@ -10,6 +10,12 @@
 
 #define DEFAULT_DMA_ENTRY_LIMIT 65535u
 
+#ifdef UVFIO_UNSAFE
+static const bool with_unsafe = true;
+#else
+static const bool with_unsafe = false;
+#endif
+
 void vfio_policy_default(struct vfio_policy *policy)
 {
 	*policy = (struct vfio_policy){
@@ -82,15 +88,18 @@ int vfio_policy_set(struct vfio_policy *policy, const char *assignment, struct u
 	struct {
 		const char *name;
 		bool *value;
-		bool unsafe; /* setting it away from its default gives up safety */
+		bool unsafe; /* any other value than @safe gives up safety */
+		bool safe;
 	} bools[] = {
-		{"enable_unsafe_noiommu_mode", &policy->enable_unsafe_noiommu_mode, true},
-		{"allow_unsafe_interrupts", &policy->allow_unsafe_interrupts, true},
-		{"strict_mmio_maps", &policy->strict_mmio_maps, true},
-		{"enable_sriov", &policy->enable_sriov, false},
-		{"nointxmask", &policy->nointxmask, false},
-		{"disable_idle_d3", &policy->disable_idle_d3, false},
+		{"enable_unsafe_noiommu_mode", &policy->enable_unsafe_noiommu_mode, true, false},
+		{"allow_unsafe_interrupts", &policy->allow_unsafe_interrupts, true, false},
+		{"strict_mmio_maps", &policy->strict_mmio_maps, true, true},
+		{"enable_sriov", &policy->enable_sriov, false, false},
+		{"nointxmask", &policy->nointxmask, false, false},
+		{"disable_idle_d3", &policy->disable_idle_d3, false, false},
 	};
+	bool value = false;
+	int ret;
 	const char *equals = strchr(assignment, '=');
 	size_t len = equals ? (size_t)(equals - assignment) : strlen(assignment);
 
@@ -99,14 +108,23 @@ int vfio_policy_set(struct vfio_policy *policy, const char *assignment, struct u
 	for (unsigned i = 0; i < ARRAY_SIZE(bools); i++) {
 		if (strlen(bools[i].name) != len || strncmp(bools[i].name, assignment, len))
 			continue;
-		return parse_bool(bools[i].name, equals + 1, bools[i].value, err);
+		ret = parse_bool(bools[i].name, equals + 1, &value, err);
+		if (ret)
+			return ret;
+		if (!with_unsafe && bools[i].unsafe && value != bools[i].safe)
+			return uvfio_error_set(err, -EPERM,
+					       "%s: this uvfio was built without unsafe settings "
+					       "(meson's -Dunsafe=disabled)",
+					       assignment);
+		*bools[i].value = value;
+		return 0;
 	}
 	if (len == strlen("dma_entry_limit") && !strncmp(assignment, "dma_entry_limit", len)) {
 		const struct uvfio_option option = {"dma_entry_limit", equals + 1};
 		uint64_t n;
-		int ret = uvfio_arg_uint(&(struct uvfio_args){&option, 1}, "dma_entry_limit", 0,
-					 UINT32_MAX, &n, err);
 
+		ret = uvfio_arg_uint(&(struct uvfio_args){&option, 1}, "dma_entry_limit", 0,
+				     UINT32_MAX, &n, err);
 		if (!ret)
 			policy->dma_entry_limit = (unsigned)n;
 		return ret;

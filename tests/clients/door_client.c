@@ -403,9 +403,9 @@ static int test_locked_memory(void)
 
 static void test_eventfds(struct opened *o)
 {
-	struct {
+	union {
 		struct vfio_irq_set hdr;
-		int32_t fd;
+		char room[sizeof(struct vfio_irq_set) + sizeof(int32_t)];
 	} set = {.hdr = {.argsz = sizeof(set),
 			 .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
 			 .index = VFIO_PCI_MSIX_IRQ_INDEX,
@@ -415,20 +415,21 @@ static void test_eventfds(struct opened *o)
 						 VFIO_IRQ_SET_ACTION_TRIGGER,
 					.index = VFIO_PCI_MSIX_IRQ_INDEX,
 					.count = 1};
+	int32_t *fd = (int32_t *)set.hdr.data;
 	uint64_t count = 0;
 
-	set.fd = 1;
+	*fd = 1;
 	FAILS(ioctl(o->device, VFIO_DEVICE_SET_IRQS, &set), EINVAL);
-	set.fd = 999;
+	*fd = 999;
 	FAILS(ioctl(o->device, VFIO_DEVICE_SET_IRQS, &set), EBADF);
-	set.fd = eventfd(0, EFD_CLOEXEC);
+	*fd = eventfd(0, EFD_CLOEXEC);
 	IS(ioctl(o->device, VFIO_DEVICE_SET_IRQS, &set), 0);
 	IS(ioctl(o->device, VFIO_DEVICE_SET_IRQS, &loopback), 0);
-	IS(read(set.fd, &count, 8), 8);
+	IS(read(*fd, &count, 8), 8);
 	IS(count, 1);
 	loopback.count = 0;
 	IS(ioctl(o->device, VFIO_DEVICE_SET_IRQS, &loopback), 0);
-	close(set.fd);
+	close(*fd);
 }
 
 /* ---- threads and signals ---- */

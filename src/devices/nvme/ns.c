@@ -147,6 +147,12 @@ static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfi
 				    ns->id, (unsigned long long)info->size, 1u << ns->shift);
 		goto fail;
 	}
+	if (ns->size != info->size)
+		uvfio_device_log(c->dev, UVFIO_LOG_WARN,
+				 "nvme: namespace %u: the last %llu bytes of the storage are not a "
+				 "whole block of %u and cannot be reached: give it a multiple",
+				 ns->id, (unsigned long long)(info->size - ns->size),
+				 1u << ns->shift);
 	if (info->volatile_cache)
 		c->volatile_cache = true;
 	make_uuid(ns->uuid, c->serial, ns->id);
