@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "uapi/files.h"
+#include "uapi/process.h"
 #include "uapi/sysfs.h"
 
 #define BUCKETS   64u
@@ -71,8 +72,6 @@ static void destroy(struct uapi_files *files, struct uapi_file *file)
 {
 	if (file->watch >= 0)
 		inotify_rm_watch(files->inotify, file->watch);
-	for (unsigned i = 0; i < file->nr_again; i++)
-		vfio_device_release(file->again[i]);
 	if (file->device_file)
 		vfio_device_release(file->device_file);
 	if (file->group_file)
@@ -81,7 +80,6 @@ static void destroy(struct uapi_files *files, struct uapi_file *file)
 		vfio_container_release(file->container);
 	if (file->probe >= 0)
 		close(file->probe);
-	free(file->again);
 	free(file);
 }
 
@@ -410,6 +408,9 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file)
 		openat(files->server->devdir, fresh, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
 	if (file->probe < 0)
 		return -errno;
+	file->probe = uapi_fd_to_keep(file->probe);
+	if (file->probe < 0)
+		return file->probe;
 	fd = fchmod(file->probe, 0666) ? -errno : reopen(file->probe); /* whatever the umask is */
 	if (fd < 0)
 		return fd;
@@ -483,18 +484,6 @@ static enum vfio_mmio_mode mmio_mode(const struct uapi_server *server,
 	return mode;
 }
 
-static int add_again(struct uapi_file *file, struct vfio_device_file *df)
-{
-	struct vfio_device_file **grown =
-		realloc(file->again, (file->nr_again + 1) * sizeof(*grown));
-
-	if (!grown)
-		return -ENOMEM;
-	file->again = grown;
-	grown[file->nr_again++] = df;
-	return 0;
-}
-
 /* Add @df to the file of its device, which is made when it has none.  files->opening held. */
 static int add_device_file(struct uapi_files *files, struct vfio_device_file *df)
 {
@@ -508,16 +497,17 @@ static int add_device_file(struct uapi_files *files, struct vfio_device_file *df
 	pthread_mutex_lock(&files->lock);
 	file = lookup(files, st.st_dev, st.st_ino);
 	pthread_mutex_unlock(&files->lock);
-	if (file)
-		return add_again(file, df);
-
+	if (file) {
+		vfio_device_release(df); /* not the last: nothing is closed */
+		return 0;
+	}
 	file = file_new(files, UAPI_DEVICE);
 	if (!file)
 		return -ENFILE;
 	file->device_file = df;
 	file->mmio = mmio_mode(files->server, dev);
 	file->group = vfio_device_group(dev);
-	file->probe = reopen(vfio_device_view_fd(dev));
+	file->probe = uapi_fd_to_keep(reopen(vfio_device_view_fd(dev)));
 	ret = file->probe < 0 ? file->probe : insert(files, file);
 	if (ret) {
 		file->device_file = NULL; /* the caller releases it */

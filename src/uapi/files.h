@@ -44,10 +44,8 @@ struct uapi_file {
 	struct vfio_container *container;
 	struct vfio_group_file *group_file;
 	/* A device that GET_DEVICE_FD handed out several times has one inode: the first file
-	 * answers, all are released together. */
+	 * stands for all, until the last fd goes. */
 	struct vfio_device_file *device_file;
-	struct vfio_device_file **again; /* `opening` */
-	unsigned nr_again;
 	enum vfio_mmio_mode mmio; /* of a device */
 };
 

@@ -16,6 +16,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "uapi/process.h"
 #include "uapi/vma.h"
 
 #define CACHE_ENTRIES 64   /* tasks that map memory at a time; more only cost time */
@@ -283,7 +284,7 @@ static int open_file(int proc, const struct vma *vma, int flags)
 	fd = openat(proc, path, flags | O_CLOEXEC);
 	if (fd >= 0) {
 		if (same_file(fd, vma))
-			return fd;
+			return uapi_fd_to_keep(fd);
 		close(fd);
 	}
 	dirfd = openat(proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -308,7 +309,7 @@ static int open_file(int proc, const struct vma *vma, int flags)
 		}
 	}
 	closedir(dir);
-	return fd;
+	return fd < 0 ? -1 : uapi_fd_to_keep(fd);
 }
 
 static int import_vma(void *arg, const struct vma *vma)
@@ -387,8 +388,9 @@ int memory_import(struct memory_cache *cache, pid_t tid, uint64_t vaddr, uint64_
 	if (ret)
 		return ret;
 	im.process_fd = fcntl(im.entry->mem, F_DUPFD_CLOEXEC, 3);
+	im.process_fd = uapi_fd_to_keep(im.process_fd < 0 ? -errno : im.process_fd);
 	if (im.process_fd < 0)
-		ret = -errno;
+		ret = im.process_fd;
 	else
 		ret = size ? vma_walk(im.entry->proc, im.start, im.end, import_vma, &im) : -EINVAL;
 	entry_put(cache, im.entry);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "uapi/process.h"
 
@@ -65,6 +66,25 @@ bool uapi_read_line(const char *path, char *buf, size_t size)
 	buf[n] = '\0';
 	buf[strcspn(buf, "\n")] = '\0';
 	return true;
+}
+
+/* Descriptors that requests may need at a time, those of caches included. */
+#define FDS_FOR_REQUESTS 1024
+
+int uapi_fd_to_keep(int fd)
+{
+	struct rlimit limit;
+	rlim_t spare = FDS_FOR_REQUESTS;
+
+	if (fd < 0 || getrlimit(RLIMIT_NOFILE, &limit))
+		return fd;
+	if (spare > limit.rlim_cur / 2)
+		spare = limit.rlim_cur / 2;
+	/* The kernel gives the lowest number that is free. */
+	if ((rlim_t)fd < limit.rlim_cur - spare)
+		return fd;
+	close(fd);
+	return -ENFILE;
 }
 
 char uapi_process_state(pid_t pid)

@@ -14,6 +14,9 @@
 void uapi_drop_fds(const int *keep, unsigned nr);
 /* @fd, moved above the standard streams; close-on-exec. */
 int uapi_fd_above_stdio(int fd);
+/* For what is kept for a client: @fd, or -errno as it is; -ENFILE and closed when so many are open
+ * that what a request needs for a moment could be missing.  Any thread. */
+int uapi_fd_to_keep(int fd);
 /* The state letter of a process in /proc/PID/stat ('T' stopped, 'Z' zombie …), 0 when it is gone.
  */
 char uapi_process_state(pid_t pid);

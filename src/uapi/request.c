@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "uapi/process.h"
 #include "uapi/request.h"
 #include "uapi/task.h"
 
@@ -20,9 +21,12 @@ bool uapi_request_valid(const struct uapi_request *req)
 
 int uapi_copy_from(struct uapi_request *req, void *dst, uint64_t uaddr, size_t len)
 {
-	if (uaddr >= req->ahead_addr && uaddr - req->ahead_addr < req->ahead_len &&
-	    len <= req->ahead_len - (size_t)(uaddr - req->ahead_addr)) {
-		memcpy(dst, req->ahead + (uaddr - req->ahead_addr), len);
+	if (req->ahead) {
+		uint64_t skip = uaddr - req->ahead_addr;
+
+		if (skip > req->ahead_len || len > req->ahead_len - skip)
+			return -EFAULT;
+		memcpy(dst, req->ahead + skip, len);
 		return 0;
 	}
 	if (uapi_task_read(req->tid, dst, uaddr, len) != (ssize_t)len)
@@ -66,17 +70,21 @@ static bool is_eventfd(int fd)
 static int get_eventfd(struct vfio_client *client, int32_t fd)
 {
 	struct uapi_request *req = of_client(client);
-	int ours = uapi_task_get_fd(req->tid, fd);
+	int ours = uapi_fd_to_keep(uapi_task_get_fd(req->tid, fd));
+	unsigned lost;
 
-	if (ours == -EPERM || ours == -ENOSYS || ours == -EACCES) {
+	if (uapi_short_of(ours))
+		return -ENFILE;
+	if ((ours == -EPERM || ours == -ENOSYS || ours == -EACCES) &&
+	    uvfio_ratelimit_ok(&req->server->hidden_fds, 3, 10000, &lost))
 		uvfio_log(
 			req->server->log, UVFIO_LOG_ERROR,
 			"cannot take the eventfd %d of process %d: pidfd_getfd: %s; a container's "
 			"seccomp profile or a security module forbids it, or the program made itself "
 			"undumpable: no interrupt can be delivered (`uvfio doctor` says what to allow)",
 			fd, req->tid, strerror(-ours));
+	if (ours == -EPERM || ours == -ENOSYS || ours == -EACCES)
 		return -EPERM;
-	}
 	if (ours < 0)
 		return -EBADF;
 	if (!uapi_request_valid(req)) {
@@ -115,7 +123,8 @@ static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
 		memory_release(*mem, *nr);
 		ret = -EFAULT;
 	}
-	return ret;
+	/* Ours, not the program's. */
+	return uapi_short_of(ret) ? -ENOMEM : ret;
 }
 
 /* The program's own limit; what we hold for it counts nowhere else. */
@@ -162,6 +171,7 @@ void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 	req->changed_config = false;
 	req->kind = UAPI_FILE_KINDS;
 	req->device = NULL;
+	req->ahead = NULL;
 	req->ahead_addr = 0;
 	req->ahead_len = 0;
 }
@@ -192,6 +202,8 @@ struct uapi_file *uapi_request_subject(struct uapi_request *req)
 				"uvfio as root",
 				req->tid);
 	}
+	if (uapi_short_of(ret)) /* it may be ours: the kernel must not take it for a plain file */
+		uapi_answer(req, uapi_short_of(ret));
 	if (!file)
 		return NULL;
 	req->kind = file->kind;

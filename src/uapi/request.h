@@ -9,6 +9,7 @@
 #ifndef UVFIO_UAPI_REQUEST_H
 #define UVFIO_UAPI_REQUEST_H
 
+#include <errno.h>
 #include <linux/seccomp.h>
 #include "uapi/files.h"
 #include "uapi/server.h"
@@ -38,10 +39,12 @@ struct uapi_request {
 	enum uapi_file_kind kind;
 	const char *device;
 
-	/* A piece of the program's memory that was read beforehand; see copy_from. */
+	/* The program's memory at @ahead_addr as it was read beforehand, NULL: none.  While there
+	 * is some, nothing else is read: what is called then holds a lock, and reading may take for
+	 * ever. */
+	const char *ahead;
 	uint64_t ahead_addr;
 	size_t ahead_len;
-	char ahead[256];
 };
 
 /* Fill in what the core needs. */
@@ -58,6 +61,13 @@ static inline void uapi_answer(struct uapi_request *req, int64_t result)
 {
 	req->answer = UAPI_RESULT;
 	req->result = result;
+}
+
+/* When @ret is a failure of ours for want of something, which says nothing about the program's
+ * file: what to tell the program.  0 when it is not. */
+static inline int uapi_short_of(int ret)
+{
+	return ret == -EMFILE || ret == -ENFILE ? -ENFILE : ret == -ENOMEM ? -ENOMEM : 0;
 }
 
 /* The file behind the program's fd, with a reference, or NULL; *@ret is then 0 when the fd is

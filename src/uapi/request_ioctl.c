@@ -44,18 +44,24 @@ static int set_container(struct uapi_request *req, struct uapi_file *group, uint
 
 static void get_device(struct uapi_request *req, struct uapi_file *group, uint64_t arg)
 {
+	char name[VFIO_NAME_BYTES] = "";
 	ssize_t len;
 	int ret;
 
 	/* Read the name before anything is locked: the program may make that wait for ever. */
-	len = uapi_task_read_string(req->tid, req->ahead, arg, sizeof(req->ahead));
-	if (len >= 0) {
-		req->ahead_addr = arg;
-		req->ahead_len = (size_t)len + 1;
-	}
+	len = uapi_task_read_string(req->tid, name, arg, sizeof(name));
 	if (!uapi_request_valid(req))
 		return;
+	if (len < 0) {
+		uapi_answer(req, len == -ENAMETOOLONG ? -EINVAL : -EFAULT);
+		return;
+	}
+	memset(name + len, 0, sizeof(name) - (size_t)len);
+	req->ahead = name;
+	req->ahead_addr = arg;
+	req->ahead_len = sizeof(name);
 	ret = uapi_files_open_device(req->server->files, group, &req->client, arg);
+	req->ahead = NULL;
 	if (ret < 0) {
 		uapi_answer(req, ret);
 		return;
@@ -111,7 +117,8 @@ void uapi_do_ioctl(struct uapi_request *req)
 	default:
 		uapi_answer(req, vfio_device_ioctl(file->device_file, &req->client, cmd, arg));
 		req->changed_config = cmd == VFIO_DEVICE_SET_IRQS || cmd == VFIO_DEVICE_RESET ||
-				      cmd == VFIO_DEVICE_PCI_HOT_RESET || cmd == VFIO_DEVICE_FEATURE;
+				      cmd == VFIO_DEVICE_PCI_HOT_RESET ||
+				      cmd == VFIO_DEVICE_FEATURE;
 	}
 out:
 	uapi_files_put(req->server->files, file);

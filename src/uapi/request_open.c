@@ -28,7 +28,7 @@ static void kvm_opened(struct uapi_server *server)
 		  "must trap");
 }
 
-/* What the path is: UAPI_FILE_KINDS when nothing of ours. */
+/* What the path is: UAPI_FILE_KINDS when nothing of ours, -errno when that cannot be found out. */
 static int look_up(struct uapi_request *req, int dirfd, const char *path, unsigned *group)
 {
 	for (unsigned i = 0; i < MAX_LOOKUPS; i++) {
@@ -37,7 +37,7 @@ static int look_up(struct uapi_request *req, int dirfd, const char *path, unsign
 		int kind;
 
 		if (fd < 0)
-			return UAPI_FILE_KINDS;
+			return uapi_short_of(fd) ? fd : UAPI_FILE_KINDS;
 		if (fstat(fd, &st)) {
 			close(fd);
 			return UAPI_FILE_KINDS;
@@ -66,6 +66,10 @@ void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t f
 	kind = look_up(req, dirfd, name, &group);
 	if (kind == UAPI_FILE_KINDS || !uapi_request_valid(req))
 		return;
+	if (kind < 0) {
+		uapi_answer(req, uapi_short_of(kind));
+		return;
+	}
 	req->kind = (enum uapi_file_kind)kind;
 	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
 		uapi_answer(req, -EEXIST);

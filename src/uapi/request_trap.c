@@ -94,19 +94,23 @@ static void trap_load(struct uapi_request *req, unsigned size)
 static void trap_fatal(struct uapi_request *req)
 {
 	char text[1024];
+	unsigned lost;
 	size_t len = req->args[3] < sizeof(text) - 1 ? req->args[3] : sizeof(text) - 1;
 
 	if (uapi_copy_from(req, text, req->args[2], len)) {
 		uapi_answer(req, -EFAULT);
 		return;
 	}
+	uapi_answer(req, 0);
+	/* Each says why a process ends, but nobody makes it end. */
+	if (!uvfio_ratelimit_ok(&req->server->fatal, 20, 10000, &lost))
+		return;
 	text[len] = '\0';
 	for (char *p = text; *p; p++) {
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			*p = '?';
 	}
 	uvfio_log(req->server->log, UVFIO_LOG_ERROR, "process %d: %s", req->tid, text);
-	uapi_answer(req, 0);
 }
 
 bool uapi_do_trap(struct uapi_request *req, unsigned cmd)

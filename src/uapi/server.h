@@ -37,7 +37,7 @@ struct uapi_server {
 	int devdir; /* the directory /dev/vfio of the program's namespace */
 	/* A program that opened /dev/kvm: registers are not offered for mapping any more. */
 	atomic_bool kvm_seen;
-	struct uvfio_ratelimit hidden_tasks, refused_mmaps; /* of messages */
+	struct uvfio_ratelimit hidden_tasks, hidden_fds, refused_mmaps, fatal; /* of messages */
 };
 
 /* The body of S.  @up: the socket to P0; @mask: the signal mask for the program.  Returns the exit

@@ -179,7 +179,7 @@ int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *
 		dirs = dirs_get(tasks, tid, stale);
 		dirs_put(stale);
 		if (!dirs)
-			return errno == EACCES ? -EACCES : -EBADF;
+			return errno == ENOENT || errno == ESRCH ? -EBADF : -errno;
 		ret = fstatat(dirs->fds, name, st, 0) ? -errno : 0;
 		if (ret != -ENOENT && ret != -ESRCH)
 			break;

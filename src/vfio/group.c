@@ -244,7 +244,7 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 	struct vfio_device_file *df;
 	struct vfio_device *dev = NULL;
 	struct backend *backend;
-	char string[PAGE_BYTES];
+	char string[VFIO_NAME_BYTES];
 	int ret;
 
 	ret = copy_string(client, arg, string, sizeof(string));

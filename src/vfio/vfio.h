@@ -85,6 +85,8 @@ int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client
 /* @container NULL: the client's fd is something else. */
 int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *container);
 int vfio_group_unset_container(struct vfio_group_file *gf);
+/* What is read of a name string at most; a longer one is -EINVAL. */
+#define VFIO_NAME_BYTES 4096u
 /* @arg: the client's address of the name string.  0 and *@out, or -errno. */
 int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client, uint64_t arg,
 			  struct vfio_device_file **out);

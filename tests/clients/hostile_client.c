@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A VFIO program that means harm: each attack is run by hostile_test.sh in a `uvfio run` of its own
+ * with two NVMe devices.  Usage: hostile_client ATTACK; prints FAIL lines, exits 0 when the server
+ * bore it, 77 when this machine does not offer the means.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <linux/vfio.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "uapi/helper/trap.h"
+
+#define PAGE          4096ul
+#define CONFIG_OFFSET (7ull << 40)
+#define IOVA          0x10000ul
+#define SECONDS       10 /* after which something counts as stuck */
+
+static int failures;
+
+#define CHECK(ok)                                                                                  \
+	do {                                                                                       \
+		if (!(ok)) {                                                                       \
+			failures++;                                                                \
+			printf("FAIL line %d: %s (%s)\n", __LINE__, #ok, strerror(errno));         \
+		}                                                                                  \
+	} while (0)
+#define NEED(ok)                                                                                   \
+	do {                                                                                       \
+		if (!(ok)) {                                                                       \
+			printf("FAIL line %d: %s (%s)\n", __LINE__, #ok, strerror(errno));         \
+			exit(1);                                                                   \
+		}                                                                                  \
+	} while (0)
+
+struct device {
+	int container, group, fd;
+	uint64_t bar;
+	uint8_t *mem; /* two pages at IOVA */
+};
+
+static const char *const names[] = {"0000:01:00.0", "0000:02:00.0"};
+
+static int open_group(unsigned i)
+{
+	char path[64], link[256];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", names[i]);
+	n = readlink(path, link, sizeof(link) - 1);
+	NEED(n > 0);
+	link[n] = '\0';
+	snprintf(path, sizeof(path), "/dev/vfio/%s", strrchr(link, '/') + 1);
+	return open(path, O_RDWR);
+}
+
+static void open_device(struct device *d, unsigned i)
+{
+	struct vfio_region_info region = {.argsz = sizeof(region)};
+	uint16_t command = 6;
+
+	d->container = open("/dev/vfio/vfio", O_RDWR);
+	d->group = open_group(i);
+	NEED(d->container >= 0 && d->group >= 0);
+	NEED(!ioctl(d->group, VFIO_GROUP_SET_CONTAINER, &d->container));
+	NEED(!ioctl(d->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
+	d->fd = ioctl(d->group, VFIO_GROUP_GET_DEVICE_FD, names[i]);
+	NEED(d->fd >= 0);
+	NEED(!ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, &region));
+	d->bar = region.offset;
+	NEED(pwrite(d->fd, &command, 2, CONFIG_OFFSET + 4) == 2);
+	d->mem = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	NEED(d->mem != MAP_FAILED);
+}
+
+static void map_memory(struct device *d)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.iova = IOVA,
+		.vaddr = (uintptr_t)d->mem,
+		.size = 2 * PAGE,
+	};
+
+	NEED(!ioctl(d->container, VFIO_IOMMU_MAP_DMA, &map));
+}
+
+static void write_register(struct device *d, uint64_t off, uint64_t value, unsigned size)
+{
+	NEED(pwrite(d->fd, &value, size, (off_t)(d->bar + off)) == (ssize_t)size);
+}
+
+static uint32_t read_register(struct device *d, uint64_t off)
+{
+	uint32_t value;
+
+	NEED(pread(d->fd, &value, 4, (off_t)(d->bar + off)) == 4);
+	return value;
+}
+
+/* Enable the controller with its admin queues in the two pages. */
+static void enable(struct device *d)
+{
+	map_memory(d);
+	write_register(d, 0x24, 15 << 16 | 15, 4);
+	write_register(d, 0x28, IOVA, 8);
+	write_register(d, 0x30, IOVA + PAGE, 8);
+	write_register(d, 0x14, 4 << 20 | 6 << 16 | 1, 4);
+	while (!(read_register(d, 0x1c) & 1))
+		;
+}
+
+/* ---- being stuck ---- */
+
+struct attempt {
+	void (*fn)(void *arg);
+	void *arg;
+	atomic_bool done;
+};
+
+static void *attempt_main(void *arg)
+{
+	struct attempt *a = arg;
+
+	a->fn(a->arg);
+	atomic_store(&a->done, true);
+	return NULL;
+}
+
+static pthread_t start(struct attempt *a, void (*fn)(void *arg), void *arg)
+{
+	pthread_t thread;
+
+	*a = (struct attempt){fn, arg, false};
+	NEED(!pthread_create(&thread, NULL, attempt_main, a));
+	return thread;
+}
+
+static bool ends(struct attempt *a)
+{
+	for (unsigned i = 0; i < SECONDS * 200 && !atomic_load(&a->done); i++)
+		usleep(5000);
+	return atomic_load(&a->done);
+}
+
+/* Pages of which the first access waits, whoever makes it, until release_page(). */
+static int stall_pages(void *addr, size_t len)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register reg = {
+		.range = {(uintptr_t)addr, len},
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg)) {
+		printf("no userfaultfd: %s\n", strerror(errno));
+		exit(77);
+	}
+	return fd;
+}
+
+static void release_page(int fd, void *addr)
+{
+	struct uffdio_zeropage zero = {.range = {(uintptr_t)addr, PAGE}};
+
+	if (ioctl(fd, UFFDIO_ZEROPAGE, &zero))
+		CHECK(errno == EEXIST);
+}
+
+/* ---- the attacks ---- */
+
+static void get_device(void *arg)
+{
+	struct device *d = arg;
+
+	CHECK(ioctl(d->group, VFIO_GROUP_GET_DEVICE_FD, d->mem) == -1);
+}
+
+static void open_second(void *arg)
+{
+	struct device other;
+
+	open_device(&other, 1);
+	close(other.fd);
+	close(other.group);
+	close(other.container);
+}
+
+/* A name whose end does not come must not keep others from opening. */
+static void name_without_end(void)
+{
+	struct attempt bad, good;
+	pthread_t a, b;
+	struct device d;
+	int stall;
+
+	open_device(&d, 0);
+	stall = stall_pages(d.mem + PAGE, PAGE);
+	memset(d.mem, 'x', PAGE);
+	d.mem += PAGE - 512;
+	a = start(&bad, get_device, &d);
+	while (!atomic_load(&bad.done) && syscall(SYS_gettid)) {
+		struct {
+			struct uffd_msg msg;
+		} event;
+
+		/* The server is waiting for the page. */
+		if (read(stall, &event, sizeof(event)) == sizeof(event))
+			break;
+	}
+	b = start(&good, open_second, NULL);
+	CHECK(ends(&good));
+	release_page(stall, d.mem + 512);
+	pthread_join(a, NULL);
+	pthread_join(b, NULL);
+}
+
+static long server_pages(void)
+{
+	char path[64];
+	long size, resident;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", getppid());
+	f = fopen(path, "r");
+	NEED(f && fscanf(f, "%ld %ld", &size, &resident) == 2);
+	fclose(f);
+	return resident;
+}
+
+/* One fd of the device stays, others come and go: the server must not remember them. */
+static void device_fds_without_end(void)
+{
+	struct device d;
+	long before = 0;
+
+	open_device(&d, 0);
+	for (unsigned i = 0; i < 40000; i++) {
+		int fd = ioctl(d.group, VFIO_GROUP_GET_DEVICE_FD, names[0]);
+
+		NEED(fd >= 0);
+		close(fd);
+		if (i == 4000)
+			before = server_pages();
+	}
+	CHECK(server_pages() - before < 128);
+	read_register(&d, 0x1c);
+	close(d.fd);
+	/* The last one is gone, so the group can leave its container. */
+	CHECK(!ioctl(d.group, VFIO_GROUP_UNSET_CONTAINER));
+}
+
+/* Many clients together have more than the server; with this one of them is enough. */
+static void limit_server(rlim_t nr)
+{
+	NEED(!prlimit(getppid(), RLIMIT_NOFILE, &(struct rlimit){nr, nr}, NULL));
+}
+
+/* What the server holds for clients must leave it enough to serve them. */
+static void descriptors_without_end(void)
+{
+	enum { MAX = 2000 };
+	static int fds[MAX];
+	int keep = open("/dev/vfio/vfio", O_RDWR);
+	unsigned nr = 0;
+	struct stat last = {0}, st;
+
+	NEED(keep >= 0);
+	limit_server(200);
+	for (; nr < MAX; nr++) {
+		fds[nr] = open("/dev/vfio/vfio", O_RDWR);
+		if (fds[nr] < 0)
+			break;
+		CHECK(ioctl(fds[nr], VFIO_GET_API_VERSION) == 0);
+		NEED(!fstat(fds[nr], &st));
+		NEED(st.st_ino != last.st_ino);
+		last = st;
+	}
+	CHECK(nr > 8 && nr < MAX && errno == ENFILE);
+	/* What is there goes on working. */
+	CHECK(ioctl(keep, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) == 1);
+	CHECK(open("/dev/zero", O_RDWR) >= 0);
+	while (nr)
+		close(fds[--nr]);
+	open_second(NULL);
+	close(keep);
+}
+
+/* As before, with eventfds. */
+static void eventfds_without_end(void)
+{
+	struct {
+		struct vfio_irq_set hdr;
+		int32_t fds[2048];
+	} set = {.hdr = {.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+			 .index = VFIO_PCI_MSIX_IRQ_INDEX}};
+	struct vfio_irq_info info = {.argsz = sizeof(info), .index = VFIO_PCI_MSIX_IRQ_INDEX};
+	struct device d[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		open_device(&d[i], i);
+		limit_server(200);
+		NEED(!ioctl(d[i].fd, VFIO_DEVICE_GET_IRQ_INFO, &info));
+		set.hdr.count = info.count;
+		set.hdr.argsz = (uint32_t)(sizeof(set.hdr) + 4 * info.count);
+		for (unsigned k = 0; k < info.count; k++)
+			set.fds[k] = eventfd(0, 0);
+		NEED(set.fds[info.count - 1] >= 0);
+		/* Two times 64 and more. */
+		if (ioctl(d[i].fd, VFIO_DEVICE_SET_IRQS, &set))
+			CHECK(errno == ENFILE);
+		else
+			CHECK(i == 0);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		uint16_t vendor = 0;
+
+		CHECK(pread(d[i].fd, &vendor, 2, CONFIG_OFFSET) == 2 && vendor);
+		CHECK(!ioctl(d[i].fd, VFIO_DEVICE_RESET));
+	}
+}
+
+/* What a program may have the server say is limited. */
+static void messages_without_end(void)
+{
+	static const char text[] = "all work and no play makes a dull log";
+	struct device d;
+
+	open_device(&d, 0);
+	for (unsigned i = 0; i < 2000; i++)
+		ioctl(d.fd, UVFIO_TRAP_FATAL, text, sizeof(text) - 1);
+}
+
+/* Everything a client may do to the file of a device. */
+static void abused_file(void)
+{
+	struct device d;
+	char path[32];
+	int fd;
+
+	open_device(&d, 0);
+	enable(&d);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", d.fd);
+	fd = open(path, O_RDONLY);
+	if (fd >= 0) {
+		fcntl(fd, F_SETLEASE, F_RDLCK);
+		close(fd);
+	}
+	fcntl(d.fd, F_SETLEASE, F_WRLCK);
+	fcntl(d.fd, F_SETOWN, getppid());
+	fcntl(d.fd, F_SETSIG, SIGKILL);
+	fcntl(d.fd, F_SETFL, O_ASYNC | O_APPEND | O_NONBLOCK);
+	fcntl(d.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+	fcntl(d.fd, F_SETLK, &(struct flock){.l_type = F_WRLCK});
+	for (unsigned i = 0; i < 50; i++) {
+		(void)!ftruncate(d.fd, i & 1 ? 0 : (off_t)(i * PAGE));
+		fallocate(d.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2 * PAGE);
+		read_register(&d, 0x1c);
+		write_register(&d, 0x14, i & 1, 4);
+		CHECK(!ioctl(d.fd, VFIO_DEVICE_RESET));
+	}
+	fchmod(d.fd, 0);
+	close(d.fd);
+	CHECK(!ioctl(d.group, VFIO_GROUP_UNSET_CONTAINER));
+	close(d.group);
+	close(d.container);
+	open_device(&d, 0);
+	enable(&d);
+}
+
+static const struct {
+	const char *name;
+	void (*fn)(void);
+} attacks[] = {
+	{"name-without-end", name_without_end},
+	{"device-fds-without-end", device_fds_without_end},
+	{"descriptors-without-end", descriptors_without_end},
+	{"eventfds-without-end", eventfds_without_end},
+	{"messages-without-end", messages_without_end},
+	{"abused-file", abused_file},
+};
+
+int main(int argc, char **argv)
+{
+	for (unsigned i = 0; i < sizeof(attacks) / sizeof(*attacks); i++) {
+		if (argc != 2 || strcmp(argv[1], attacks[i].name))
+			continue;
+		setvbuf(stdout, NULL, _IONBF, 0);
+		attacks[i].fn();
+		return failures != 0;
+	}
+	fprintf(stderr, "usage: hostile_client ATTACK\n");
+	return 2;
+}

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Programs that mean harm to the server or to each other.  Usage: hostile_test.sh UVFIO CLIENT
+. "$(dirname "$0")/lib.sh"
+client=$(realpath "$2")
+
+attack() { # NAME
+	local status
+	timeout -s KILL 90 "$UVFIO" run --mmio none --device nvme,memory=16M \
+		--device nvme,memory=16M -- "$client" "$1" >"$work/out" 2>"$work/err"
+	status=$?
+	if [ $status = $SKIP ]; then
+		echo "skip $1: $(cat "$work/out")"
+		return
+	fi
+	is "$1" 0 $status
+	grep FAIL "$work/out"
+	await "$1: no server is left" no_servers
+}
+silent() { is "$1: nothing to say" "" "$(cat "$work/err")"; }
+
+attack name-without-end && silent name-without-end
+attack device-fds-without-end && silent device-fds-without-end
+attack descriptors-without-end
+attack eventfds-without-end
+attack messages-without-end
+is "messages: not a flood" yes "$([ "$(wc -l <"$work/err")" -lt 50 ] && echo yes)"
+attack abused-file
+finish
