@@ -14,8 +14,8 @@
  *          bracket
  *
  * A door thread brackets the handling of a request with uvfio_defer_begin() and uvfio_defer_end().
- * What is posted in between is not handed to a loop; uvfio_defer_end(), called after the client
- * has been answered, runs it on the spot.  So a doorbell costs no thread switch.
+ * What is posted in between is not handed to a loop; uvfio_defer_end() runs it on the spot, before
+ * or after the client is answered.  So a doorbell costs no thread switch.
  *
  * Fairness: a context that is run gives way after some 64 pieces of work or 500 µs; the rest goes
  * to its loop, which takes its contexts in turn.  A single piece of work is never interrupted.

@@ -6,7 +6,7 @@
  * that wait there for each request, and a thread that stays warm answers sooner than one that takes
  * turns.  The leader handles what it receives itself.  A request that takes long (a device that
  * becomes quiet, a page of the program that does not come) must not keep others waiting: a monitor,
- * which runs while requests come, finds the leader with the same request for a whole tick (0.5 ms),
+ * which runs while requests come, finds the leader with the same request for a whole tick (1 ms),
  * deposes it, and appoints another thread; the old one, when it is done, parks or leaves.
  *
  *      PARKED ──appointed──▶ LEADING: waiting ⇄ handling ──deposed──▶ handling ──done──▶ PARKED

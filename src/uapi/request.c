@@ -168,6 +168,7 @@ void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 	req->result = 0;
 	req->fd = -1;
 	req->cloexec = false;
+	req->stored = false;
 	req->changed_config = false;
 	req->kind = UAPI_FILE_KINDS;
 	req->device = NULL;

@@ -33,6 +33,7 @@ struct uapi_request {
 	int64_t result;
 	int fd;
 	bool cloexec;
+	bool stored;         /* to a region: the device may have something to do */
 	bool changed_config; /* of hardware, perhaps: the files in sysfs are to be looked at */
 
 	/* For the trace: which kind of file, and the device's name or NULL. */

@@ -89,6 +89,7 @@ void uapi_do_rw(struct uapi_request *req, bool write)
 				 ? -EINVAL
 				 : transfer(req, file->device_file, write, req->args[3],
 					    req->args[1], req->args[2]));
+	req->stored = write;
 	req->changed_config = writes_config(req, write);
 	uapi_files_put(req->server->files, file);
 }
@@ -148,6 +149,7 @@ void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags)
 		uapi_answer(req, -EOPNOTSUPP);
 	else
 		uapi_answer(req, vectored(req, file->device_file, write));
+	req->stored = write;
 	req->changed_config = writes_config(req, write);
 	uapi_files_put(req->server->files, file);
 }

@@ -69,6 +69,7 @@ static void trap_store(struct uapi_request *req, unsigned size)
 		return;
 	}
 	req->device = vfio_device_name(vfio_device_file_device(file->device_file));
+	req->stored = true;
 	uapi_answer(req, vfio_device_store(file->device_file, req->args[2], size, req->args[3]));
 	uapi_files_put(req->server->files, file);
 }
