@@ -18,8 +18,15 @@ except (OSError, ValueError) as error:
 for test in tests:
     name = f"{build}: {test['name']}"
     result = test["result"]
-    # One line a TAP subtest, so that a table of rules counts as what it is.
+    # One line a TAP subtest, so that a table of rules counts as what it is; the same for cmocka's.
+    said = ""
     for line in (test.get("stdout") or "").splitlines():
+        cmocka = re.match(r"\[ *(OK|SKIPPED|RUN) *\] (\w+)$", line)
+        if cmocka and cmocka[1] != "RUN":
+            skipped = cmocka[1] == "SKIPPED"
+            print(f"SKIP {name}: {cmocka[2]}: {said or 'no reason given'}" if skipped
+                  else f"OK {name}: {cmocka[2]}")
+        said = "" if cmocka else line.strip() or said
         point = re.match(r"(not )?ok\b\s*\d*\s*-?\s*([^#]*)(#\s*skip\b\s*(.*))?", line, re.I)
         if not point:
             continue

@@ -413,6 +413,7 @@ static void block_device(void **state)
 	if (lfd < 0) {
 		close(file);
 		unlink(path);
+		free(buf);
 		skip();
 	}
 	for (int direct = 0; direct < 2; direct++) {

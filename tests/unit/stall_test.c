@@ -190,6 +190,7 @@ static void signals_of_others_pass(void **state)
 static void child_of_a_fork_is_guarded(void **state)
 {
 #ifdef UVFIO_TSAN
+	print_message("ThreadSanitizer has no threads after a fork\n");
 	skip(); /* it does not allow threads after a fork of a process with threads */
 #else
 	int fd = full_eventfd(), status;
