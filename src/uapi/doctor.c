@@ -208,7 +208,8 @@ static const char *probe_namespace(void *arg)
 	return NULL;
 }
 
-static void examine_namespaces(struct report *r)
+/* Returns whether there are namespaces. */
+static bool examine_namespaces(struct report *r)
 {
 	struct failure f = in_child(probe_namespace, NULL);
 	struct doctor_finding *finding;
@@ -217,7 +218,7 @@ static void examine_namespaces(struct report *r)
 		add(r, "namespaces", DOCTOR_OK,
 		    privileged() ? "a mount namespace, with privilege"
 				 : "user and mount namespaces");
-		return;
+		return true;
 	}
 	finding = add(r, "namespaces", DOCTOR_FAIL, "%s: %s", f.step, strerror(f.error));
 	if (file_number("/proc/sys/kernel/unprivileged_userns_clone") == 0)
@@ -228,8 +229,8 @@ static void examine_namespaces(struct report *r)
 		       "user namespaces are off: sysctl -w user.max_user_namespaces=10000");
 	else if (in_container() || status_field("Seccomp", 10) == 2)
 		remedy(finding,
-		       "the container's profile forbids it: start it with --cap-add SYS_ADMIN,SYS_PTRACE "
-		       "--security-opt seccomp=unconfined --security-opt apparmor=unconfined");
+		       "the container's profile forbids it: start it with --cap-add SYS_ADMIN "
+		       "--cap-add SYS_PTRACE --security-opt seccomp=unconfined --security-opt apparmor=unconfined");
 	else if (file_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1)
 		remedy(finding,
 		       "AppArmor restricts user namespaces (Ubuntu 23.10 and later): "
@@ -237,6 +238,7 @@ static void examine_namespaces(struct report *r)
 		       "for uvfio with `userns,`, or run as root");
 	else
 		remedy(finding, "run as root, or allow user namespaces for this user");
+	return false;
 }
 
 static const char *probe_seccomp(void *arg)
@@ -400,8 +402,10 @@ unsigned doctor_examine(struct doctor_finding *findings)
 	struct report r = {.findings = findings};
 
 	examine_seccomp(&r);
-	examine_namespaces(&r);
-	examine_process(&r);
+	if (examine_namespaces(&r) || privileged())
+		examine_process(&r);
+	else
+		add(&r, "process access", DOCTOR_NOTE, "not tried: it needs the user namespace");
 	examine_memfd(&r);
 	examine_io_uring(&r);
 	examine_vfio(&r);

@@ -56,12 +56,23 @@ static int look_up(struct uapi_request *req, int dirfd, const char *path, unsign
 void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags)
 {
 	char name[PATH_MAX];
-	unsigned group = 0;
+	unsigned group = 0, lost;
+	ssize_t len;
 	int kind, fd;
 
 	if ((flags & O_ACCMODE) != O_RDWR || (flags & (O_PATH | O_DIRECTORY)))
 		return;
-	if (uapi_task_read_string(req->tid, name, path, sizeof(name)) <= 0)
+	len = uapi_task_read_string(req->tid, name, path, sizeof(name));
+	if ((len == -EPERM || len == -ENOSYS || len == -EACCES) && uapi_request_valid(req) &&
+	    uvfio_ratelimit_ok(&req->server->hidden_tasks, 1, 10000, &lost))
+		uvfio_log(
+			req->server->log, UVFIO_LOG_ERROR,
+			"cannot read the memory of process %d: process_vm_readv: %s; a container's "
+			"seccomp profile or a security module forbids it, or the program made "
+			"itself undumpable: it does not find its devices (`uvfio doctor` says "
+			"what to allow)",
+			req->tid, strerror((int)-len));
+	if (len <= 0)
 		return; /* the kernel says what is wrong with it */
 	kind = look_up(req, dirfd, name, &group);
 	if (kind == UAPI_FILE_KINDS || !uapi_request_valid(req))
