@@ -12,9 +12,11 @@
 #include "uapi/files.h"
 #include "uapi/process.h"
 #include "uapi/sysfs.h"
+#include "uapi/task.h"
 
 #define BUCKETS   64u
 #define MAX_FILES 1024u
+#define NO_GROUP  (~0u)
 #define MAX_NODES 257u /* the container's and one a group */
 
 struct node {
@@ -29,6 +31,9 @@ struct uapi_files {
 	pthread_mutex_t lock; /* what follows */
 	struct uapi_file *table[BUCKETS];
 	unsigned nr_files;
+	struct uapi_file *dying; /* devices that are being released */
+	uint64_t rounds;         /* `opening` */
+	pthread_cond_t died;
 	struct node nodes[MAX_NODES];
 	unsigned nr_nodes;
 	uint32_t last_handle;
@@ -113,26 +118,136 @@ static struct uapi_file *collect(struct uapi_files *files, enum uapi_file_kind k
 	return dead;
 }
 
-static void reap_locked(struct uapi_files *files, bool all)
+static void *release_main(void *arg)
+{
+	struct uapi_file *file = arg, **p;
+	struct uapi_files *files = file->files;
+	const struct vfio_device *dev = vfio_device_file_device(file->device_file);
+
+	pthread_setname_np(pthread_self(), "release");
+	vfio_device_release(file->device_file);
+	file->device_file = NULL;
+	uapi_sysfs_refresh(files->server->sysfs, dev);
+	pthread_mutex_lock(&files->lock);
+	for (p = &files->dying; *p != file; p = &(*p)->next)
+		;
+	*p = file->next;
+	destroy(files, file);
+	pthread_cond_broadcast(&files->died);
+	pthread_mutex_unlock(&files->lock);
+	return NULL;
+}
+
+/* files->opening held. */
+static void release(struct uapi_files *files, struct uapi_file *file)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	bool started;
+
+	pthread_mutex_lock(&files->lock);
+	file->files = files;
+	file->round = files->rounds;
+	file->next = files->dying;
+	files->dying = file;
+	pthread_mutex_unlock(&files->lock);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	started = !pthread_create(&thread, &attr, release_main, file);
+	pthread_attr_destroy(&attr);
+	if (!started)
+		release_main(file);
+}
+
+/* Returns the number of this search.  files->opening held. */
+static uint64_t reap_locked(struct uapi_files *files, bool all)
 {
 	static const enum uapi_file_kind order[] = {UAPI_DEVICE, UAPI_GROUP, UAPI_CONTAINER};
+	uint64_t round = ++files->rounds;
 
 	for (unsigned i = 0; i < sizeof(order) / sizeof(*order); i++) {
 		struct uapi_file *dead = collect(files, order[i], all), *next;
 
 		for (; dead; dead = next) {
 			next = dead->next;
-			destroy(files, dead);
+			if (dead->kind == UAPI_DEVICE)
+				release(files, dead);
+			else
+				destroy(files, dead);
 		}
+	}
+	return round;
+}
+
+/* files->lock held. */
+static bool is_dying(const struct uapi_files *files, unsigned group)
+{
+	const struct uapi_file *file = files->dying;
+
+	while (file && file->group != group)
+		file = file->next;
+	return file;
+}
+
+static bool own_is_dying(const struct uapi_files *files, pid_t owner, uint64_t round)
+{
+	const struct uapi_file *file = files->dying;
+
+	while (file && file->round != round && file->owner != owner)
+		file = file->next;
+	return file;
+}
+
+static void await_death(struct uapi_files *files, unsigned group)
+{
+	pthread_mutex_lock(&files->lock);
+	while (is_dying(files, group))
+		pthread_cond_wait(&files->died, &files->lock);
+	pthread_mutex_unlock(&files->lock);
+}
+
+/* Lock `opening` with nothing left of @group that is closed. */
+static void open_begin(struct uapi_files *files, unsigned group)
+{
+	for (;;) {
+		bool dying;
+
+		pthread_mutex_lock(&files->opening);
+		reap_locked(files, false);
+		pthread_mutex_lock(&files->lock);
+		dying = is_dying(files, group);
+		pthread_mutex_unlock(&files->lock);
+		if (!dying)
+			return;
+		pthread_mutex_unlock(&files->opening);
+		await_death(files, group);
 	}
 }
 
-void uapi_files_reap(struct uapi_files *files)
+static uint64_t reap(struct uapi_files *files)
 {
+	uint64_t round;
+
 	pthread_mutex_lock(&files->opening);
-	reap_locked(files, false);
+	round = reap_locked(files, false);
 	pthread_mutex_unlock(&files->opening);
-	uapi_sysfs_refresh(files->server->sysfs);
+	return round;
+}
+
+void uapi_files_settle(struct uapi_files *files, unsigned group)
+{
+	reap(files);
+	await_death(files, group);
+}
+
+void uapi_files_settle_own(struct uapi_files *files, pid_t owner)
+{
+	uint64_t round = reap(files);
+
+	pthread_mutex_lock(&files->lock);
+	while (own_is_dying(files, owner, round))
+		pthread_cond_wait(&files->died, &files->lock);
+	pthread_mutex_unlock(&files->lock);
 }
 
 /* ---- the janitor ---- */
@@ -170,7 +285,7 @@ static void *janitor_main(void *arg)
 		} else {
 			step++;
 		}
-		uapi_files_reap(files);
+		reap(files);
 	}
 	return NULL;
 }
@@ -222,6 +337,7 @@ struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error
 	files->server = server;
 	pthread_mutex_init(&files->opening, NULL);
 	pthread_mutex_init(&files->lock, NULL);
+	pthread_cond_init(&files->died, NULL);
 	files->wake = eventfd(0, EFD_CLOEXEC);
 	files->inotify = inotify_init1(IN_CLOEXEC);
 	if (files->inotify < 0) {
@@ -257,6 +373,10 @@ void uapi_files_free(struct uapi_files *files)
 	wake(files);
 	pthread_join(files->janitor, NULL);
 	reap_locked(files, true);
+	pthread_mutex_lock(&files->lock);
+	while (files->dying)
+		pthread_cond_wait(&files->died, &files->lock);
+	pthread_mutex_unlock(&files->lock);
 	close(files->inotify);
 	close(files->wake);
 	pthread_mutex_destroy(&files->lock);
@@ -428,7 +548,6 @@ static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, 
 	struct uapi_file *file;
 	int fd, ret;
 
-	reap_locked(files, false);
 	file = file_new(files, kind);
 	if (!file)
 		return -ENFILE;
@@ -456,7 +575,7 @@ int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, uns
 {
 	int ret;
 
-	pthread_mutex_lock(&files->opening);
+	open_begin(files, kind == UAPI_GROUP ? group : NO_GROUP);
 	ret = open_node_locked(files, kind, group);
 	pthread_mutex_unlock(&files->opening);
 	return ret;
@@ -485,7 +604,7 @@ static enum vfio_mmio_mode mmio_mode(const struct uapi_server *server,
 }
 
 /* Add @df to the file of its device, which is made when it has none.  files->opening held. */
-static int add_device_file(struct uapi_files *files, struct vfio_device_file *df)
+static int add_device_file(struct uapi_files *files, struct vfio_device_file *df, pid_t owner)
 {
 	struct vfio_device *dev = vfio_device_file_device(df);
 	struct uapi_file *file;
@@ -505,6 +624,7 @@ static int add_device_file(struct uapi_files *files, struct vfio_device_file *df
 	if (!file)
 		return -ENFILE;
 	file->device_file = df;
+	file->owner = owner;
 	file->mmio = mmio_mode(files->server, dev);
 	file->group = vfio_device_group(dev);
 	file->probe = uapi_fd_to_keep(reopen(vfio_device_view_fd(dev)));
@@ -517,20 +637,20 @@ static int add_device_file(struct uapi_files *files, struct vfio_device_file *df
 }
 
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
-			   struct vfio_client *client, uint64_t arg)
+			   struct vfio_client *client, uint64_t arg, const struct vfio_device **dev)
 {
 	struct vfio_device_file *df = NULL;
 	int ret, fd;
 
-	pthread_mutex_lock(&files->opening);
-	reap_locked(files, false);
+	open_begin(files, group->group);
 	ret = vfio_group_get_device(group->group_file, client, arg, &df);
 	if (ret)
 		goto out;
+	*dev = vfio_device_file_device(df); /* @df may not outlive what follows */
 	vfio_device_file_set_mmio(df, mmio_mode(files->server, vfio_device_file_device(df)));
 	/* Open for the program first: the probe must find the file in use from the start. */
 	fd = reopen(vfio_device_view_fd(vfio_device_file_device(df)));
-	ret = fd < 0 ? fd : add_device_file(files, df);
+	ret = fd < 0 ? fd : add_device_file(files, df, uapi_task_tgid(client->pid));
 	if (ret) {
 		if (fd >= 0)
 			close(fd);

@@ -13,8 +13,12 @@
  * in order. inotify's IN_CLOSE wakes the janitor, so that what is closed and never asked about goes
  * too; the event precedes the drop of the count, so the janitor asks again for a while.
  *
- * Locks: `opening` serialises opens and releases, held across calls into the core; then `lock` for
- * the table, never held across anything.  A file that a request uses (a reference) is not released.
+ * The release of a device waits until it is quiet, for as long as its backend likes.  So each has a
+ * thread of its own, and only requests on the same group wait for it: nobody else's opens do.
+ *
+ * Locks: `opening` serialises opens and the other releases, held across calls into the core that do
+ * not wait for a device other than the one being opened; then `lock` for the table, never held
+ * across anything that waits.  A file that a request uses (a reference) is not released.
  */
 #ifndef UVFIO_UAPI_FILES_H
 #define UVFIO_UAPI_FILES_H
@@ -40,6 +44,9 @@ struct uapi_file {
 	int watch;
 	unsigned refs;  /* requests that use it: files->lock */
 	bool closed;    /* found closed while in use: files->lock */
+	uint64_t round; /* of the search that found it closed */
+	pid_t owner;    /* process that opened it first, of a device */
+	struct uapi_files *files;
 	unsigned group; /* number, of a group */
 	struct vfio_container *container;
 	struct vfio_group_file *group_file;
@@ -66,11 +73,15 @@ int uapi_files_node(struct uapi_files *files, const struct stat *st, unsigned *g
 /* Open what a node stands for.  Returns an fd to be given to the program and then closed, or
  * -errno. */
 int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group);
-/* GROUP_GET_DEVICE_FD, likewise. */
+/* GROUP_GET_DEVICE_FD, likewise.  *@dev is set on success. */
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
-			   struct vfio_client *client, uint64_t arg);
+			   struct vfio_client *client, uint64_t arg,
+			   const struct vfio_device **dev);
 
-/* Release what is closed by now.  Any thread. */
-void uapi_files_reap(struct uapi_files *files);
+/* Release what is closed by now, and wait until nothing of @group is left that is.  Any thread,
+ * without locks. */
+void uapi_files_settle(struct uapi_files *files, unsigned group);
+/* The same for what this call found closed, and what the process @owner had opened. */
+void uapi_files_settle_own(struct uapi_files *files, pid_t owner);
 
 #endif

@@ -106,8 +106,10 @@ static void handle(struct uapi_pool *pool, const struct seccomp_notif *notif,
 	if (server->trace)
 		uapi_trace_begin(server->trace, &req);
 	uapi_dispatch(&req);
-	if (req.changed_config)
-		uapi_sysfs_refresh(server->sysfs);
+	if (req.changed)
+		uapi_sysfs_refresh(server->sysfs, req.changed);
+	else
+		uapi_sysfs_catch_up(server->sysfs);
 	if (req.answer == UAPI_FD)
 		give_fd(&req);
 	if (server->trace)

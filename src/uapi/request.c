@@ -169,7 +169,7 @@ void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 	req->fd = -1;
 	req->cloexec = false;
 	req->stored = false;
-	req->changed_config = false;
+	req->changed = NULL;
 	req->kind = UAPI_FILE_KINDS;
 	req->device = NULL;
 	req->ahead = NULL;

@@ -34,7 +34,9 @@ struct uapi_request {
 	int fd;
 	bool cloexec;
 	bool stored;         /* to a region: the device may have something to do */
-	bool changed_config; /* of hardware, perhaps: the files in sysfs are to be looked at */
+	/* Whose hardware's config space has changed, perhaps, and those of others too: the files in
+	 * sysfs are to be looked at.  NULL: nobody's. */
+	const struct vfio_device *changed;
 
 	/* For the trace: which kind of file, and the device's name or NULL. */
 	enum uapi_file_kind kind;

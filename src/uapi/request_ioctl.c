@@ -27,7 +27,8 @@ static int set_container(struct uapi_request *req, struct uapi_file *group, uint
 
 	if (uapi_copy_from(req, &fd, arg, sizeof(fd)))
 		return -EFAULT;
-	uapi_files_reap(files); /* a group that still seems to be in a container may not be */
+	/* A group that still seems to be in a container may not be. */
+	uapi_files_settle(files, group->group);
 	container = uapi_request_file(req, fd, &ret);
 	if (!container && ret)
 		return -EBADF;
@@ -60,7 +61,7 @@ static void get_device(struct uapi_request *req, struct uapi_file *group, uint64
 	req->ahead = name;
 	req->ahead_addr = arg;
 	req->ahead_len = sizeof(name);
-	ret = uapi_files_open_device(req->server->files, group, &req->client, arg);
+	ret = uapi_files_open_device(req->server->files, group, &req->client, arg, &req->changed);
 	req->ahead = NULL;
 	if (ret < 0) {
 		uapi_answer(req, ret);
@@ -69,7 +70,6 @@ static void get_device(struct uapi_request *req, struct uapi_file *group, uint64
 	req->answer = UAPI_FD;
 	req->fd = ret;
 	req->cloexec = true;
-	req->changed_config = true;
 }
 
 static void group_ioctl(struct uapi_request *req, struct uapi_file *file, unsigned cmd,
@@ -83,7 +83,8 @@ static void group_ioctl(struct uapi_request *req, struct uapi_file *file, unsign
 		uapi_answer(req, set_container(req, file, arg));
 		break;
 	case VFIO_GROUP_UNSET_CONTAINER:
-		uapi_files_reap(req->server->files); /* EBUSY only for what is open now */
+		/* EBUSY only for what is open now. */
+		uapi_files_settle(req->server->files, file->group);
 		uapi_answer(req, vfio_group_unset_container(file->group_file));
 		break;
 	case VFIO_GROUP_GET_DEVICE_FD:
@@ -116,9 +117,9 @@ void uapi_do_ioctl(struct uapi_request *req)
 		break;
 	default:
 		uapi_answer(req, vfio_device_ioctl(file->device_file, &req->client, cmd, arg));
-		req->changed_config = cmd == VFIO_DEVICE_SET_IRQS || cmd == VFIO_DEVICE_RESET ||
-				      cmd == VFIO_DEVICE_PCI_HOT_RESET ||
-				      cmd == VFIO_DEVICE_FEATURE;
+		if (cmd == VFIO_DEVICE_SET_IRQS || cmd == VFIO_DEVICE_RESET ||
+		    cmd == VFIO_DEVICE_PCI_HOT_RESET || cmd == VFIO_DEVICE_FEATURE)
+			req->changed = vfio_device_file_device(file->device_file);
 	}
 out:
 	uapi_files_put(req->server->files, file);

@@ -90,7 +90,8 @@ void uapi_do_rw(struct uapi_request *req, bool write)
 				 : transfer(req, file->device_file, write, req->args[3],
 					    req->args[1], req->args[2]));
 	req->stored = write;
-	req->changed_config = writes_config(req, write);
+	if (file->kind == UAPI_DEVICE && writes_config(req, write))
+		req->changed = vfio_device_file_device(file->device_file);
 	uapi_files_put(req->server->files, file);
 }
 
@@ -150,6 +151,7 @@ void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags)
 	else
 		uapi_answer(req, vectored(req, file->device_file, write));
 	req->stored = write;
-	req->changed_config = writes_config(req, write);
+	if (file->kind == UAPI_DEVICE && writes_config(req, write))
+		req->changed = vfio_device_file_device(file->device_file);
 	uapi_files_put(req->server->files, file);
 }

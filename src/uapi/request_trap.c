@@ -138,7 +138,7 @@ bool uapi_do_trap(struct uapi_request *req, unsigned cmd)
 		uapi_answer(req, req->args[2] == UVFIO_TRAP_VERSION ? 0 : -EPROTO);
 		break;
 	case UVFIO_TRAP_CLOSED:
-		uapi_files_reap(req->server->files);
+		uapi_files_settle_own(req->server->files, uapi_task_tgid(req->tid));
 		uapi_answer(req, 0);
 		break;
 	case UVFIO_TRAP_FATAL:

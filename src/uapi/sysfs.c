@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One lock is over all functions: comparing one costs about as much as taking it.  The snapshot is
- * taken under that lock, so that an older one never overwrites a newer.
+ * A function's lock is over its file, so that an older snapshot never overwrites a newer.  A device
+ * may be in a reset for as long as its backend likes, and then its config space is not to be had:
+ * only a request on that device waits for it.  Others leave a mark, and whoever ends a request
+ * looks for marks.
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +19,15 @@
 
 struct function {
 	struct vfio_device *dev;
+	pthread_mutex_t lock;
+	atomic_bool stale; /* the file is to be looked at */
 	int fd;
 	unsigned size;
 	uint8_t bytes[PCI_EXT_CONFIG_SIZE]; /* what the file holds */
 };
 
 struct uapi_sysfs {
-	pthread_mutex_t lock;
+	atomic_uint marks; /* functions that may be stale */
 	unsigned nr;
 	struct function functions[];
 };
@@ -38,7 +43,6 @@ struct uapi_sysfs *uapi_sysfs_new(struct vfio_machine *machine, int dir)
 	sysfs = calloc(1, sizeof(*sysfs) + nr * sizeof(sysfs->functions[0]));
 	if (!sysfs)
 		return NULL;
-	pthread_mutex_init(&sysfs->lock, NULL);
 	for (unsigned i = 0; i < nr; i++) {
 		struct function *f = &sysfs->functions[sysfs->nr];
 		char path[64];
@@ -48,10 +52,11 @@ struct uapi_sysfs *uapi_sysfs_new(struct vfio_machine *machine, int dir)
 		if (f->fd < 0)
 			continue;
 		f->dev = devs[i];
+		pthread_mutex_init(&f->lock, NULL);
 		f->size = pci_func_config_size(vfio_device_func(devs[i]));
 		sysfs->nr++;
 	}
-	uapi_sysfs_refresh(sysfs);
+	uapi_sysfs_refresh(sysfs, NULL);
 	return sysfs;
 }
 
@@ -59,21 +64,24 @@ void uapi_sysfs_free(struct uapi_sysfs *sysfs)
 {
 	if (!sysfs)
 		return;
-	for (unsigned i = 0; i < sysfs->nr; i++)
+	for (unsigned i = 0; i < sysfs->nr; i++) {
 		close(sysfs->functions[i].fd);
-	pthread_mutex_destroy(&sysfs->lock);
+		pthread_mutex_destroy(&sysfs->functions[i].lock);
+	}
 	free(sysfs);
 }
 
-/* Only from the first byte that differs to the last: a reader at the same time sees little torn. */
-static void refresh(struct function *f)
+/* Only from the first byte that differs to the last: a reader at the same time sees little torn.
+ * False when the function is busy; locked. */
+static bool refresh(struct function *f, bool wait)
 {
 	uint8_t now[PCI_EXT_CONFIG_SIZE];
 	unsigned first = 0, end = f->size;
 
-	vfio_device_hw_config(f->dev, now);
+	if (!vfio_device_hw_config(f->dev, now, wait))
+		return false;
 	if (!memcmp(now, f->bytes, f->size))
-		return;
+		return true;
 	while (now[first] == f->bytes[first])
 		first++;
 	while (now[end - 1] == f->bytes[end - 1])
@@ -81,14 +89,53 @@ static void refresh(struct function *f)
 	/* When that fails, it is tried again with the next change. */
 	if (pwrite(f->fd, now + first, end - first, first) == (ssize_t)(end - first))
 		memcpy(f->bytes, now, f->size);
+	return true;
 }
 
-void uapi_sysfs_refresh(struct uapi_sysfs *sysfs)
+static void mark(struct uapi_sysfs *sysfs, struct function *f)
+{
+	if (!atomic_exchange(&f->stale, true))
+		atomic_fetch_add(&sysfs->marks, 1);
+}
+
+/* Who has the lock looks for a mark after giving it back, so one that comes meanwhile is not lost.
+ */
+static void catch_up(struct uapi_sysfs *sysfs, struct function *f)
+{
+	bool done = true;
+
+	while (done && atomic_load(&f->stale) && !pthread_mutex_trylock(&f->lock)) {
+		if (atomic_exchange(&f->stale, false))
+			atomic_fetch_sub(&sysfs->marks, 1);
+		done = refresh(f, false);
+		if (!done)
+			mark(sysfs, f);
+		pthread_mutex_unlock(&f->lock);
+	}
+}
+
+void uapi_sysfs_catch_up(struct uapi_sysfs *sysfs)
+{
+	if (!sysfs || !atomic_load(&sysfs->marks))
+		return;
+	for (unsigned i = 0; i < sysfs->nr; i++)
+		catch_up(sysfs, &sysfs->functions[i]);
+}
+
+void uapi_sysfs_refresh(struct uapi_sysfs *sysfs, const struct vfio_device *own)
 {
 	if (!sysfs)
 		return;
-	pthread_mutex_lock(&sysfs->lock);
-	for (unsigned i = 0; i < sysfs->nr; i++)
-		refresh(&sysfs->functions[i]);
-	pthread_mutex_unlock(&sysfs->lock);
+	for (unsigned i = 0; i < sysfs->nr; i++) {
+		struct function *f = &sysfs->functions[i];
+
+		if (f->dev == own) {
+			pthread_mutex_lock(&f->lock);
+			refresh(f, true);
+			pthread_mutex_unlock(&f->lock);
+		} else {
+			mark(sysfs, f);
+		}
+		catch_up(sysfs, f);
+	}
 }

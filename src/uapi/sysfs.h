@@ -16,7 +16,10 @@ struct uapi_sysfs;
  * be opened keeps the values of the start.  NULL when out of memory. */
 struct uapi_sysfs *uapi_sysfs_new(struct vfio_machine *machine, int dir);
 void uapi_sysfs_free(struct uapi_sysfs *sysfs);
-/* Write what has changed.  @sysfs may be NULL. */
-void uapi_sysfs_refresh(struct uapi_sysfs *sysfs);
+/* Write what has changed: of @own (may be NULL) also when that must wait for its reset, of others
+ * now or with a later request on them.  @sysfs may be NULL. */
+void uapi_sysfs_refresh(struct uapi_sysfs *sysfs, const struct vfio_device *own);
+/* Write what could not be written before.  At the end of each request. */
+void uapi_sysfs_catch_up(struct uapi_sysfs *sysfs);
 
 #endif

@@ -11,6 +11,9 @@
 #include "base/guard.h"
 #include "vfio/machine_private.h"
 
+#define LOG_BURST       10
+#define LOG_INTERVAL_MS 1000
+
 /* ---- what the interrupt room must know ---- */
 
 static unsigned irq_op_count(void *arg, unsigned index)
@@ -263,8 +266,16 @@ struct uvfio_ctx *uvfio_device_ctx(struct uvfio_device *udev)
 void uvfio_device_log(struct uvfio_device *udev, enum uvfio_log_level level, const char *fmt, ...)
 {
 	struct vfio_device *dev = to_dev(udev);
+	unsigned lost = 0;
 	va_list ap;
 
+	/* A client's driver can cause any number of them; who wants to debug wants all. */
+	if (level <= UVFIO_LOG_WARN && !uvfio_log_wants(dev->machine->log, UVFIO_LOG_DEBUG) &&
+	    !uvfio_ratelimit_ok(&dev->log_limit, LOG_BURST, LOG_INTERVAL_MS, &lost))
+		return;
+	if (lost)
+		uvfio_log(dev->machine->log, level, "%s: %u more messages not shown", dev->name,
+			  lost);
 	va_start(ap, fmt);
 	uvfio_vlog(dev->machine->log, level, dev->name, fmt, ap);
 	va_end(ap);
@@ -390,16 +401,20 @@ struct pci_func *vfio_device_func(struct vfio_device *dev)
 	return dev->func;
 }
 
-void vfio_device_hw_config(struct vfio_device *dev, uint8_t *bytes)
+bool vfio_device_hw_config(struct vfio_device *dev, uint8_t *bytes, bool wait)
 {
 	uint32_t command;
 
-	pthread_mutex_lock(&dev->config_lock);
+	if (wait)
+		pthread_mutex_lock(&dev->config_lock);
+	else if (pthread_mutex_trylock(&dev->config_lock))
+		return false;
 	pci_hw_save(dev->func, bytes);
 	/* Some bits of COMMAND and STATUS are others' and only seen by a read. */
 	command = pci_hw_read(dev->func, PCI_COMMAND, 4);
 	pthread_mutex_unlock(&dev->config_lock);
 	memcpy(bytes + PCI_COMMAND, &command, sizeof(command));
+	return true;
 }
 
 int vfio_device_mmio(const struct vfio_device *dev)

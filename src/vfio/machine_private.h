@@ -263,7 +263,7 @@ struct vfio_device {
 	struct iommu_cache iommu_cache;      /* of the work context */
 
 	struct stats stats;
-	struct uvfio_ratelimit fault_limit;
+	struct uvfio_ratelimit fault_limit, log_limit;
 };
 
 struct vfio_device_file {

@@ -61,8 +61,9 @@ const char *vfio_device_name(const struct vfio_device *dev);
 unsigned vfio_device_group(const struct vfio_device *dev); /* IOMMU group number */
 const struct uvfio_model *vfio_device_model(const struct vfio_device *dev);
 struct pci_func *vfio_device_func(struct vfio_device *dev);
-/* What the hardware's config space holds now.  @bytes: 4096.  Waits for a reset; any thread. */
-void vfio_device_hw_config(struct vfio_device *dev, uint8_t *bytes);
+/* What the hardware's config space holds now.  @bytes: 4096.  @wait: for a reset, or whatever else
+ * has it; else false when it is not to be had at once.  Any thread. */
+bool vfio_device_hw_config(struct vfio_device *dev, uint8_t *bytes, bool wait);
 /* The `mmio=` key: 'e' exact, 'p' polled, 'n' none, 0 when not given. */
 int vfio_device_mmio(const struct vfio_device *dev);
 

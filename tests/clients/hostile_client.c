@@ -24,6 +24,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include "support/nvme_client.h"
 #include "uapi/helper/trap.h"
 
 #define PAGE          4096ul
@@ -344,8 +345,85 @@ static void messages_without_end(void)
 	struct device d;
 
 	open_device(&d, 0);
-	for (unsigned i = 0; i < 2000; i++)
+	for (unsigned i = 0; i < 2000; i++) {
 		ioctl(d.fd, UVFIO_TRAP_FATAL, text, sizeof(text) - 1);
+		write_register(&d, 0x14, 1, 4); /* no queues: refused */
+		write_register(&d, 0x14, 0, 4);
+	}
+}
+
+/* ---- a backend that is slow: the first device's reads take as long as is said ---- */
+
+static void reset_first(void *arg)
+{
+	CHECK(!ioctl(*(int *)arg, VFIO_DEVICE_RESET));
+}
+
+static void close_first(void *arg)
+{
+	close(*(int *)arg);
+	/* Only to meet the last close; the janitor may have been faster. */
+	close(open("/dev/vfio/vfio", O_RDWR));
+}
+
+/* What a client does with its device, most of which changes config space. */
+static void use_second(void *arg)
+{
+	struct {
+		struct vfio_irq_set hdr;
+		int32_t fd;
+	} set = {.hdr = {.argsz = sizeof(set),
+			 .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+			 .index = VFIO_PCI_MSIX_IRQ_INDEX,
+			 .count = 1},
+		 .fd = eventfd(0, 0)};
+	struct device d;
+
+	for (unsigned i = 0; i < 2; i++) {
+		open_device(&d, 1);
+		enable(&d);
+		CHECK(!ioctl(d.fd, VFIO_DEVICE_SET_IRQS, &set));
+		CHECK(!ioctl(d.fd, VFIO_DEVICE_RESET));
+		munmap(d.mem, 2 * PAGE);
+		close(d.fd);
+		close(d.group);
+		close(d.container);
+	}
+}
+
+/* While the first device waits for its backend in @fn, the second's client must not notice. */
+static void while_first(void (*fn)(void *arg))
+{
+	struct attempt bad, good;
+	struct nvme_client c;
+	pthread_t a, b;
+
+	nvme_client_open(&c, names[0], false);
+	nvme_client_queue(&c, 2, 0, 0, false);
+	nvme_client_submit(&c);
+	munmap((void *)c.bar, 2 * PAGE);
+	a = start(&bad, fn, &c.device);
+	usleep(100000); /* for it to get there; without this the test would only see less */
+	b = start(&good, use_second, NULL);
+	pthread_join(b, NULL);
+	CHECK(!atomic_load(&bad.done) || fn == close_first);
+	if (fn == reset_first)
+		pthread_join(a, NULL);
+}
+
+static void reset_without_end(void)
+{
+	while_first(reset_first);
+}
+
+static void close_without_end(void)
+{
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	while_first(close_first);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	CHECK(to.tv_sec - from.tv_sec < 3);
 }
 
 /* Everything a client may do to the file of a device. */
@@ -394,6 +472,8 @@ static const struct {
 	{"descriptors-without-end", descriptors_without_end},
 	{"eventfds-without-end", eventfds_without_end},
 	{"messages-without-end", messages_without_end},
+	{"reset-without-end", reset_without_end},
+	{"close-without-end", close_without_end},
 	{"abused-file", abused_file},
 };
 

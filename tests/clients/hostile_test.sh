@@ -4,9 +4,12 @@
 . "$(dirname "$0")/lib.sh"
 client=$(realpath "$2")
 
+mmio=none
+first=memory=16M
+
 attack() { # NAME
 	local status
-	timeout -s KILL 90 "$UVFIO" run --mmio none --device nvme,memory=16M \
+	timeout -s KILL 90 "$UVFIO" run --mmio "$mmio" --device "nvme,$first" \
 		--device nvme,memory=16M -- "$client" "$1" >"$work/out" 2>"$work/err"
 	status=$?
 	if [ $status = $SKIP ]; then
@@ -26,4 +29,17 @@ attack eventfds-without-end
 attack messages-without-end
 is "messages: not a flood" yes "$([ "$(wc -l <"$work/err")" -lt 50 ] && echo yes)"
 attack abused-file
+
+# A backend that takes 8 s for a read.
+if type nbdkit >/dev/null 2>&1; then
+	nbdkit -U "$work/socket" -P "$work/pid" --filter=delay memory 16M rdelay=8
+	await "nbdkit serves" test -s "$work/pid"
+	mmio=polled
+	first=nbd=nbd+unix:///?socket=$work/socket
+	attack reset-without-end && silent reset-without-end
+	attack close-without-end
+	kill "$(cat "$work/pid")"
+else
+	echo "skip reset-without-end, close-without-end: nbdkit is not installed"
+fi
 finish
