@@ -122,11 +122,11 @@ static void remove_file(void)
 
 int main(int argc, char **argv)
 {
-	struct run polled1 = {"polled", "memory=256M", 1, 400000},
-		   polled32 = {"polled", "memory=256M", 32, 1000000};
-	struct run exact1 = {"exact", "memory=256M", 1, 60000},
-		   exact32 = {"exact", "memory=256M", 32, 600000};
-	struct run file32 = {"polled", NULL, 32, 300000}, file32e = {"exact", NULL, 32, 300000};
+	struct run polled1 = {"polled", "memory=256M", 1, 200000},
+		   polled32 = {"polled", "memory=256M", 32, 500000};
+	struct run exact1 = {"exact", "memory=256M", 1, 20000},
+		   exact32 = {"exact", "memory=256M", 32, 300000};
+	struct run file32 = {"polled", NULL, 32, 150000}, file32e = {"exact", NULL, 32, 150000};
 	struct bare_client least;
 	struct bench_case cases[] = {
 		{"bare trapped store", "us", run_store, &least, BENCH_INFO},
