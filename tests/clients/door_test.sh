@@ -8,6 +8,7 @@ chmod 777 "$work"
 cp "$UVFIO" "$client" "$work"
 UVFIO=$work/$(basename "$UVFIO")
 client=$work/$(basename "$client")
+cd "$work" || exit 1 # where an ordinary user may be, unlike root's home
 
 once() { # NAME [COMMAND …]
 	local name=$1
