@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "bare.h"
@@ -120,6 +121,12 @@ static void remove_file(void)
 	unlink(file);
 }
 
+static void stopped(int sig)
+{
+	unlink(file);
+	_exit(128 + sig);
+}
+
 int main(int argc, char **argv)
 {
 	struct run polled1 = {"polled", "memory=256M", 1, 200000},
@@ -155,6 +162,8 @@ int main(int argc, char **argv)
 	cases[COPY].arg = make_disk();
 	make_file(argc > 3 ? argv[3] : "/tmp");
 	atexit(remove_file);
+	signal(SIGINT, stopped);
+	signal(SIGTERM, stopped);
 	for (unsigned r = 0; r < ROUNDS; r++)
 		for (unsigned i = 0; i < N; i++)
 			v[i][r] = cases[i].fn(cases[i].arg);
