@@ -177,7 +177,7 @@ static void dbbuf(void **state)
 		assert_int_equal(s.shadow[3], 5);
 		h->delay_dma = delay;
 		srand(5);
-		for (int i = 0; i < 3000; i++) {
+		for (int i = 0; i < 600; i++) {
 			unsigned n = 1 + (unsigned)rand() % 20;
 
 			while (n--) {
