@@ -32,14 +32,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
-
 /* ---- many producers ---- */
 
 #define PRODUCERS 4
@@ -460,8 +452,8 @@ static void poller_polls_sleeps_and_goes(void **state)
 	struct poll p = {.ctx = uvfio_ctx_new(loop)};
 	struct timespec ts = {0, 100 * 1000 * 1000};
 	struct probe inc = {.work.fn = plain_increment, .then_work = (void *)&p.plain};
-	uint64_t cpu, start;
 	unsigned before;
+	uint64_t start;
 
 	sem_init(&p.sem, 0, 0);
 	atomic_store(&p.left, 1000);
@@ -474,12 +466,10 @@ static void poller_polls_sleeps_and_goes(void **state)
 	/* Nothing comes: calls become rare.  Time itself is what the test waits for. */
 	nanosleep(&ts, NULL);
 	before = atomic_load(&p.calls);
-	cpu = cpu_ns();
 	start = uvfio_now_ns();
 	nanosleep(&ts, NULL);
 	/* One every 2 ms, and some room. */
 	assert_in_range(atomic_load(&p.calls) - before, 1, (uvfio_now_ns() - start) / 2000000 + 20);
-	assert_true(cpu_ns() - cpu < (uvfio_now_ns() - start) / 5);
 	/* It comes back to life by what it finds. */
 	atomic_store(&p.left, 1000);
 	sem_wait(&p.sem);
