@@ -31,10 +31,11 @@ extern "C" {
 #define UVFIO_API __attribute__((visibility("default")))
 
 /* Raised when this header changes so that a model must be compiled anew. */
-#define UVFIO_DEVICE_ABI 1
+#define UVFIO_DEVICE_ABI 2
 
 struct uvfio_device;
 struct uvfio_ctx;
+struct uvfio_stats;
 
 /* A message for a person: what was wrong, with what, and what to do. */
 struct uvfio_error {
@@ -197,6 +198,11 @@ struct uvfio_model {
 	/* [work context] Back to the state after power-on, published registers included.  The
 	 * device is quiet.  Contents of UVFIO_AREA_MEMORY stay. */
 	void (*reset)(void *priv, enum uvfio_reset_kind kind);
+
+	/* Optional: what `uvfio stats` shows of the device, reported with uvfio_stat_counter() and
+	 * so on, the same names in the same order each time.  [any] thread, at any time between
+	 * ->create() and ->destroy(), also while the device works or is reset: it never waits. */
+	void (*stats)(void *priv, struct uvfio_stats *out);
 };
 
 /* ---- what a model calls ---- */
@@ -284,6 +290,94 @@ UVFIO_API struct uvfio_timer *uvfio_timer_new(struct uvfio_device *dev, void (*f
 UVFIO_API void uvfio_timer_arm(struct uvfio_timer *timer, uint64_t ns); /* from now */
 UVFIO_API void uvfio_timer_cancel(struct uvfio_timer *timer); /* @fn does not run afterwards */
 UVFIO_API void uvfio_timer_free(struct uvfio_timer *timer);
+
+/*
+ * Counters and histograms.
+ *
+ * A counter is a plain uint64_t of the model's.  Who writes it matters: a place that one thread at
+ * a time writes (anything in the work context) takes _local(), which is a load and a store; any
+ * other takes the one without, a locked instruction.  Never both for the same place.  Readers are
+ * any threads.
+ */
+static inline void uvfio_count(uint64_t *counter, uint64_t n)
+{
+	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+static inline void uvfio_count_local(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+/*
+ * How often which latency occurred.  Log-linear: each power of two is cut into 8 buckets, so a
+ * bucket is at most an eighth as wide as the values in it; below 16 ns each value has its own.
+ * What is longer than 2^36 ns (68 s) counts as that.  2.2 KB; all zero is empty.
+ */
+#define UVFIO_HISTOGRAM_SUB 3u  /* log2 of the buckets a power of two */
+#define UVFIO_HISTOGRAM_MAX 36u /* log2 of the first value that does not fit, ns */
+#define UVFIO_HISTOGRAM_BUCKETS                                                                    \
+	((UVFIO_HISTOGRAM_MAX - UVFIO_HISTOGRAM_SUB + 1) << UVFIO_HISTOGRAM_SUB)
+
+struct uvfio_histogram {
+	uint64_t bucket[UVFIO_HISTOGRAM_BUCKETS];
+	uint64_t sum; /* ns */
+};
+
+static inline unsigned uvfio_histogram_bucket(uint64_t ns)
+{
+	unsigned log2;
+
+	if (ns >> UVFIO_HISTOGRAM_MAX)
+		return UVFIO_HISTOGRAM_BUCKETS - 1;
+	if (ns < 1u << UVFIO_HISTOGRAM_SUB)
+		return (unsigned)ns;
+	log2 = 63u - (unsigned)__builtin_clzll(ns);
+	return ((log2 - UVFIO_HISTOGRAM_SUB) << UVFIO_HISTOGRAM_SUB) +
+	       (unsigned)(ns >> (log2 - UVFIO_HISTOGRAM_SUB));
+}
+
+/* The first value, in ns, that is above bucket @i. */
+static inline uint64_t uvfio_histogram_bound(unsigned i)
+{
+	unsigned octave = i >> UVFIO_HISTOGRAM_SUB;
+	uint64_t sub = i & ((1u << UVFIO_HISTOGRAM_SUB) - 1);
+
+	if (!octave)
+		return sub + 1;
+	return ((1ull << UVFIO_HISTOGRAM_SUB) + sub + 1) << (octave - 1);
+}
+
+static inline void uvfio_histogram_add(struct uvfio_histogram *h, uint64_t ns)
+{
+	uvfio_count(&h->bucket[uvfio_histogram_bucket(ns)], 1);
+	uvfio_count(&h->sum, ns);
+}
+
+static inline void uvfio_histogram_add_local(struct uvfio_histogram *h, uint64_t ns)
+{
+	uvfio_count_local(&h->bucket[uvfio_histogram_bucket(ns)], 1);
+	uvfio_count_local(&h->sum, ns);
+}
+
+/*
+ * Report in ->stats().  @name: [a-z][a-z0-9_]*, without a prefix and, for a counter, without
+ * "_total": "commands", "read_bytes".  A histogram is one of ns; its name ends in "_seconds", which
+ * is what is shown.  @help: one line; what a name means is said once, so the same for all of one
+ * name.  Both are literals: they are kept as pointers.  @labels: what tells the values of one name
+ * apart, as printf format: "queue=%u,op=%s"; NULL: nothing.  A label's value may hold anything but
+ * a comma.
+ */
+UVFIO_API void uvfio_stat_counter(struct uvfio_stats *out, const char *name, const char *help,
+				  uint64_t value, const char *labels, ...)
+	__attribute__((format(printf, 5, 6)));
+/* A value that goes up and down. */
+UVFIO_API void uvfio_stat_gauge(struct uvfio_stats *out, const char *name, const char *help,
+				uint64_t value, const char *labels, ...)
+	__attribute__((format(printf, 5, 6)));
+UVFIO_API void uvfio_stat_histogram(struct uvfio_stats *out, const char *name, const char *help,
+				    const struct uvfio_histogram *histogram, const char *labels,
+				    ...) __attribute__((format(printf, 5, 6)));
 
 #ifdef __cplusplus
 }
