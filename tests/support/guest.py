@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A Linux guest in QEMU that obeys: its init is a shell on the serial port, and QMP moves its hardware.
+
+Nothing here sleeps: a guest's answer, an event of QMP or the end of the process is awaited.
+"""
+import json
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import time
+
+TIMEOUT = float(os.environ.get("UVFIO_GUEST_TIMEOUT", "240"))
+
+INIT = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t devtmpfs none /dev
+mount -t proc none /proc
+mount -t sysfs none /sys
+while read -r module; do
+    [ ! -e "/lib/$module.ko" ] || insmod "/lib/$module.ko"
+done </lib/order
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+stty -echo
+echo "guest: ready"
+while read -r line; do
+    eval "$line"
+    echo "guest: status $?"
+done
+"""
+
+
+class GuestError(Exception):
+    pass
+
+
+def initramfs(folder, kernel, modules=(), files=()):
+    """Busybox, the named modules of the kernel (in the order of their dependencies), files for /bin."""
+    root = os.path.join(folder, "root")
+    shutil.rmtree(root, ignore_errors=True)
+    for name in ("bin", "dev", "proc", "sys", "tmp", "lib", "mnt"):
+        os.makedirs(os.path.join(root, name))
+    shutil.copy(shutil.which("busybox"), os.path.join(root, "bin/busybox"))
+    for path in files:
+        shutil.copy(path, os.path.join(root, "bin"))
+    with open(os.path.join(root, "lib/order"), "w") as order:
+        for module in modules:
+            found = subprocess.run(["find", os.path.join(kernel, "modules/"), "-name", module + ".ko*"],
+                                   check=True, capture_output=True, text=True).stdout.split()
+            for path in found:  # what is built in is not found, and not missed
+                copy = shutil.copy(path, os.path.join(root, "lib"))
+                if copy.endswith(".xz"):
+                    subprocess.run(["xz", "-d", copy], check=True)
+                elif copy.endswith(".zst"):
+                    subprocess.run(["zstd", "-q", "-d", "--rm", copy], check=True)
+            order.write(module + "\n")
+    init = os.path.join(root, "init")
+    with open(init, "w") as f:
+        f.write(INIT)
+    os.chmod(init, 0o755)
+    out = os.path.join(folder, "initramfs")
+    with open(out, "wb") as f:
+        names = subprocess.run(["find", "."], cwd=root, check=True, capture_output=True).stdout
+        subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root, input=names,
+                       stdout=f, check=True)
+    return out
+
+
+class Stream:
+    """A connected socket, read line by line with a deadline."""
+
+    def __init__(self, path, process):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.process = process
+        self.buffer = b""
+
+    def line(self, deadline):
+        while b"\n" not in self.buffer:
+            ready, _, _ = select.select([self.socket], [], [], max(0, deadline - time.monotonic()))
+            if not ready:
+                raise GuestError(f"no answer in time; the last of it: {self.buffer[-300:]!r}")
+            data = self.socket.recv(65536)
+            if not data:
+                raise GuestError(f"QEMU ended ({self.process.wait()})")
+            self.buffer += data
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line.decode(errors="replace").rstrip("\r")
+
+    def send(self, text):
+        self.socket.sendall(text.encode())
+
+
+class Guest:
+    """QEMU's process, its serial port and its QMP socket."""
+
+    def __init__(self, qemu, kernel, initrd, folder, args=(), memory="512M", shared=True, machine="q35",
+                 append="", cpus=2):
+        listeners = {}
+        command = [qemu, "-display", "none", "-nodefaults", "-no-user-config", "-accel", "tcg,thread=multi",
+                   "-cpu", "max,-cx16", "-smp", str(cpus), "-m", memory, "-kernel", os.path.join(kernel, "vmlinuz"),
+                   "-initrd", initrd, "-append",
+                   "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable random.trust_cpu=on " + append]
+        machine += ",smbus=off,sata=off,vmport=off,i8042=off"
+        if shared:
+            machine += ",memory-backend=mem0"
+            command += ["-object", f"memory-backend-memfd,id=mem0,size={memory},share=on"]
+        command += ["-machine", machine]
+        # The sockets are ours and listen already, so that nobody must wait for QEMU to make them.
+        for name in ("serial", "qmp"):
+            path = os.path.join(folder, name + ".sock")
+            if os.path.exists(path):
+                os.unlink(path)
+            listeners[name] = socket.socket(socket.AF_UNIX)
+            listeners[name].bind(path)
+            listeners[name].listen(1)
+            command += ["-chardev", f"socket,id={name},path={path}"]
+        command += ["-serial", "chardev:serial", "-mon", "chardev=qmp,mode=control"]
+        self.log = open(os.path.join(folder, "qemu.log"), "a+")
+        self.process = subprocess.Popen(command + list(args), stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=self.log)
+        self.console = []
+        self.events = []
+        try:
+            self.serial = self.accept(listeners["serial"])
+            self.monitor = self.accept(listeners["qmp"])
+            self.monitor.line(time.monotonic() + TIMEOUT)
+            self.qmp("qmp_capabilities")
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            for listener in listeners.values():
+                listener.close()
+
+    def accept(self, listener):
+        deadline = time.monotonic() + TIMEOUT
+        while not select.select([listener], [], [], 0.1)[0]:
+            if self.process.poll() is not None:
+                raise GuestError("QEMU did not start: " + self.errors())
+            if time.monotonic() > deadline:
+                raise GuestError("QEMU did not connect")
+        stream = Stream.__new__(Stream)
+        stream.socket, stream.process, stream.buffer = listener.accept()[0], self.process, b""
+        return stream
+
+    def errors(self):
+        self.log.flush()
+        with open(self.log.name) as f:
+            return f.read()[-2000:]
+
+    # ---- the serial port ----
+
+    def await_line(self, pattern):
+        deadline = time.monotonic() + TIMEOUT
+        seen = []
+        while True:
+            try:
+                line = self.serial.line(deadline)
+            except GuestError as e:
+                raise GuestError(f"{e}; wanted {pattern!r}; console: " + " | ".join(self.console[-15:])) from None
+            self.console.append(line)
+            seen.append(line)
+            found = re.search(pattern, line)
+            if found:
+                return found, seen
+
+    def ready(self):
+        """The init has come up (again)."""
+        self.await_line("guest: ready")
+        return self
+
+    def start(self, command):
+        self.serial.send(command.replace("\n", "; ") + "\n")
+
+    def finish(self):
+        """The status of what start() began, and what it printed."""
+        found, seen = self.await_line(r"guest: status (\d+)")
+        return int(found.group(1)), "\n".join(seen[:-1])
+
+    def run(self, command):
+        self.start(command)
+        return self.finish()
+
+    # ---- QMP ----
+
+    def qmp(self, command, **arguments):
+        self.monitor.send(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            answer = json.loads(self.monitor.line(deadline))
+            if "event" in answer:
+                self.events.append(answer)
+            elif "error" in answer:
+                raise GuestError(f"{command}: {answer['error']['desc']}")
+            elif "return" in answer:
+                return answer["return"]
+
+    def await_event(self, name, matches=lambda data: True):
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            for i, event in enumerate(self.events):
+                if event["event"] == name and matches(event.get("data", {})):
+                    return self.events.pop(i)
+            answer = json.loads(self.monitor.line(deadline))
+            if "event" in answer:
+                self.events.append(answer)
+
+    def power_off(self):
+        """The guest's own way down; QEMU's exit status."""
+        self.serial.send("sync; poweroff -f\n")
+        return self.process.wait(TIMEOUT)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def vfio_user(path, **properties):
+    """-device vfio-user-pci at a socket."""
+    device = {"driver": "vfio-user-pci", "socket": {"type": "unix", "path": path}}
+    device.update(properties)
+    return device
