@@ -49,10 +49,12 @@
 #define IOMMU_BYTES_FIXED       (4u << 20)
 
 struct iommu_space;
+struct iommu_peer;
 
 enum iommu_mem_kind {
 	IOMMU_MEM_PROCESS, /* @fd is a /proc/PID/mem, @offset the address: pread and pwrite */
 	IOMMU_MEM_FILE, /* @fd is memory that never blocks (memfd, shm, hugetlbfs): mapped here */
+	IOMMU_MEM_PEER, /* @peer has it: messages, see peer.h; @offset is the address that it knows */
 };
 
 /* A piece of client memory, as a door hands it in: already checked for the access that the
@@ -65,6 +67,8 @@ struct iommu_mem {
 	uint64_t file_id[2]; /* FILE: st_dev, st_ino; PROCESS: an id of the address space (mm) that
 			      * the door never gives out twice */
 	uint32_t page;       /* FILE: page size of the file (hugetlbfs), else 4096 */
+	bool may_block; /* PROCESS: touching it may wait for a disk, a network or another program */
+	struct iommu_peer *peer; /* PEER: the space takes references; @fd and @file_id are unused */
 };
 
 enum iommu_fault_reason {
