@@ -166,15 +166,51 @@ bool uapi_find_helper(char *path, size_t size)
 	return false;
 }
 
+/*
+ * Does any folder of PATH have @name?  execvp says EACCES also when there is none, but a folder of
+ * PATH may not be searched: then @closed is that folder's name.
+ */
+static bool in_path(const char *name, char *closed, size_t size)
+{
+	const char *path = getenv("PATH"), *end;
+	char candidate[PATH_MAX];
+
+	*closed = '\0';
+	for (; path; path = *end ? end + 1 : NULL) {
+		int len;
+
+		end = strchrnul(path, ':');
+		len = (int)(end - path);
+		if (snprintf(candidate, sizeof(candidate), "%.*s%s%s", len, path, len ? "/" : "",
+			     name) >= (int)sizeof(candidate))
+			continue;
+		if (!faccessat(AT_FDCWD, candidate, F_OK, AT_EACCESS))
+			return true;
+		if (errno == EACCES && !*closed)
+			snprintf(closed, size, "%.*s", len, path);
+	}
+	return false;
+}
+
+/* 127: there is no such program; 126: there is, and it cannot be executed.  As shells do. */
 static _Noreturn void become(char **argv, const sigset_t *mask)
 {
+	char closed[PATH_MAX];
 	int e;
 
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	execvp(argv[0], argv);
 	e = errno;
-	fprintf(stderr, "uvfio run: cannot execute '%s': %s\n", argv[0],
-		e == ENOENT ? "not found" : strerror(e));
+	if (e == EACCES && !strchr(argv[0], '/') && !in_path(argv[0], closed, sizeof(closed))) {
+		e = ENOENT;
+		fprintf(stderr,
+			"uvfio run: cannot execute '%s': not found, and the folder %s of PATH may not "
+			"be searched: %s\n",
+			argv[0], closed, strerror(EACCES));
+	} else {
+		fprintf(stderr, "uvfio run: cannot execute '%s': %s\n", argv[0],
+			e == ENOENT ? "not found" : strerror(e));
+	}
 	fflush(stderr);
 	_exit(e == ENOENT ? 127 : 126);
 }

@@ -18,6 +18,23 @@ matches "is named" "*$work/missing*not found*" "$(cat "$work/err")"
 run /etc/passwd 2>"$work/err"
 is "a program that cannot be executed" 126 $?
 matches "is named" "*/etc/passwd*ermission denied*" "$(cat "$work/err")"
+run /etc/passwd/x 2>"$work/err"
+is "a path through a file" 126 $?
+mkdir -m 0 "$work/closed"
+as_user=()
+[ "$(id -u)" != 0 ] || as_user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+if "${as_user[@]}" "$UVFIO" run -- true 2>/dev/null; then
+	PATH="$work/closed:$PATH" "${as_user[@]}" "$UVFIO" run -- nosuchprogram 2>"$work/err"
+	is "an unknown program, and a folder of PATH that may not be searched" 127 $?
+	matches "is named" "*nosuchprogram*not found*$work/closed*ermission denied*" "$(cat "$work/err")"
+	mkdir "$work/bin"
+	: >"$work/bin/plain"
+	chmod 755 "$work/bin"
+	PATH="$work/closed:$work/bin:$PATH" "${as_user[@]}" "$UVFIO" run -- plain 2>"$work/err"
+	is "a file in PATH that cannot be executed" 126 $?
+else
+	echo "skip an unsearchable PATH: an ordinary user cannot run $UVFIO here"
+fi
 "$UVFIO" run --device nosuchmodel -- true 2>"$work/err"
 is "a wrong model" 125 $?
 matches "is named" "*nosuchmodel*" "$(cat "$work/err")"
