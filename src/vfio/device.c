@@ -66,7 +66,16 @@ static bool func_intx_masked(void *arg)
 {
 	struct vfio_device *dev = arg;
 
-	return dev->irqs && irq_intx_masked(dev->irqs);
+	int mode;
+
+	if (!dev->irqs)
+		return false;
+	if (!dev->machine->policy.nointxmask)
+		return irq_intx_masked(dev->irqs);
+	/* Not a 2.3 device: its line is masked at the host, and DisINTx is touched for messages
+	 * only (A.3, A.8). */
+	mode = irq_active(dev->irqs, NULL);
+	return mode == VFIO_PCI_MSI_IRQ_INDEX || mode == VFIO_PCI_MSIX_IRQ_INDEX;
 }
 
 static uint32_t func_msi_pending(void *arg)

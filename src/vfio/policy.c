@@ -90,13 +90,17 @@ int vfio_policy_set(struct vfio_policy *policy, const char *assignment, struct u
 		bool *value;
 		bool unsafe; /* any other value than @safe gives up safety */
 		bool safe;
+		const char *lacks; /* why the other value is refused; NULL: it is not */
 	} bools[] = {
-		{"enable_unsafe_noiommu_mode", &policy->enable_unsafe_noiommu_mode, true, false},
-		{"allow_unsafe_interrupts", &policy->allow_unsafe_interrupts, true, false},
-		{"strict_mmio_maps", &policy->strict_mmio_maps, true, true},
-		{"enable_sriov", &policy->enable_sriov, false, false},
-		{"nointxmask", &policy->nointxmask, false, false},
-		{"disable_idle_d3", &policy->disable_idle_d3, false, false},
+		{"enable_unsafe_noiommu_mode", &policy->enable_unsafe_noiommu_mode, true, false,
+		 "there is no no-IOMMU mode yet"},
+		{"allow_unsafe_interrupts", &policy->allow_unsafe_interrupts, true, false, NULL},
+		{"strict_mmio_maps", &policy->strict_mmio_maps, true, true,
+		 "memory that can neither be pinned nor recognised is always refused"},
+		{"enable_sriov", &policy->enable_sriov, false, false,
+		 "there are no SR-IOV devices yet"},
+		{"nointxmask", &policy->nointxmask, false, false, NULL},
+		{"disable_idle_d3", &policy->disable_idle_d3, false, false, NULL},
 	};
 	bool value = false;
 	int ret;
@@ -116,6 +120,9 @@ int vfio_policy_set(struct vfio_policy *policy, const char *assignment, struct u
 					       "%s: this uvfio was built without unsafe settings "
 					       "(meson's -Dunsafe=disabled)",
 					       assignment);
+		if (bools[i].lacks && value != bools[i].safe)
+			return uvfio_error_set(err, -EOPNOTSUPP, "%s: not supported: %s",
+					       assignment, bools[i].lacks);
 		*bools[i].value = value;
 		return 0;
 	}

@@ -279,6 +279,58 @@ static uint64_t take_event(int fd)
 	return read(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
 }
 
+static bool hw_intx_disabled(const struct fixture *f)
+{
+	return pci_hw_read(vfio_device_func(f->dev), PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE;
+}
+
+/* nointxmask (A.2, A.3): the device is not a 2.3 one, so its hardware DisINTx follows neither the
+ * mask nor the user's bit.  What the user gets is the same (A.8). */
+static void test_nointxmask(void **state)
+{
+	struct vfio_irq_set unmask = {.argsz = sizeof(unmask),
+				      .flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK,
+				      .index = VFIO_PCI_INTX_IRQ_INDEX,
+				      .count = 1};
+	struct vfio_policy policy;
+	struct fixture f;
+
+	for (unsigned nomask = 0; nomask < 2; nomask++) {
+		int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+		vfio_policy_default(&policy);
+		policy.nointxmask = nomask;
+		fixture_machine_with(&f, &policy);
+		fixture_add(&f, "probe");
+		fixture_open(&f);
+		assert_false(hw_intx_disabled(&f));
+		config_put(&f, PCI_COMMAND, 2, COMMAND_ON | PCI_COMMAND_INTX_DISABLE);
+		assert_int_equal(hw_intx_disabled(&f), !nomask);
+		config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+		assert_int_equal(config_get(&f, PCI_INTERRUPT_PIN, 1), 1);
+		assert_int_equal(set_irqs(&f, VFIO_PCI_INTX_IRQ_INDEX, fd), 0);
+		uvfio_intx_set(f.probe->dev, true);
+		assert_int_equal(take_event(fd), 1);
+		assert_int_equal(hw_intx_disabled(&f), !nomask);
+		/* Still asserted. */
+		assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_SET_IRQS, &unmask), 0);
+		assert_int_equal(take_event(fd), 1);
+		uvfio_intx_set(f.probe->dev, false);
+		assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_SET_IRQS, &unmask), 0);
+		assert_int_equal(take_event(fd), 0);
+		assert_false(hw_intx_disabled(&f));
+		unmask.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+		unmask.count = 0;
+		assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_SET_IRQS, &unmask), 0);
+		unmask.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK;
+		unmask.count = 1;
+		assert_int_equal(set_irqs(&f, VFIO_PCI_MSIX_IRQ_INDEX, fd), 0);
+		assert_true(hw_intx_disabled(&f));
+		close(fd);
+		fixture_close(&f);
+	}
+}
+
 /* What survives RESET (A.5). */
 static void test_reset(void **state)
 {
@@ -573,13 +625,21 @@ static void test_observer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_open_and_close), cmocka_unit_test(test_get_info),
-		cmocka_unit_test(test_region_info),    cmocka_unit_test(test_read_write),
-		cmocka_unit_test(test_memory_decode),  cmocka_unit_test(test_power_states),
-		cmocka_unit_test(test_reset),          cmocka_unit_test(test_flr),
-		cmocka_unit_test(test_hot_reset),      cmocka_unit_test(test_close_resets_the_slot),
-		cmocka_unit_test(test_feature_frame),  cmocka_unit_test(test_low_power),
-		cmocka_unit_test(test_ioeventfd),      cmocka_unit_test(test_observer),
+		cmocka_unit_test(test_open_and_close),
+		cmocka_unit_test(test_get_info),
+		cmocka_unit_test(test_region_info),
+		cmocka_unit_test(test_read_write),
+		cmocka_unit_test(test_memory_decode),
+		cmocka_unit_test(test_power_states),
+		cmocka_unit_test(test_nointxmask),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_flr),
+		cmocka_unit_test(test_hot_reset),
+		cmocka_unit_test(test_close_resets_the_slot),
+		cmocka_unit_test(test_feature_frame),
+		cmocka_unit_test(test_low_power),
+		cmocka_unit_test(test_ioeventfd),
+		cmocka_unit_test(test_observer),
 	};
 
 	guarded_init();

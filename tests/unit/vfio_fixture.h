@@ -461,14 +461,15 @@ struct fixture {
 	struct probe *probe;
 };
 
-static inline void fixture_machine(struct fixture *f)
+/* @policy NULL: the default. */
+static inline void fixture_machine_with(struct fixture *f, const struct vfio_policy *policy)
 {
 	struct uvfio_error err;
 
 	guarded();
 	memset(f, 0, sizeof(*f));
 	nr_probes = 0;
-	f->machine = vfio_machine_new(NULL, NULL, &err);
+	f->machine = vfio_machine_new(policy, NULL, &err);
 	assert_non_null(f->machine);
 	assert_int_equal(vfio_machine_add_model(f->machine, &probe_model), 0);
 	f->tc.client = (struct vfio_client){.ops = &client_ops, .caps = VFIO_CAP_IPC_LOCK};
@@ -478,6 +479,11 @@ static inline void fixture_machine(struct fixture *f)
 	assert_int_equal(ftruncate(f->tc.fd, CLIENT_MEM), 0);
 	f->tc.mem = mmap(NULL, CLIENT_MEM, PROT_READ | PROT_WRITE, MAP_SHARED, f->tc.fd, 0);
 	assert_ptr_not_equal(f->tc.mem, MAP_FAILED);
+}
+
+static inline void fixture_machine(struct fixture *f)
+{
+	fixture_machine_with(f, NULL);
 }
 
 static inline void fixture_add(struct fixture *f, const char *spec)
