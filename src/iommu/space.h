@@ -128,6 +128,20 @@ int iommu_pin(struct iommu_space *space, struct iommu_cache *cache, uint64_t iov
 	      struct iommu_fault *fault);
 void iommu_unpin(struct uvfio_dma_pin *pin);
 
+/* A mapping, for listings. */
+struct iommu_listed {
+	uint64_t iova, size;
+	unsigned prot;	 /* IOMMU_… */
+	unsigned pieces; /* of memory, at least 1 */
+	enum iommu_mem_kind kind; /* of the first one */
+};
+#define IOMMU_LIST_MAX 256u
+/* The mappings that end at @iova or later, ascending: up to @max (at most IOMMU_LIST_MAX, which is
+ * what is looked at under the writer mutex at a time) are in @out; returns how many.  *@count: how
+ * many there are in all. */
+unsigned iommu_list(struct iommu_space *space, uint64_t iova, struct iommu_listed *out, unsigned max,
+		    uint64_t *count);
+
 /* Wait until no transfer of a mapping in [@iova, @last] that began before this call is in flight.
  * Transfers that begin later do not prolong it. */
 void iommu_drain(struct iommu_space *space, uint64_t iova, uint64_t last);

@@ -102,6 +102,25 @@ uint64_t irq_delivered(struct irq_set *set, unsigned index, unsigned vector); /*
 /* Raises that were refused: vector not granted, or an eventfd that could not be written. */
 uint64_t irq_dropped(struct irq_set *set);
 
+struct irq_state {
+	unsigned count;	    /* what there is: pin, 1 << MMC, QSIZE + 1, 1 */
+	unsigned vectors;   /* that SET_IRQS has enabled; 0: not the active mode */
+	uint64_t delivered; /* of all vectors, ever */
+	bool masked;	    /* INTx */
+	bool line;	    /* INTx: asserted */
+};
+/* What has become of interrupt @index.  Counts are summed up without stopping delivery. */
+void irq_observe(struct irq_set *set, unsigned index, struct irq_state *out);
+struct irq_vector_state {
+	unsigned vector;
+	bool eventfd, masked, pending;
+	uint64_t delivered;
+};
+/* The vectors from @first on of which there is something to tell (an eventfd, a mask, a pending bit,
+ * a delivery): how many of at most @max are in @out.  Go on behind the last one. */
+unsigned irq_observe_vectors(struct irq_set *set, unsigned index, unsigned first,
+			     struct irq_vector_state *out, unsigned max);
+
 /* ---- end of leaf functions ---- */
 
 /* Last close: everything off, the virtual DisINTx and the last MSI allocation forgotten. */

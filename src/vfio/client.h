@@ -37,10 +37,17 @@ struct vfio_client_ops {
 #define VFIO_CAP_SYS_RAWIO    (1u << 1)
 #define VFIO_CAP_SYS_RESOURCE (1u << 2)
 
+/* Who is behind a door, for people; decides nothing. */
+struct vfio_who {
+	const char *door; /* a literal: "vfio", "vfio-user" */
+	int64_t uid;	  /* -1: unknown */
+};
+
 struct vfio_client {
 	const struct vfio_client_ops *ops;
 	unsigned caps; /* VFIO_CAP_…: what the machine treats this client as having */
-	int32_t pid;   /* for traces only */
+	int32_t pid;   /* for traces and listings only */
+	const struct vfio_who *who; /* may be NULL; copied where it is kept */
 };
 
 #endif

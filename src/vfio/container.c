@@ -167,7 +167,7 @@ static int map_dma(struct vfio_container *container, struct backend *backend,
 		return -EFAULT;
 	ret = type1_map(backend->type1, &req, &client->ops->memory, client);
 	if (machine_observed(container->machine))
-		machine_emit(container->machine, &(struct vfio_event){.kind = VFIO_EVENT_DMA_MAP,
+		machine_emit(container->machine, &(struct vfio_event){.kind = VFIO_EVENT_DMA_MAP, .container = container,
 								      .a = req.iova,
 								      .b = req.size,
 								      .c = req.flags,
@@ -188,7 +188,7 @@ static int unmap_dma(struct vfio_container *container, struct backend *backend,
 	size = req.size;
 	ret = type1_unmap(backend->type1, &req);
 	if (machine_observed(container->machine))
-		machine_emit(container->machine, &(struct vfio_event){.kind = VFIO_EVENT_DMA_UNMAP,
+		machine_emit(container->machine, &(struct vfio_event){.kind = VFIO_EVENT_DMA_UNMAP, .container = container,
 								      .a = iova,
 								      .b = ret ? size : req.size,
 								      .c = req.flags,

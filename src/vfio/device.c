@@ -150,6 +150,7 @@ static void device_release_all(struct vfio_device *dev)
 	pthread_cond_destroy(&dev->quiet_cond);
 	pthread_cond_destroy(&dev->mem_cond);
 	pthread_mutex_destroy(&dev->poller.lock);
+	pthread_mutex_destroy(&dev->faults.lock);
 	pthread_mutex_destroy(&dev->quiet_lock);
 	pthread_mutex_destroy(&dev->reg_lock);
 	pthread_mutex_destroy(&dev->config_lock);
@@ -178,6 +179,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	pthread_mutex_init(&dev->config_lock, NULL);
 	pthread_mutex_init(&dev->reg_lock, NULL);
 	pthread_mutex_init(&dev->quiet_lock, NULL);
+	pthread_mutex_init(&dev->faults.lock, NULL);
 	pthread_mutex_init(&dev->poller.lock, NULL);
 	pthread_cond_init(&dev->mem_cond, NULL);
 	pthread_cond_init(&dev->quiet_cond, NULL);

@@ -48,7 +48,7 @@ static unsigned slot_functions(struct vfio_device *dev, struct vfio_device **out
 }
 
 /* Methods in the order of preference: FLR, AF FLR, PM, bus (A.4). */
-static bool can_reset(struct vfio_device *dev)
+bool device_can_reset(struct vfio_device *dev)
 {
 	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
 	unsigned af = pci_find_cap(dev->func, PCI_CAP_ID_AF);
@@ -88,7 +88,7 @@ void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind)
 
 int device_function_reset(struct vfio_device *dev, enum uvfio_reset_kind kind)
 {
-	if (!can_reset(dev))
+	if (!device_can_reset(dev))
 		return -ENOTTY;
 	device_reset_prepare(dev);
 	device_reset_done(dev, kind);
@@ -101,6 +101,16 @@ int device_ioctl_reset(struct vfio_device *dev)
 
 	pthread_mutex_lock(&dev->config_lock);
 	ret = dev->reset_works ? device_function_reset(dev, UVFIO_RESET_FUNCTION) : -EINVAL;
+	pthread_mutex_unlock(&dev->config_lock);
+	return ret;
+}
+
+int vfio_device_host_reset(struct vfio_device *dev)
+{
+	int ret;
+
+	pthread_mutex_lock(&dev->config_lock);
+	ret = device_function_reset(dev, UVFIO_RESET_FUNCTION);
 	pthread_mutex_unlock(&dev->config_lock);
 	return ret;
 }

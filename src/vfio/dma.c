@@ -17,14 +17,6 @@
 #define FAULT_LOG_BURST       5
 #define FAULT_LOG_INTERVAL_MS 1000
 
-static const char *const reason_names[] = {
-	[IOMMU_FAULT_UNMAPPED] = "the address is not mapped",
-	[IOMMU_FAULT_PERMISSION] = "the mapping does not permit it",
-	[IOMMU_FAULT_INTERRUPT_WINDOW] = "the address is in the interrupt window",
-	[IOMMU_FAULT_BUS_MASTER] = "bus mastering is off",
-	[IOMMU_FAULT_GONE] = "the memory behind the mapping has gone",
-};
-
 static struct vfio_device *to_dev(struct uvfio_device *dev)
 {
 	return (struct vfio_device *)dev;
@@ -35,6 +27,7 @@ static void record_fault(struct vfio_device *dev, const struct iommu_fault *faul
 	unsigned lost = 0;
 
 	atomic_fetch_add_explicit(&dev->stats.faults, 1, memory_order_relaxed);
+	observe_fault(dev, fault, ret);
 	device_emit(dev, VFIO_EVENT_FAULT, fault->iova, fault->len,
 		    (uint64_t)fault->reason | (uint64_t)fault->write << 8, ret);
 	if (!uvfio_log_wants(dev->machine->log, UVFIO_LOG_WARN) ||
@@ -43,7 +36,7 @@ static void record_fault(struct vfio_device *dev, const struct iommu_fault *faul
 	uvfio_log(dev->machine->log, UVFIO_LOG_WARN,
 		  "%s: DMA %s of %llu bytes at IOVA %#llx refused: %s", dev->name,
 		  fault->write ? "write" : "read", (unsigned long long)fault->len,
-		  (unsigned long long)fault->iova, reason_names[fault->reason]);
+		  (unsigned long long)fault->iova, vfio_fault_reason(fault->reason));
 	if (lost)
 		uvfio_log(dev->machine->log, UVFIO_LOG_WARN, "%s: %u more DMA faults not shown",
 			  dev->name, lost);

@@ -268,6 +268,7 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 		return ret;
 	}
 	df->dev = dev;
+	observe_file(df, client);
 	*out = df;
 	device_emit(dev, VFIO_EVENT_OPEN, group->number, 0, 0, 0);
 	return 0;
@@ -278,6 +279,7 @@ void vfio_device_release(struct vfio_device_file *df)
 	struct vfio_device *dev = df->dev;
 
 	vfio_device_file_set_mmio(df, VFIO_MMIO_EXACT);
+	observe_file_closed(df);
 	device_close(dev);
 	device_emit(dev, VFIO_EVENT_CLOSE, dev->group->number, 0, 0, 0);
 	group_unclaim(dev->group);

@@ -39,6 +39,7 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 	pthread_mutex_init(&machine->add_lock, NULL);
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_rwlock_init(&machine->observer_lock, NULL);
+	pthread_cond_init(&machine->watch_cond, NULL);
 	return machine;
 }
 
@@ -55,6 +56,7 @@ void vfio_machine_free(struct vfio_machine *machine)
 	free(machine->groups);
 	free(machine->devices);
 	free(machine->models);
+	pthread_cond_destroy(&machine->watch_cond);
 	pthread_rwlock_destroy(&machine->observer_lock);
 	pthread_mutex_destroy(&machine->lock);
 	pthread_mutex_destroy(&machine->add_lock);
@@ -472,20 +474,40 @@ unsigned vfio_machine_devices(struct vfio_machine *machine, struct vfio_device *
 
 /* ---- observation ---- */
 
-void vfio_machine_observe(struct vfio_machine *machine,
-			  void (*fn)(void *arg, const struct vfio_event *event), void *arg)
+int vfio_machine_observe(struct vfio_machine *machine,
+			 void (*fn)(void *arg, const struct vfio_event *event), void *arg)
+{
+	unsigned n;
+
+	pthread_rwlock_wrlock(&machine->observer_lock);
+	n = machine->nr_observers;
+	if (n < VFIO_MAX_OBSERVERS) {
+		machine->observers[n] = (struct observer){fn, arg};
+		machine->nr_observers = n + 1;
+	}
+	pthread_rwlock_unlock(&machine->observer_lock);
+	return n < VFIO_MAX_OBSERVERS ? 0 : -ENOSPC;
+}
+
+void vfio_machine_unobserve(struct vfio_machine *machine,
+			    void (*fn)(void *arg, const struct vfio_event *event), void *arg)
 {
 	pthread_rwlock_wrlock(&machine->observer_lock);
-	machine->observer = (struct observer){fn, arg};
-	atomic_store(&machine->observed, fn != NULL);
+	for (unsigned i = 0; i < machine->nr_observers; i++) {
+		if (machine->observers[i].fn != fn || machine->observers[i].arg != arg)
+			continue;
+		machine->observers[i] = machine->observers[machine->nr_observers - 1];
+		machine->nr_observers--;
+		break;
+	}
 	pthread_rwlock_unlock(&machine->observer_lock);
 }
 
 void machine_emit(struct vfio_machine *machine, const struct vfio_event *event)
 {
 	pthread_rwlock_rdlock(&machine->observer_lock);
-	if (machine->observer.fn)
-		machine->observer.fn(machine->observer.arg, event);
+	for (unsigned i = 0; i < machine->nr_observers; i++)
+		machine->observers[i].fn(machine->observers[i].arg, event);
 	pthread_rwlock_unlock(&machine->observer_lock);
 }
 

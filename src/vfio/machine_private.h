@@ -36,6 +36,7 @@
 #include "pci/pci.h"
 #include "pci/vconfig.h"
 #include "vfio/client.h"
+#include "vfio/observe.h"
 #include "vfio/vfio.h"
 #include "vfio/vfio_uapi.h"
 
@@ -75,14 +76,16 @@ struct vfio_machine {
 	unsigned nr_loops;
 
 	pthread_rwlock_t observer_lock;
-	struct observer observer;
-	atomic_bool observed;
+	struct observer observers[VFIO_MAX_OBSERVERS]; /* without gaps */
+	atomic_uint nr_observers;
+
+	pthread_cond_t watch_cond; /* a device has lost its last watcher */
 };
 
 void machine_emit(struct vfio_machine *machine, const struct vfio_event *event);
 static inline bool machine_observed(struct vfio_machine *machine)
 {
-	return atomic_load_explicit(&machine->observed, memory_order_relaxed);
+	return atomic_load_explicit(&machine->nr_observers, memory_order_relaxed);
 }
 
 /* ---- group and container ---- */
@@ -202,6 +205,13 @@ struct poller {
 
 struct ioeventfd;
 
+/* The latest faults; see observe.h. */
+struct fault_ring {
+	pthread_mutex_t lock; /* a leaf */
+	uint64_t total;
+	struct vfio_fault_record records[VFIO_FAULT_RECORDS];
+};
+
 struct stats {
 	_Atomic uint64_t reads, writes, stores, dma_ops, dma_bytes, faults, resets;
 };
@@ -263,12 +273,20 @@ struct vfio_device {
 	struct iommu_cache iommu_cache;      /* of the work context */
 
 	struct stats stats;
+	struct fault_ring faults;
+	unsigned watchers;              /* vfio_machine_get_device(); under machine->lock */
+	struct vfio_device_file *files; /* oldest first; under machine->lock */
 	struct uvfio_ratelimit fault_limit, log_limit;
 };
 
 struct vfio_device_file {
 	struct vfio_device *dev;
 	_Atomic int mmio; /* enum vfio_mmio_mode */
+	/* For listings. */
+	struct vfio_device_file *next; /* of dev->files */
+	struct vfio_who who;           /* door NULL: unknown */
+	int32_t pid;
+	uint64_t since; /* CLOCK_REALTIME, ns */
 };
 
 /* Emit an event of @dev when somebody observes. */
@@ -304,6 +322,7 @@ void device_power(struct vfio_device *dev, unsigned state);
 /* device_reset.c, with config_lock held. */
 /* The function's reset, config space kept (A.3, A.5).  0, or -ENOTTY without a method. */
 int device_function_reset(struct vfio_device *dev, enum uvfio_reset_kind kind);
+bool device_can_reset(struct vfio_device *dev);
 /* The two halves of it: quiet and everything shut off; the reset itself with config space kept. */
 void device_reset_prepare(struct vfio_device *dev);
 void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind);
@@ -360,6 +379,13 @@ void poll_free(struct vfio_device *dev);
 
 /* dma.c: shut the device's DMA off and wait until none is in flight. */
 void dma_stop(struct vfio_device *dev);
+
+/* observe.c */
+void observe_file(struct vfio_device_file *df, const struct vfio_client *client); /* opened */
+void observe_file_closed(struct vfio_device_file *df);
+void observe_fault(struct vfio_device *dev, const struct iommu_fault *fault, int result);
+/* The device was taken out of the machine: wait until nobody looks at it any more. */
+void observe_wait(struct vfio_device *dev);
 
 /* ioeventfd.c: config_lock held for the last. */
 int device_ioctl_ioeventfd(struct vfio_device_file *df, struct vfio_client *client, uint64_t arg);

@@ -154,14 +154,20 @@ enum vfio_event_kind {
 struct vfio_event {
 	enum vfio_event_kind kind;
 	const char *device; /* name, or NULL */
+	const struct vfio_container *container; /* DMA_MAP, DMA_UNMAP: whose; an identity, no more */
 	uint64_t a, b, c;   /* REGION_*: offset, length, first 8 bytes; STORE: offset, size, value;
 			     * DMA_*: iova, size, prot; IRQ: index, vector; FAULT: iova, length,
 			     * reason | write << 8; RESET: kind; OPEN/CLOSE: group */
 	int result;
 };
-/* One observer a machine, called in any thread; must not call back.  NULL removes it. */
-void vfio_machine_observe(struct vfio_machine *machine,
-			  void (*fn)(void *arg, const struct vfio_event *event), void *arg);
+/* Have @fn called in any thread, under locks: it must not call back (but for what observe.h allows)
+ * and not wait.  -ENOSPC when there are VFIO_MAX_OBSERVERS.  The second function ends it: @fn does
+ * not run any more when it returns. */
+#define VFIO_MAX_OBSERVERS 8u
+int vfio_machine_observe(struct vfio_machine *machine,
+			 void (*fn)(void *arg, const struct vfio_event *event), void *arg);
+void vfio_machine_unobserve(struct vfio_machine *machine,
+			    void (*fn)(void *arg, const struct vfio_event *event), void *arg);
 
 struct vfio_device_stats {
 	uint64_t reads, writes, stores, dma_ops, dma_bytes, faults, irqs, irqs_dropped, resets;

@@ -616,7 +616,7 @@ static void test_observer(void **state)
 	vfio_device_stats(f.dev, &stats);
 	assert_int_equal(stats.stores, 1);
 	assert_int_equal(stats.faults, 1);
-	vfio_machine_observe(f.machine, NULL, NULL);
+	vfio_machine_unobserve(f.machine, observe, nr_events);
 	bar_get(&f, 0, REG_ID, 4);
 	fixture_close(&f);
 	assert_int_equal(nr_events[VFIO_EVENT_CLOSE], 0);

@@ -74,7 +74,7 @@ static void test_faults(void **state)
 	/* What was unmapped is not touched any more. */
 	assert_int_equal(dma_unmap(&f, IOVA, 65536, NULL), 0);
 	assert_int_equal(probe_command(&f, CMD_WRITE, IOVA, 8), -EFAULT);
-	vfio_machine_observe(f.machine, NULL, NULL);
+	vfio_machine_unobserve(f.machine, observe, NULL);
 	fixture_close(&f);
 }
 
@@ -96,7 +96,7 @@ static void test_bus_mastering(void **state)
 	config_put(&f, PCI_COMMAND, 1, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	assert_int_equal(bar_get(&f, 0, REG_STATE, 4), 1);
 	assert_int_equal(probe_command(&f, CMD_WRITE, IOVA, 8), 0);
-	vfio_machine_observe(f.machine, NULL, NULL);
+	vfio_machine_unobserve(f.machine, observe, NULL);
 	fixture_close(&f);
 }
 

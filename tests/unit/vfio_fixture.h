@@ -88,6 +88,7 @@ struct probe {
 	_Atomic bool unpinned_late; /* the last quiesce had to wait for a pin */
 	uint32_t log[64][3];        /* offset, size, value of the first writes */
 	unsigned nr_log;
+	struct uvfio_histogram times;
 };
 
 /* The probes of a test in the order of their making; tests run one at a time. */
@@ -322,6 +323,15 @@ static void probe_reset(void *priv, enum uvfio_reset_kind kind)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static void probe_stats(void *priv, struct uvfio_stats *out)
+{
+	struct probe *p = priv;
+
+	uvfio_stat_counter(out, "resets", "Function resets", p->resets[UVFIO_RESET_FUNCTION], NULL);
+	uvfio_stat_gauge(out, "works", "Calls of the work function", p->works, "kind=%s", "a \"b\"");
+	uvfio_stat_histogram(out, "command_seconds", "Time of a command", &p->times, "op=%s", "read");
+}
+
 static const struct uvfio_key probe_keys[] = {
 	{"memory", "on|off", "a BAR of memory", false},
 	{"plain", "on|off", "registers only", false},
@@ -344,6 +354,7 @@ static const struct uvfio_model probe_model = {
 	.quiesce = probe_quiesce,
 	.resume = probe_resume,
 	.reset = probe_reset,
+	.stats = probe_stats,
 };
 
 /* ---- the client ---- */
