@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <libgen.h>
 #include "facts.h"
+#include "wire.h"
 
 static long read_file(const char *bdf, const char *name, void *buf, size_t size)
 {
@@ -192,6 +193,27 @@ static int ask_device(int dev, struct facts *f)
 		}
 	}
 	return 0;
+}
+
+int facts_learn_socket(struct facts *f, const char *path)
+{
+	int dev, rc;
+
+	memset(f, 0, sizeof(*f));
+	snprintf(f->bdf, sizeof(f->bdf), "socket");
+	wire_use(path);
+	dev = wire_learn();
+	if (dev < 0) {
+		fprintf(stderr, "rules: cannot connect to %s: %s\n", path, strerror(-dev));
+		return dev;
+	}
+	f->iova_first = 0x100000;
+	f->iova_last = 0xfedfffff;
+	rc = ask_device(dev, f);
+	if (rc)
+		fprintf(stderr, "rules: cannot learn what is behind %s: %s\n", path, strerror(-rc));
+	close(dev);
+	return rc;
 }
 
 int facts_learn(struct facts *f, const char *bdf)

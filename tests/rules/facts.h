@@ -7,6 +7,8 @@
 
 /* Learns what device @bdf is; opens and closes it.  0, or -errno after a message on stderr. */
 int facts_learn(struct facts *f, const char *bdf);
+/* The same for the device behind the vfio-user socket @path, and through it from now on. */
+int facts_learn_socket(struct facts *f, const char *path);
 /* Why a case with needs @wanted makes no sense for this device; NULL when it does. */
 const char *facts_missing(const struct facts *f, const struct facts *other, unsigned wanted);
 /* Config space as it was before the first case. */

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 #include "facts.h"
+#include "wire.h"
 
 #define CASE_SECONDS 60
 
@@ -24,7 +25,7 @@ static const struct section *const sections[] = {
 };
 
 struct options {
-	const char *device, *other, *wanted;
+	const char *device, *other, *socket, *wanted;
 	unsigned release;
 	bool list, json;
 };
@@ -37,11 +38,17 @@ static void run_case(const struct rule *rule, const struct facts *f, const struc
 		     struct outcome *out, unsigned release)
 {
 	const char *missing = facts_missing(f, other, rule->needs);
+	const char *na = wire_used() ? wire_na(rule->name) : NULL;
 	char why[64];
 	int status;
 	pid_t pid;
 
 	memset(out, 0, sizeof(*out));
+	if (na) {
+		snprintf(out->skipped, sizeof(out->skipped), "%s", na);
+		out->not_applicable = true;
+		return;
+	}
 	if (missing) {
 		snprintf(out->skipped, sizeof(out->skipped), "%s", missing);
 		return;
@@ -87,7 +94,10 @@ static void run_case(const struct rule *rule, const struct facts *f, const struc
 
 static void print(const struct rule *rule, const struct outcome *out, bool json)
 {
-	const char *verdict = out->skipped[0] ? "SKIP" : out->failed ? "FAIL" : "PASS";
+	const char *verdict = out->not_applicable ? "N/A"
+			      : out->skipped[0]   ? "SKIP"
+			      : out->failed       ? "FAIL"
+						  : "PASS";
 	const char *remark = out->skipped[0] ? out->skipped : out->wrong;
 
 	/* Neither names nor results nor remarks hold a quote or a backslash. */
@@ -95,7 +105,7 @@ static void print(const struct rule *rule, const struct outcome *out, bool json)
 		printf("{\"name\": \"%s\", \"result\": \"%s\", \"verdict\": \"%s\", \"remark\": \"%s\"}\n",
 		       rule->name, out->result, verdict, remark);
 	else if (out->skipped[0])
-		printf("%s: - [SKIP: %s]\n", rule->name, remark);
+		printf("%s: - [%s: %s]\n", rule->name, verdict, remark);
 	else if (out->failed)
 		printf("%s: %s [FAIL: %s]\n", rule->name, out->result, remark);
 	else
@@ -154,10 +164,12 @@ static _Noreturn void usage(const char *problem)
 	fprintf(stderr,
 		"rules: %s\n"
 		"usage: rules --device ADDRESS [--other ADDRESS] [--section NAME] [--as VERSION] [--json]\n"
+		"       rules --socket PATH [--section NAME] [--as VERSION] [--json]\n"
 		"       rules --list [--section NAME]\n"
 		"\n"
 		"  --device ADDRESS  the PCI device, bound to vfio-pci, for example 0000:01:00.0\n"
 		"  --other ADDRESS   a second one in a group of its own, for the cases that need two\n"
+		"  --socket PATH     the device of the vfio-user server that listens there\n"
 		"  --section NAME    only these cases, for example A.8 or A.8/INTX\n"
 		"  --as VERSION      expect the rules of this Linux version (default 7.2)\n"
 		"  --json, --lines   one JSON object, or one line (the default), a case\n"
@@ -169,10 +181,15 @@ static _Noreturn void usage(const char *problem)
 static void parse(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"device", required_argument, NULL, 'd'},  {"other", required_argument, NULL, 'o'},
-		{"section", required_argument, NULL, 's'}, {"as", required_argument, NULL, 'a'},
-		{"list", no_argument, NULL, 'l'},          {"json", no_argument, NULL, 'j'},
-		{"lines", no_argument, NULL, 'n'},         {0},
+		{"device", required_argument, NULL, 'd'},
+		{"other", required_argument, NULL, 'o'},
+		{"section", required_argument, NULL, 's'},
+		{"as", required_argument, NULL, 'a'},
+		{"list", no_argument, NULL, 'l'},
+		{"json", no_argument, NULL, 'j'},
+		{"lines", no_argument, NULL, 'n'},
+		{"socket", required_argument, NULL, 'S'},
+		{0},
 	};
 	unsigned major, minor;
 	int c;
@@ -184,6 +201,9 @@ static void parse(struct options *o, int argc, char **argv)
 			break;
 		case 'o':
 			o->other = optarg;
+			break;
+		case 'S':
+			o->socket = optarg;
 			break;
 		case 's':
 			o->wanted = optarg;
@@ -221,10 +241,17 @@ int main(int argc, char **argv)
 		list(o.wanted);
 		return 0;
 	}
-	if (!o.device)
-		usage("--device is missing");
-	if (facts_learn(&facts, o.device) || (o.other && facts_learn(&other, o.other)))
-		return 2;
+	if (o.socket) {
+		if (o.device || o.other)
+			usage("--socket stands alone: a connection is one device");
+		if (facts_learn_socket(&facts, o.socket))
+			return 2;
+	} else {
+		if (!o.device)
+			usage("--device is missing");
+		if (facts_learn(&facts, o.device) || (o.other && facts_learn(&other, o.other)))
+			return 2;
+	}
 	run_all(&o, &facts, o.other ? &other : NULL, &totals);
 	fprintf(stderr, "%u passed, %u failed, %u skipped\n", totals.passed, totals.failed,
 		totals.skipped);

@@ -98,6 +98,7 @@ struct outcome {
 	char wrong[400];   /* the first value that was not as the rule says */
 	char skipped[200];
 	bool failed, done;
+	bool not_applicable; /* @skipped: what this door has no message for */
 };
 
 struct t {
