@@ -16,8 +16,15 @@
 
 struct uvfio_log;
 
-struct uvfio_log *uvfio_log_new(int fd, enum uvfio_log_level level); /* does not own @fd */
+/* Does not own @fd.  It is written by a thread of the logger's own: whoever logs waits for the log's
+ * reader some milliseconds at most, and not at all once it is known to stall.  What cannot be kept
+ * meanwhile (64 KiB) is dropped, and their number is logged. */
+struct uvfio_log *uvfio_log_new(int fd, enum uvfio_log_level level);
+/* Waits at most a second for what is not yet written; then a thread may stay behind in a write to
+ * @fd.  Nobody logs any more. */
 void uvfio_log_free(struct uvfio_log *log);
+/* Until what has been logged by now is written, however long that takes. */
+void uvfio_log_flush(struct uvfio_log *log);
 bool uvfio_log_wants(const struct uvfio_log *log, enum uvfio_log_level level);
 /* @log may be NULL: nothing is written. */
 void uvfio_log(struct uvfio_log *log, enum uvfio_log_level level, const char *fmt, ...)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,11 +27,14 @@ static int teardown(void **state)
 	return close(log_fd);
 }
 
-static char *contents(void)
+static char *contents(struct uvfio_log *log)
 {
-	off_t size = lseek(log_fd, 0, SEEK_END);
-	char *text = calloc(1, size + 1);
+	char *text;
+	off_t size;
 
+	uvfio_log_flush(log);
+	size = lseek(log_fd, 0, SEEK_END);
+	text = calloc(1, size + 1);
 	assert_non_null(text);
 	assert_int_equal(pread(log_fd, text, size, 0), size);
 	return text;
@@ -46,7 +51,7 @@ static void line_holds_level_and_text(void **state)
 	assert_true(uvfio_log_wants(log, UVFIO_LOG_ERROR));
 	assert_false(uvfio_log_wants(log, UVFIO_LOG_INFO));
 	assert_false(uvfio_log_wants(NULL, UVFIO_LOG_ERROR));
-	text = contents();
+	text = contents(log);
 	assert_string_equal(text, "uvfio: warning: slot 3\n");
 	free(text);
 	uvfio_log_free(log);
@@ -58,7 +63,7 @@ static void hostile_text_makes_no_lines(void **state)
 	char *text;
 
 	uvfio_log(log, UVFIO_LOG_ERROR, "name %s", "a\nuvfio: error: b\x1b[2J\x7f");
-	text = contents();
+	text = contents(log);
 	assert_string_equal(text, "uvfio: error: name a\\x0auvfio: error: b\\x1b[2J\\x7f\n");
 	free(text);
 	uvfio_log_free(log);
@@ -74,7 +79,7 @@ static void long_text_is_cut(void **state)
 	uvfio_log(log, UVFIO_LOG_ERROR, "%s", big);
 	memset(big, 'z', sizeof(big) - 1);
 	uvfio_log(log, UVFIO_LOG_ERROR, "%s", big);
-	text = contents();
+	text = contents(log);
 	assert_true(strlen(text) <= 2048);
 	assert_non_null(strstr(text, "\\x01…\n"));
 	assert_non_null(strstr(text, "z…\n"));
@@ -87,8 +92,11 @@ static void long_text_is_cut(void **state)
 
 static void *writer(void *arg)
 {
-	for (int i = 0; i < LINES; i++)
+	for (int i = 0; i < LINES; i++) {
 		uvfio_log(arg, UVFIO_LOG_INFO, "%040d|%040d", i, i);
+		if (i % 50 == 49) /* nothing is to be dropped here */
+			uvfio_log_flush(arg);
+	}
 	return NULL;
 }
 
@@ -103,7 +111,7 @@ static void lines_of_threads_do_not_mix(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, writer, log), 0);
 	for (int i = 0; i < WRITERS; i++)
 		pthread_join(threads[i], NULL);
-	text = contents();
+	text = contents(log);
 	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		int a = -1, b = -2;
 
@@ -133,6 +141,73 @@ static void ratelimit_counts_what_it_drops(void **state)
 	assert_int_equal(lost, 0);
 }
 
+/* Whoever logs goes on while nobody reads, and what was lost is counted. */
+static void a_stalled_reader_stops_nobody(void **state)
+{
+	enum { MANY = 3000 };
+	unsigned long long lost = 0, seen = 0, told;
+	struct uvfio_log *log;
+	char *line = NULL;
+	size_t size = 0;
+	int fds[2];
+	FILE *f;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	log = uvfio_log_new(fds[1], UVFIO_LOG_INFO);
+	/* More than pipe and queue hold: each would block for ever. */
+	for (int i = 0; i < MANY; i++)
+		uvfio_log(log, UVFIO_LOG_INFO, "%0100d", i);
+	f = fdopen(fds[0], "r");
+	assert_non_null(f);
+	/* The notice comes behind what was kept. */
+	while (!lost) {
+		assert_true(getline(&line, &size, f) > 0);
+		if (sscanf(line, "uvfio: warning: %llu lines were dropped", &told) == 1) {
+			lost = told;
+		} else {
+			assert_int_equal(strtoull(strrchr(line, ' '), NULL, 10), seen);
+			seen++;
+		}
+	}
+	assert_int_equal(lost + seen, MANY);
+	/* And then as ever. */
+	uvfio_log(log, UVFIO_LOG_INFO, "again");
+	assert_true(getline(&line, &size, f) > 0);
+	assert_string_equal(line, "uvfio: info: again\n");
+	free(line);
+	uvfio_log_free(log);
+	close(fds[1]);
+	fclose(f);
+}
+
+/* Nor the end. */
+static void a_stalled_reader_does_not_keep_the_logger(void **state)
+{
+	struct uvfio_log *log;
+	int fds[2];
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	log = uvfio_log_new(fds[1], UVFIO_LOG_INFO);
+	for (int i = 0; i < 2000; i++)
+		uvfio_log(log, UVFIO_LOG_INFO, "%0100d", i);
+	uvfio_log_free(log);
+	close(fds[0]); /* the other end is still being written to */
+}
+
+static void a_reader_that_left_is_no_signal(void **state)
+{
+	struct uvfio_log *log;
+	int fds[2];
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	log = uvfio_log_new(fds[1], UVFIO_LOG_INFO);
+	close(fds[0]);
+	uvfio_log(log, UVFIO_LOG_INFO, "nobody");
+	uvfio_log_flush(log);
+	uvfio_log_free(log);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +215,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(hostile_text_makes_no_lines, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_text_is_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(lines_of_threads_do_not_mix, setup, teardown),
+		cmocka_unit_test(a_stalled_reader_stops_nobody),
+		cmocka_unit_test(a_stalled_reader_does_not_keep_the_logger),
+		cmocka_unit_test(a_reader_that_left_is_no_signal),
 		cmocka_unit_test(ratelimit_counts_what_it_drops),
 	};
 
