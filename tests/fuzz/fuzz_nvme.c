@@ -98,6 +98,14 @@ static void put_command(struct harness *h, struct input *in)
 	cmd.cdw13 = how & 128 ? u32(in) : 0;
 	if (u8(in) % 16 == 0)
 		h->next_cid = u16(in);
+	if (qid && u8(in) % 8 == 0) { /* Compare and Write */
+		cmd.opcode = NVME_IO_COMPARE;
+		cmd.flags = (cmd.flags & 0x40) | NVME_FUSE_FIRST;
+		cmd.cdw12 &= ~0xfffeu;
+		h_push(h, qid, &cmd);
+		cmd.opcode = NVME_IO_WRITE;
+		cmd.flags = (cmd.flags & 0x40) | NVME_FUSE_SECOND;
+	}
 	h_push(h, qid, &cmd);
 	if (u8(in) % 4)
 		h_ring_sq(h, qid);

@@ -50,7 +50,7 @@ static void identify_ctrl(void **state)
 	assert_int_equal(id->sqes, 0x66);
 	assert_int_equal(id->cqes, 0x44);
 	assert_int_equal(id->vwc, 7);
-	assert_int_equal(id->fuses, 0);
+	assert_int_equal(id->fuses, 1); /* Compare and Write */
 	assert_true(id->oacs & 1 << 8); /* Doorbell Buffer Config */
 	assert_int_equal(*(uint64_t *)id->tnvmcap, 3 << 20);
 	assert_int_equal(strncmp(id->subnqn, "nqn.2014-08.org.nvmexpress:uuid:", 32), 0);

@@ -454,6 +454,27 @@ static void bounce_queue(void **state)
 	h_free(h);
 }
 
+/* A buffer that comes free within the pass of work, where nothing else calls for another pass. */
+static void bounce_in_work(void **state)
+{
+	struct harness *h = ready(&ways[5]);
+	struct nvme_sqe cmd = h_rw(NVME_IO_READ, 1, 0, 8, h_alloc(h, 4096, 4096), 0);
+	struct nvme_cqe cqe;
+	unsigned got = 0;
+
+	h->delay_dma = false;
+	h->kick_completes = true;
+	for (unsigned i = 0; i < 100; i++)
+		h_push(h, 1, &cmd);
+	h_ring_sq(h, 1);
+	while (h_work(h))
+		;
+	while (h_pop(h, 1, &cqe))
+		got++;
+	assert_int_equal(got, 100);
+	h_free(h);
+}
+
 /* Abort finds those that wait. */
 static void bounce_abort(void **state)
 {
@@ -497,7 +518,7 @@ int main(void)
 		cmocka_unit_test(prp_status),   cmocka_unit_test(prp_loop),
 		cmocka_unit_test(sgl),          cmocka_unit_test(sgl_long),
 		cmocka_unit_test(sgl_status),   cmocka_unit_test(bounce_queue),
-		cmocka_unit_test(bounce_abort),
+		cmocka_unit_test(bounce_abort), cmocka_unit_test(bounce_in_work),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

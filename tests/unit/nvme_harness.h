@@ -101,6 +101,7 @@ struct harness {
 
 	/* storage: as the next block_open() makes it, and those that are open */
 	bool block_direct, block_async, hold_block;
+	bool kick_completes; /* block_kick() completes what is not held, as a fast backend does */
 	bool block_no_fua, block_no_discard, block_volatile;
 	uint32_t block_align;
 	struct block *blocks[H_BLOCKS];

@@ -65,8 +65,7 @@ static void refusals(void **state)
 		{NVME_IO_WRITE, 0, 0xfffffffe, 0, 1, NVME_SC_INVALID_NS},
 		{NVME_IO_FLUSH, 0, 0, 0, 1, NVME_SC_INVALID_NS},
 		{NVME_IO_FLUSH, 0, 4, 0, 1, NVME_SC_INVALID_NS},
-		{NVME_IO_READ, 1, 1, 0, 1, NVME_SC_INVALID_FIELD}, /* fused */
-		{NVME_IO_WRITE, 2, 1, 0, 1, NVME_SC_INVALID_FIELD},
+		{NVME_IO_READ, 3, 1, 0, 1, NVME_SC_INVALID_FIELD}, /* FUSE, see nvme_fused_test.c */
 		{NVME_IO_READ, 0, 1, end, 1, NVME_SC_LBA_RANGE},
 		{NVME_IO_READ, 0, 1, end - 1, 2, NVME_SC_LBA_RANGE},
 		{NVME_IO_READ, 0, 1, ~0ull, 1, NVME_SC_LBA_RANGE},

@@ -112,7 +112,8 @@ static void abort_command(struct nvme_req *req)
 		uvfio_device_log(c->dev, UVFIO_LOG_DEBUG,
 				 "nvme: abort of command %u of queue %u: %s", cid, sqid,
 				 nvme_req_state_name(victim->state));
-		if (nvme_abort_aer(victim) || nvme_bounce_cancel(victim)) {
+		if (nvme_abort_aer(victim) || nvme_bounce_cancel(victim) ||
+		    nvme_fused_cancel(victim)) {
 			req->dw0 = 0;
 			nvme_complete_status(victim, NVME_SC_ABORT_REQUESTED);
 		}

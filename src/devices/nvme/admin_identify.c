@@ -50,6 +50,8 @@ static void identify_ctrl(struct nvme_ctrl *c, struct nvme_id_ctrl *id)
 	id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_WRITE_UNCORRECTABLE | NVME_ONCS_DSM |
 		   NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SAVE_SELECT | NVME_ONCS_TIMESTAMP |
 		   NVME_ONCS_VERIFY;
+	id->fuses = NVME_FUSES_COMPARE_WRITE;
+	id->acwu = NVME_ACWU - 1;
 	id->vwc = (uint8_t)((c->volatile_cache ? NVME_VWC_PRESENT : 0) | NVME_VWC_FLUSH_ALL);
 	id->sgls = NVME_SGLS_SUPPORTED | NVME_SGLS_BIT_BUCKET | NVME_SGLS_LONGER;
 	id->mnan = 0;

@@ -175,7 +175,7 @@ static bool shutdown_run(struct nvme_ctrl *c)
 {
 	struct nvme_req *req = c->shutdown_req;
 
-	if (c->external || !STAILQ_EMPTY(&c->bounce_waiters) || c->stopped)
+	if (c->external || !STAILQ_EMPTY(&c->bounce_waiters) || c->nr_fenced || c->stopped)
 		return false;
 	while (req->index < c->nr_ns) {
 		struct nvme_ns *ns = &c->ns[req->index++];
@@ -341,6 +341,8 @@ bool nvme_work(void *priv)
 	nvme_doorbells_run(c);
 	if (c->nr_bounce_free)
 		nvme_bounce_run(c);
+	if (c->nr_fenced)
+		nvme_fused_run(c);
 	nvme_format_run(c);
 	more = nvme_queues_run(c);
 	for (unsigned i = 0; i < c->nr_ns; i++) {

@@ -30,7 +30,7 @@ void nvme_ns_leave(struct nvme_req *req)
 	if (!ns)
 		return;
 	req->ns = NULL;
-	if (!--ns->inflight && ns->format_req)
+	if (!--ns->inflight && (ns->format_req || ns->fenced))
 		uvfio_kick(ns->ctrl->dev);
 }
 
@@ -327,15 +327,13 @@ static bool opcode_writes(uint8_t opcode)
 	       opcode == NVME_IO_WRITE_ZEROES || opcode == NVME_IO_DSM;
 }
 
-static unsigned io_check(struct nvme_req *req, struct nvme_ns **out)
+unsigned nvme_io_check(struct nvme_req *req, struct nvme_ns **out)
 {
 	const struct nvme_sqe *cmd = &req->cmd;
 	struct nvme_ns *ns;
 
 	if (!opcode_known(cmd->opcode))
 		return NVME_SC_INVALID_OPCODE | NVME_SC_DNR;
-	if (NVME_FLAGS_FUSE(cmd->flags))
-		return nvme_bad_field(req, 1, 0);
 	if (NVME_FLAGS_PSDT(cmd->flags) == 3)
 		return nvme_bad_field(req, 1, 6);
 	if (cmd->opcode == NVME_IO_FLUSH && cmd->nsid == NVME_NSID_ALL)
@@ -354,10 +352,14 @@ static unsigned io_check(struct nvme_req *req, struct nvme_ns **out)
 void nvme_io(struct nvme_req *req)
 {
 	struct nvme_ns *ns = NULL;
-	unsigned status = io_check(req, &ns);
+	unsigned status = nvme_io_check(req, &ns);
 
 	if (status) {
 		nvme_complete_status(req, status);
+		return;
+	}
+	if (ns && ns->fenced) {
+		nvme_fused_wait(req, ns);
 		return;
 	}
 	if (ns)

@@ -58,6 +58,7 @@ enum {
 	NVME_SCRATCH = 4096,
 	NVME_BOUNCE_SIZE = 128 * 1024,
 	NVME_NR_BOUNCE = 32,
+	NVME_ACWU = 1,              /* blocks that Compare and Write may have */
 	NVME_BAD_RANGES_MAX = 4096, /* Write Uncorrectable: ranges remembered for a namespace */
 	NVME_AERL = 3,              /* Async Event Request limit, 0's based */
 	NVME_ERROR_ENTRIES = 64,
@@ -70,6 +71,9 @@ enum nvme_async { NVME_DONE = 0, NVME_PENDING = 1, NVME_FAILED = -1 };
 
 struct nvme_ctrl;
 struct nvme_req;
+
+STAILQ_HEAD(nvme_req_list, nvme_req);
+TAILQ_HEAD(nvme_req_set, nvme_req);
 
 /* A piece of client memory, or of nothing: data that an SGL bit bucket swallows. */
 struct nvme_seg {
@@ -102,7 +106,12 @@ struct nvme_ns {
 	uint32_t align;              /* of the backend, ≤ 4096 */
 	unsigned inflight;           /* commands in progress */
 	struct nvme_req *format_req; /* Format NVM, waiting for these */
-	uint16_t tler;               /* feature: error recovery, 100 ms */
+	/* Compare and Write has the namespace to itself; see fused.c. */
+	bool fenced;            /* @fused is set or @waiters has some; counted in ctrl->nr_fenced */
+	bool fused_running;     /* @fused has begun */
+	struct nvme_req *fused; /* its Compare */
+	struct nvme_req_list waiters;
+	uint16_t tler; /* feature: error recovery, 100 ms */
 	uint8_t uuid[16];
 	/* Write Uncorrectable: ranges of blocks, ascending, apart. */
 	struct nvme_bad_range {
@@ -116,13 +125,14 @@ enum nvme_req_state {
 	NVME_REQ_ACTIVE,   /* in progress */
 	NVME_REQ_WAITING,  /* for a bounce buffer */
 	NVME_REQ_HELD,     /* an Asynchronous Event Request */
+	NVME_REQ_FENCED,   /* for its partner, or because of a Compare and Write */
 	NVME_REQ_COMPLETE, /* waiting for its completion entry */
 	NVME_NR_REQ_STATES
 };
 
 struct nvme_req {
 	enum nvme_req_state state;
-	STAILQ_ENTRY(nvme_req) link; /* free list, completions of a CQ, waiters */
+	STAILQ_ENTRY(nvme_req) link; /* free list, completions of a CQ, waiters of either kind */
 	TAILQ_ENTRY(nvme_req) sq_link;
 	struct nvme_ctrl *ctrl;
 	struct nvme_sq *sq;
@@ -131,7 +141,9 @@ struct nvme_req {
 	uint16_t status;
 	uint16_t err_location; /* for the error log: byte 7:0, bit 10:8 of the command */
 	uint32_t dw0;
-	bool owns_cid; /* its identifier is marked in sq->cids */
+	bool owns_cid;                /* its identifier is marked in sq->cids */
+	struct nvme_req *fused_write; /* of a Compare: what follows it */
+	bool ends_fence;              /* of that Write */
 	struct nvme_sqe cmd;
 
 	/* The data pointer: what is left of it is segs[seg] from seg_off on. */
@@ -172,8 +184,6 @@ struct nvme_req {
 	struct uvfio_dma dma;
 	struct block_io io;
 };
-STAILQ_HEAD(nvme_req_list, nvme_req);
-TAILQ_HEAD(nvme_req_set, nvme_req);
 
 /* A shadow doorbell: a look at it sets the event index, then reads the shadow. */
 struct nvme_dbbuf {
@@ -233,7 +243,8 @@ struct nvme_sq {
 	TAILQ_ENTRY(nvme_sq) ready_link;
 	struct nvme_ctrl *ctrl;
 	struct nvme_req *delete_req; /* the Delete I/O Submission Queue command */
-	uint64_t *cids;              /* a bit for each command identifier in use */
+	struct nvme_req *fused; /* the first of two fused commands; the second is not here yet */
+	uint64_t *cids;         /* a bit for each command identifier in use */
 	struct uvfio_dma op;
 	struct nvme_sqe buf[NVME_FETCH_MAX] __attribute__((aligned(64)));
 	struct nvme_dbbuf db;
@@ -327,6 +338,7 @@ struct nvme_ctrl {
 
 	struct nvme_ns *ns;
 	unsigned nr_ns;
+	unsigned nr_fenced;  /* namespaces */
 	bool volatile_cache; /* some namespace has one */
 
 	struct nvme_vector *vectors;
@@ -471,6 +483,27 @@ bool nvme_fua(struct nvme_req *req, struct nvme_ns *ns);
 unsigned nvme_block_status(struct nvme_ctrl *c, enum block_op op, int err);
 enum nvme_async nvme_block(struct nvme_req *req, struct nvme_ns *ns, enum block_op op,
 			   uint64_t offset, uint64_t len, unsigned flags);
+
+/* The status of what is wrong with @req by itself, or 0; then *@out is its namespace, or as it was.
+ */
+unsigned nvme_io_check(struct nvme_req *req, struct nvme_ns **out);
+
+/* ---- fused.c: Compare and Write ---- */
+/* A command of an I/O queue that is fused, or follows one that is.  A @req->status that is set
+ * already is why it cannot be executed. */
+void nvme_fused(struct nvme_req *req);
+/* Nothing follows the first command of @sq->fused: end it with @status. */
+void nvme_fused_missing(struct nvme_sq *sq, unsigned status);
+/* One half of a Compare and Write has completed. */
+void nvme_fused_next(struct nvme_req *req);
+/* @req may not run now: it waits for the Compare and Write of @ns. */
+void nvme_fused_wait(struct nvme_req *req, struct nvme_ns *ns);
+/* Take @req out of those, if it is one. */
+bool nvme_fused_cancel(struct nvme_req *req);
+/* Go on where a namespace has come to rest. */
+void nvme_fused_run(struct nvme_ctrl *c);
+/* Forget all of it: every request is free. */
+void nvme_fused_reset(struct nvme_ctrl *c);
 
 /* ---- rw.c: Read, Write ---- */
 void nvme_rw(struct nvme_req *req, struct nvme_ns *ns, bool write);

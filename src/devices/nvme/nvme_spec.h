@@ -92,6 +92,8 @@ enum nvme_io_opcode {
 };
 
 #define NVME_FLAGS_FUSE(flags) ((flags)&0x3)
+#define NVME_FUSE_FIRST        1
+#define NVME_FUSE_SECOND       2
 #define NVME_FLAGS_PSDT(flags) ((flags) >> 6)
 #define NVME_PSDT_PRP          0
 #define NVME_PSDT_SGL          1 /* metadata: contiguous buffer */
@@ -165,6 +167,8 @@ enum nvme_status {
 	NVME_SC_INTERNAL = 0x006,
 	NVME_SC_ABORT_REQUESTED = 0x007,
 	NVME_SC_ABORT_SQ_DELETED = 0x008,
+	NVME_SC_FAILED_FUSED = 0x009,  /* Command Aborted due to Failed Fused Command */
+	NVME_SC_MISSING_FUSED = 0x00a, /* Command Aborted due to Missing Fused Command */
 	NVME_SC_INVALID_NS = 0x00b,
 	NVME_SC_SEQUENCE = 0x00c,
 	NVME_SC_SGL_SEGMENT = 0x00d, /* Invalid SGL Segment Descriptor */
@@ -173,6 +177,7 @@ enum nvme_status {
 	NVME_SC_SGL_METADATA = 0x010,
 	NVME_SC_SGL_TYPE = 0x011, /* SGL Descriptor Type Invalid */
 	NVME_SC_PRP_OFFSET = 0x013,
+	NVME_SC_ATOMIC_UNIT = 0x014,   /* Atomic Write Unit Exceeded */
 	NVME_SC_HOSTID_FORMAT = 0x018, /* Host Identifier Inconsistent Format */
 	NVME_SC_WRITE_PROTECTED = 0x020,
 	NVME_SC_IOCS_NOT_ENABLED = 0x029,
@@ -330,6 +335,7 @@ static_assert(__builtin_offsetof(struct nvme_id_ctrl, psd) == 2048, "identify co
 #define NVME_ONCS_SAVE_SELECT         (1u << 4)
 #define NVME_ONCS_TIMESTAMP           (1u << 6)
 #define NVME_ONCS_VERIFY              (1u << 7)
+#define NVME_FUSES_COMPARE_WRITE      (1u << 0)
 #define NVME_VWC_PRESENT              (1u << 0)
 #define NVME_VWC_FLUSH_ALL            (3u << 1) /* Flush takes NSID FFFFFFFFh */
 #define NVME_SGLS_SUPPORTED           1u        /* no alignment needed */

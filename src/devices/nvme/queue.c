@@ -24,8 +24,8 @@
 #define NVME_ADMIN_REQS 16 /* requests that I/O queues leave for the admin queue */
 
 static const char *const req_state_names[] = {
-	[NVME_REQ_FREE] = "free", [NVME_REQ_ACTIVE] = "active",     [NVME_REQ_WAITING] = "waiting",
-	[NVME_REQ_HELD] = "held", [NVME_REQ_COMPLETE] = "complete",
+	[NVME_REQ_FREE] = "free", [NVME_REQ_ACTIVE] = "active", [NVME_REQ_WAITING] = "waiting",
+	[NVME_REQ_HELD] = "held", [NVME_REQ_FENCED] = "fenced", [NVME_REQ_COMPLETE] = "complete",
 };
 static_assert(sizeof(req_state_names) / sizeof(req_state_names[0]) == NVME_NR_REQ_STATES,
 	      "a name each");
@@ -89,6 +89,7 @@ void nvme_queues_reset(struct nvme_ctrl *c)
 		sq->fetching = false;
 		sq->inflight = 0;
 		sq->delete_req = NULL;
+		sq->fused = NULL;
 		TAILQ_INIT(&sq->reqs);
 		if (cq->used)
 			nvme_doorbell_clear(c, 2 * i + 1);
@@ -137,6 +138,7 @@ void nvme_sq_open(struct nvme_ctrl *c, unsigned id, uint64_t base, uint32_t size
 	sq->cq->nr_sqs++;
 	sq->inflight = 0;
 	sq->delete_req = NULL;
+	sq->fused = NULL;
 	sq->db.again = false;
 	sq->db.stale = sq->db.state != NVME_DB_IDLE;
 	sq->state = NVME_SQ_ACTIVE;
@@ -277,12 +279,16 @@ static void start(struct nvme_sq *sq, const struct nvme_sqe *cmd)
 	sq->inflight++;
 	TAILQ_INSERT_TAIL(&sq->reqs, req, sq_link);
 	if (*word & bit) {
-		nvme_complete_status(req, NVME_SC_CID_CONFLICT | NVME_SC_DNR);
-		return;
+		req->status = NVME_SC_CID_CONFLICT | NVME_SC_DNR;
+	} else {
+		*word |= bit;
+		req->owns_cid = true;
 	}
-	*word |= bit;
-	req->owns_cid = true;
-	if (sq->id)
+	if (sq->id && (sq->fused || NVME_FLAGS_FUSE(cmd->flags)))
+		nvme_fused(req);
+	else if (req->status)
+		nvme_complete(req);
+	else if (sq->id)
 		nvme_io(req);
 	else
 		nvme_admin(req);
@@ -297,6 +303,9 @@ static void fetched(struct nvme_sq *sq)
 		sq->head = 0;
 	for (uint32_t i = 0; i < nr; i++)
 		start(sq, &sq->buf[i]);
+	/* One update of the tail covers both of two fused commands. */
+	if (sq->fused && sq->head == sq->tail)
+		nvme_fused_missing(sq, NVME_SC_MISSING_FUSED);
 }
 
 static void unfetch(struct nvme_sq *sq)
@@ -320,6 +329,8 @@ void nvme_sq_delete(struct nvme_sq *sq, struct nvme_req *req)
 {
 	sq->state = NVME_SQ_DELETING;
 	sq->delete_req = req;
+	if (sq->fused)
+		nvme_fused_missing(sq, NVME_SC_ABORT_SQ_DELETED);
 	delete_check(sq);
 }
 
@@ -363,6 +374,10 @@ static uint32_t sq_run(struct nvme_sq *sq)
 	limit = cq_room(sq->cq);
 	if (!limit && cq_ask(sq->cq))
 		limit = cq_room(sq->cq);
+	/* Of two fused commands the first waits for the second, however small the completion queue
+	 * is; the second's completion may have to wait for the host to take the first's. */
+	if (!limit && sq->fused)
+		limit = 1;
 	if (n > limit)
 		n = limit;
 	if (!n)
@@ -438,6 +453,8 @@ void nvme_complete(struct nvme_req *req)
 	cq_mark_dirty(cq);
 	if (!c->in_work)
 		uvfio_kick(c->dev);
+	if (req->fused_write || req->ends_fence)
+		nvme_fused_next(req);
 }
 
 /* Turn a completion into an entry; the request is free afterwards. */

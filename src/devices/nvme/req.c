@@ -28,6 +28,7 @@ void nvme_req_reset_all(struct nvme_ctrl *c)
 {
 	STAILQ_INIT(&c->free_reqs);
 	STAILQ_INIT(&c->bounce_waiters);
+	nvme_fused_reset(c);
 	c->nr_aers = 0;
 	/* The first are used first: insert in order. */
 	for (unsigned i = 0; i < NVME_NR_REQS; i++) {
@@ -54,6 +55,8 @@ struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 	req->err_location = 0xffff;
 	req->dw0 = 0;
 	req->owns_cid = false;
+	req->fused_write = NULL;
+	req->ends_fence = false;
 	req->nr_segs = req->seg = 0;
 	req->seg_off = 0;
 	req->has_bucket = false;
