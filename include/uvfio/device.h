@@ -250,8 +250,18 @@ UVFIO_API bool uvfio_irq_is_message(struct uvfio_device *dev);
  * called; 1 when it will complete later, with ->done called in the work context and ->status set
  * (0 or -errno); or -errno when nothing was or will be transferred: -EFAULT for an address that is
  * not mapped, not permitted or in the interrupt window (recorded as a fault), -EPERM while bus
- * mastering is off, -EIO for memory that has gone.  On a failure part of the data may have been
- * transferred.  @op belongs to the core until it completes.  Only from the work context.
+ * mastering is off, -EIO for memory that has gone, -ENOMEM.  On a failure part of the data may have
+ * been transferred.  @op belongs to the core until it completes.  Only from the work context.
+ *
+ * A transfer goes on later where memory is reached by messages to the client, or is a process's and
+ * may block.  Several are then in progress at once and may complete in any order; what must be seen
+ * first must have completed first.  One that a client does not answer ends with -EFAULT when it
+ * unmaps the memory, with -EIO when it dies, and with -EPERM when the device must become quiet.
+ *
+ * Order within one transfer to a client, of at most 256 bytes, at an IOVA and with a length that
+ * are multiples of 16, to memory that is mapped here (files: memfd, shm, hugetlbfs): ascending, in
+ * stores of 16 bytes, so that who polls the last bytes of a 16-byte entry sees it whole.  Memory of
+ * other kinds gets what its copying gives: one entry a transfer is safe everywhere.
  */
 struct uvfio_dma {
 	uint64_t iova;

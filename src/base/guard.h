@@ -13,7 +13,8 @@
 /* Installs the handler; the first call does, later ones do nothing.  0 or -errno. */
 int uvfio_guard_init(void);
 
-/* 0, or -EFAULT when either side is gone (part may have been copied). */
+/* 0, or -EFAULT when either side is gone (part may have been copied).  Up to 256 bytes, a multiple of
+ * 16: in ascending stores of 16 (uvfio_dma_submit() promises it). */
 int uvfio_guard_copy(void *dst, const void *src, size_t len);
 int uvfio_guard_fill(void *dst, int byte, size_t len);
 /* One naturally aligned access of 1, 2, 4 or 8 bytes, never torn. */

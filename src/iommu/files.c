@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "iommu/files.h"
+#include "iommu/peer.h"
+#include "iommu/process.h"
 
 #define GIB          (1ull << 30)
 #define TIB          (1ull << 40)
@@ -21,6 +23,7 @@ void files_init(struct iommu_files *files)
 void files_fini(struct iommu_files *files)
 {
 	assert(!files->nr_files && !files->nr_processes && !files->reserved);
+	workers_free(files->workers);
 	pthread_mutex_destroy(&files->lock);
 }
 
@@ -179,6 +182,8 @@ static void destroy(struct iommu_file *file)
 		munmap(w->base, w->span);
 		free(w);
 	}
+	if (file->peer)
+		iommu_peer_unref(file->peer);
 	if (file->fd >= 0)
 		close(file->fd);
 	free(file);
@@ -200,11 +205,28 @@ static void remove_file(struct iommu_files *files, struct iommu_file *file)
 		files->reserved -= w->span;
 }
 
-static int add_file(struct iommu_files *files, const struct iommu_mem *mem, bool writable,
-		    struct iommu_file **out)
+/* An fd of our own on the process behind @mem, and what reaches it when it may block. */
+static int open_process(struct iommu_files *files, const struct iommu_mem *mem,
+			struct iommu_file *file)
+{
+	file->fd = fcntl(mem->fd, F_DUPFD_CLOEXEC, 0);
+	if (file->fd < 0)
+		return errno == EBADF ? -EFAULT : -ENOMEM;
+	if (!mem->may_block)
+		return 0;
+	if (!files->workers)
+		files->workers = workers_new();
+	if (files->workers)
+		file->peer = process_peer_new(files->workers, file->fd);
+	return file->peer ? 0 : -ENOMEM;
+}
+
+static int add_file(struct iommu_files *files, const struct iommu_mem *mem, const uint64_t id[2],
+		    bool writable, struct iommu_file **out)
 {
 	bool process = mem->kind == IOMMU_MEM_PROCESS;
-	struct iommu_file *file, **bucket = bucket_of(files, mem->file_id);
+	struct iommu_file *file, **bucket = bucket_of(files, id);
+	int ret;
 
 	if (process ? files->nr_processes >= IOMMU_MAX_PROCESSES
 		    : files->nr_files >= IOMMU_MAX_FILES)
@@ -214,18 +236,23 @@ static int add_file(struct iommu_files *files, const struct iommu_mem *mem, bool
 		return -ENOMEM;
 	file->kind = mem->kind;
 	file->writable = writable;
-	file->id[0] = mem->file_id[0];
-	file->id[1] = mem->file_id[1];
+	file->may_block = process && mem->may_block;
+	file->id[0] = id[0];
+	file->id[1] = id[1];
 	file->fd = -1;
 	if (process) {
-		file->fd = fcntl(mem->fd, F_DUPFD_CLOEXEC, 0);
-		if (file->fd < 0) {
-			free(file);
-			return errno == EBADF ? -EFAULT : -ENOMEM;
+		ret = open_process(files, mem, file);
+		if (ret) {
+			destroy(file);
+			return ret;
 		}
 		files->nr_processes++;
 	} else {
 		files->nr_files++;
+	}
+	if (mem->kind == IOMMU_MEM_PEER) {
+		iommu_peer_ref(mem->peer);
+		file->peer = mem->peer;
 	}
 	file->next = *bucket;
 	*bucket = file;
@@ -245,21 +272,27 @@ static bool bad_file_piece(const struct iommu_mem *mem)
 int files_get(struct iommu_files *files, const struct iommu_mem *mem, bool writable,
 	      struct iommu_file **out, uint8_t **host)
 {
+	uint64_t id[2] = {mem->file_id[0], mem->file_id[1]};
+	bool may_block = mem->kind == IOMMU_MEM_PROCESS && mem->may_block;
 	struct iommu_file *file;
 	int ret = 0;
 
 	*host = NULL;
-	if (mem->kind == IOMMU_MEM_PROCESS)
+	if (mem->kind == IOMMU_MEM_PEER) {
+		id[0] = (uintptr_t)mem->peer;
+		id[1] = 0;
+	}
+	if (mem->kind != IOMMU_MEM_FILE)
 		writable = false;
 	else if (bad_file_piece(mem))
 		return -EFAULT;
 	pthread_mutex_lock(&files->lock);
-	for (file = *bucket_of(files, mem->file_id); file; file = file->next)
-		if (file->id[0] == mem->file_id[0] && file->id[1] == mem->file_id[1] &&
-		    file->kind == mem->kind && file->writable == writable)
+	for (file = *bucket_of(files, id); file; file = file->next)
+		if (file->id[0] == id[0] && file->id[1] == id[1] && file->kind == mem->kind &&
+		    file->writable == writable && file->may_block == may_block)
 			break;
 	if (!file)
-		ret = add_file(files, mem, writable, &file);
+		ret = add_file(files, mem, id, writable, &file);
 	if (!ret && mem->kind == IOMMU_MEM_FILE) {
 		ret = get_host(files, file, mem, host);
 		if (ret && !file->refs) {

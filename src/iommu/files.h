@@ -11,7 +11,8 @@
  * only what the file has is mapped, because mapping more would extend it; when it has grown, the
  * window is mapped anew over itself.
  *
- * Of a file no fd is kept: the mapping holds it.  Of a process, one is.
+ * Of a file no fd is kept: the mapping holds it.  Of a process, one is, or two when parts of its
+ * memory may block (process.h).
  *
  * Threads: any; one mutex inside, held across mmap() but never across anything of a client's.
  */
@@ -36,10 +37,12 @@ struct iommu_window {
 struct iommu_file {
 	struct iommu_file *next;
 	enum iommu_mem_kind kind;
-	bool writable; /* FILE: mapped for writing (the two are separate entries) */
+	bool writable;  /* FILE: mapped for writing (the two are separate entries) */
+	bool may_block; /* PROCESS (separate entries too) */
 	uint64_t id[2];
-	uint32_t refs; /* atomic; goes from and to 0 only under the mutex */
-	int fd;        /* PROCESS */
+	uint32_t refs;           /* atomic; goes from and to 0 only under the mutex */
+	int fd;                  /* PROCESS */
+	struct iommu_peer *peer; /* PEER, and PROCESS that may block: reached by messages */
 	unsigned nr_windows;
 	struct iommu_window *windows;
 };
@@ -49,6 +52,7 @@ struct iommu_files {
 	struct iommu_file *bucket[FILES_BUCKETS];
 	unsigned nr_files, nr_processes;
 	uint64_t reserved;
+	struct workers *workers; /* for processes that may block; made when needed */
 };
 
 void files_init(struct iommu_files *files);

@@ -28,6 +28,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #define IOMMU_PEER_INFLIGHT_BYTES (8u << 20) /* or one message, if that is more */
 
@@ -55,7 +56,8 @@ struct iommu_peer_ops {
 	void (*release)(struct iommu_peer *peer);
 };
 
-struct iommu_xfer_part;
+struct xfer_part;
+TAILQ_HEAD(xfer_parts, xfer_part);
 
 struct iommu_peer {
 	const struct iommu_peer_ops *ops;
@@ -64,12 +66,16 @@ struct iommu_peer {
 	/* The core's. */
 	uint32_t refs; /* atomic */
 	pthread_mutex_t lock;
-	pthread_cond_t settled;
+	pthread_cond_t ended; /* a started message has, and somebody waits for it */
 	bool dead;
-	unsigned settle_ms; /* how long an abandoned message that was started may still end well */
-	uint32_t inflight;  /* started, cancelled ones included */
+	/* How long an abandoned message that was started may still end well; forgotten when one
+	 * did not, until another does. */
+	unsigned settle_ms;
+	bool stalled;
+	unsigned waiters;
+	uint32_t inflight; /* started, cancelled ones included */
 	uint64_t inflight_bytes;
-	struct iommu_xfer_part *first, **last; /* waiting */
+	struct xfer_parts waiting, started;
 };
 
 /* One reference is the caller's.  Both limits at least 1. */

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "iommu/space_private.h"
+#include "iommu/xfer.h"
 
 static_assert(sizeof(struct iommu_mapping) == 64, "one cache line");
 
@@ -133,8 +134,12 @@ static void wait_phase(struct iommu_mapping *m, unsigned phase)
 
 static void wait_quiet(struct iommu_mapping *m)
 {
-	uint64_t state;
+	uint64_t state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE);
 
+	if (!(count_of(state, 0) | count_of(state, 1)))
+		return;
+	/* What would begin after this sees that it is dead. */
+	xfer_abandon_mapping(m);
 	/* Both at once: a drain moves its reference from one to the other. */
 	while (state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE),
 	       count_of(state, 0) | count_of(state, 1))
@@ -435,9 +440,11 @@ void space_drop_spare(struct iommu_space *s, struct iommu_mapping *m)
 
 static bool follows(const struct iommu_mem *a, const struct iommu_mem *b, uint64_t a_len)
 {
-	return a->kind == b->kind && a->file_id[0] == b->file_id[0] &&
-	       a->file_id[1] == b->file_id[1] && a->page == b->page &&
-	       a->offset + a_len == b->offset;
+	if (a->kind == IOMMU_MEM_PEER && b->kind == IOMMU_MEM_PEER)
+		return a->peer == b->peer && a->offset + a_len == b->offset;
+	return a->kind == b->kind && a->may_block == b->may_block &&
+	       a->file_id[0] == b->file_id[0] && a->file_id[1] == b->file_id[1] &&
+	       a->page == b->page && a->offset + a_len == b->offset;
 }
 
 static bool reserve_pieces(struct iommu_space *s, uint32_t n)
@@ -649,6 +656,20 @@ static struct iommu_mapping *next_busy(struct iommu_space *s, uint64_t iova, uin
 	return found;
 }
 
+/* wait_phase() for a mapping that lives.  A transfer by messages may hold it and be about to start,
+ * so those are abandoned until none is left. */
+static void drain_phase(struct iommu_mapping *m, unsigned phase)
+{
+	const struct timespec soon = {.tv_nsec = 1000000};
+	uint64_t state;
+
+	while (count_of(state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE), phase) &&
+	       xfer_abandon_mapping(m))
+		syscall(SYS_futex, half_of(m, phase), FUTEX_WAIT_PRIVATE,
+			(uint32_t)(state >> (32 * phase)), &soon, NULL, 0);
+	wait_phase(m, phase);
+}
+
 void iommu_drain(struct iommu_space *s, uint64_t iova, uint64_t last)
 {
 	struct iommu_mapping *m;
@@ -662,12 +683,12 @@ void iommu_drain(struct iommu_space *s, uint64_t iova, uint64_t last)
 
 		/* Those of the other phase began before the last change of phase; then no new one
 		 * begins there, and the phases change places.  Our reference goes along. */
-		wait_phase(m, !phase);
+		drain_phase(m, !phase);
 		__atomic_fetch_add(&m->state, phase ? STATE_COUNT0 : STATE_COUNT1,
 				   __ATOMIC_ACQUIRE);
 		__atomic_fetch_xor(&m->state, STATE_PHASE, __ATOMIC_ACQ_REL);
 		mapping_put(m, phase);
-		wait_phase(m, phase);
+		drain_phase(m, phase);
 		__atomic_fetch_and(&m->state, ~STATE_DRAIN, __ATOMIC_ACQ_REL);
 		mapping_put(m, !phase);
 		iova = next;

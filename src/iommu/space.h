@@ -7,7 +7,8 @@
  * (tree.h).  A transfer looks its mapping up, takes a reference (the in-flight count), checks that
  * the mapping was not removed meanwhile, leaves RCU, and only then touches memory.  Removing takes
  * the mapping out of the tree, marks it dead, and waits for the references of that mapping alone
- * (futex, no poll loop).  When iommu_unmap() returns, nobody touches that memory through it any
+ * (futex, no poll loop).  Transfers that depend on somebody's answer are abandoned instead (peer.h,
+ * xfer.h).  When iommu_unmap() returns, nobody touches that memory through it any
  * more.
  *
  * Locks: one writer mutex an address space, never held while waiting for transfers or for the
@@ -23,9 +24,11 @@
 #ifndef UVFIO_IOMMU_SPACE_H
 #define UVFIO_IOMMU_SPACE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <uvfio/device.h>
@@ -54,7 +57,8 @@ struct iommu_peer;
 enum iommu_mem_kind {
 	IOMMU_MEM_PROCESS, /* @fd is a /proc/PID/mem, @offset the address: pread and pwrite */
 	IOMMU_MEM_FILE, /* @fd is memory that never blocks (memfd, shm, hugetlbfs): mapped here */
-	IOMMU_MEM_PEER, /* @peer has it: messages, see peer.h; @offset is the address that it knows */
+	IOMMU_MEM_PEER, /* @peer has it: messages, see peer.h; @offset is the address that it knows
+			 */
 };
 
 /* A piece of client memory, as a door hands it in: already checked for the access that the
@@ -115,11 +119,41 @@ struct iommu_cache {
 
 /* Copy between @buf and [@iova, +@len).  0, or -EFAULT / -EIO with *@fault filled: the first
  * address that was refused and how much was left; what lies in front of it may have been
- * transferred.  No alignment needed, any number of mappings.  @cache and @fault may be NULL.
- * uvfio_guard_init() was called.  May take as long as the client's memory takes to answer
- * (PROCESS). */
+ * transferred.  No alignment needed, any number of mappings.  -ENOTSUP (and no fault) for memory
+ * that iommu_submit() would not wait for.  @cache and @fault may be NULL.  uvfio_guard_init() was
+ * called. */
 int iommu_copy(struct iommu_space *space, struct iommu_cache *cache, uint64_t iova, void *buf,
 	       size_t len, bool to_client, struct iommu_fault *fault);
+
+/* Who transfers: a device.  ->ctx is where its transfers complete. */
+struct iommu_user {
+	struct uvfio_ctx *ctx;
+	/* The core's. */
+	pthread_mutex_t lock;
+	pthread_cond_t posted;
+	TAILQ_HEAD(, iommu_xfer) xfers; /* started */
+	unsigned unposted;              /* of them: not yet handed to @ctx */
+};
+void iommu_user_init(struct iommu_user *user, struct uvfio_ctx *ctx);
+/* None of its transfers is left. */
+void iommu_user_fini(struct iommu_user *user);
+
+/*
+ * iommu_copy() that never waits for what is behind a mapping: where that is a peer, or a process
+ * whose memory may block, the transfer goes on by messages, all at once, and 1 is returned.  Then
+ * @done is called once in the context of @user, with 0 or with -errno and the first address that
+ * failed; until then @buf is the core's.  -ENOMEM when there is no memory for it (no fault).
+ *
+ * A transfer does not hold up an unmap, a drain or iommu_user_abandon(): what is not answered is
+ * abandoned, and @done is called without the answer.
+ */
+int iommu_submit(struct iommu_user *user, struct iommu_space *space, struct iommu_cache *cache,
+		 uint64_t iova, void *buf, size_t len, bool to_client,
+		 void (*done)(void *arg, int status, const struct iommu_fault *fault), void *arg,
+		 struct iommu_fault *fault);
+/* End what @user has in progress with @status (-EPERM, -EIO), and wait until each has been handed
+ * to the context (uvfio_ctx_flush() then waits for the calls).  Nothing is submitted meanwhile. */
+void iommu_user_abandon(struct iommu_user *user, int status);
 
 /* Pin: see uvfio_dma_pin() in device.h.  Count of entries (host addresses that follow one another
  * share one), or -ENOTSUP, -E2BIG, -EFAULT, -ENOMEM and nothing is pinned.  Unpin in any thread. */
@@ -143,7 +177,7 @@ unsigned iommu_list(struct iommu_space *space, uint64_t iova, struct iommu_liste
 		    uint64_t *count);
 
 /* Wait until no transfer of a mapping in [@iova, @last] that began before this call is in flight.
- * Transfers that begin later do not prolong it. */
+ * Transfers that begin later do not prolong it.  Those by messages are abandoned. */
 void iommu_drain(struct iommu_space *space, uint64_t iova, uint64_t last);
 
 #endif

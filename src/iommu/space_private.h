@@ -164,6 +164,18 @@ static inline struct iommu_mapping *entry_mapping(const struct iommu_space *spac
 /* A transfer leaves; @phase is what mapping_get() gave. */
 void mapping_put(struct iommu_mapping *m, unsigned phase);
 
+/* Another reference, by who holds one in @phase. */
+static inline void mapping_ref(struct iommu_mapping *m, unsigned phase)
+{
+	__atomic_fetch_add(&m->state, phase ? STATE_COUNT1 : STATE_COUNT0, __ATOMIC_ACQUIRE);
+}
+
+/* Is it removed?  By who holds a reference. */
+static inline bool mapping_is_dead(const struct iommu_mapping *m)
+{
+	return __atomic_load_n(&m->state, __ATOMIC_ACQUIRE) & STATE_DEAD;
+}
+
 /* [RCU] A transfer begins: keep the memory of @m.  False when it was removed meanwhile: look up
  * again. */
 static inline bool mapping_get(struct iommu_mapping *m, unsigned *phase)

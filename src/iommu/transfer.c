@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/guard.h"
 #include "iommu/space_private.h"
+#include "iommu/xfer.h"
 
 /* A reference on the mapping of one address, and how far what it says holds. */
 struct hold {
@@ -122,54 +123,94 @@ static int copy_host(uint8_t *host, uint8_t *buf, uint64_t len, bool to_client)
 	return to_client ? uvfio_guard_copy(host, buf, len) : uvfio_guard_copy(buf, host, len);
 }
 
-static int copy_pieces(const struct iommu_mapping *m, uint64_t offset, uint8_t *buf, uint64_t len,
-		       bool to_client)
+/* What is asked for. */
+struct request {
+	struct iommu_space *space;
+	struct iommu_cache *cache;
+	uint64_t iova;
+	uint8_t *buf;
+	uint64_t len;
+	bool to_client;
+	bool may_wait; /* gather what must be waited for in @xfer; else it is -ENOTSUP */
+	struct iommu_xfer *xfer;
+};
+
+/* The part of @r that @h holds, which is not one plain file mapping. */
+static int copy_pieces(struct request *r, const struct hold *h)
 {
+	uint64_t offset = r->iova - h->m->first, left = h->len, n;
+	uint64_t iova = r->iova;
+	uint8_t *buf = r->buf;
 	int ret = 0;
 
-	while (len && !ret) {
-		uint64_t n;
-		struct iommu_piece piece = piece_at(m, offset, &n);
+	for (; left && !ret; offset += n, iova += n, buf += n, left -= n) {
+		struct iommu_piece piece = piece_at(h->m, offset, &n);
 
-		if (n > len)
-			n = len;
+		if (n > left)
+			n = left;
 		if (piece.host)
-			ret = copy_host(piece.host, buf, n, to_client);
+			ret = copy_host(piece.host, buf, n, r->to_client);
+		else if (!piece.file->peer)
+			ret = copy_process(piece.file->fd, piece.offset, buf, n, r->to_client);
+		else if (r->may_wait)
+			ret = xfer_add(&r->xfer, h->m, h->phase, piece.file->peer, piece.offset,
+				       iova, buf, n, r->to_client);
 		else
-			ret = copy_process(piece.file->fd, piece.offset, buf, n, to_client);
-		offset += n;
-		buf += n;
-		len -= n;
+			ret = -ENOTSUP;
 	}
 	return ret;
+}
+
+static int copy_all(struct request *r, struct iommu_fault *fault)
+{
+	struct hold h;
+
+	while (r->len) {
+		int ret = hold(r->space, r->cache, r->iova, r->len, r->to_client, &h, fault);
+
+		if (ret) {
+			if (fault)
+				fault->len = r->len;
+			return ret;
+		}
+		if (h.host)
+			ret = copy_host(h.host, r->buf, h.len, r->to_client);
+		else
+			ret = copy_pieces(r, &h);
+		mapping_put(h.m, h.phase);
+		if (ret == -ENOTSUP || ret == -ENOMEM)
+			return ret;
+		if (ret)
+			return refuse(fault, r->iova, r->len, r->to_client, IOMMU_FAULT_GONE);
+		r->iova += h.len;
+		r->buf += h.len;
+		r->len -= h.len;
+	}
+	return 0;
 }
 
 int iommu_copy(struct iommu_space *space, struct iommu_cache *cache, uint64_t iova, void *buf,
 	       size_t len, bool to_client, struct iommu_fault *fault)
 {
-	uint8_t *p = buf;
-	struct hold h;
+	struct request r = {space, cache, iova, buf, len, to_client, false, NULL};
 
-	while (len) {
-		int ret = hold(space, cache, iova, len, to_client, &h, fault);
+	return copy_all(&r, fault);
+}
 
-		if (ret) {
-			if (fault)
-				fault->len = len;
-			return ret;
-		}
-		if (h.host)
-			ret = copy_host(h.host, p, h.len, to_client);
-		else
-			ret = copy_pieces(h.m, iova - h.m->first, p, h.len, to_client);
-		mapping_put(h.m, h.phase);
-		if (ret)
-			return refuse(fault, iova, len, to_client, IOMMU_FAULT_GONE);
-		iova += h.len;
-		p += h.len;
-		len -= h.len;
+int iommu_submit(struct iommu_user *user, struct iommu_space *space, struct iommu_cache *cache,
+		 uint64_t iova, void *buf, size_t len, bool to_client,
+		 void (*done)(void *arg, int status, const struct iommu_fault *fault), void *arg,
+		 struct iommu_fault *fault)
+{
+	struct request r = {space, cache, iova, buf, len, to_client, true, NULL};
+	int ret = copy_all(&r, fault);
+
+	if (ret || !r.xfer) {
+		xfer_discard(r.xfer);
+		return ret;
 	}
-	return 0;
+	xfer_start(r.xfer, user, iova, len, to_client, done, arg);
+	return 1;
 }
 
 /* ---- pins ---- */

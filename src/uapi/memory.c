@@ -227,8 +227,9 @@ static int add_piece(struct import *im, const struct iommu_mem *piece)
 {
 	struct iommu_mem *last = im->nr ? &im->mem[im->nr - 1] : NULL;
 
-	if (last && last->kind == piece->kind && last->file_id[0] == piece->file_id[0] &&
-	    last->file_id[1] == piece->file_id[1] && last->offset + last->len == piece->offset) {
+	if (last && last->kind == piece->kind && last->may_block == piece->may_block &&
+	    last->file_id[0] == piece->file_id[0] && last->file_id[1] == piece->file_id[1] &&
+	    last->offset + last->len == piece->offset) {
 		last->len += piece->len;
 		if (piece->kind == IOMMU_MEM_FILE)
 			close(piece->fd);
@@ -324,6 +325,7 @@ static int import_vma(void *arg, const struct vma *vma)
 		.len = last - first,
 		.file_id = {im->entry->id, 0},
 		.page = 4096,
+		.may_block = vma->file,
 	};
 	bool writable = true;
 	int fd = -1, ret;
@@ -342,6 +344,7 @@ static int import_vma(void *arg, const struct vma *vma)
 		}
 		if (fd >= 0 && never_blocks(fd, &piece.page)) {
 			piece.kind = IOMMU_MEM_FILE;
+			piece.may_block = false;
 			piece.fd = fd;
 			piece.offset = vma->offset + (first - vma->start);
 			piece.file_id[0] = vma->dev;

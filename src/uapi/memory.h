@@ -5,7 +5,8 @@
  *
  * Theory of operation.  Memory that is shared and cannot block (memfd, shm, shared anonymous
  * memory, hugetlbfs) is handed over as its file, so that the core maps it.  All other memory is
- * reached through /proc/TID/mem, opened now: the fd belongs to the address space (mm) that the task
+ * reached through /proc/TID/mem, opened now (and where a file is behind it, by threads that may be
+ * left behind, because its file system may block): the fd belongs to the address space (mm) that the task
  * has at this moment, whatever the task or its number becomes later; after an exec it transfers
  * nothing. That fd ignores page permissions, so they are checked here, as pinning would: DMA that
  * writes wants a writable mapping, other DMA a readable one.

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <linux/pci_regs.h>
 #include "base/guard.h"
 #include "vfio/machine_private.h"
@@ -139,8 +140,10 @@ static void device_release_all(struct vfio_device *dev)
 {
 	if (dev->irqs)
 		irq_set_free(dev->irqs);
-	if (dev->ctx)
+	if (dev->ctx) {
 		uvfio_ctx_free(dev->ctx);
+		iommu_user_fini(&dev->dma_user);
+	}
 	poll_free(dev);
 	view_free(dev);
 	bar_fini(dev);
@@ -163,6 +166,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	       struct uvfio_loop *loop, struct vfio_device **out, struct uvfio_error *err)
 {
 	struct vfio_device *dev = calloc(1, sizeof(*dev));
+	pthread_condattr_t attr;
 	int ret;
 
 	if (!dev)
@@ -182,7 +186,10 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	pthread_mutex_init(&dev->faults.lock, NULL);
 	pthread_mutex_init(&dev->poller.lock, NULL);
 	pthread_cond_init(&dev->mem_cond, NULL);
-	pthread_cond_init(&dev->quiet_cond, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&dev->quiet_cond, &attr);
+	pthread_condattr_destroy(&attr);
 	view_init(dev);
 	ret = uvfio_guard_init();
 	if (ret) {
@@ -194,6 +201,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
 		goto fail;
 	}
+	iommu_user_init(&dev->dma_user, dev->ctx);
 	ret = model->create((struct uvfio_device *)dev, args, &dev->priv, err);
 	if (ret)
 		goto fail;

@@ -13,7 +13,9 @@
  *     mem:      OFF ◀──MEM clear, D3──▶ ON                view withdrawn ◀──▶ given out
  *               OFF, ON ──reset begins──▶ WAIT ──reset done──▶ OFF or ON
  */
+#include <errno.h>
 #include <string.h>
+#include <time.h>
 #include <linux/pci_regs.h>
 #include "vfio/machine_private.h"
 
@@ -30,6 +32,33 @@ static void call_resume(struct vfio_device *dev, void *arg)
 	dev->model->resume(dev->priv);
 }
 
+/* How long transfers that wait for a client's answer hold up a device that is to become quiet. */
+#define QUIESCE_GRACE_MS 100
+
+/* Until uvfio_quiesced().  What the model waits for may be an answer that never comes. */
+static void wait_quiesced(struct vfio_device *dev)
+{
+	struct timespec ts;
+	int ret = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	ts.tv_nsec += QUIESCE_GRACE_MS * 1000000L;
+	ts.tv_sec += ts.tv_nsec / 1000000000;
+	ts.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&dev->quiet_lock);
+	while (dev->quiesce_pending && !ret)
+		ret = pthread_cond_timedwait(&dev->quiet_cond, &dev->quiet_lock, &ts);
+	if (dev->quiesce_pending) {
+		pthread_mutex_unlock(&dev->quiet_lock);
+		dma_abandon(dev);
+		uvfio_defer_handover();
+		pthread_mutex_lock(&dev->quiet_lock);
+		while (dev->quiesce_pending)
+			pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
+	}
+	pthread_mutex_unlock(&dev->quiet_lock);
+}
+
 void device_quiesce(struct vfio_device *dev)
 {
 	if (dev->model->quiesce) {
@@ -39,10 +68,7 @@ void device_quiesce(struct vfio_device *dev)
 		device_call(dev, call_quiesce, NULL);
 		/* What the model waits for may be work that this thread has put off. */
 		uvfio_defer_handover();
-		pthread_mutex_lock(&dev->quiet_lock);
-		while (dev->quiesce_pending)
-			pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
-		pthread_mutex_unlock(&dev->quiet_lock);
+		wait_quiesced(dev);
 	}
 	dma_stop(dev);
 	dev->running = false;

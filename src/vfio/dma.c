@@ -7,6 +7,10 @@
  * allowed; dma_stop() first disallows it and then waits until nothing is in flight.  So either the
  * transfer is seen and waited for, or it is refused.
  *
+ * A transfer that touches memory which somebody must answer for goes on by messages (iommu/peer.h)
+ * and completes in the device's context.  Nobody waits for the answer for long: dma_stop() abandons
+ * such transfers, and so do an unmap and the death of the peer.
+ *
  * A refused transfer is a fault: counted, shown to the observer, and logged, at most a few times a
  * second for a device, because a client's driver can cause any number of them.
  */
@@ -70,6 +74,27 @@ static struct iommu_space *enter(struct vfio_device *dev, uint64_t iova, size_t 
 	return space;
 }
 
+static void count_transfer(struct vfio_device *dev, size_t len)
+{
+	atomic_fetch_add_explicit(&dev->stats.dma_ops, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&dev->stats.dma_bytes, len, memory_order_relaxed);
+}
+
+/* [work context] A transfer by messages has ended.  It is in flight until the model knows. */
+static void submit_done(void *arg, int status, const struct iommu_fault *fault)
+{
+	struct uvfio_dma *op = arg;
+	struct vfio_device *dev = op->core[0];
+
+	if (status)
+		record_fault(dev, fault, status);
+	else
+		count_transfer(dev, op->len);
+	op->status = status;
+	op->done(op);
+	leave(dev);
+}
+
 int uvfio_dma_submit(struct uvfio_device *udev, struct uvfio_dma *op)
 {
 	struct vfio_device *dev = to_dev(udev);
@@ -80,15 +105,18 @@ int uvfio_dma_submit(struct uvfio_device *udev, struct uvfio_dma *op)
 	space = enter(dev, op->iova, op->len, op->to_client);
 	if (!space)
 		return -EPERM;
-	ret = iommu_copy(space, &dev->iommu_cache, op->iova, op->buf, op->len, op->to_client,
-			 &fault);
+	op->core[0] = dev;
+	ret = iommu_submit(&dev->dma_user, space, &dev->iommu_cache, op->iova, op->buf, op->len,
+			   op->to_client, submit_done, op, &fault);
+	if (ret == 1)
+		return 1;
 	leave(dev);
 	if (ret) {
-		record_fault(dev, &fault, ret);
+		if (ret != -ENOMEM)
+			record_fault(dev, &fault, ret);
 		return ret;
 	}
-	atomic_fetch_add_explicit(&dev->stats.dma_ops, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&dev->stats.dma_bytes, op->len, memory_order_relaxed);
+	count_transfer(dev, op->len);
 	return 0;
 }
 
@@ -112,8 +140,7 @@ int uvfio_dma_pin(struct uvfio_device *udev, uint64_t iova, size_t len, bool to_
 			record_fault(dev, &fault, ret);
 		return ret;
 	}
-	atomic_fetch_add_explicit(&dev->stats.dma_ops, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&dev->stats.dma_bytes, len, memory_order_relaxed);
+	count_transfer(dev, len);
 	return ret;
 }
 
@@ -123,9 +150,20 @@ void uvfio_dma_unpin(struct uvfio_device *udev, struct uvfio_dma_pin *pin)
 	leave(to_dev(udev));
 }
 
-void dma_stop(struct vfio_device *dev)
+void dma_abandon(struct vfio_device *dev)
 {
 	atomic_store(&dev->dma_on, false);
+	if (!atomic_load(&dev->inflight))
+		return;
+	/* Who submits at this moment is in the context; those who come later are refused. */
+	uvfio_ctx_flush(dev->ctx);
+	iommu_user_abandon(&dev->dma_user, -EPERM);
+	uvfio_ctx_flush(dev->ctx);
+}
+
+void dma_stop(struct vfio_device *dev)
+{
+	dma_abandon(dev);
 	uvfio_defer_handover();
 	atomic_store(&dev->inflight_waited_for, true);
 	pthread_mutex_lock(&dev->quiet_lock);

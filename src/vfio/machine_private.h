@@ -271,6 +271,7 @@ struct vfio_device {
 	_Atomic(struct iommu_space *) space; /* while open */
 	struct backend *backend;             /* keeps @space; under open_lock */
 	struct iommu_cache iommu_cache;      /* of the work context */
+	struct iommu_user dma_user;          /* transfers by messages */
 
 	struct stats stats;
 	struct fault_ring faults;
@@ -377,7 +378,10 @@ bool poll_lock(struct vfio_device *dev);
 void poll_unlock(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size);
 void poll_free(struct vfio_device *dev);
 
-/* dma.c: shut the device's DMA off and wait until none is in flight. */
+/* dma.c, not in the work context. */
+/* Shut the device's DMA off, and end those transfers that wait for somebody's answer. */
+void dma_abandon(struct vfio_device *dev);
+/* That, and wait until none is in flight. */
 void dma_stop(struct vfio_device *dev);
 
 /* observe.c */
