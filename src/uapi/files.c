@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 #include "uapi/files.h"
@@ -36,7 +37,7 @@ struct uapi_files {
 	pthread_cond_t died;
 	struct node nodes[MAX_NODES];
 	unsigned nr_nodes;
-	uint32_t last_handle;
+	uint32_t last_serial; /* of an inode's name */
 
 	dev_t dev; /* of the program's /dev/vfio */
 	int inotify;
@@ -405,15 +406,17 @@ struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *s
 	return file;
 }
 
-struct uapi_file *uapi_files_by_handle(struct uapi_files *files, uint32_t handle)
+struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key)
 {
 	struct uapi_file *found = NULL;
 
+	if (!key)
+		return NULL;
 	pthread_mutex_lock(&files->lock);
 	for (unsigned i = 0; i < BUCKETS && !found; i++) {
 		struct uapi_file *file = files->table[i];
 
-		while (file && (file->handle != handle || file->kind != UAPI_DEVICE))
+		while (file && file->key != key)
 			file = file->next;
 		found = file;
 	}
@@ -483,7 +486,7 @@ static int insert(struct uapi_files *files, struct uapi_file *file)
 	file->dev = st.st_dev;
 	file->ino = st.st_ino;
 	pthread_mutex_lock(&files->lock);
-	file->handle = ++files->last_handle;
+	files->last_serial++;
 	file->next = *bucket(files, file->ino);
 	*bucket(files, file->ino) = file;
 	files->nr_files++;
@@ -518,7 +521,7 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file)
 	char fresh[32], name[16];
 	int fd;
 
-	snprintf(fresh, sizeof(fresh), ".%u", files->last_handle + 1);
+	snprintf(fresh, sizeof(fresh), ".%u", files->last_serial + 1);
 	if (file->kind == UAPI_CONTAINER)
 		strcpy(name, "vfio");
 	else
@@ -625,6 +628,8 @@ static int add_device_file(struct uapi_files *files, struct vfio_device_file *df
 		return -ENFILE;
 	file->device_file = df;
 	file->owner = owner;
+	if (getrandom(&file->key, sizeof(file->key), 0) != sizeof(file->key))
+		file->key = 0; /* nothing is trapped then */
 	file->mmio = mmio_mode(files->server, dev);
 	file->group = vfio_device_group(dev);
 	file->probe = uapi_fd_to_keep(reopen(vfio_device_view_fd(dev)));

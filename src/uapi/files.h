@@ -37,7 +37,8 @@ enum uapi_file_kind {
 struct uapi_file {
 	struct uapi_file *next; /* in the table */
 	enum uapi_file_kind kind;
-	uint32_t handle; /* never 0, never given twice in a run */
+	/* Random, of a device: by which the helper names it (helper/trap.h).  0: no other may. */
+	uint64_t key;
 	dev_t dev;
 	ino_t ino;
 	int probe; /* our description, O_RDWR */
@@ -63,8 +64,8 @@ void uapi_files_free(struct uapi_files *files);
 
 /* The file of an fd, with a reference; NULL when it is not ours. */
 struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st);
-/* The device with @handle, likewise. */
-struct uapi_file *uapi_files_by_handle(struct uapi_files *files, uint32_t handle);
+/* The device with @key, likewise. */
+struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key);
 void uapi_files_put(struct uapi_files *files, struct uapi_file *file);
 
 /* Is what @st describes /dev/vfio/vfio or a /dev/vfio/N?  *@group is set for the latter.

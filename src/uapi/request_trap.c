@@ -37,32 +37,37 @@ static int64_t describe(struct uapi_file *file, uint64_t offset, uint64_t len)
 	if (whole < 0)
 		return whole;
 	if (whole == UVFIO_MMAP_WRITABLE)
-		return uvfio_mmap_answer((unsigned)whole, pages, file->handle);
+		return uvfio_mmap_answer((unsigned)whole, pages);
 	flags = page_flags(file, offset, PAGE_BYTES);
 	if (flags < 0)
 		return flags;
 	while (run < pages && run < MAX_RUN &&
 	       page_flags(file, offset + run * PAGE_BYTES, PAGE_BYTES) == flags)
 		run++;
-	return uvfio_mmap_answer((unsigned)flags, run, file->handle);
+	return uvfio_mmap_answer((unsigned)flags, run);
 }
 
 static void trap_mmap(struct uapi_request *req)
 {
 	struct uapi_file *file = uapi_request_subject(req);
+	int64_t answer = -ENOTTY;
 
 	if (!file)
 		return;
-	if (file->kind != UAPI_DEVICE || file->mmio != VFIO_MMIO_EXACT)
-		uapi_answer(req, -ENOTTY);
-	else if (uapi_request_valid(req))
-		uapi_answer(req, describe(file, req->args[2], req->args[3]));
+	if (!uapi_request_valid(req))
+		goto out;
+	if (file->kind == UAPI_DEVICE && file->mmio == VFIO_MMIO_EXACT)
+		answer = describe(file, req->args[2], req->args[3]);
+	if (answer >= 0 && uapi_copy_to(req, req->args[5], &file->key, sizeof(file->key)))
+		answer = -EFAULT;
+	uapi_answer(req, answer);
+out:
 	uapi_files_put(req->server->files, file);
 }
 
 static void trap_store(struct uapi_request *req, unsigned size)
 {
-	struct uapi_file *file = uapi_files_by_handle(req->server->files, (uint32_t)req->args[4]);
+	struct uapi_file *file = uapi_files_by_key(req->server->files, req->args[4]);
 
 	if (!file) {
 		uapi_answer(req, -EBADF);
@@ -76,7 +81,7 @@ static void trap_store(struct uapi_request *req, unsigned size)
 
 static void trap_load(struct uapi_request *req, unsigned size)
 {
-	struct uapi_file *file = uapi_files_by_handle(req->server->files, (uint32_t)req->args[4]);
+	struct uapi_file *file = uapi_files_by_key(req->server->files, req->args[4]);
 	uint64_t value = 0;
 	int ret;
 

@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "support/nvme_client.h"
@@ -352,6 +353,85 @@ static void messages_without_end(void)
 	}
 }
 
+/* ---- the helper's right to store ---- */
+
+static long trap_store(struct device *d, uint64_t key, uint64_t value)
+{
+	return syscall(SYS_ioctl, -1, UVFIO_TRAP_STORE | 4, d->bar + 0x24, value, key);
+}
+
+/* Runs @fn in a child: true when it returned true. */
+static bool child(bool (*fn)(void *arg), void *arg)
+{
+	pid_t pid = fork();
+	int status;
+
+	NEED(pid >= 0);
+	if (!pid)
+		_exit(!fn(arg));
+	NEED(waitpid(pid, &status, 0) == pid);
+	return WIFEXITED(status) && !WEXITSTATUS(status);
+}
+
+static struct {
+	struct device *device;
+	uint64_t key;
+	int go[2];
+} right;
+
+static bool guesses(void *arg)
+{
+	char c;
+
+	if (read(right.go[0], &c, 1) != 1)
+		return false;
+	for (uint64_t key = 0; key < 5000; key++) {
+		if (trap_store(right.device, key, 0xdead) != -1 || errno != EBADF)
+			return false;
+		if (trap_store(right.device, key << 32 | key, 0xdead) != -1 || errno != EBADF)
+			return false;
+	}
+	return true;
+}
+
+static bool inherits(void *arg)
+{
+	return !trap_store(right.device, right.key, 0x70007);
+}
+
+/* Only who has the device, or is forked from one who has, stores to its registers. */
+static void guessed_keys(void)
+{
+	struct device d;
+	pid_t stranger;
+	int status;
+
+	right.device = &d;
+	NEED(!pipe(right.go));
+	/* Where it will be is known beforehand: only BAR 0's first page matters. */
+	open_device(&d, 0);
+	close(d.fd);
+	close(d.group);
+	close(d.container);
+	stranger = fork();
+	NEED(stranger >= 0);
+	if (!stranger)
+		_exit(!guesses(NULL));
+	open_device(&d, 0);
+	if (syscall(SYS_ioctl, d.fd, UVFIO_TRAP_MMAP, d.bar, PAGE, PROT_WRITE, &right.key) <= 0)
+		CHECK(!"the runner answers the helper");
+	write_register(&d, 0x24, 0x30003, 4);
+	NEED(write(right.go[1], "x", 1) == 1);
+	NEED(waitpid(stranger, &status, 0) == stranger);
+	CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
+	CHECK(read_register(&d, 0x24) == 0x30003);
+	CHECK(child(inherits, NULL));
+	CHECK(read_register(&d, 0x24) == 0x70007);
+	/* And it ends with the device. */
+	close(d.fd);
+	CHECK(trap_store(&d, right.key, 0x30003) == -1 && errno == EBADF);
+}
+
 /* ---- a backend that is slow: the first device's reads take as long as is said ---- */
 
 static void reset_first(void *arg)
@@ -475,6 +555,7 @@ static const struct {
 	{"reset-without-end", reset_without_end},
 	{"close-without-end", close_without_end},
 	{"abused-file", abused_file},
+	{"guessed-keys", guessed_keys},
 };
 
 int main(int argc, char **argv)

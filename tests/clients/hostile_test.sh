@@ -18,6 +18,7 @@ attack() { # NAME
 	fi
 	is "$1" 0 $status
 	grep FAIL "$work/out"
+	[ $status = 0 ] || cat "$work/err"
 	await "$1: no server is left" no_servers
 }
 silent() { is "$1: nothing to say" "" "$(cat "$work/err")"; }
@@ -29,6 +30,9 @@ attack eventfds-without-end
 attack messages-without-end
 is "messages: not a flood" yes "$([ "$(wc -l <"$work/err")" -lt 50 ] && echo yes)"
 attack abused-file
+mmio=exact
+attack guessed-keys && silent guessed-keys
+mmio=none
 
 # A backend that takes 8 s for a read.
 if type nbdkit >/dev/null 2>&1; then

@@ -59,7 +59,7 @@ void helper_unlock(struct helper_lock *lock);
 struct range {
 	uint64_t start, end; /* whole pages */
 	uint64_t offset;     /* of start in the device's file */
-	uint32_t handle;     /* names the device to the runner */
+	uint64_t key;        /* names the device to the runner */
 	uint8_t flags;       /* UVFIO_MMAP_… */
 	uint8_t prot;        /* what the program asked for, not what is there */
 };

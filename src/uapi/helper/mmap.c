@@ -68,9 +68,11 @@ static void forget(uint64_t start, uint64_t end)
 	table_unlock();
 }
 
-static long ask(int fd, uint64_t offset, uint64_t len, int prot)
+/* *@key is 0 when the runner did not write it. */
+static long ask(int fd, uint64_t offset, uint64_t len, int prot, uint64_t *key)
 {
-	return sys5(SYS_ioctl, fd, UVFIO_TRAP_MMAP, (long)offset, (long)len, prot);
+	*key = 0;
+	return sys6(SYS_ioctl, fd, UVFIO_TRAP_MMAP, (long)offset, (long)len, prot, (long)key);
 }
 
 /*
@@ -79,11 +81,13 @@ static long ask(int fd, uint64_t offset, uint64_t len, int prot)
  */
 static bool common_prot(int fd, uint64_t offset, uint64_t len, int asked, int *prot)
 {
+	uint64_t key;
+
 	*prot = asked;
 	for (uint64_t done = 0; done < len;) {
-		long answer = ask(fd, offset + done, len - done, asked);
+		long answer = ask(fd, offset + done, len - done, asked, &key);
 
-		if (sys_failed(answer) || !uvfio_mmap_pages(answer) || !uvfio_mmap_handle(answer))
+		if (sys_failed(answer) || !uvfio_mmap_pages(answer) || !key)
 			return false;
 		*prot &= real_prot(uvfio_mmap_flags(answer), asked);
 		done += uvfio_mmap_pages(answer) * PAGE;
@@ -93,10 +97,10 @@ static bool common_prot(int fd, uint64_t offset, uint64_t len, int asked, int *p
 
 static bool enter_ranges(uint64_t addr, int fd, uint64_t offset, uint64_t len, int asked, int have)
 {
-	uint64_t pages;
+	uint64_t pages, key;
 
 	for (uint64_t done = 0; done < len; done += pages * PAGE) {
-		long answer = ask(fd, offset + done, len - done, asked);
+		long answer = ask(fd, offset + done, len - done, asked, &key);
 		unsigned flags = uvfio_mmap_flags(answer);
 		struct range range;
 		int prot;
@@ -104,7 +108,7 @@ static bool enter_ranges(uint64_t addr, int fd, uint64_t offset, uint64_t len, i
 		if (sys_failed(answer))
 			return false;
 		pages = uvfio_mmap_pages(answer);
-		if (!pages || !uvfio_mmap_handle(answer))
+		if (!pages || !key)
 			return false;
 		if (pages > (len - done) / PAGE)
 			pages = (len - done) / PAGE;
@@ -112,7 +116,7 @@ static bool enter_ranges(uint64_t addr, int fd, uint64_t offset, uint64_t len, i
 			.start = addr + done,
 			.end = addr + done + pages * PAGE,
 			.offset = offset + done,
-			.handle = uvfio_mmap_handle(answer),
+			.key = key,
 			.flags = (uint8_t)flags,
 			.prot = (uint8_t)asked,
 		};

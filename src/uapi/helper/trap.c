@@ -142,7 +142,8 @@ static int load(void *p, uint64_t addr, unsigned size, uint64_t *value)
 	/* Not from the page, although it may be readable: while memory is off, that is SIGBUS,
 	 * here. */
 	offset = r->offset + (addr - r->start);
-	ret = sys6(SYS_ioctl, -1, UVFIO_TRAP_LOAD | size, (long)offset, (long)value, r->handle, 0);
+	ret = sys6(SYS_ioctl, -1, UVFIO_TRAP_LOAD | size, (long)offset, (long)value, (long)r->key,
+		   0);
 	if (sys_failed(ret))
 		return (int)-ret;
 	if (size < 8)
@@ -163,7 +164,8 @@ static int store(void *p, uint64_t addr, unsigned size, uint64_t value)
 	if (!(r->prot & PROT_WRITE))
 		return EFAULT;
 	offset = r->offset + (addr - r->start);
-	ret = sys6(SYS_ioctl, -1, UVFIO_TRAP_STORE | size, (long)offset, (long)value, r->handle, 0);
+	ret = sys6(SYS_ioctl, -1, UVFIO_TRAP_STORE | size, (long)offset, (long)value, (long)r->key,
+		   0);
 	return sys_failed(ret) ? (int)-ret : 0;
 }
 

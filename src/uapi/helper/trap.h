@@ -4,30 +4,38 @@
  * receives its seccomp notifications).
  *
  * Everything is an ioctl(2) with a command of VFIO's type byte, so that the filter traps it by what
- * it traps anyway.  The values travel in the registers of the system call (args[2] to args[4] of
+ * it traps anyway.  The values travel in the registers of the system call (args[2] to args[5] of
  * struct seccomp_data) and in its 64-bit result, so that no memory of the client has to be touched,
- * LOAD of 8 bytes excepted.  Offsets are file offsets of the device fd, as in mmap(2).
+ * MMAP and LOAD of 8 bytes excepted.  Offsets are file offsets of the device fd, as in mmap(2).
  *
- *   cmd                    fd    args[2]  args[3]  args[4]   result
- *   UVFIO_TRAP_HELLO       -1    VERSION  -        -         0: trap.  Any error: the helper is
- * inert UVFIO_TRAP_MMAP        fd    offset   length   prot      a word, see below; any error: the
- * helper maps as asked, and the runner answers that mmap (A.6) as it does without helper
- *   UVFIO_TRAP_STORE|size  -1    offset   value    handle    0, or EIO: memory decoding is off
- *   UVFIO_TRAP_LOAD|size   -1    offset   &value   handle    size 1, 2, 4: the value; size 8: 0,
- * and *value written.  EIO as above UVFIO_TRAP_CLOSED      -1    -        -        -         0,
+ *   cmd                    fd    args[2]  args[3]  args[4]  args[5]
+ *   UVFIO_TRAP_HELLO       -1    VERSION  -        -        -
+ *   UVFIO_TRAP_MMAP        fd    offset   length   prot     &key
+ *   UVFIO_TRAP_STORE|size  -1    offset   value    key      -
+ *   UVFIO_TRAP_LOAD|size   -1    offset   &value   key      -
+ *   UVFIO_TRAP_CLOSED      -1    -        -        -        -
+ *   UVFIO_TRAP_FATAL       -1    address  length   -        -
+ *
+ * Results:
+ *   HELLO   0: trap.  Any error: the helper is inert
+ *   MMAP    a word, see below, and *key written; any error: the helper maps as asked, and the
+ * runner answers that mmap (A.6) as it does without helper STORE   0, or EIO: memory decoding is
+ * off LOAD    of size 1, 2, 4: the value; of 8: 0, and *value written.  EIO as above CLOSED  0,
  * once every release that the closing of an fd or the unmapping of a BAR has already caused has
- * been carried out UVFIO_TRAP_FATAL       -1    address  length   -         0: the runner has
- * printed that text (no newline in it).  Else the helper does
+ * been carried out FATAL   0: the runner has printed that text (no newline in it).  Else the helper
+ * does
  *
  * MMAP answers for the pages that follow @offset and are of one kind:
  *
  *   bits 0..7    UVFIO_MMAP_… flags
- *   bits 8..30   how many pages of 4 KiB, ≥ 1 (what exceeds @length is ignored); the helper asks
- * again at the end of the run when it is shorter than @length bits 31..62  handle: a number ≠ 0 of
- * the runner's choice by which it recognises this device in LOAD and STORE.  It is used while the
- * mapping lives, also after close of the fd and in forked children; the runner may forget it when
- * the device file is released.  It comes from the client, hence is to be looked up, never to be
- * trusted.
+ *   bits 8..62   how many pages of 4 KiB, ≥ 1 (what exceeds @length is ignored); the helper asks
+ *                again at the end of the run when it is shorter than @length
+ *
+ * The key is a random number ≠ 0 that stands for the open device in LOAD and STORE.  It is used
+ * while the mapping lives, also after close of the fd; the runner forgets it when the device is
+ * released.  It is the right to do so: only who holds an fd of the device is told it, a forked
+ * child inherits it with its parent's mapping, and an exec loses it with that.  So a process that
+ * never had the device cannot store to it: guessing 64 bits, EBADF a time, is hopeless.
  *
  * The helper then makes the real mmap, without PROT_WRITE (and without PROT_READ for TRAP_READS)
  * unless the whole of it is WRITABLE, and gives WRITABLE runs what was asked with mprotect.  So in
@@ -43,30 +51,28 @@
 
 #include <stdint.h>
 
-#define UVFIO_TRAP_VERSION      2
+#define UVFIO_TRAP_VERSION     3
 
-#define UVFIO_TRAP_STORE        0x3BE0 /* + size 1, 2, 4, 8 */
-#define UVFIO_TRAP_LOAD         0x3BD0 /* + size 1, 2, 4, 8 */
-#define UVFIO_TRAP_MMAP         0x3BC0
-#define UVFIO_TRAP_FATAL        0x3BC1
-#define UVFIO_TRAP_HELLO        0x3BC2
-#define UVFIO_TRAP_CLOSED       0x3BC3
+#define UVFIO_TRAP_STORE       0x3BE0 /* + size 1, 2, 4, 8 */
+#define UVFIO_TRAP_LOAD        0x3BD0 /* + size 1, 2, 4, 8 */
+#define UVFIO_TRAP_MMAP        0x3BC0
+#define UVFIO_TRAP_FATAL       0x3BC1
+#define UVFIO_TRAP_HELLO       0x3BC2
+#define UVFIO_TRAP_CLOSED      0x3BC3
 
-#define UVFIO_MMAP_WRITABLE     1 /* map as asked: stores go straight to memory */
-#define UVFIO_MMAP_TRAP_READS   2 /* map PROT_NONE: loads are trapped too */
+#define UVFIO_MMAP_WRITABLE    1 /* map as asked: stores go straight to memory */
+#define UVFIO_MMAP_TRAP_READS  2 /* map PROT_NONE: loads are trapped too */
 
-#define UVFIO_MMAP_FLAGS_MASK   0xffu
-#define UVFIO_MMAP_PAGES_SHIFT  8
-#define UVFIO_MMAP_PAGES_MAX    ((1u << 23) - 1)
-#define UVFIO_MMAP_HANDLE_SHIFT 31
+#define UVFIO_MMAP_FLAGS_MASK  0xffu
+#define UVFIO_MMAP_PAGES_SHIFT 8
+#define UVFIO_MMAP_PAGES_MAX   (INT64_MAX >> UVFIO_MMAP_PAGES_SHIFT)
 
 /* The answer to MMAP; @pages is cut to what fits. */
-static inline int64_t uvfio_mmap_answer(unsigned flags, uint64_t pages, uint32_t handle)
+static inline int64_t uvfio_mmap_answer(unsigned flags, uint64_t pages)
 {
 	if (pages > UVFIO_MMAP_PAGES_MAX)
 		pages = UVFIO_MMAP_PAGES_MAX;
-	return (int64_t)((flags & UVFIO_MMAP_FLAGS_MASK) | pages << UVFIO_MMAP_PAGES_SHIFT |
-			 (uint64_t)handle << UVFIO_MMAP_HANDLE_SHIFT);
+	return (int64_t)((flags & UVFIO_MMAP_FLAGS_MASK) | pages << UVFIO_MMAP_PAGES_SHIFT);
 }
 
 static inline unsigned uvfio_mmap_flags(int64_t answer)
@@ -76,12 +82,7 @@ static inline unsigned uvfio_mmap_flags(int64_t answer)
 
 static inline uint64_t uvfio_mmap_pages(int64_t answer)
 {
-	return ((uint64_t)answer >> UVFIO_MMAP_PAGES_SHIFT) & UVFIO_MMAP_PAGES_MAX;
-}
-
-static inline uint32_t uvfio_mmap_handle(int64_t answer)
-{
-	return (uint32_t)((uint64_t)answer >> UVFIO_MMAP_HANDLE_SHIFT);
+	return (uint64_t)answer >> UVFIO_MMAP_PAGES_SHIFT;
 }
 
 /* Where the runner tells the helper that it runs (environment variables of the client). */

@@ -19,7 +19,7 @@
 #include "helper/runner.h"
 #include "uapi/helper/trap.h"
 
-#define HANDLE 0x5eed1234u
+#define KEY 0x5eed12345eed4321ull
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
@@ -113,24 +113,27 @@ static unsigned page_flags(uint64_t page)
 	return page == MEM ? UVFIO_MMAP_WRITABLE : page == READS ? UVFIO_MMAP_TRAP_READS : 0;
 }
 
-static int64_t answer_map(uint64_t offset)
+static int64_t answer_map(uint64_t offset, uint64_t uaddr, int pid)
 {
-	uint64_t page = (offset - DEV_BASE) / 4096, n = 1;
+	uint64_t page = (offset - DEV_BASE) / 4096, n = 1, key = KEY;
+	struct iovec here = {&key, 8}, there = {(void *)uaddr, 8};
 
 	if (offset < DEV_BASE || page >= PAGES)
 		return -EINVAL;
 	while (page + n < PAGES && page_flags(page + n) == page_flags(page))
 		n++;
 	shared->maps++;
-	return uvfio_mmap_answer(page_flags(page), n, HANDLE);
+	if (process_vm_writev(pid, &here, 1, &there, 1, 0) != 8)
+		return -EFAULT;
+	return uvfio_mmap_answer(page_flags(page), n);
 }
 
-static int64_t answer_store(uint64_t offset, uint64_t value, uint32_t handle, unsigned size)
+static int64_t answer_store(uint64_t offset, uint64_t value, uint64_t key, unsigned size)
 {
 	uint64_t at = offset - DEV_BASE;
 	struct entry *e;
 
-	if (handle != HANDLE || at >= PAGES * 4096 || at % size)
+	if (key != KEY || at >= PAGES * 4096 || at % size)
 		return -EINVAL;
 	if (at / 4096 == OFF)
 		return -EIO;
@@ -141,12 +144,12 @@ static int64_t answer_store(uint64_t offset, uint64_t value, uint32_t handle, un
 	return 0;
 }
 
-static int64_t answer_load(uint64_t offset, uint64_t uaddr, uint32_t handle, unsigned size, int pid)
+static int64_t answer_load(uint64_t offset, uint64_t uaddr, uint64_t key, unsigned size, int pid)
 {
 	uint64_t at = offset - DEV_BASE, value = 0;
 	struct iovec here = {&value, 8}, there = {(void *)uaddr, 8};
 
-	if (handle != HANDLE || at >= PAGES * 4096 || at % size)
+	if (key != KEY || at >= PAGES * 4096 || at % size)
 		return -EINVAL;
 	if (at / 4096 == OFF)
 		return -EIO;
@@ -172,7 +175,7 @@ static int64_t answer(const struct seccomp_notif *n)
 		shared->closes++;
 		return 0;
 	case UVFIO_TRAP_MMAP:
-		return (int)a[0] >= 0 ? answer_map(a[2]) : -EBADF;
+		return (int)a[0] >= 0 ? answer_map(a[2], a[5], (int)n->pid) : -EBADF;
 	case UVFIO_TRAP_FATAL:
 		return process_vm_readv((int)n->pid, &here, 1, &there, 1, 0) > 0 ? 0 : -EFAULT;
 	case 0x3B64: /* VFIO_GET_API_VERSION */
@@ -183,9 +186,9 @@ static int64_t answer(const struct seccomp_notif *n)
 		break;
 	}
 	if ((cmd & ~15u) == UVFIO_TRAP_STORE)
-		return answer_store(a[2], a[3], (uint32_t)a[4], cmd & 15);
+		return answer_store(a[2], a[3], a[4], cmd & 15);
 	if ((cmd & ~15u) == UVFIO_TRAP_LOAD)
-		return answer_load(a[2], a[3], (uint32_t)a[4], cmd & 15, (int)n->pid);
+		return answer_load(a[2], a[3], a[4], cmd & 15, (int)n->pid);
 	return -ENOTTY;
 }
 
