@@ -4,8 +4,8 @@
  *
  * Theory of operation.  A context is a queue of work and the promise that at most one thread runs
  * it at a time.  It belongs to no thread: whichever thread finds it idle and has something for it
- * may run it.  A loop (struct uvfio_loop) is a thread with an event loop that runs contexts which
- * nobody else runs, and waits for their timers, file descriptors and pollers.
+ * may run it.  A loop (struct uvfio_loop) is a thread with an event loop (libevent) that runs
+ * contexts which nobody else runs, and waits for their timers, file descriptors and pollers.
  *
  *      IDLE ──post──▶ QUEUED ──claimed by a thread──▶ RUNNING ──queue empty──▶ IDLE
  *       │               ▲                               ▲ │ budget used up
@@ -21,7 +21,8 @@
  * to its loop, which takes its contexts in turn.  A single piece of work is never interrupted.
  *
  * Locks: a context's queue is lock-free (many producers, one consumer).  No lock is held while
- * work runs.  The loop's lock guards its timers and is held for a few instructions only.
+ * work runs.  The loop's lock guards its timers and watches; under it libevent is told of them, and
+ * no callback of anybody runs.
  */
 #ifndef UVFIO_BASE_CTX_H
 #define UVFIO_BASE_CTX_H
@@ -84,8 +85,9 @@ void uvfio_ctx_set_poller(struct uvfio_ctx *ctx, bool (*fn)(void *arg), void *ar
 
 /*
  * Watch a file descriptor: @fn runs in the context when it is readable, has failed or was hung up,
- * and again as long as it is; so it must read what there is, or free the watch.  From any thread
- * (outside the context, @fn may run before this returns).
+ * and again as long as it is; so it must read what there is, or free the watch.  In rare cases it
+ * runs once without any of these, so it must not block.  From any thread (outside the context, @fn
+ * may run before this returns).
  * NULL with errno: EPERM for a file that is always readable, EEXIST when the loop already watches
  * this descriptor (a duplicate may be watched too), ENOMEM, ENOSPC.
  */
@@ -99,7 +101,8 @@ void uvfio_watch_free(struct uvfio_watch *watch);
 /* Have @fn run when @fd is writable too, or not any more.  Within the context. */
 void uvfio_watch_write(struct uvfio_watch *watch, bool on);
 
-/* One-shot timer, or NULL when there is no memory; uvfio_timer_arm(), _cancel() and _free() of
+/* One-shot timer, never early and to the microsecond, but only looked at every 20 µs while the loop
+ * is busy.  NULL when there is no memory.  uvfio_timer_arm(), _cancel() and _free() of
  * device.h work on it.  All four may be called from any thread; outside the context, _cancel() and
  * _free() wait for @fn where it runs, so the caller must hold nothing that @fn wants. */
 struct uvfio_timer;

@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The loop's thread: in turn, the contexts that were handed to it, timers that have expired, the
- * pollers that are due, and what epoll reports.
+ * The loop's thread: in turn, the contexts that were handed to it, the pollers that are due, and
+ * what libevent reports.
  *
- * Sleep.  The thread announces in asleep_until when it would wake by itself, then looks once more
- * whether anything has come, and then waits.  Whoever hands it something first does so and then
- * looks at asleep_until.  So one of the two notices the other (all sequentially consistent); the
- * eventfd is written at most once per sleep, and not at all while the thread is awake.  Without
- * timers and pollers the thread sleeps without an end.
+ * File descriptors, timers and the waking of the thread are libevent's.  Its callbacks only post
+ * work and run nothing; contexts are run between two visits to the library.  It counts in
+ * microseconds, and reads the clock each time: a cached one would let timers fire early.
  *
- * While it has work or a poller spins, epoll is asked at most every 20 µs.
+ * Sleep.  The thread announces that it is asleep, then looks once more whether anything has come,
+ * and then enters the library to wait.  Whoever hands it something first does so and then looks at
+ * the announcement.  So one of the two notices the other (all sequentially consistent).  An
+ * activation before the library waits keeps it from waiting.  An eventfd is written at most once
+ * per sleep, and not at all while the thread is awake.  Without timers and pollers the thread
+ * sleeps without an end.
+ *
+ * While it has work or a poller spins, the library is entered at most every 20 µs.
  */
 #include <errno.h>
+#include <event2/event.h>
+#include <event2/thread.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/prctl.h>
-#include <time.h>
-#include <unistd.h>
 #include <uvfio/device.h>
 #include "base/ctx.h"
 #include "base/loop.h"
@@ -28,16 +30,11 @@
 #define IO_INTERVAL_NS      20000u
 #define POLL_SPIN_NS        75000u
 #define POLL_FIRST_SLEEP_NS 10000u
-#define MAX_EVENTS          32
 
-void loop_wake(struct uvfio_loop *loop)
+static void loop_wake(struct uvfio_loop *loop)
 {
-	uint64_t one = 1;
-
-	if (!atomic_load(&loop->asleep_until) || !atomic_exchange(&loop->asleep_until, 0))
-		return;
-	while (write(loop->evfd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	if (atomic_load(&loop->asleep) && atomic_exchange(&loop->asleep, false))
+		event_active(loop->wake, 0, 0);
 }
 
 void loop_push(struct uvfio_ctx *ctx)
@@ -159,44 +156,38 @@ static void run_ready(struct uvfio_loop *loop, uint64_t now)
 
 /* ---- the thread ---- */
 
-static void handle_events(struct uvfio_loop *loop, const struct epoll_event *events, int nr)
+/* The wake-up and the pollers' timer: to have returned from the library is all that is wanted. */
+static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
-	uint64_t count;
-
-	for (int i = 0; i < nr; i++) {
-		if (events[i].data.ptr)
-			watch_event(events[i].data.ptr);
-		else if (read(loop->evfd, &count, sizeof(count)) < 0)
-			continue; /* nothing in it: somebody else's interrupted write */
-	}
 }
 
-static void wait_for_events(struct uvfio_loop *loop, uint64_t poll_at, uint64_t now)
+static void look_for_events(struct uvfio_loop *loop)
 {
-	struct epoll_event events[MAX_EVENTS];
-	struct timespec ts, *timeout = NULL;
-	uint64_t until;
-	int nr;
+	watches_end_round(loop);
+	event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+}
 
-	/* Under the lock, so that a timer armed meanwhile either is seen or sees us asleep. */
-	pthread_mutex_lock(&loop->lock);
-	until = atomic_load(&loop->first_deadline);
-	if (poll_at < until)
-		until = poll_at;
-	atomic_store(&loop->asleep_until, until);
-	pthread_mutex_unlock(&loop->lock);
-	if (until <= now || atomic_load(&loop->ready) || atomic_load(&loop->stop)) {
-		atomic_store(&loop->asleep_until, 0);
-		until = now;
+static void wait_for_events(struct uvfio_loop *loop, uint64_t poll_at)
+{
+	bool timed = true;
+	uint64_t now, us;
+
+	watches_end_round(loop);
+	if (poll_at != UINT64_MAX) {
+		now = uvfio_now_ns();
+		us = poll_at > now ? (poll_at - now) / 1000u : 0;
+		timed = !event_add(loop->poll_timer,
+				   &(struct timeval){us / 1000000u, us % 1000000u});
+	} else {
+		event_del(loop->poll_timer);
 	}
-	if (until != UINT64_MAX) {
-		ts.tv_sec = (until - now) / 1000000000u;
-		ts.tv_nsec = (until - now) % 1000000000u;
-		timeout = &ts;
-	}
-	nr = epoll_pwait2(loop->epfd, events, MAX_EVENTS, timeout, NULL);
-	atomic_store(&loop->asleep_until, 0);
-	handle_events(loop, events, nr);
+	atomic_store(&loop->asleep, true);
+	/* Without memory for the timer: spin. */
+	if (!timed || atomic_load(&loop->ready) || atomic_load(&loop->stop))
+		event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	else
+		event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+	atomic_store(&loop->asleep, false);
 }
 
 static void *loop_main(void *arg)
@@ -204,18 +195,15 @@ static void *loop_main(void *arg)
 	struct uvfio_loop *loop = arg;
 	uint64_t last_io = 0;
 
-	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); /* timers to the microsecond */
 	while (!atomic_load(&loop->stop)) {
 		uint64_t now = uvfio_now_ns(), poll_at;
 
-		watches_reap(loop);
-		timers_expire(loop, now);
 		run_ready(loop, now);
 		poll_at = run_pollers(loop, now);
 		if (poll_at && !atomic_load(&loop->ready))
-			wait_for_events(loop, poll_at, uvfio_now_ns());
+			wait_for_events(loop, poll_at);
 		else if (now - last_io >= IO_INTERVAL_NS)
-			wait_for_events(loop, 0, now);
+			look_for_events(loop);
 		else
 			continue;
 		last_io = now;
@@ -223,10 +211,50 @@ static void *loop_main(void *arg)
 	return NULL;
 }
 
+/* ---- */
+
+/* Before the process's first base.  Harmless when the program has done it, too. */
+static void use_threads(void)
+{
+	evthread_use_pthreads();
+}
+
+static bool make_base(struct uvfio_loop *loop)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct event_config *config;
+
+	pthread_once(&once, use_threads);
+	config = event_config_new();
+	if (!config)
+		return false;
+	/* epoll or nothing; each timer to the microsecond; whatever is in the environment. */
+	event_config_require_features(config, EV_FEATURE_O1);
+	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER |
+					      EVENT_BASE_FLAG_NO_CACHE_TIME |
+					      EVENT_BASE_FLAG_IGNORE_ENV);
+	loop->base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (!loop->base)
+		return false;
+	loop->wake = event_new(loop->base, -1, 0, on_wake, NULL);
+	loop->poll_timer = evtimer_new(loop->base, on_wake, NULL);
+	return loop->wake && loop->poll_timer;
+}
+
+static void free_base(struct uvfio_loop *loop)
+{
+	if (loop->wake)
+		event_free(loop->wake);
+	if (loop->poll_timer)
+		event_free(loop->poll_timer);
+	if (loop->base)
+		event_base_free(loop->base);
+}
+
 struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 {
 	struct uvfio_loop *loop = calloc(1, sizeof(*loop));
-	struct epoll_event event = {.events = EPOLLIN};
 	char short_name[16] = "";
 	sigset_t blocked, old;
 	int rc;
@@ -236,16 +264,13 @@ struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 		return NULL;
 	}
 	pthread_mutex_init(&loop->lock, NULL);
-	atomic_init(&loop->first_deadline, UINT64_MAX);
-	loop->evfd = -1;
-	loop->epfd = epoll_create1(EPOLL_CLOEXEC);
-	if (loop->epfd >= 0)
-		loop->evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (loop->evfd < 0 || epoll_ctl(loop->epfd, EPOLL_CTL_ADD, loop->evfd, &event)) {
-		uvfio_error_set(err, -errno,
+	errno = 0;
+	if (!make_base(loop)) {
+		rc = errno ? errno : ENOMEM;
+		uvfio_error_set(err, -rc,
 				"cannot make the event loop %s: %s; check the limit on open files "
 				"(ulimit -n)",
-				name, strerror(errno));
+				name, strerror(rc));
 		goto fail;
 	}
 	sigfillset(&blocked);
@@ -271,10 +296,7 @@ struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 	return loop;
 
 fail:
-	if (loop->evfd >= 0)
-		close(loop->evfd);
-	if (loop->epfd >= 0)
-		close(loop->epfd);
+	free_base(loop);
 	pthread_mutex_destroy(&loop->lock);
 	free(loop);
 	return NULL;
@@ -287,17 +309,14 @@ void uvfio_loop_free(struct uvfio_loop *loop)
 	atomic_store(&loop->stop, true);
 	loop_wake(loop);
 	pthread_join(loop->thread, NULL);
-	/* What is left are references to contexts that have been freed, and late events of watches
-	 * that have. */
+	/* What is left are references to contexts and watches that have been freed. */
 	while (loop->nr_pollers)
 		poller_remove(loop, loop->nr_pollers - 1);
-	watches_reap(loop);
+	watches_end_round(loop);
 	while (atomic_load(&loop->ready))
 		run_ready(loop, 0);
-	close(loop->evfd);
-	close(loop->epfd);
+	free_base(loop);
 	pthread_mutex_destroy(&loop->lock);
 	free(loop->pollers);
-	free(loop->heap);
 	free(loop);
 }

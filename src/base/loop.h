@@ -3,6 +3,7 @@
 #ifndef UVFIO_BASE_LOOP_H
 #define UVFIO_BASE_LOOP_H
 
+#include <event2/event.h>
 #include <pthread.h>
 #include "base/ctx.h"
 
@@ -36,20 +37,21 @@ struct uvfio_ctx {
 
 struct uvfio_loop {
 	pthread_t thread;
-	int epfd, evfd;
+	struct event_base *base;
+	struct event *wake;       /* activated to end a sleep */
+	struct event *poll_timer; /* when the next poller is due */
 	atomic_bool stop;
 	struct uvfio_ctx *_Atomic ready; /* newest first; any thread pushes */
-	/* When the thread will wake by itself (ns), 0 while it is awake.  Whoever has something for
-	 * it earlier takes the value away by exchange and writes to @evfd. */
-	_Atomic uint64_t asleep_until;
+	/* The thread is, or will be, in a sleep.  Whoever has something for it takes this away by
+	 * exchange and activates @wake. */
+	atomic_bool asleep;
 
-	pthread_mutex_t lock; /* the timers, and the dead watches */
-	struct uvfio_timer **heap;
-	size_t nr_armed, nr_timers, heap_room;
-	_Atomic uint64_t first_deadline; /* of heap[0]; UINT64_MAX: none */
-	struct uvfio_watch *dead;
+	/* The timers' and watches' states.  Taken before the library's own lock, never within. */
+	pthread_mutex_t lock;
+	struct uvfio_watch *watches; /* all that there are */
 
 	/* Owned by the thread. */
+	struct uvfio_watch *seen; /* which had an event in this round */
 	struct uvfio_ctx **pollers;
 	size_t nr_pollers, pollers_room;
 };
@@ -67,13 +69,8 @@ bool ctx_run(struct uvfio_ctx *ctx, bool poll);
 
 /* loop.c */
 void loop_push(struct uvfio_ctx *ctx); /* have the loop's thread look at @ctx */
-void loop_wake(struct uvfio_loop *loop);
 
-/* timer.c, in the loop's thread */
-void timers_expire(struct uvfio_loop *loop, uint64_t now);
-
-/* watch.c, in the loop's thread */
-void watch_event(struct uvfio_watch *watch);
-void watches_reap(struct uvfio_loop *loop);
+/* watch.c, in the loop's thread before it enters the library: ends the round. */
+void watches_end_round(struct uvfio_loop *loop);
 
 #endif

@@ -1,114 +1,186 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Watches: a file descriptor in the loop's epoll set.
+ * Watches: two events of libevent on a file descriptor, for reading and for writing.
  *
- * One shot: after an event epoll is quiet about it until the work that calls @fn has run, wherever
- * that is; then it is armed again.
+ *      QUIET ◀──event, work posted── ARMED
+ *        │                             ▲
+ *        └────@fn has returned─────────┘
  *
- * Freeing.  The loop's thread may hold an event of a watch that has just been taken out of the set.
- * So the memory goes through the list of the dead, which the thread empties between two rounds:
- * then it has handled every event that it fetched while the watch was in the set.  Until then the
- * watch holds its context, because such an event may still post to it.
+ * Quiet about the descriptor from an event until the work that calls @fn has run, wherever that
+ * is.  Most of the time it runs in the loop's thread, right after the visit to the library that
+ * brought the event.  So the events stay in the library, level-triggered, and only where @fn has
+ * not returned when the thread is about to enter the library again (the end of a round) are they
+ * taken out; then who calls @fn puts them back.  Within a round a watch is heard once: a second
+ * event may be from before @fn.
+ *
+ * Freeing.  When event_del() has returned, the loop's thread is not in on_event() and will not be.
+ * What may still hold the watch is its queued work and the list of this round.
  */
 #include <errno.h>
+#include <event2/event.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include "base/ctx.h"
 #include "base/loop.h"
-#include "base/tsan.h"
 
 struct uvfio_watch {
 	struct uvfio_work work;
 	struct uvfio_ctx *ctx;
+	struct uvfio_loop *loop;
 	int fd;
 	void (*fn)(void *arg);
 	void *arg;
-	/* The context's. */
-	uint32_t events;
-	bool running; /* @fn: it is armed afterwards */
+	struct event *readable, *writable;
 	atomic_bool dead;
-	atomic_uint refs; /* its place in the set or among the dead; its queued work */
-	struct uvfio_watch *next_dead;
+	atomic_uint refs; /* the creator's, its work's, the round's */
+	/* Under the loop's lock. */
+	bool armed;   /* @readable is in the library */
+	bool writing; /* @writable is, too */
+	bool want_write;
+	bool pending; /* from an event until @fn has returned */
+	bool seen;    /* in the list of this round */
+	struct uvfio_watch *next, **link, *next_seen;
 };
 
 static void watch_unref(struct uvfio_watch *watch)
 {
-	struct uvfio_ctx *ctx = watch->ctx;
-
 	if (atomic_fetch_sub(&watch->refs, 1) != 1)
 		return;
+	if (watch->readable)
+		event_free(watch->readable);
+	if (watch->writable)
+		event_free(watch->writable);
 	free(watch);
-	ctx_unref(ctx);
 }
 
-static int watch_ctl(struct uvfio_watch *watch, int op)
+/* ---- under the lock ---- */
+
+static void set_writing(struct uvfio_watch *watch, bool on)
 {
-	struct epoll_event event = {.events = watch->events, .data.ptr = watch};
-
-	tsan_release(watch); /* what is written here is seen by who gets the event */
-	return epoll_ctl(watch->ctx->loop->epfd, op, watch->fd, &event);
+	if (on == watch->writing)
+		return;
+	/* Only changes what epoll looks for, which cannot fail. */
+	if (on)
+		event_add(watch->writable, NULL);
+	else
+		event_del_noblock(watch->writable);
+	watch->writing = on;
 }
+
+static bool arm(struct uvfio_watch *watch)
+{
+	if (!watch->armed && event_add(watch->readable, NULL))
+		return false;
+	watch->armed = true;
+	set_writing(watch, watch->want_write);
+	return true;
+}
+
+static void disarm(struct uvfio_watch *watch)
+{
+	set_writing(watch, false);
+	event_del_noblock(watch->readable);
+	watch->armed = false;
+}
+
+/* ---- */
 
 static void watch_work(struct uvfio_work *work)
 {
 	struct uvfio_watch *watch = (struct uvfio_watch *)work;
+	bool again = false;
 
-	watch->running = true;
 	if (!atomic_load(&watch->dead))
 		watch->fn(watch->arg);
-	watch->running = false;
-	if (!atomic_load(&watch->dead))
-		watch_ctl(watch, EPOLL_CTL_MOD);
-	watch_unref(watch);
-}
-
-void watch_event(struct uvfio_watch *watch)
-{
-	tsan_acquire(watch);
-	if (atomic_load(&watch->dead))
-		return;
-	atomic_fetch_add(&watch->refs, 1);
-	if (!uvfio_ctx_post(watch->ctx, &watch->work))
+	pthread_mutex_lock(&watch->loop->lock);
+	if (!atomic_load(&watch->dead)) {
+		/* Without memory for it the descriptor is polled by calling @fn. */
+		again = !arm(watch);
+		watch->pending = again;
+	}
+	pthread_mutex_unlock(&watch->loop->lock);
+	if (again)
+		uvfio_ctx_post(watch->ctx, work);
+	else
 		watch_unref(watch);
 }
 
-void watches_reap(struct uvfio_loop *loop)
+/* In the loop's thread. */
+static void on_event(evutil_socket_t fd, short what, void *arg)
 {
-	struct uvfio_watch *dead;
+	struct uvfio_watch *watch = arg;
+	struct uvfio_loop *loop = watch->loop;
+	bool news;
 
-	if (!__atomic_load_n(&loop->dead, __ATOMIC_RELAXED))
-		return;
+	atomic_store(&loop->asleep, false);
 	pthread_mutex_lock(&loop->lock);
-	dead = loop->dead;
-	__atomic_store_n(&loop->dead, NULL, __ATOMIC_RELAXED);
+	news = !watch->seen && !watch->pending && !atomic_load(&watch->dead);
+	if (news) {
+		watch->seen = watch->pending = true;
+		watch->next_seen = loop->seen;
+		loop->seen = watch;
+		atomic_fetch_add(&watch->refs, 2);
+	}
 	pthread_mutex_unlock(&loop->lock);
-	while (dead) {
-		struct uvfio_watch *watch = dead;
+	if (news)
+		uvfio_ctx_post(watch->ctx, &watch->work);
+}
 
-		dead = watch->next_dead;
+void watches_end_round(struct uvfio_loop *loop)
+{
+	while (loop->seen) {
+		struct uvfio_watch *watch = loop->seen;
+
+		loop->seen = watch->next_seen;
+		pthread_mutex_lock(&loop->lock);
+		watch->seen = false;
+		if (watch->pending && watch->armed)
+			disarm(watch);
+		pthread_mutex_unlock(&loop->lock);
 		watch_unref(watch);
 	}
 }
 
 struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(void *arg), void *arg)
 {
-	struct uvfio_watch *watch = calloc(1, sizeof(*watch));
-	int saved;
+	struct uvfio_watch *watch = calloc(1, sizeof(*watch)), *other;
+	struct uvfio_loop *loop = ctx->loop;
+	int error = 0;
 
 	if (!watch)
 		return NULL;
 	watch->work.fn = watch_work;
 	watch->ctx = ctx;
+	watch->loop = loop;
 	watch->fd = fd;
 	watch->fn = fn;
 	watch->arg = arg;
-	watch->events = EPOLLIN | EPOLLONESHOT;
 	atomic_init(&watch->refs, 1);
-	ctx_ref(ctx);
-	if (watch_ctl(watch, EPOLL_CTL_ADD)) {
-		saved = errno;
+	watch->readable = event_new(loop->base, fd, EV_READ | EV_PERSIST, on_event, watch);
+	watch->writable = event_new(loop->base, fd, EV_WRITE | EV_PERSIST, on_event, watch);
+	if (!watch->readable || !watch->writable) {
 		watch_unref(watch);
-		errno = saved;
+		errno = ENOMEM;
+		return NULL;
+	}
+	pthread_mutex_lock(&loop->lock);
+	for (other = loop->watches; other && other->fd != fd; other = other->next)
+		;
+	errno = 0;
+	if (other) {
+		error = EEXIST;
+	} else if (!arm(watch)) {
+		error = errno ? errno : ENOMEM;
+	} else {
+		watch->next = loop->watches;
+		watch->link = &loop->watches;
+		if (watch->next)
+			watch->next->link = &watch->next;
+		loop->watches = watch;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	if (error) {
+		watch_unref(watch);
+		errno = error;
 		return NULL;
 	}
 	return watch;
@@ -116,14 +188,11 @@ struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(vo
 
 void uvfio_watch_write(struct uvfio_watch *watch, bool on)
 {
-	uint32_t events = EPOLLIN | EPOLLONESHOT | (on ? EPOLLOUT : 0);
-
-	if (events == watch->events)
-		return;
-	watch->events = events;
-	/* An event that is already on its way only makes @fn run once more. */
-	if (!watch->running)
-		watch_ctl(watch, EPOLL_CTL_MOD);
+	pthread_mutex_lock(&watch->loop->lock);
+	watch->want_write = on;
+	if (!watch->pending) /* else it is done when @fn has returned */
+		set_writing(watch, on);
+	pthread_mutex_unlock(&watch->loop->lock);
 }
 
 void uvfio_watch_free(struct uvfio_watch *watch)
@@ -132,12 +201,16 @@ void uvfio_watch_free(struct uvfio_watch *watch)
 
 	if (!watch)
 		return;
-	loop = watch->ctx->loop;
-	atomic_store(&watch->dead, true);
-	watch_ctl(watch, EPOLL_CTL_DEL);
+	loop = watch->loop;
 	pthread_mutex_lock(&loop->lock);
-	watch->next_dead = loop->dead;
-	__atomic_store_n(&loop->dead, watch, __ATOMIC_RELAXED);
+	atomic_store(&watch->dead, true);
+	*watch->link = watch->next;
+	if (watch->next)
+		watch->next->link = watch->link;
+	disarm(watch);
 	pthread_mutex_unlock(&loop->lock);
-	loop_wake(loop);
+	/* Both wait for on_event(), which wants the lock. */
+	event_del(watch->readable);
+	event_del(watch->writable);
+	watch_unref(watch);
 }

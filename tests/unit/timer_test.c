@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include <uvfio/device.h>
@@ -371,6 +372,40 @@ static void event_of_a_freed_watch_is_dropped(void **state)
 	sem_destroy(&r.sem);
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+static void make_hold_free(void *arg)
+{
+	struct timespec ts = {0, 100 * 1000 * 1000};
+	struct reader *r = arg;
+	uint64_t cpu = cpu_ns();
+
+	make_watch(r);
+	nanosleep(&ts, NULL);
+	r->got = cpu_ns() - cpu;
+	free_watch(r);
+}
+
+/* The descriptor stays readable, and nobody can read it: the loop does not spin. */
+static void watch_is_quiet_while_its_context_is_held(void **state)
+{
+	struct reader r = {.fd = eventfd(1, EFD_NONBLOCK)};
+	struct call call = {{.fn = call_run}, make_hold_free, &r};
+
+	uvfio_defer_begin();
+	uvfio_ctx_post(ctx, &call.work);
+	uvfio_defer_end();
+	uvfio_ctx_flush(ctx);
+	assert_true(atomic_load(&r.got) < 30 * 1000 * 1000);
+	close(r.fd);
+}
+
 struct writer {
 	struct uvfio_watch *watch;
 	int fd;
@@ -451,10 +486,15 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(timers_fire_in_order_and_not_early), TEST(cancel_races_with_fire),
-		TEST(timers_freed_at_bad_moments),        TEST(watch_sees_every_event),
-		TEST(watches_freed_at_bad_moments),       TEST(event_of_a_freed_watch_is_dropped),
-		TEST(watch_sees_room_to_write),           TEST(file_cannot_be_watched),
+		TEST(timers_fire_in_order_and_not_early),
+		TEST(cancel_races_with_fire),
+		TEST(timers_freed_at_bad_moments),
+		TEST(watch_sees_every_event),
+		TEST(watches_freed_at_bad_moments),
+		TEST(event_of_a_freed_watch_is_dropped),
+		TEST(watch_is_quiet_while_its_context_is_held),
+		TEST(watch_sees_room_to_write),
+		TEST(file_cannot_be_watched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
