@@ -23,10 +23,12 @@
  * deadline.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <libnbd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "block/backend.h"
 #include "block/nbd_connect.h"
 #include "block/pool.h"
@@ -72,6 +74,7 @@ struct nbd_disk {
 	enum nbd_state state;
 	struct nbd_handle *h;
 	struct uvfio_watch *watch;
+	int watch_fd; /* a duplicate of its socket: libnbd closes its own when it pleases */
 	struct uvfio_timer *timer;
 	uint64_t timer_at;
 	bool busy, dropping;
@@ -246,10 +249,18 @@ static void command_done(struct nbd_req *req)
 
 /* ---- the connection ---- */
 
-static void drop_handle(struct nbd_disk *d)
+static void unwatch(struct nbd_disk *d)
 {
 	uvfio_watch_free(d->watch);
 	d->watch = NULL;
+	if (d->watch_fd >= 0)
+		close(d->watch_fd);
+	d->watch_fd = -1;
+}
+
+static void drop_handle(struct nbd_disk *d)
+{
+	unwatch(d);
 	d->dropping = true;
 	nbd_close(d->h);
 	d->dropping = false;
@@ -279,9 +290,13 @@ static bool attach(struct nbd_disk *d, struct nbd_handle *h)
 {
 	int fd = nbd_aio_get_fd(h);
 
-	d->watch = fd >= 0 ? uvfio_watch_new(d->blk.ctx, fd, on_socket, d) : NULL;
-	if (!d->watch)
+	d->watch_fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+	if (d->watch_fd >= 0)
+		d->watch = uvfio_watch_new(d->blk.ctx, d->watch_fd, on_socket, d);
+	if (!d->watch) {
+		unwatch(d);
 		return false;
+	}
 	d->h = h;
 	d->state = NBD_UP;
 	return true;
@@ -586,6 +601,7 @@ int nbd_backend_open(const struct block_options *opts, struct uvfio_ctx *ctx, st
 		return uvfio_error_set(err, -ENOMEM, "no memory");
 	d->blk.ops = &nbd_ops;
 	d->blk.ctx = ctx;
+	d->watch_fd = -1;
 	d->state = NBD_DOWN;
 	d->finished_tail = &d->finished;
 	io_queue_init(&d->waiting);
