@@ -88,8 +88,7 @@ void uvfio_ctx_set_poller(struct uvfio_ctx *ctx, bool (*fn)(void *arg), void *ar
  * and again as long as it is; so it must read what there is, or free the watch.  In rare cases it
  * runs once without any of these, so it must not block.  From any thread (outside the context, @fn
  * may run before this returns).
- * NULL with errno: EPERM for a file that is always readable, EEXIST when the loop already watches
- * this descriptor (a duplicate may be watched too), ENOMEM, ENOSPC.
+ * NULL with errno: EPERM for a file that is always readable, ENOMEM, ENOSPC.
  */
 struct uvfio_watch;
 struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(void *arg),

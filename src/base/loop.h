@@ -48,7 +48,6 @@ struct uvfio_loop {
 
 	/* The timers' and watches' states.  Taken before the library's own lock, never within. */
 	pthread_mutex_t lock;
-	struct uvfio_watch *watches; /* all that there are */
 
 	/* Owned by the thread. */
 	struct uvfio_watch *seen; /* which had an event in this round */

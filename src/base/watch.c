@@ -26,7 +26,6 @@ struct uvfio_watch {
 	struct uvfio_work work;
 	struct uvfio_ctx *ctx;
 	struct uvfio_loop *loop;
-	int fd;
 	void (*fn)(void *arg);
 	void *arg;
 	struct event *readable, *writable;
@@ -38,7 +37,7 @@ struct uvfio_watch {
 	bool want_write;
 	bool pending; /* from an event until @fn has returned */
 	bool seen;    /* in the list of this round */
-	struct uvfio_watch *next, **link, *next_seen;
+	struct uvfio_watch *next_seen;
 };
 
 static void watch_unref(struct uvfio_watch *watch)
@@ -58,7 +57,7 @@ static void set_writing(struct uvfio_watch *watch, bool on)
 {
 	if (on == watch->writing)
 		return;
-	/* Only changes what epoll looks for, which cannot fail. */
+	/* @readable is in the library.  This only changes what epoll looks for, and cannot fail. */
 	if (on)
 		event_add(watch->writable, NULL);
 	else
@@ -142,7 +141,7 @@ void watches_end_round(struct uvfio_loop *loop)
 
 struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(void *arg), void *arg)
 {
-	struct uvfio_watch *watch = calloc(1, sizeof(*watch)), *other;
+	struct uvfio_watch *watch = calloc(1, sizeof(*watch));
 	struct uvfio_loop *loop = ctx->loop;
 	int error = 0;
 
@@ -151,7 +150,6 @@ struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(vo
 	watch->work.fn = watch_work;
 	watch->ctx = ctx;
 	watch->loop = loop;
-	watch->fd = fd;
 	watch->fn = fn;
 	watch->arg = arg;
 	atomic_init(&watch->refs, 1);
@@ -162,21 +160,10 @@ struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(vo
 		errno = ENOMEM;
 		return NULL;
 	}
-	pthread_mutex_lock(&loop->lock);
-	for (other = loop->watches; other && other->fd != fd; other = other->next)
-		;
 	errno = 0;
-	if (other) {
-		error = EEXIST;
-	} else if (!arm(watch)) {
+	pthread_mutex_lock(&loop->lock);
+	if (!arm(watch))
 		error = errno ? errno : ENOMEM;
-	} else {
-		watch->next = loop->watches;
-		watch->link = &loop->watches;
-		if (watch->next)
-			watch->next->link = &watch->next;
-		loop->watches = watch;
-	}
 	pthread_mutex_unlock(&loop->lock);
 	if (error) {
 		watch_unref(watch);
@@ -204,9 +191,6 @@ void uvfio_watch_free(struct uvfio_watch *watch)
 	loop = watch->loop;
 	pthread_mutex_lock(&loop->lock);
 	atomic_store(&watch->dead, true);
-	*watch->link = watch->next;
-	if (watch->next)
-		watch->next->link = watch->link;
 	disarm(watch);
 	pthread_mutex_unlock(&loop->lock);
 	/* Both wait for on_event(), which wants the lock. */
