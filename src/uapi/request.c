@@ -156,25 +156,19 @@ static const struct vfio_client_ops client_ops = {
 void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 		       const struct seccomp_notif *notif)
 {
-	req->client.ops = &client_ops;
-	req->client.caps = server->config->policy.caller_caps;
-	req->client.pid = (int32_t)notif->pid;
-	req->server = server;
-	req->id = notif->id;
-	req->tid = (pid_t)notif->pid;
-	req->nr = notif->data.nr;
+	*req = (struct uapi_request){
+		.client = {.ops = &client_ops,
+			   .caps = server->config->policy.caller_caps,
+			   .pid = (int32_t)notif->pid},
+		.server = server,
+		.id = notif->id,
+		.tid = (pid_t)notif->pid,
+		.nr = notif->data.nr,
+		.answer = UAPI_CONTINUE,
+		.fd = -1,
+		.kind = UAPI_FILE_KINDS,
+	};
 	memcpy(req->args, notif->data.args, sizeof(req->args));
-	req->answer = UAPI_CONTINUE;
-	req->result = 0;
-	req->fd = -1;
-	req->cloexec = false;
-	req->stored = false;
-	req->changed = NULL;
-	req->kind = UAPI_FILE_KINDS;
-	req->device = NULL;
-	req->ahead = NULL;
-	req->ahead_addr = 0;
-	req->ahead_len = 0;
 }
 
 struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret)
