@@ -13,7 +13,9 @@
 #include "base/ctx.h"
 #include "uapi/receive.h"
 #include "uapi/request.h"
+#include "uapi/share.h"
 #include "uapi/sysfs.h"
+#include "uapi/task.h"
 #include "uapi/trace.h"
 
 /* linux/seccomp.h of 6.6. */
@@ -22,14 +24,26 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-#define KEEP_PARKED   2u /* threads that wait for their turn to receive */
-#define MAX_RECEIVERS 256u
+#define KEEP_PARKED   2u    /* threads that wait for their turn to receive */
+#define MAX_SLOW      1000u /* requests, at a time */
+#define MAX_RECEIVERS 1024u /* those, the leader, and some that come and go */
 #define STACK_BYTES   (512u << 10)
 #define TICK_NS       1000000 /* how long one request may keep the others waiting */
-#define QUIET_TICKS   3u     /* without a request, after which the monitor sleeps */
+#define QUIET_TICKS   3u      /* without a request, after which the monitor sleeps */
+
+struct receiver {
+	struct seccomp_notif *notif;
+	struct seccomp_notif_resp *resp;
+	/* Its request is slow, and charged to this process.  `deposing` */
+	bool charged;
+	pid_t pid;
+};
 
 struct uapi_pool {
 	struct uapi_server *server;
+	struct uapi_shares *shares;
+	_Atomic(struct receiver *) leader; /* of the request that `beat` is odd for */
+	pthread_mutex_t deposing;          /* from the decision until the old leader can know */
 	pthread_attr_t attr;
 	size_t notif_size, resp_size; /* of this kernel */
 
@@ -150,6 +164,23 @@ static void appoint(struct uapi_pool *pool)
 		atomic_store(&pool->leaderless, true);
 }
 
+static void depose(struct uapi_pool *pool, uint64_t beat)
+{
+	bool deposed;
+
+	pthread_mutex_lock(&pool->deposing);
+	deposed = atomic_compare_exchange_strong(&pool->beat, &beat, beat + 1);
+	if (deposed) { /* and nobody else leads before it is appointed */
+		struct receiver *r = atomic_load(&pool->leader);
+
+		r->pid = uapi_task_tgid((pid_t)r->notif->pid);
+		r->charged = uapi_shares_charge(pool->shares, r->pid);
+	}
+	pthread_mutex_unlock(&pool->deposing);
+	if (deposed)
+		appoint(pool);
+}
+
 static void *monitor_main(void *arg)
 {
 	struct uapi_pool *pool = arg;
@@ -169,8 +200,7 @@ static void *monitor_main(void *arg)
 			continue;
 		}
 		if (beat & 1) { /* the same request for a whole tick */
-			if (atomic_compare_exchange_strong(&pool->beat, &beat, beat + 1))
-				appoint(pool);
+			depose(pool, beat);
 			continue;
 		}
 		if (atomic_load(&pool->leaderless)) {
@@ -198,44 +228,88 @@ static bool nobody_left(const struct uapi_pool *pool)
 	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP);
 }
 
+static void handle_counted(struct uapi_pool *pool, struct receiver *r)
+{
+	if (!atomic_load(&pool->settling)) /* else its task has gone */
+		handle(pool, r->notif, r->resp);
+	if (atomic_fetch_sub(&pool->busy, 1) == 1 && atomic_load(&pool->settling)) {
+		pthread_mutex_lock(&pool->lock);
+		pthread_cond_signal(&pool->settled);
+		pthread_mutex_unlock(&pool->lock);
+	}
+}
+
+/* The next request, from those put aside or from the kernel.  False: there is nothing more. */
+static bool receive(struct uapi_pool *pool, struct receiver *r)
+{
+	for (;;) {
+		if (uapi_shares_take(pool->shares, r->notif, &r->pid)) {
+			uapi_shares_discharge(pool->shares, r->pid); /* the monitor watches */
+			atomic_fetch_add(&pool->busy, 1);
+			return true;
+		}
+		memset(r->notif, 0, pool->notif_size);
+		if (ioctl(pool->server->listener, SECCOMP_IOCTL_NOTIF_RECV, r->notif)) {
+			if (errno != EINTR && (errno != ENOENT || nobody_left(pool)))
+				return false;
+			continue;
+		}
+		if (uapi_shares_crowded(pool->shares) &&
+		    uapi_shares_put_aside(pool->shares, uapi_task_tgid((pid_t)r->notif->pid),
+					  r->notif))
+			continue;
+		atomic_fetch_add(&pool->busy, 1);
+		return true;
+	}
+}
+
 /* Receive and handle until deposed (true) or until there is nothing more to receive. */
-static bool lead(struct uapi_pool *pool, struct seccomp_notif *notif,
-		 struct seccomp_notif_resp *resp)
+static bool lead(struct uapi_pool *pool, struct receiver *r)
 {
 	uint64_t beat;
 
 	do {
-		do {
-			memset(notif, 0, pool->notif_size);
-			if (!ioctl(pool->server->listener, SECCOMP_IOCTL_NOTIF_RECV, notif))
-				break;
-			if (errno != EINTR && (errno != ENOENT || nobody_left(pool)))
-				return false;
-		} while (true);
-		atomic_fetch_add(&pool->busy, 1);
+		if (!receive(pool, r))
+			return false;
+		atomic_store_explicit(&pool->leader, r, memory_order_relaxed);
 		beat = atomic_fetch_add(&pool->beat, 1) + 1;
 		if (atomic_load(&pool->monitor_sleeps) &&
 		    atomic_exchange(&pool->monitor_sleeps, false))
 			sem_post(&pool->monitor_wake);
-		if (!atomic_load(&pool->settling)) /* else its task has gone */
-			handle(pool, notif, resp);
-		if (atomic_fetch_sub(&pool->busy, 1) == 1 && atomic_load(&pool->settling)) {
-			pthread_mutex_lock(&pool->lock);
-			pthread_cond_signal(&pool->settled);
-			pthread_mutex_unlock(&pool->lock);
-		}
+		handle_counted(pool, r);
 	} while (atomic_compare_exchange_strong(&pool->beat, &beat, beat + 1));
 	return true;
+}
+
+/* A deposed leader: its request was slow.  Now one that waited for that may go. */
+static void make_room(struct uapi_pool *pool, struct receiver *r)
+{
+	pthread_mutex_lock(&pool->deposing);
+	pthread_mutex_unlock(&pool->deposing);
+	while (r->charged) {
+		uapi_shares_discharge(pool->shares, r->pid);
+		r->charged = false;
+		if (atomic_load(&pool->leaderless))
+			break; /* who leads takes them */
+		r->charged = uapi_shares_take(pool->shares, r->notif, &r->pid);
+		if (r->charged) {
+			atomic_fetch_add(&pool->busy, 1);
+			handle_counted(pool, r);
+		}
+	}
 }
 
 static void *receiver_main(void *arg)
 {
 	struct uapi_pool *pool = arg;
-	struct seccomp_notif *notif = calloc(1, pool->notif_size);
-	struct seccomp_notif_resp *resp = calloc(1, pool->resp_size);
+	struct receiver self = {
+		.notif = calloc(1, pool->notif_size),
+		.resp = calloc(1, pool->resp_size),
+	};
 
 	pthread_setname_np(pthread_self(), "receiver");
-	while (notif && resp && lead(pool, notif, resp)) {
+	while (self.notif && self.resp && lead(pool, &self)) {
+		make_room(pool, &self);
 		if (atomic_exchange(&pool->leaderless, false))
 			continue;
 		if (atomic_fetch_add(&pool->parked, 1) >= KEEP_PARKED) {
@@ -250,8 +324,8 @@ static void *receiver_main(void *arg)
 		}
 		wait_semaphore(&pool->turn);
 	}
-	free(resp);
-	free(notif);
+	free(self.resp);
+	free(self.notif);
 	atomic_fetch_sub(&pool->total, 1);
 	return NULL;
 }
@@ -264,6 +338,13 @@ static int start_threads(struct uapi_pool *pool)
 	if (ret)
 		return -ret;
 	return spawn(pool) ? 0 : -EAGAIN;
+}
+
+static bool is_alive(void *arg, const struct seccomp_notif *notif)
+{
+	struct uapi_server *server = arg;
+
+	return ioctl(server->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &notif->id) == 0;
 }
 
 struct uapi_pool *uapi_pool_new(struct uapi_server *server, struct uvfio_error *err)
@@ -293,6 +374,13 @@ struct uapi_pool *uapi_pool_new(struct uapi_server *server, struct uvfio_error *
 	pool->resp_size = sizes.seccomp_notif_resp > sizeof(struct seccomp_notif_resp)
 				  ? sizes.seccomp_notif_resp
 				  : sizeof(struct seccomp_notif_resp);
+	pool->shares = uapi_shares_new(MAX_SLOW, pool->notif_size, is_alive, server);
+	if (!pool->shares) {
+		uvfio_error_set(err, -ENOMEM, "out of memory");
+		free(pool);
+		return NULL;
+	}
+	pthread_mutex_init(&pool->deposing, NULL);
 	sem_init(&pool->turn, 0, 0);
 	sem_init(&pool->monitor_wake, 0, 0);
 	pthread_mutex_init(&pool->lock, NULL);
@@ -303,6 +391,7 @@ struct uapi_pool *uapi_pool_new(struct uapi_server *server, struct uvfio_error *
 	ret = start_threads(pool);
 	if (ret) {
 		uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
+		uapi_shares_free(pool->shares);
 		free(pool);
 		return NULL;
 	}

@@ -8,6 +8,7 @@
  * becomes quiet, a page of the program that does not come) must not keep others waiting: a monitor,
  * which runs while requests come, finds the leader with the same request for a whole tick (1 ms),
  * deposes it, and appoints another thread; the old one, when it is done, parks or leaves.
+ * What a process's slow requests may cost others is bounded: share.h.
  *
  *      PARKED ──appointed──▶ LEADING: waiting ⇄ handling ──deposed──▶ handling ──done──▶ PARKED
  */

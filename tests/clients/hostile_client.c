@@ -234,6 +234,71 @@ static void name_without_end(void)
 	pthread_join(b, NULL);
 }
 
+/* More requests whose memory does not come than the server has threads, of one process. */
+static struct {
+	int device;
+	void *page;
+	atomic_uint answered, wrong;
+} stalls;
+
+static void *stalled_info(void *arg)
+{
+	/* Once it comes, it is zero. */
+	if (ioctl(stalls.device, VFIO_DEVICE_GET_INFO, stalls.page) != -1 || errno != EINVAL)
+		atomic_fetch_add(&stalls.wrong, 1);
+	atomic_fetch_add(&stalls.answered, 1);
+	return NULL;
+}
+
+static void stalls_without_end(void)
+{
+	enum { THREADS = 1200, KILLED = 200 };
+	static pthread_t threads[THREADS];
+	struct device d;
+	pthread_attr_t attr;
+	pid_t other, dying;
+	int go[2], status, uffd;
+
+	NEED(!pipe(go));
+	other = fork();
+	NEED(other >= 0);
+	if (!other) {
+		char c;
+
+		alarm(SECONDS);
+		NEED(read(go[0], &c, 1) == 1);
+		open_second(NULL);
+		_exit(failures != 0);
+	}
+	open_device(&d, 0);
+	stalls.device = d.fd;
+	stalls.page = d.mem;
+	/* Some come from a process that does not live to see them answered. */
+	dying = fork();
+	NEED(dying >= 0);
+	NEED(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, 65536));
+	uffd = stall_pages(d.mem, PAGE);
+	for (unsigned i = 0; i < (dying ? THREADS : KILLED); i++)
+		NEED(!pthread_create(&threads[i], &attr, stalled_info, NULL));
+	if (!dying)
+		pause();
+	/* Each has sent its request, when the server has read the first ones': the rest follows,
+	 * and an unfavourable moment would only make the test easier. */
+	usleep(300000);
+	NEED(write(go[1], "x", 1) == 1);
+	NEED(waitpid(other, &status, 0) == other);
+	CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
+	CHECK(!kill(dying, SIGKILL) && waitpid(dying, &status, 0) == dying);
+	CHECK(atomic_load(&stalls.answered) == 0);
+	release_page(uffd, d.mem);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	CHECK(atomic_load(&stalls.answered) == THREADS && !atomic_load(&stalls.wrong));
+	/* All is as before. */
+	read_register(&d, 0x1c);
+	open_second(NULL);
+}
+
 static long server_pages(void)
 {
 	char path[64];
@@ -548,6 +613,7 @@ static const struct {
 	void (*fn)(void);
 } attacks[] = {
 	{"name-without-end", name_without_end},
+	{"stalls-without-end", stalls_without_end},
 	{"device-fds-without-end", device_fds_without_end},
 	{"descriptors-without-end", descriptors_without_end},
 	{"eventfds-without-end", eventfds_without_end},

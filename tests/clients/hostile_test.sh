@@ -24,6 +24,7 @@ attack() { # NAME
 silent() { is "$1: nothing to say" "" "$(cat "$work/err")"; }
 
 attack name-without-end && silent name-without-end
+attack stalls-without-end && silent stalls-without-end
 attack device-fds-without-end && silent device-fds-without-end
 attack descriptors-without-end
 attack eventfds-without-end
