@@ -16,8 +16,7 @@ struct block_ops {
 	int (*submit)(struct block *blk, struct block_io *io);
 	/* The rest is optional. */
 	void (*kick)(struct block *blk);
-	bool (*poll)(struct block *blk);
-	uint64_t (*size)(struct block *blk); /* as it is now, or the old one */
+	int (*note)(struct block *blk, void *buf, size_t size); /* as block_note() */
 	void *(*direct)(struct block *blk, uint64_t offset, uint64_t len);
 };
 
@@ -60,6 +59,9 @@ static inline struct block_io *io_queue_take(struct io_queue *q)
 	return io;
 }
 
+/* The storage has @size bytes now: tell who wants to know when that is news. */
+void block_set_size(struct block *blk, uint64_t size);
+
 /* Copy between a vector and a buffer, both ways; the vector may be client memory: 0 or -EFAULT. */
 int iov_to_buf(const struct iovec *iov, int nr, uint64_t skip, void *buf, size_t len);
 int iov_from_buf(const struct iovec *iov, int nr, uint64_t skip, const void *buf, size_t len);
@@ -79,6 +81,10 @@ int volatile_open(const struct block_options *opts, struct uvfio_ctx *ctx, struc
  * @info except for can_discard, and says in *@is_device which it is. */
 int file_open_locked(const struct block_options *opts, struct block_info *info, bool *is_device,
 		     struct uvfio_error *err);
+/* The note of a file is an extended attribute: can it have one; read it, as block_note(). */
+#define FILE_NOTE "user.uvfio.nvme"
+bool file_can_note(int fd);
+int file_note_read(int fd, void *buf, size_t size);
 /* Unlock and close; the lock is gone at once, also where the kernel still holds the file. */
 void file_close_locked(int fd);
 

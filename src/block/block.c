@@ -53,13 +53,9 @@ void block_on_resize(struct block *blk, void (*fn)(void *arg), void *arg)
 	blk->resized_arg = arg;
 }
 
-void block_refresh(struct block *blk)
+void block_set_size(struct block *blk, uint64_t size)
 {
-	uint64_t size;
-
-	if (!blk->ops->size)
-		return;
-	size = blk->ops->size(blk) / blk->info.align * blk->info.align;
+	size = size / blk->info.align * blk->info.align;
 	if (size == blk->info.size)
 		return;
 	blk->info.size = size;
@@ -67,17 +63,27 @@ void block_refresh(struct block *blk)
 		blk->resized(blk->resized_arg);
 }
 
+int block_note(struct block *blk, void *buf, size_t size)
+{
+	return blk->ops->note ? blk->ops->note(blk, buf, size) : 0;
+}
+
 static int check(const struct block *blk, const struct block_io *io)
 {
 	const struct block_info *info = &blk->info;
 	uint64_t sum = 0;
 
-	if (io->op != BLOCK_READ && io->op != BLOCK_FLUSH && info->readonly)
-		return -EROFS;
-	if (io->op == BLOCK_FLUSH)
+	if (io->op == BLOCK_FLUSH || io->op == BLOCK_GET_SIZE)
 		return 0;
+	if (io->op != BLOCK_READ && info->readonly)
+		return -EROFS;
+	if (io->op == BLOCK_NOTE) {
+		if (!info->can_note)
+			return -EOPNOTSUPP;
+		return io->nr_iov == 1 && io->iov->iov_len <= BLOCK_NOTE_MAX ? 0 : -EINVAL;
+	}
 	if (io->offset > info->size || io->len > info->size - io->offset)
-		return -EINVAL;
+		return -ENXIO;
 	if (io->offset % info->align || io->len % info->align)
 		return -EINVAL;
 	if (io->op == BLOCK_DISCARD && !info->can_discard)
@@ -95,8 +101,18 @@ int block_submit(struct block *blk, struct block_io *io)
 	io->status = check(blk, io);
 	if (io->status)
 		return 0;
-	if (io->op == BLOCK_FLUSH ? !blk->info.volatile_cache : !io->len)
-		return 0;
+	switch (io->op) {
+	case BLOCK_FLUSH:
+		if (!blk->info.volatile_cache)
+			return 0;
+		break;
+	case BLOCK_GET_SIZE:
+	case BLOCK_NOTE:
+		break;
+	default:
+		if (!io->len)
+			return 0;
+	}
 	return blk->ops->submit(blk, io);
 }
 
@@ -104,11 +120,6 @@ void block_kick(struct block *blk)
 {
 	if (blk->ops->kick)
 		blk->ops->kick(blk);
-}
-
-bool block_poll(struct block *blk)
-{
-	return blk->ops->poll && blk->ops->poll(blk);
 }
 
 void *block_direct(struct block *blk, uint64_t offset, uint64_t len)

@@ -17,7 +17,20 @@
 struct block;
 struct uvfio_ctx;
 
-enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
+enum block_op {
+	BLOCK_READ,
+	BLOCK_WRITE,
+	BLOCK_FLUSH,
+	BLOCK_DISCARD,
+	BLOCK_WRITE_ZEROES,
+	BLOCK_GET_SIZE, /* look whether the size has changed; block_on_resize's @fn runs before
+			 * ->done
+			 */
+	BLOCK_NOTE,     /* keep a few bytes beside the data, durable when done: see block_note() */
+};
+#define BLOCK_NR_OPS   (BLOCK_NOTE + 1)
+
+#define BLOCK_NOTE_MAX 128 /* bytes */
 
 #define BLOCK_FUA      (1u << 0) /* write, write zeroes: on stable storage when done */
 #define BLOCK_MAY_FREE (1u << 1) /* write zeroes: may deallocate */
@@ -26,26 +39,28 @@ enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE
 struct block_io {
 	enum block_op op;
 	unsigned flags;
-	uint64_t offset, len; /* flush: ignored */
-	/* Read, write: adds up to @len.  The addresses may be pinned client memory, which may go at
-	 * any moment.  The backend may change the entries. */
+	uint64_t offset, len; /* flush, size, note: ignored */
+	/* Read, write: adds up to @len; note: one entry.  The addresses may be pinned client
+	 * memory, which may go at any moment.  The backend may change the entries. */
 	struct iovec *iov;
 	int nr_iov;
 	void (*done)(struct block_io *io);
 	/* 0, or -errno of which the usual ones are: -EIO, -ENOSPC, -EFAULT (the memory has gone),
-	 * -EROFS, -EINVAL (outside the device, or not aligned).  After a failure any part of the
-	 * range may hold old or new data. */
+	 * -EROFS, -ENXIO (outside the device, which may have been cut), -EINVAL (not aligned).
+	 * After a failure any part of the range may hold old or new data. */
 	int status;
 	void *core[4];
 };
 
 struct block_info {
-	uint64_t size;  /* bytes; may grow: see block_on_resize */
+	uint64_t size;  /* bytes */
 	uint32_t align; /* bytes: 512 or 4096, or 1 */
 	bool readonly;
 	bool can_discard;
 	bool can_fua;        /* BLOCK_FUA is honoured (it may cost a flush underneath) */
 	bool volatile_cache; /* what was not flushed may be lost */
+	bool can_resize;     /* the size may change: see BLOCK_GET_SIZE */
+	bool can_note;       /* BLOCK_NOTE keeps a note for as long as the data */
 };
 
 struct block_options {
@@ -74,8 +89,9 @@ void block_close(struct block *blk);
 const struct block_info *block_info(const struct block *blk);
 /* @fn runs in the context when the size has changed. */
 void block_on_resize(struct block *blk, void (*fn)(void *arg), void *arg);
-/* Look for a new size now (a file that has grown, or was cut). */
-void block_refresh(struct block *blk);
+/* What BLOCK_NOTE has kept, in this run or an earlier one, whoever wrote it: the number of bytes, 0
+ * when there is none, or -errno.  May wait for the disk: for the time of opening. */
+int block_note(struct block *blk, void *buf, size_t size);
 
 /* 0: done, ->status is set and ->done is not called.  1: ->done will be called in the context, but
  * never within this call. */
@@ -84,9 +100,6 @@ int block_submit(struct block *blk, struct block_io *io);
  * once is completed here: ->done may run within this call.  A call from within ->done does nothing
  * and is not needed. */
 void block_kick(struct block *blk);
-/* Complete what is complete, for a poller that looks more often than the loop's thread does: true
- * when ->done was called. */
-bool block_poll(struct block *blk);
 /* Memory backend: the bytes themselves, or NULL.  Valid until block_close(). */
 void *block_direct(struct block *blk, uint64_t offset, uint64_t len);
 

@@ -8,93 +8,61 @@
  * write zeroes, and the fdatasync that FUA needs after anything but a write (a write has
  * RWF_DSYNC).
  *
- * A call goes to io_uring.  block_kick() submits, and reaps at once what the page cache answered;
- * for what comes later the ring signals an eventfd which the loop watches.  The signal is switched
- * off while we reap anyway.  What io_uring cannot do (BLKDISCARD), and everything where it is not
- * allowed (old container profiles, kernel.io_uring_disabled), goes to a pool of threads.
+ * A call goes to io_uring (file_ring.c).  What that cannot do (BLKDISCARD, the size, the note), and
+ * everything where it is not allowed (old container profiles, kernel.io_uring_disabled), goes to a
+ * pool of threads.  From a ring, ECANCELED may come from the end of the thread that submitted, and
+ * so may EFAULT: the first means once more, and the second is believed only when it comes again and
+ * again.
  *
- * The context may be run by any thread, so several threads submit to the ring, one at a time.  When
- * a thread ends, the kernel fails what it has submitted and what still waits for the disk, with
- * ECANCELED or, as if its memory had gone, with EFAULT.  So the first means once more, and the
- * second is believed only when it comes again and again.
+ * The size is read anew when it is asked for, and when a read finds nothing: the file has been cut.
+ * The note is an extended attribute of the file, so it goes where the file goes.
  *
  * A failed fdatasync is kept: the kernel reports the loss of pages once and marks them clean, so a
  * later success would be a lie.  From then on every flush fails.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <liburing.h>
 #include <linux/fs.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
-#include "block/backend.h"
-#include "block/pool.h"
+#include "block/file.h"
 
 #define DEFAULT_DEPTH   256u
 #define MAX_DEPTH       4096u
-#define MAX_VECTOR      1024 /* the kernel's UIO_MAXIOV */
-#define MAX_ONE         (1u << 30)
 #define FAULTS_BELIEVED 3
 #define MAX_RETRIES     1000
 #define ZEROES          (1u << 20) /* bytes written at once where nothing better works */
 #define POOL_THREADS    4
-#define REAP_BATCH      32
-#define KICK_ROUNDS     8
-
-/* One system call. */
-enum call { CALL_READ, CALL_WRITE, CALL_SYNC, CALL_ALLOCATE, CALL_DISCARD };
-
-struct file_req {
-	struct block_io *io;
-	struct file_req *next_free;
-	enum call call;
-	struct iovec *iov;
-	int nr_iov;
-	uint64_t offset, left;
-	int mode; /* of fallocate */
-	unsigned retries;
-	struct iovec zero;
-	struct file *file;
-	struct pool_job job;
-	int64_t res; /* of a job */
-};
-
-struct file {
-	struct block blk;
-	int fd;
-	bool is_device;
-	bool can_punch, can_zero_range; /* as far as we know */
-	int sync_error;
-	char *zeroes;
-
-	struct file_req *reqs, *free_reqs;
-	struct io_queue waiting;
-
-	bool ring_used, fixed;
-	struct io_uring ring;
-	int evfd;
-	struct uvfio_watch *watch;
-	struct uvfio_timer *retry;
-	struct uvfio_work again;
-	bool again_posted, closing;
-	bool busy; /* submitting or reaping */
-	struct pool *pool;
-};
-
-static void complete(struct file_req *req, int64_t res);
 
 /* ---- the calls ---- */
+
+static int64_t read_size(const struct file *f)
+{
+	uint64_t size;
+	struct stat st;
+
+	if (f->is_device)
+		return ioctl(f->fd, BLKGETSIZE64, &size) ? -errno : (int64_t)size;
+	return fstat(f->fd, &st) ? -errno : st.st_size;
+}
+
+static int write_note(int fd, const struct iovec *iov)
+{
+	if (fsetxattr(fd, FILE_NOTE, iov->iov_base, iov->iov_len, 0) || fsync(fd))
+		return -errno;
+	return 0;
+}
 
 static void run_job(struct pool_job *job)
 {
 	struct file_req *req = container_of(job, struct file_req, job);
-	int nr = req->nr_iov < MAX_VECTOR ? req->nr_iov : MAX_VECTOR, fd = req->file->fd;
+	int nr = req->nr_iov < FILE_MAX_VECTOR ? req->nr_iov : FILE_MAX_VECTOR, fd = req->file->fd;
 	uint64_t range[2] = {req->offset, req->left};
 
 	switch (req->call) {
@@ -114,6 +82,12 @@ static void run_job(struct pool_job *job)
 	case CALL_DISCARD:
 		req->res = ioctl(fd, BLKDISCARD, range);
 		break;
+	case CALL_SIZE:
+		req->res = read_size(req->file);
+		return;
+	case CALL_NOTE:
+		req->res = write_note(fd, req->iov);
+		return;
 	}
 	if (req->res < 0)
 		req->res = -errno;
@@ -123,54 +97,16 @@ static void job_done(struct uvfio_work *work)
 {
 	struct file_req *req = container_of(work, struct file_req, job.work);
 
-	complete(req, req->res);
+	file_complete(req, req->res);
 	block_kick(&req->file->blk);
-}
-
-static void prepare(struct file *f, struct io_uring_sqe *sqe, struct file_req *req)
-{
-	int nr = req->nr_iov < MAX_VECTOR ? req->nr_iov : MAX_VECTOR, fd = f->fixed ? 0 : f->fd;
-	bool one = nr == 1 && (req->call == CALL_READ || req->call == CALL_WRITE);
-	unsigned len = one ? (req->iov->iov_len < MAX_ONE ? req->iov->iov_len : MAX_ONE) : 0;
-
-	switch (req->call) {
-	case CALL_READ:
-		if (one)
-			io_uring_prep_read(sqe, fd, req->iov->iov_base, len, req->offset);
-		else
-			io_uring_prep_readv(sqe, fd, req->iov, nr, req->offset);
-		break;
-	case CALL_WRITE:
-		if (one)
-			io_uring_prep_write(sqe, fd, req->iov->iov_base, len, req->offset);
-		else
-			io_uring_prep_writev(sqe, fd, req->iov, nr, req->offset);
-		if (req->io->flags & BLOCK_FUA)
-			sqe->rw_flags = RWF_DSYNC;
-		break;
-	case CALL_SYNC:
-		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-		break;
-	case CALL_ALLOCATE:
-		io_uring_prep_fallocate(sqe, fd, req->mode, req->offset, req->left);
-		break;
-	case CALL_DISCARD:
-		break; /* not here */
-	}
-	if (f->fixed)
-		sqe->flags |= IOSQE_FIXED_FILE;
-	io_uring_sqe_set_data(sqe, req);
 }
 
 static void start_call(struct file_req *req)
 {
 	struct file *f = req->file;
-	struct io_uring_sqe *sqe;
 
-	if (f->ring_used && req->call != CALL_DISCARD) {
-		/* There are at least as many entries as requests. */
-		sqe = io_uring_get_sqe(&f->ring);
-		prepare(f, sqe, req);
+	if (file_ring_can(f, req->call)) {
+		file_ring_add(req);
 		return;
 	}
 	if (!f->pool)
@@ -243,6 +179,12 @@ static void start(struct file *f, struct file_req *req, struct block_io *io)
 	case BLOCK_WRITE_ZEROES:
 		start_zeroes(req);
 		return;
+	case BLOCK_GET_SIZE:
+		req->call = CALL_SIZE;
+		break;
+	case BLOCK_NOTE:
+		req->call = CALL_NOTE;
+		break;
 	}
 	start_call(req);
 }
@@ -266,8 +208,13 @@ static void unsupported(struct file_req *req)
 
 static void transferred(struct file_req *req, uint64_t n)
 {
-	if (!n || n > req->left) {
+	if (!n && req->call == CALL_READ) {
 		/* The file has been cut, or the device is smaller than it said. */
+		req->call = CALL_SIZE;
+		start_call(req);
+		return;
+	}
+	if (!n || n > req->left) {
 		end(req, -EIO);
 		return;
 	}
@@ -309,7 +256,20 @@ static bool must_retry(struct file_req *req, int64_t res)
 	return false;
 }
 
-static void complete(struct file_req *req, int64_t res)
+static void size_read(struct file_req *req, int64_t res)
+{
+	struct file *f = req->file;
+
+	if (res >= 0)
+		block_set_size(&f->blk, res);
+	if (req->io->op == BLOCK_GET_SIZE)
+		end(req, res < 0 ? res : 0);
+	else /* a read that found nothing: is that why? */
+		end(req,
+		    res >= 0 && req->io->offset + req->io->len > (uint64_t)res ? -ENXIO : -EIO);
+}
+
+void file_complete(struct file_req *req, int64_t res)
 {
 	struct file *f = req->file;
 
@@ -343,10 +303,16 @@ static void complete(struct file_req *req, int64_t res)
 			end(req, 0);
 		}
 		break;
+	case CALL_SIZE:
+		size_read(req, res);
+		break;
+	case CALL_NOTE:
+		end(req, res);
+		break;
 	}
 }
 
-static void start_waiting(struct file *f)
+void file_start_waiting(struct file *f)
 {
 	while (f->free_reqs && f->waiting.head) {
 		struct file_req *req = f->free_reqs;
@@ -354,144 +320,6 @@ static void start_waiting(struct file *f)
 		f->free_reqs = req->next_free;
 		start(f, req, io_queue_take(&f->waiting));
 	}
-}
-
-/* ---- the ring ---- */
-
-static bool reap(struct file *f)
-{
-	struct io_uring_cqe *cqes[REAP_BATCH];
-	struct {
-		struct file_req *req;
-		int res;
-	} got[REAP_BATCH];
-	bool any = false;
-	unsigned n;
-
-	while ((n = io_uring_peek_batch_cqe(&f->ring, cqes, REAP_BATCH))) {
-		for (unsigned i = 0; i < n; i++) {
-			got[i].req = io_uring_cqe_get_data(cqes[i]);
-			got[i].res = cqes[i]->res;
-		}
-		io_uring_cq_advance(&f->ring, n);
-		for (unsigned i = 0; i < n; i++)
-			complete(got[i].req, got[i].res);
-		start_waiting(f);
-		any = true;
-		if (n < REAP_BATCH)
-			break;
-	}
-	return any;
-}
-
-/* False when the kernel wants to be asked again later. */
-static bool submit(struct file *f)
-{
-	while (io_uring_sq_ready(&f->ring)) {
-		int rc = io_uring_submit(&f->ring);
-
-		if (rc <= 0 && rc != -EINTR) {
-			uvfio_timer_arm(f->retry, 1000000);
-			return false;
-		}
-	}
-	return true;
-}
-
-static void post_again(struct file *f)
-{
-	if (!f->again_posted) {
-		f->again_posted = true;
-		uvfio_ctx_post(f->blk.ctx, &f->again);
-	}
-}
-
-static bool work_ring(struct file *f)
-{
-	bool any = false, more = true;
-
-	if (f->busy || !f->ring_used)
-		return false;
-	if (!io_uring_sq_ready(&f->ring) && !io_uring_cq_ready(&f->ring))
-		return false;
-	f->busy = true;
-	io_uring_cq_eventfd_toggle(&f->ring, false);
-	/* What is answered at once makes room for more, which may be answered at once too; leave
-	 * time for others. */
-	for (int i = 0; i < KICK_ROUNDS && more; i++) {
-		if (!submit(f))
-			break;
-		more = reap(f);
-		any |= more;
-	}
-	io_uring_cq_eventfd_toggle(&f->ring, true);
-	f->busy = false;
-	/* What came before the signal was on again has not been signalled. */
-	if (io_uring_cq_ready(&f->ring) || (more && io_uring_sq_ready(&f->ring)))
-		post_again(f);
-	return any;
-}
-
-static void on_eventfd(void *arg)
-{
-	struct file *f = arg;
-	uint64_t count;
-
-	if (read(f->evfd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return;
-	work_ring(f);
-}
-
-static void on_retry(void *arg)
-{
-	work_ring(arg);
-}
-
-static void free_file(struct file *f)
-{
-	free(f->reqs);
-	free(f);
-}
-
-static void on_again(struct uvfio_work *work)
-{
-	struct file *f = container_of(work, struct file, again);
-
-	f->again_posted = false;
-	if (f->closing)
-		free_file(f);
-	else
-		work_ring(f);
-}
-
-static int ring_open(struct file *f, unsigned depth)
-{
-	struct io_uring_params params = {.flags = IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL};
-	int rc = io_uring_queue_init_params(depth, &f->ring, &params);
-
-	if (rc)
-		return rc;
-	f->evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	rc = f->evfd < 0 ? -errno : io_uring_register_eventfd(&f->ring, f->evfd);
-	if (!rc) {
-		f->watch = uvfio_watch_new(f->blk.ctx, f->evfd, on_eventfd, f);
-		f->retry = uvfio_ctx_timer_new(f->blk.ctx, on_retry, f);
-		rc = f->watch && f->retry ? 0 : -ENOMEM;
-	}
-	if (rc) {
-		uvfio_watch_free(f->watch);
-		f->watch = NULL;
-		uvfio_timer_free(f->retry);
-		f->retry = NULL;
-		if (f->evfd >= 0)
-			close(f->evfd);
-		f->evfd = -1;
-		io_uring_queue_exit(&f->ring);
-		return rc;
-	}
-	f->fixed = !io_uring_register_files(&f->ring, &f->fd, 1);
-	f->ring_used = true;
-	return 0;
 }
 
 /* ---- the backend ---- */
@@ -505,7 +333,7 @@ static int file_submit(struct block *blk, struct block_io *io)
 		return 0;
 	}
 	io_queue_add(&f->waiting, io);
-	start_waiting(f);
+	file_start_waiting(f);
 	return 1;
 }
 
@@ -513,24 +341,19 @@ static void file_kick(struct block *blk)
 {
 	struct file *f = container_of(blk, struct file, blk);
 
-	start_waiting(f);
-	work_ring(f);
+	file_start_waiting(f);
+	file_ring_work(f);
 }
 
-static bool file_poll(struct block *blk)
+static int file_note(struct block *blk, void *buf, size_t size)
 {
-	return work_ring(container_of(blk, struct file, blk));
+	return file_note_read(container_of(blk, struct file, blk)->fd, buf, size);
 }
 
-static uint64_t file_size(struct block *blk)
+void file_free(struct file *f)
 {
-	struct file *f = container_of(blk, struct file, blk);
-	uint64_t size = blk->info.size;
-	struct stat st;
-
-	if (f->is_device)
-		return ioctl(f->fd, BLKGETSIZE64, &size) ? blk->info.size : size;
-	return fstat(f->fd, &st) ? size : (uint64_t)st.st_size;
+	free(f->reqs);
+	free(f);
 }
 
 static void file_close(struct block *blk)
@@ -538,29 +361,20 @@ static void file_close(struct block *blk)
 	struct file *f = container_of(blk, struct file, blk);
 
 	pool_free(f->pool);
-	if (f->ring_used) {
-		uvfio_watch_free(f->watch);
-		uvfio_timer_free(f->retry);
-		/* The kernel takes a ring down in the background; let go of the file before. */
-		if (f->fixed)
-			io_uring_unregister_files(&f->ring);
-		io_uring_queue_exit(&f->ring);
-		close(f->evfd);
-	}
+	file_ring_close(f);
 	file_close_locked(f->fd);
 	if (f->zeroes)
 		munmap(f->zeroes, ZEROES);
 	f->closing = true;
 	if (!f->again_posted)
-		free_file(f);
+		file_free(f);
 }
 
 static const struct block_ops file_ops = {
 	.close = file_close,
 	.submit = file_submit,
 	.kick = file_kick,
-	.poll = file_poll,
-	.size = file_size,
+	.note = file_note,
 };
 
 /* Ask beyond the end, where nothing can be lost. */
@@ -584,8 +398,6 @@ int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct bl
 		depth = MAX_DEPTH;
 	f->blk.ops = &file_ops;
 	f->blk.ctx = ctx;
-	f->evfd = -1;
-	f->again.fn = on_again;
 	io_queue_init(&f->waiting);
 	f->fd = file_open_locked(opts, &f->blk.info, &f->is_device, err);
 	if (f->fd < 0) {
@@ -609,8 +421,10 @@ int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct bl
 	f->can_zero_range = true;
 	f->can_punch = !opts->readonly && probe_punch(f);
 	f->blk.info.can_discard = f->can_punch;
+	f->blk.info.can_resize = true;
+	f->blk.info.can_note = !opts->readonly && !f->is_device && file_can_note(f->fd);
 	if (!opts->threads)
-		ring_open(f, depth); /* or else threads do it */
+		file_ring_open(f, depth); /* or else threads do it */
 	*out = &f->blk;
 	return 0;
 }

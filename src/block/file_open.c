@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 #include "block/backend.h"
 
@@ -121,4 +122,21 @@ void file_close_locked(int fd)
 
 	fcntl(fd, F_OFD_SETLK, &fl);
 	close(fd);
+}
+
+/* ---- the note ---- */
+
+bool file_can_note(int fd)
+{
+	return fgetxattr(fd, FILE_NOTE, NULL, 0) >= 0 || errno == ENODATA;
+}
+
+int file_note_read(int fd, void *buf, size_t size)
+{
+	ssize_t n = fgetxattr(fd, FILE_NOTE, buf, size);
+
+	/* None there, or a file system (or a kind of file) that cannot have one. */
+	if (n < 0 && (errno == ENODATA || errno == EOPNOTSUPP || errno == EPERM))
+		return 0;
+	return n < 0 ? -errno : (int)n;
 }

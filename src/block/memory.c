@@ -63,6 +63,8 @@ static int memory_submit(struct block *blk, struct block_io *io)
 			memset(at, 0, io->len);
 		break;
 	case BLOCK_FLUSH:
+	case BLOCK_GET_SIZE:
+	case BLOCK_NOTE: /* which the owner of the data remembers for as long as we would */
 		break;
 	}
 	return 0;
@@ -106,6 +108,7 @@ int memory_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct 
 		.readonly = opts->readonly,
 		.can_discard = !opts->readonly,
 		.can_fua = true,
+		.can_note = !opts->readonly,
 	};
 	*out = &m->blk;
 	return 0;

@@ -336,6 +336,7 @@ static void connect_done(struct uvfio_work *work)
 		fail_all(d);
 		return;
 	}
+	block_set_size(&d->blk, nbd_get_size(d->h));
 	for (unsigned i = 0; i < d->nr_reqs; i++)
 		if (d->reqs[i].active)
 			start_command(&d->reqs[i]);
@@ -513,6 +514,8 @@ static int nbd_submit(struct block *blk, struct block_io *io)
 {
 	struct nbd_disk *d = container_of(blk, struct nbd_disk, blk);
 
+	if (io->op == BLOCK_GET_SIZE) /* a server says it when it is connected to, and then only */
+		return 0;
 	if (d->state == NBD_DOWN && uvfio_now_ns() - d->tried_at >= RETRY_NS) {
 		io_queue_add(&d->waiting, io);
 		d->state = NBD_CONNECTING; /* service() sees to it */
@@ -529,14 +532,6 @@ static int nbd_submit(struct block *blk, struct block_io *io)
 static void nbd_kick(struct block *blk)
 {
 	service(container_of(blk, struct nbd_disk, blk));
-}
-
-static uint64_t nbd_size(struct block *blk)
-{
-	struct nbd_disk *d = container_of(blk, struct nbd_disk, blk);
-	int64_t size = d->state == NBD_UP ? nbd_get_size(d->h) : -1;
-
-	return size < 0 ? blk->info.size : (uint64_t)size;
 }
 
 static void nbd_free(struct block *blk)
@@ -558,7 +553,6 @@ static const struct block_ops nbd_ops = {
 	.close = nbd_free,
 	.submit = nbd_submit,
 	.kick = nbd_kick,
-	.size = nbd_size,
 };
 
 static int examine(struct nbd_disk *d, struct nbd_handle *h, const struct block_options *opts,

@@ -167,6 +167,9 @@ static int volatile_submit(struct block *blk, struct block_io *io)
 	case BLOCK_WRITE_ZEROES:
 		io->status = write_range(d, io);
 		break;
+	case BLOCK_GET_SIZE: /* the cache is of one size */
+	case BLOCK_NOTE:
+		break;
 	}
 	io_queue_add(&d->done, io);
 	if (!d->posted) {
@@ -210,7 +213,13 @@ static void volatile_close(struct block *blk)
 		free_disk(d);
 }
 
+static int volatile_note(struct block *blk, void *buf, size_t size)
+{
+	return file_note_read(container_of(blk, struct volatile_disk, blk)->fd, buf, size);
+}
+
 static const struct block_ops volatile_ops = {
+	.note = volatile_note,
 	.close = volatile_close,
 	.submit = volatile_submit,
 };

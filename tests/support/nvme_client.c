@@ -154,6 +154,11 @@ void *nvme_client_data(struct nvme_client *c, unsigned slot)
 	return c->mem + (DATA + slot) * NVME_PAGE;
 }
 
+uint64_t nvme_client_iova(unsigned slot)
+{
+	return IOVA + (DATA + slot) * NVME_PAGE;
+}
+
 void nvme_client_queue(struct nvme_client *c, uint8_t opcode, unsigned slot, uint64_t page,
 		       bool fua)
 {

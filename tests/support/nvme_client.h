@@ -42,6 +42,8 @@ void nvme_client_attach(struct nvme_client *c, const char *bdf, bool anon);
 unsigned nvme_client_admin(struct nvme_client *c, struct nvme_sqe sqe);
 /* The data page of a slot. */
 void *nvme_client_data(struct nvme_client *c, unsigned slot);
+/* Its address for the controller. */
+uint64_t nvme_client_iova(unsigned slot);
 /* Put a command for 4 KiB page @page into the queue with @slot as its identifier and data page; no
  * doorbell.  @opcode 0 flush, 1 write, 2 read; @fua for writes. */
 void nvme_client_queue(struct nvme_client *c, uint8_t opcode, unsigned slot, uint64_t page,

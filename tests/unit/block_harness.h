@@ -249,9 +249,9 @@ static inline void check_backend(struct block *blk)
 	assert_int_equal(do_io(blk, BLOCK_WRITE, BLOCK_FUA, size - 4096, a, 4096), 0);
 	assert_int_equal(do_io(blk, BLOCK_READ, 0, size - 4096, b, 4096), 0);
 	assert_memory_equal(a, b, 4096);
-	assert_int_equal(do_io(blk, BLOCK_READ, 0, size - 4096, b, 8192), -EINVAL);
-	assert_int_equal(do_io(blk, BLOCK_READ, 0, size, b, 4096), -EINVAL);
-	assert_int_equal(do_io(blk, BLOCK_READ, 0, UINT64_MAX - 4095, b, 4096), -EINVAL);
+	assert_int_equal(do_io(blk, BLOCK_READ, 0, size - 4096, b, 8192), -ENXIO);
+	assert_int_equal(do_io(blk, BLOCK_READ, 0, size, b, 4096), -ENXIO);
+	assert_int_equal(do_io(blk, BLOCK_READ, 0, UINT64_MAX - 4095, b, 4096), -ENXIO);
 	assert_int_equal(do_io(blk, BLOCK_READ, 0, size, b, 0), 0);
 	reqs[0].io = (struct block_io){.op = BLOCK_READ, .len = 8192};
 	reqs[0].io.iov = reqs[0].iov;

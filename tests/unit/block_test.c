@@ -229,37 +229,92 @@ static void count_resize(void *arg)
 	++*(unsigned *)arg;
 }
 
-static void do_refresh(void *arg)
+static int get_size(struct block *blk)
 {
-	block_refresh(arg);
+	return do_io(blk, BLOCK_GET_SIZE, 0, 0, NULL, 0);
 }
 
 static void size_changes_are_found(void **state)
 {
+	for (int threads = 0; threads < 2; threads++) {
+		struct block_options opts;
+		struct block *blk;
+		unsigned resized = 0;
+		char buf[8192] = {1};
+
+		file_options(&opts, 1 << 20);
+		opts.threads = threads;
+		blk = open_block(&opts);
+		assert_non_null(blk);
+		block_on_resize(blk, count_resize, &resized);
+		assert_int_equal(get_size(blk), 0);
+		assert_int_equal(resized, 0);
+		assert_int_equal(truncate(path, 2 << 20), 0);
+		assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 1 << 20, buf, 4096), -ENXIO);
+		assert_int_equal(get_size(blk), 0);
+		assert_int_equal(resized, 1);
+		assert_int_equal(block_info(blk)->size, 2 << 20);
+		assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 1 << 20, buf, 4096), 0);
+		/* Cut behind our back: no data, no success, and the read finds out. */
+		assert_int_equal(truncate(path, 4096), 0);
+		assert_int_equal(do_io(blk, BLOCK_READ, 0, 1 << 20, buf, 4096), -ENXIO);
+		assert_int_equal(resized, 2);
+		assert_int_equal(block_info(blk)->size, 4096);
+		assert_int_equal(do_io(blk, BLOCK_READ, 0, 0, buf, 4096), 0);
+		/* Half of what is read is there. */
+		assert_int_equal(truncate(path, 16384), 0);
+		assert_int_equal(get_size(blk), 0);
+		assert_int_equal(truncate(path, 4096), 0);
+		assert_int_equal(do_io(blk, BLOCK_READ, 0, 0, buf, 8192), -ENXIO);
+		assert_int_equal(resized, 4);
+		assert_int_equal(do_io(blk, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+		close_block(blk);
+		unlink(path);
+	}
+}
+
+/* A note stays with the file, see below. */
+static int put_note(struct block *blk, const char *text)
+{
+	return do_io(blk, BLOCK_NOTE, 0, 0, (char *)text, strlen(text));
+}
+
+/* A note stays with the file: when it is opened again, read-only and by the volatile disk too. */
+static void notes_are_kept(void **state)
+{
 	struct block_options opts;
+	char buf[BLOCK_NOTE_MAX + 1] = "", long_note[BLOCK_NOTE_MAX + 2];
 	struct block *blk;
-	unsigned resized = 0;
-	char buf[4096] = {1};
 
 	file_options(&opts, 1 << 20);
 	blk = open_block(&opts);
-	assert_non_null(blk);
-	block_on_resize(blk, count_resize, &resized);
-	in_context(do_refresh, blk);
-	assert_int_equal(resized, 0);
-	assert_int_equal(truncate(path, 2 << 20), 0);
-	assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 1 << 20, buf, 4096), -EINVAL);
-	in_context(do_refresh, blk);
-	assert_int_equal(resized, 1);
-	assert_int_equal(block_info(blk)->size, 2 << 20);
-	assert_int_equal(do_io(blk, BLOCK_WRITE, 0, 1 << 20, buf, 4096), 0);
-	/* Cut behind our back: no data, no success. */
-	assert_int_equal(truncate(path, 4096), 0);
-	assert_int_equal(do_io(blk, BLOCK_READ, 0, 1 << 20, buf, 4096), -EIO);
-	in_context(do_refresh, blk);
-	assert_int_equal(resized, 2);
-	assert_int_equal(block_info(blk)->size, 4096);
+	if (!block_info(blk)->can_note) {
+		close_block(blk);
+		unlink(path);
+		print_message("the file system has no user attributes here\n");
+		skip();
+	}
+	assert_int_equal(block_note(blk, buf, sizeof(buf)), 0);
+	assert_int_equal(put_note(blk, "first and longer"), 0);
+	assert_int_equal(put_note(blk, "second"), 0);
+	assert_int_equal(block_note(blk, buf, sizeof(buf)), 6);
+	assert_memory_equal(buf, "second", 6);
+	memset(long_note, 'x', sizeof(long_note) - 1);
+	long_note[sizeof(long_note) - 1] = 0;
+	assert_int_equal(put_note(blk, long_note), -EINVAL);
 	close_block(blk);
+	for (int i = 0; i < 3; i++) {
+		opts.readonly = i == 1;
+		opts.volatile_test = i == 2;
+		blk = open_block(&opts);
+		assert_non_null(blk);
+		memset(buf, 0, sizeof(buf));
+		assert_int_equal(block_note(blk, buf, sizeof(buf)), 6);
+		assert_string_equal(buf, "second");
+		if (i)
+			assert_int_equal(put_note(blk, "third"), i == 1 ? -EROFS : -EOPNOTSUPP);
+		close_block(blk);
+	}
 	unlink(path);
 }
 
@@ -593,6 +648,7 @@ int main(void)
 		TEST(opening_says_what_is_wrong),
 		TEST(readonly_is_readonly),
 		TEST(size_changes_are_found),
+		TEST(notes_are_kept),
 		TEST(block_device),
 		TEST(submitting_thread_may_end),
 		TEST(volatile_does_what_all_do),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The NVMe controller: Identify, asynchronous events, abort, format. */
+/* The NVMe controller: Identify, asynchronous events, abort. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -283,6 +283,103 @@ static void events(void **state)
 	h_free(h);
 }
 
+static bool timer_runs(struct harness *h)
+{
+	uint64_t now = h->now;
+	unsigned looks = h->blocks[0]->nr_ops[BLOCK_GET_SIZE];
+
+	h_advance(h, 2000000000);
+	assert_true(h->now > now);
+	return h->blocks[0]->nr_ops[BLOCK_GET_SIZE] > looks;
+}
+
+/* Storage that grows, and is cut: found by looking while a driver waits to be told. */
+static void sizes(void **state)
+{
+	struct harness *h = h_ready("memory=1M,ns=memory=1M", NULL);
+	struct nvme_sqe read = h_rw(NVME_IO_READ, 1, 2048, 8, h_alloc(h, 4096, 4096), 0);
+	struct block *b = h->blocks[0];
+	struct nvme_id_ns *id;
+	struct nvme_cqe cqe;
+	uint32_t *list;
+
+	h->block_async = true;
+	/* Nobody looks for nobody. */
+	assert_false(timer_runs(h));
+	push_aer(h);
+	assert_false(timer_runs(h));
+	assert_int_equal(h_admin(h, NVME_ADM_SET_FEATURES, 0, NVME_FEAT_ASYNC_EVENTS,
+				 NVME_AEC_NS_ATTR, NULL, NULL),
+			 0);
+	assert_true(timer_runs(h));
+	assert_true(timer_runs(h));
+	assert_false(pop_admin(h, &cqe));
+	assert_int_equal(h_cmd(h, 1, &read, NULL), DNR(NVME_SC_LBA_RANGE));
+	b->new_size = 2 << 20;
+	h_advance(h, 1999999999);
+	assert_false(pop_admin(h, &cqe));
+	h_advance(h, 1);
+	assert_true(pop_admin(h, &cqe));
+	assert_int_equal(cqe.dw0, NVME_LOG_CHANGED_NS << 16 | 0 << 8 | 2);
+	assert_int_equal(h_log(h, NVME_LOG_CHANGED_NS, 1024, 0, false, (void **)&list), 0);
+	assert_int_equal(list[0], 1);
+	assert_int_equal(list[1], 0);
+	assert_int_equal(h_cmd(h, 1, &read, NULL), 0);
+	/* The request is used up: nobody waits. */
+	assert_false(timer_runs(h));
+
+	/* Identify looks by itself. */
+	b->new_size = 4 << 20;
+	assert_int_equal(identify(h, 1, NVME_CNS_NS, 0, (void **)&id), 0);
+	assert_int_equal(id->nsze, 8192);
+	assert_int_equal(id->ncap, 8192);
+	push_aer(h); /* an event that nobody had asked for is kept */
+	assert_true(pop_admin(h, &cqe));
+	assert_int_equal(h_log(h, NVME_LOG_CHANGED_NS, 1024, 0, false, (void **)&list), 0);
+	assert_int_equal(list[0], 1);
+	/* A look that fails is no answer. */
+	b->fail = true;
+	b->fail_op = BLOCK_GET_SIZE;
+	b->fail_errno = -EIO;
+	assert_int_equal(identify(h, 1, NVME_CNS_NS, 0, (void **)&id), 0);
+	assert_int_equal(id->nsze, 8192);
+
+	/* Cut: found by a read that was on its way. */
+	push_aer(h);
+	h->hold_block = true;
+	h->blocks[0]->direct = false;
+	read.cdw10 = 8000;
+	h_push(h, 1, &read);
+	h_ring_sq(h, 1);
+	h_run(h);
+	b->new_size = 1 << 20;
+	b->info.size = 1 << 20;
+	h->in_ctx = true;
+	b->resize_fn(b->resize_arg);
+	h->in_ctx = false;
+	h->hold_block = false;
+	h_run(h);
+	assert_true(h_pop(h, 1, &cqe));
+	assert_int_equal((cqe.status >> 1) & ~NVME_SC_MORE, DNR(NVME_SC_LBA_RANGE));
+	h_ring_cq(h, 1);
+	assert_true(pop_admin(h, &cqe));
+	assert_int_equal(h_cmd(h, 1, &read, NULL), DNR(NVME_SC_LBA_RANGE));
+
+	/* A reset while one looks. */
+	assert_int_equal(h_log(h, NVME_LOG_CHANGED_NS, 1024, 0, false, NULL), 0);
+	push_aer(h);
+	h->hold_block = true;
+	h_advance(h, 2000000000);
+	assert_int_equal(h->nr_io_pending, 1);
+	h_disable(h);
+	h_complete_io(h, 1);
+	h_run(h);
+	h->hold_block = false;
+	assert_true(h_enable(h, 16));
+	assert_false(timer_runs(h));
+	h_free(h);
+}
+
 /* An event without a request is kept; events do not stop the admin queue. */
 static void events_kept(void **state)
 {
@@ -332,112 +429,15 @@ static void aborts(void **state)
 	h_free(h);
 }
 
-/* ---- format ---- */
-
-static unsigned format(struct harness *h, uint32_t nsid, uint32_t cdw10)
-{
-	return h_admin(h, NVME_ADM_FORMAT, nsid, cdw10, 0, NULL, NULL);
-}
-
-static void formats(void **state)
-{
-	struct harness *h =
-		h_ready("memory=1M,ns=memory=1M,ns=memory=1M:readonly=on,ns=memory=1536", NULL);
-	struct nvme_sqe bad = h_rw(NVME_IO_WRITE_UNCORRECTABLE, 1, 0, 4, 0, 0);
-	struct nvme_id_ns *id;
-
-	h->block_async = true;
-	assert_int_equal(format(h, 0, 0), DNR(NVME_SC_INVALID_NS));
-	assert_int_equal(format(h, 5, 0), DNR(NVME_SC_INVALID_NS));
-	assert_int_equal(format(h, 1, 2), DNR(NVME_SC_FORMAT_INVALID));
-	assert_int_equal(format(h, 1, 15), DNR(NVME_SC_FORMAT_INVALID));
-	assert_int_equal(format(h, 1, 1 << 4), DNR(NVME_SC_FORMAT_INVALID));
-	assert_int_equal(format(h, 1, 1 << 5), DNR(NVME_SC_FORMAT_INVALID));
-	assert_int_equal(format(h, 1, 2 << 9), DNR(NVME_SC_INVALID_FIELD));
-	assert_int_equal(format(h, 1, 7 << 9), DNR(NVME_SC_INVALID_FIELD));
-	assert_int_equal(format(h, 3, 1), DNR(NVME_SC_WRITE_PROTECTED));
-	assert_int_equal(format(h, 4, 1), DNR(NVME_SC_FORMAT_INVALID)); /* no block would fit */
-	assert_int_equal(format(h, NVME_NSID_ALL, 0), DNR(NVME_SC_WRITE_PROTECTED));
-
-	memset(h->blocks[0]->data, 0xff, 1 << 20);
-	memset(h->blocks[1]->data, 0xff, 1 << 20);
-	assert_int_equal(h_cmd(h, 1, &bad, NULL), 0);
-	assert_int_equal(format(h, 1, 1), 0);
-	assert_true(all_zero(h->blocks[0]->data, 1 << 20));
-	assert_int_equal(h->blocks[1]->data[0], 0xff);
-	assert_int_equal(identify(h, 1, NVME_CNS_NS, 0, (void **)&id), 0);
-	assert_int_equal(id->flbas, 1);
-	assert_int_equal(id->nsze, 256);
-	assert_int_equal(h_cmd(h, 1, &(struct nvme_sqe){.opcode = NVME_IO_VERIFY, .nsid = 1}, NULL),
-			 0);
-	/* It lasts over a reset, and goes back, erasing. */
-	h_reset(h, UVFIO_RESET_FUNCTION);
-	assert_true(h_enable(h, 16));
-	h_create_pair(h, 1, 16);
-	assert_int_equal(identify(h, 1, NVME_CNS_NS, 0, (void **)&id), 0);
-	assert_int_equal(id->nsze, 256);
-	assert_int_equal(format(h, 1, 0 | 1 << 9), 0);
-	assert_int_equal(identify(h, 1, NVME_CNS_NS, 0, (void **)&id), 0);
-	assert_int_equal(id->nsze, 2048);
-	/* The storage fails. */
-	h->blocks[0]->fail = true;
-	h->blocks[0]->fail_op = BLOCK_WRITE_ZEROES;
-	h->blocks[0]->fail_errno = -EIO;
-	assert_int_equal(format(h, 1, 1), NVME_SC_WRITE_FAULT);
-	assert_int_equal(h_cmd(h, 1, &(struct nvme_sqe){.nsid = 1}, NULL), 0);
-	h_free(h);
-}
-
-static void format_meets_io(void **state)
-{
-	struct harness *h = h_ready("memory=1M,ns=memory=1M", NULL);
-	struct nvme_sqe flush = {.opcode = NVME_IO_FLUSH, .nsid = 1};
-	struct nvme_sqe cmd = {.opcode = NVME_ADM_FORMAT, .nsid = NVME_NSID_ALL, .cdw10 = 1};
-	struct nvme_cqe cqe;
-
-	h->block_async = h->hold_block = true;
-	h_push(h, 1, &flush);
-	h_ring_sq(h, 1);
-	h_run(h);
-	h_push(h, 0, &cmd);
-	h_ring_sq(h, 0);
-	h_run(h);
-	assert_false(h_pop(h, 0, &cqe)); /* waits for the flush */
-	assert_int_equal(h->nr_io_pending, 1);
-	h_push(h, 1, &flush);
-	h_ring_sq(h, 1);
-	h_run(h);
-	assert_true(h_pop(h, 1, &cqe));
-	assert_int_equal(cqe.status >> 1 & ~NVME_SC_MORE, NVME_SC_FORMAT_IN_PROGRESS);
-	h_push(h, 0, &cmd); /* another format */
-	h_ring_sq(h, 0);
-	h_run(h);
-	assert_true(h_pop(h, 0, &cqe));
-	assert_int_equal(cqe.status >> 1 & ~NVME_SC_MORE, NVME_SC_FORMAT_IN_PROGRESS);
-	h_complete_io(h, 1);
-	h_run(h);
-	assert_true(h_pop(h, 1, &cqe));
-	assert_int_equal(cqe.status >> 1, 0);
-	assert_false(h_pop(h, 0, &cqe));
-	/* Reset in the middle of it: usable afterwards. */
-	h_reset(h, UVFIO_RESET_FUNCTION);
-	h->hold_block = false;
-	assert_true(h_enable(h, 16));
-	h_create_pair(h, 1, 16);
-	assert_int_equal(h_cmd(h, 1, &flush, NULL), 0);
-	assert_int_equal(format(h, NVME_NSID_ALL, 1), 0);
-	assert_int_equal(((struct nvme_ctrl *)h->priv)->ns[1].shift, 12);
-	h_free(h);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(identify_ctrl),   cmocka_unit_test(identify_names),
-		cmocka_unit_test(identify_ns),     cmocka_unit_test(identify_status),
-		cmocka_unit_test(events),          cmocka_unit_test(events_kept),
-		cmocka_unit_test(aborts),          cmocka_unit_test(formats),
-		cmocka_unit_test(format_meets_io),
+		cmocka_unit_test(identify_ctrl), cmocka_unit_test(identify_names),
+		cmocka_unit_test(identify_ns),   cmocka_unit_test(identify_status),
+		cmocka_unit_test(events),        cmocka_unit_test(events_kept),
+		cmocka_unit_test(aborts),
+
+		cmocka_unit_test(sizes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -290,7 +290,11 @@ int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct b
 		.can_discard = !h->block_no_discard,
 		.can_fua = !h->block_no_fua,
 		.volatile_cache = h->block_volatile,
+		.can_resize = true,
+		.can_note = !h->block_no_note && !opts->readonly,
 	};
+	if (h->block_note)
+		snprintf(b->note, sizeof(b->note), "%s", h->block_note);
 	b->direct = h->block_direct;
 	b->data = calloc(1, opts->memory);
 	b->durable = calloc(1, opts->memory);
@@ -328,8 +332,26 @@ void block_on_resize(struct block *b, void (*fn)(void *arg), void *arg)
 	b->resize_arg = arg;
 }
 
-void block_refresh(struct block *b)
+int block_note(struct block *b, void *buf, size_t size)
 {
+	size_t n = strlen(b->note);
+
+	memcpy(buf, b->note, n < size ? n : size);
+	return n < size ? (int)n : -ERANGE;
+}
+
+static void look_at_size(struct block *b)
+{
+	uint64_t old = b->info.size;
+
+	if (!b->new_size || b->new_size == old)
+		return;
+	b->data = realloc(b->data, b->new_size);
+	b->durable = realloc(b->durable, b->new_size);
+	if (b->new_size > old)
+		memset(b->data + old, 0, b->new_size - old);
+	b->info.size = b->new_size;
+	b->resize_fn(b->resize_arg);
 }
 
 void *block_direct(struct block *b, uint64_t offset, uint64_t len)
@@ -356,10 +378,12 @@ static int io_do(struct block *b, struct block_io *io)
 {
 	if (io->op == BLOCK_READ || io->op == BLOCK_WRITE)
 		assert(io->nr_iov > 0 && io->len);
-	assert(io->offset <= b->info.size && io->len <= b->info.size - io->offset);
+	if (io->offset > b->info.size || io->len > b->info.size - io->offset)
+		return -ENXIO;
 	assert(!(io->offset % b->info.align) && !(io->len % b->info.align));
 	assert(!(io->flags & BLOCK_FUA) || b->info.can_fua);
-	assert(!b->info.readonly || io->op == BLOCK_READ || io->op == BLOCK_FLUSH);
+	assert(!b->info.readonly || io->op == BLOCK_READ || io->op == BLOCK_FLUSH ||
+	       io->op == BLOCK_GET_SIZE);
 	b->nr_ops[io->op]++;
 	b->nr_fua += !!(io->flags & BLOCK_FUA);
 	b->nr_may_free += !!(io->flags & BLOCK_MAY_FREE);
@@ -373,6 +397,14 @@ static int io_do(struct block *b, struct block_io *io)
 		if (io->nr_iov > b->max_iov)
 			b->max_iov = io->nr_iov;
 		io_copy(b, io);
+		break;
+	case BLOCK_GET_SIZE:
+		look_at_size(b);
+		break;
+	case BLOCK_NOTE:
+		assert(b->info.can_note && io->nr_iov == 1);
+		memset(b->note, 0, sizeof(b->note));
+		memcpy(b->note, io->iov->iov_base, io->iov->iov_len);
 		break;
 	case BLOCK_FLUSH:
 		memcpy(b->durable, b->data, b->info.size);

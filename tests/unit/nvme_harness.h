@@ -38,7 +38,9 @@ struct block {
 	int fail_errno;
 	void (*resize_fn)(void *arg);
 	void *resize_arg;
-	unsigned nr_ops[5], nr_fua, nr_may_free;
+	char note[BLOCK_NOTE_MAX + 1];
+	uint64_t new_size; /* bytes: what BLOCK_GET_SIZE will find; 0: as it is */
+	unsigned nr_ops[BLOCK_NR_OPS], nr_fua, nr_may_free;
 	uint64_t discarded; /* bytes */
 	int max_iov;        /* most pieces seen in a request */
 };
@@ -104,6 +106,8 @@ struct harness {
 	bool kick_completes; /* block_kick() completes what is not held, as a fast backend does */
 	bool block_no_fua, block_no_discard, block_volatile;
 	uint32_t block_align;
+	bool block_no_note;
+	const char *block_note; /* what block_note() finds */
 	struct block *blocks[H_BLOCKS];
 	unsigned nr_blocks;
 	void *io_head, *io_tail;

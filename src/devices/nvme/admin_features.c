@@ -237,6 +237,7 @@ static unsigned set_events(struct nvme_req *req, uint32_t value)
 	/* What the controller may report; further bits are of events it does not have. */
 	req->ctrl->feat.async_events = value & (0xff | NVME_AEC_NS_ATTR);
 	nvme_check_temperature(req->ctrl);
+	nvme_size_watch(req->ctrl);
 	return 0;
 }
 

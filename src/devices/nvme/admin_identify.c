@@ -70,8 +70,8 @@ static void identify_ns(struct nvme_ns *ns, struct nvme_id_ns *id)
 	id->dlfeat = (uint8_t)(can_free ? NVME_DLFEAT_READ_ZERO | NVME_DLFEAT_WZ_DEAC : 0);
 	id->nsattr = ns->readonly ? NVME_NSATTR_WRITE_PROTECTED : 0;
 	memcpy(id->nvmcap, &(uint64_t){blocks << ns->shift}, 8);
-	id->lbaf[0].lbads = ns->align <= 512 ? 9 : 0;
-	id->lbaf[1].lbads = 12;
+	id->lbaf[0].lbads = nvme_ns_can_have(ns, 9) ? 9 : 0;
+	id->lbaf[1].lbads = nvme_ns_can_have(ns, 12) ? 12 : 0;
 }
 
 /* Active namespaces after req->cmd.nsid: all of them are. */
@@ -166,7 +166,7 @@ static unsigned identify(struct nvme_req *req)
 	}
 }
 
-static void identify_mapped(struct nvme_req *req)
+static void identify_answer(struct nvme_req *req)
 {
 	unsigned status = req->status;
 
@@ -178,6 +178,26 @@ static void identify_mapped(struct nvme_req *req)
 		nvme_complete_status(req, status);
 	else
 		nvme_admin_return(req, NVME_SCRATCH);
+}
+
+/* A look at the size that failed: the old one is as good. */
+static void identify_sized(struct nvme_req *req)
+{
+	req->status = 0;
+	identify_answer(req);
+}
+
+static void identify_mapped(struct nvme_req *req)
+{
+	struct nvme_ns *ns = nvme_ns_get(req->ctrl, req->cmd.nsid);
+
+	if (req->status || (req->cmd.cdw10 & 0xff) != NVME_CNS_NS || !ns) {
+		identify_answer(req);
+		return;
+	}
+	req->step = identify_sized;
+	if (nvme_block(req, ns, BLOCK_GET_SIZE, 0, 0, 0) != NVME_PENDING)
+		identify_sized(req);
 }
 
 void nvme_admin_identify(struct nvme_req *req)

@@ -84,6 +84,7 @@ void nvme_admin_async_event(struct nvme_req *req)
 	req->sq->cq->reserved--;
 	c->aers[c->nr_aers++] = req;
 	report(c);
+	nvme_size_watch(c);
 }
 
 bool nvme_abort_aer(struct nvme_req *req)

@@ -125,6 +125,7 @@ static void reset_common(struct nvme_ctrl *c)
 	nvme_queues_reset(c);
 	nvme_irq_reset(c);
 	nvme_events_reset(c);
+	nvme_size_reset(c);
 	nvme_features_reset(c);
 	c->dbbuf = false;
 	c->parked = false;

@@ -4,9 +4,15 @@
  *
  * Commands to a namespace that is being formatted are refused (Format in Progress); those in
  * progress are waited for.  Formatting writes zeroes over all of it and may free the storage, which
- * also is what "user data erase" asks for; cryptographic erase is not supported.  The block size
- * lasts until the device is removed.
+ * also is what "user data erase" asks for; cryptographic erase is not supported.
+ *
+ * A new block size is noted with the storage before the command completes (ns.c reads it when it
+ * opens that again), because data written with one block size is not there with another.  Storage
+ * that cannot keep a note has one block size, which `blocksize=` says.
  */
+#include <stdio.h>
+#include <string.h>
+
 #include "devices/nvme/nvme.h"
 
 #define FORMAT_CHUNK (1ull << 30)
@@ -16,7 +22,7 @@
 #define PI(v)        (((v) >> 5) & 7)
 #define SES(v)       (((v) >> 9) & 7)
 
-enum format_phase { FORMAT_WAIT, FORMAT_ERASE, FORMAT_NEXT };
+enum format_phase { FORMAT_WAIT, FORMAT_ERASE, FORMAT_NOTE, FORMAT_SET, FORMAT_NEXT };
 
 static void format_leave(struct nvme_req *req)
 {
@@ -31,12 +37,30 @@ static void format_leave(struct nvme_req *req)
 	nvme_complete(req);
 }
 
+static uint8_t new_shift(const struct nvme_req *req)
+{
+	return LBAF(req->cmd.cdw10) ? 12 : 9;
+}
+
+static enum nvme_async note(struct nvme_req *req, struct nvme_ns *ns)
+{
+	char *text = (char *)req->mem->scratch;
+
+	req->phase = FORMAT_SET;
+	if (new_shift(req) == ns->shift)
+		return NVME_DONE;
+	snprintf(text, BLOCK_NOTE_MAX, NVME_NOTE_FORMAT, 1u << new_shift(req));
+	req->mem->iov[0] = (struct iovec){text, strlen(text)};
+	req->io.iov = req->mem->iov;
+	req->io.nr_iov = 1;
+	return nvme_block(req, ns, BLOCK_NOTE, 0, 0, 0);
+}
+
 static enum nvme_async erase(struct nvme_req *req, struct nvme_ns *ns)
 {
 	if (!req->left) {
 		nvme_bad_free(ns);
-		nvme_ns_set_shift(ns, LBAF(req->cmd.cdw10) ? 12 : 9);
-		req->phase = FORMAT_NEXT;
+		req->phase = FORMAT_NOTE;
 		return NVME_DONE;
 	}
 	req->chunk = req->left < FORMAT_CHUNK ? req->left : FORMAT_CHUNK;
@@ -64,6 +88,13 @@ static void format_step(struct nvme_req *req)
 			break;
 		case FORMAT_ERASE:
 			r = erase(req, ns);
+			break;
+		case FORMAT_NOTE:
+			r = note(req, ns);
+			break;
+		case FORMAT_SET:
+			nvme_ns_set_shift(ns, new_shift(req));
+			req->phase = FORMAT_NEXT;
 			break;
 		case FORMAT_NEXT:
 			req->index++;
@@ -110,10 +141,7 @@ static unsigned format_check(struct nvme_req *req)
 			return NVME_SC_WRITE_PROTECTED | NVME_SC_DNR;
 		if (ns->formatting)
 			return NVME_SC_FORMAT_IN_PROGRESS;
-		/* The storage's own blocks may be larger; and a block must fit. */
-		if (ns->align > 512 && LBAF(v) == 0)
-			return NVME_SC_FORMAT_INVALID | NVME_SC_DNR;
-		if (block_info(ns->blk)->size < 4096 && LBAF(v) == 1)
+		if (!nvme_ns_can_have(ns, new_shift(req)))
 			return NVME_SC_FORMAT_INVALID | NVME_SC_DNR;
 	}
 	return 0;

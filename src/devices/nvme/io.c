@@ -62,6 +62,8 @@ unsigned nvme_block_status(struct nvme_ctrl *c, enum block_op op, int err)
 	case -EPERM:
 	case -EACCES:
 		return NVME_SC_WRITE_PROTECTED | NVME_SC_DNR;
+	case -ENXIO: /* cut since the range was checked */
+		return NVME_SC_LBA_RANGE | NVME_SC_DNR;
 	case -EFAULT:
 		return NVME_SC_DATA_TRANSFER | NVME_SC_DNR;
 	case -ENOTCONN:
@@ -93,8 +95,9 @@ static void block_done(struct block_io *io)
 	struct nvme_ctrl *c = req->ctrl;
 
 	block_result(req);
-	/* Counted until the next step has been taken; see dma_done(). */
-	if (c->state != NVME_RESETTING)
+	/* Counted until the next step has been taken; see dma_done().  What has been noted holds,
+	 * reset or not. */
+	if (c->state != NVME_RESETTING || io->op == BLOCK_NOTE)
 		req->step(req);
 	nvme_external_done(c);
 	if (!c->in_work)

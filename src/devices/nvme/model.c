@@ -31,7 +31,7 @@ static const struct uvfio_key keys[] = {
 	 "a further namespace: file=PATH, memory=SIZE or nbd=URI, with blocksize=, readonly= and "
 	 "direct=, separated by ':'",
 	 .repeatable = true},
-	{"blocksize", "512|4096", "bytes in a block; default 512, or what the storage needs"},
+	{"blocksize", "512|4096", "bytes in a block, unless a driver has formatted it; default 512, or what the storage needs"},
 	{"readonly", "on|off", "refuse writes; default off"},
 	{"direct", "on|off", "file: bypass the page cache (O_DIRECT); default off"},
 	{"volatile", "on|off",
@@ -88,6 +88,8 @@ static void release(struct nvme_ctrl *c)
 	nvme_ns_close_all(c);
 	if (c->irq_timer)
 		uvfio_timer_free(c->irq_timer);
+	if (c->size_timer)
+		uvfio_timer_free(c->size_timer);
 	for (unsigned i = 0; i < c->nr_bounce; i++)
 		free(c->bounce[i]);
 	if (c->sqs)
@@ -119,8 +121,8 @@ static bool allocate(struct nvme_ctrl *c)
 	c->sqs = zalloc(nr, sizeof(*c->sqs));
 	c->cqs = zalloc(nr, sizeof(*c->cqs));
 	c->vectors = calloc(c->nr_vectors, sizeof(*c->vectors));
-	/* The last request is the controller's own, for a shutdown. */
-	c->reqs = calloc(NVME_NR_REQS + 1, sizeof(*c->reqs));
+	/* The last two requests are the controller's own. */
+	c->reqs = calloc(NVME_NR_REQS + 2, sizeof(*c->reqs));
 	c->req_mem = calloc(NVME_NR_REQS, sizeof(*c->req_mem));
 	cids = calloc(nr, 65536 / 8);
 	if (!c->sqs || !c->cqs || !c->vectors || !c->reqs || !c->req_mem || !cids) {
@@ -133,6 +135,8 @@ static bool allocate(struct nvme_ctrl *c)
 		nvme_req_init(c, &c->reqs[i], &c->req_mem[i]);
 	c->shutdown_req = &c->reqs[NVME_NR_REQS];
 	nvme_req_init(c, c->shutdown_req, NULL);
+	c->size_req = &c->reqs[NVME_NR_REQS + 1];
+	nvme_req_init(c, c->size_req, NULL);
 	return true;
 }
 
@@ -170,7 +174,8 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	if (r)
 		goto fail;
 	c->irq_timer = uvfio_timer_new(dev, nvme_irq_timer, c);
-	if (!c->irq_timer) {
+	c->size_timer = uvfio_timer_new(dev, nvme_size_timer, c);
+	if (!c->irq_timer || !c->size_timer) {
 		r = uvfio_error_set(err, -ENOMEM, "nvme: cannot make a timer");
 		goto fail;
 	}

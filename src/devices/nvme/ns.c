@@ -6,6 +6,9 @@
  * sub-options are separated by colons: `ns=file=a.img:blocksize=4096:readonly=on`.  A colon
  * separates only where a known sub-option and `=` follow, so that URIs need no quoting.  What an
  * `ns=` does not say it takes from the device's own options.
+ *
+ * A block size that a driver has set (format.c) is noted with the storage, and counts more than the
+ * options.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -76,6 +79,16 @@ static void set_size(struct nvme_ns *ns)
 	ns->size = block_info(ns->blk)->size >> ns->shift << ns->shift;
 }
 
+bool nvme_ns_can_have(const struct nvme_ns *ns, uint8_t shift)
+{
+	const struct block_info *info = block_info(ns->blk);
+
+	if (shift == ns->shift)
+		return true;
+	/* The storage's own blocks may be larger; and a block must fit. */
+	return info->can_note && ns->align <= 1u << shift && info->size >= 1u << shift;
+}
+
 void nvme_ns_set_shift(struct nvme_ns *ns, uint8_t shift)
 {
 	ns->shift = shift;
@@ -115,6 +128,56 @@ static void make_uuid(uint8_t uuid[16], const char *seed, uint32_t n)
 	uuid[8] = (uint8_t)(0x80 | (uuid[8] & 0x3f)); /* variant of RFC 4122 */
 }
 
+/* The block size that a driver has formatted the storage with: *@size, left alone when none has. */
+static int formatted(const struct nvme_ns *ns, uint32_t *size, struct uvfio_error *err)
+{
+	char note[BLOCK_NOTE_MAX + 1], text[32];
+	int n = block_note(ns->blk, note, BLOCK_NOTE_MAX);
+
+	if (!n)
+		return 0;
+	for (uint32_t s = 512; s <= 4096; s *= 8) {
+		snprintf(text, sizeof(text), NVME_NOTE_FORMAT, s);
+		if (n == (int)strlen(text) && !memcmp(note, text, (size_t)n)) {
+			*size = s;
+			return 0;
+		}
+	}
+	return uvfio_error_set(err, -EINVAL,
+			       "namespace %u: what is noted with its storage about a format cannot "
+			       "be read; to use the storage as if never formatted, remove the note "
+			       "(setfattr -x user.uvfio.nvme FILE)",
+			       ns->id);
+}
+
+/* The block size: as formatted, as the options say, or what suits the storage. */
+static int choose_shift(struct nvme_ns *ns, const struct ns_options *o, struct uvfio_error *err)
+{
+	uint32_t size = o->blocksize ? (uint32_t)o->blocksize : ns->align > 512 ? 4096 : 512;
+	uint32_t noted = size;
+	int r = formatted(ns, &noted, err);
+
+	if (r)
+		return r;
+	if (noted != size && o->blocksize)
+		uvfio_device_log(
+			ns->ctrl->dev, UVFIO_LOG_WARN,
+			"nvme: namespace %u: blocksize=%u is not used: a driver has formatted "
+			"the storage with blocks of %u bytes; to undo that, remove its note "
+			"(setfattr -x user.uvfio.nvme %s)",
+			ns->id, size, noted, o->block.file);
+	ns->shift = noted == 4096 ? 12 : 9;
+	if (ns->align <= noted)
+		return 0;
+	return uvfio_error_set(
+		err, -EINVAL,
+		noted == size ? "namespace %u: blocksize=%u on storage with blocks of %u "
+				"bytes: use blocksize=4096"
+			      : "namespace %u: a driver has formatted the storage with blocks "
+				"of %u bytes, and direct=on needs %u here: leave out direct=on",
+		ns->id, noted, ns->align);
+}
+
 static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfio_error *err)
 {
 	struct nvme_ns *ns = &c->ns[c->nr_ns];
@@ -128,17 +191,11 @@ static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfi
 	ns->ctrl = c;
 	ns->id = c->nr_ns + 1;
 	ns->align = info->align ? info->align : 1;
-	ns->shift = o->blocksize == 4096 || (!o->blocksize && ns->align > 512) ? 12 : 9;
 	ns->mem_align = o->block.direct ? (ns->align > 512 ? ns->align : 512) : 1;
 	ns->readonly = info->readonly;
-	if (ns->align > 1u << ns->shift) {
-		r = uvfio_error_set(
-			err, -EINVAL,
-			"namespace %u: blocksize=512 on storage with blocks of %u bytes: "
-			"use blocksize=4096",
-			ns->id, ns->align);
+	r = choose_shift(ns, o, err);
+	if (r)
 		goto fail;
-	}
 	set_size(ns);
 	if (!ns->size) {
 		r = uvfio_error_set(err, -EINVAL,
@@ -155,6 +212,8 @@ static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfi
 				 1u << ns->shift);
 	if (info->volatile_cache)
 		c->volatile_cache = true;
+	if (info->can_resize)
+		c->resizable = true;
 	make_uuid(ns->uuid, c->serial, ns->id);
 	block_on_resize(ns->blk, resized, ns);
 	c->nr_ns++;

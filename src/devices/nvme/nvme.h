@@ -354,6 +354,10 @@ struct nvme_ctrl {
 	uint64_t started_ns;
 
 	struct nvme_req *shutdown_req; /* flushes for a shutdown; not of the pool */
+	struct nvme_req *size_req;     /* looks at sizes; likewise */
+	struct uvfio_timer *size_timer;
+	bool size_timer_armed, size_looking;
+	bool resizable; /* some namespace's storage is */
 	struct nvme_req *aers[NVME_AERL + 1];
 	unsigned nr_aers;
 	uint8_t events[NVME_NR_EVENT_TYPES]; /* a bit for each that is to be reported */
@@ -515,8 +519,18 @@ void nvme_unpin(struct nvme_req *req);
 /* Open the namespaces that @args name.  0 or -errno with a message. */
 int nvme_ns_open_all(struct nvme_ctrl *c, const struct uvfio_args *args, struct uvfio_error *err);
 void nvme_ns_close_all(struct nvme_ctrl *c);
+/* What is noted with the storage, so that its next user reads it with the same block size. */
+#define NVME_NOTE_FORMAT "blocksize=%u"
+/* May the namespace be formatted with this block size? */
+bool nvme_ns_can_have(const struct nvme_ns *ns, uint8_t shift);
 /* Set the block size and what follows from it. */
 void nvme_ns_set_shift(struct nvme_ns *ns, uint8_t shift);
+
+/* ---- size.c ---- */
+/* Somebody may want to know when a size changes: look from time to time. */
+void nvme_size_watch(struct nvme_ctrl *c);
+void nvme_size_timer(void *arg);
+void nvme_size_reset(struct nvme_ctrl *c);
 
 /* ---- bad.c ---- */
 /* Does the list of uncorrectable blocks touch the range?  Bytes. */

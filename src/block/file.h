@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What file.c (requests, calls) and file_ring.c (io_uring) share.  For nobody else. */
+#ifndef UVFIO_BLOCK_FILE_H
+#define UVFIO_BLOCK_FILE_H
+
+#include <liburing.h>
+#include "block/backend.h"
+#include "block/pool.h"
+
+#define FILE_MAX_VECTOR 1024 /* the kernel's UIO_MAXIOV */
+
+/* One system call. */
+enum call { CALL_READ, CALL_WRITE, CALL_SYNC, CALL_ALLOCATE, CALL_DISCARD, CALL_SIZE, CALL_NOTE };
+
+struct file_req {
+	struct block_io *io;
+	struct file_req *next_free;
+	enum call call;
+	struct iovec *iov;
+	int nr_iov;
+	uint64_t offset, left;
+	int mode; /* of fallocate */
+	unsigned retries;
+	struct iovec zero;
+	struct file *file;
+	struct pool_job job;
+	int64_t res; /* of a job */
+};
+
+struct file {
+	struct block blk;
+	int fd;
+	bool is_device;
+	bool can_punch, can_zero_range; /* as far as we know */
+	int sync_error;
+	char *zeroes;
+
+	struct file_req *reqs, *free_reqs;
+	struct io_queue waiting;
+
+	bool ring_used, fixed;
+	struct io_uring ring;
+	int evfd;
+	struct uvfio_watch *watch;
+	struct uvfio_timer *retry;
+	struct uvfio_work again;
+	bool again_posted, closing;
+	bool busy; /* submitting or reaping */
+	struct pool *pool;
+};
+
+/* file.c: a call of @req has returned @res. */
+void file_complete(struct file_req *req, int64_t res);
+/* file.c: the last of it, after its close. */
+void file_free(struct file *f);
+/* file.c: begin what waits, as far as there are free requests. */
+void file_start_waiting(struct file *f);
+
+/* file_ring.c: @f->ring_used from here on, or -errno. */
+int file_ring_open(struct file *f, unsigned depth);
+void file_ring_close(struct file *f);
+/* Can the ring do this call? */
+bool file_ring_can(const struct file *f, enum call call);
+/* Put the call of @req into the ring; file_ring_work() submits it. */
+void file_ring_add(struct file_req *req);
+/* Submit what is in the ring and reap what is done. */
+void file_ring_work(struct file *f);
+
+#endif
