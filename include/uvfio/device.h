@@ -217,6 +217,21 @@ enum uvfio_log_level { UVFIO_LOG_ERROR, UVFIO_LOG_WARN, UVFIO_LOG_INFO, UVFIO_LO
 UVFIO_API void uvfio_device_log(struct uvfio_device *dev, enum uvfio_log_level level,
 				const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/*
+ * What a model keeps its data in may have to be opened by somebody with more rights than the process
+ * that it runs in: a server confines itself before it makes devices.  So a model opens files and
+ * connects to servers with these, and names nothing but what its options say.
+ *
+ * uvfio_open() is open(2) of an existing file: @flags are O_RDONLY or O_RDWR, with O_DIRECT if
+ * wanted; the descriptor is close-on-exec and was opened with O_NONBLOCK and O_NOCTTY.
+ * uvfio_connect() gives a connected stream socket for @uri, nbd://HOST[:PORT]/… or
+ * nbd+unix:///…?socket=PATH; -ENOSYS: connect yourself, nobody else has to.
+ * Both return a descriptor, the caller's, or -errno, and may wait; @dev may be NULL.  [any] thread,
+ * from ->create() to ->destroy().
+ */
+UVFIO_API int uvfio_open(struct uvfio_device *dev, const char *path, int flags);
+UVFIO_API int uvfio_connect(struct uvfio_device *dev, const char *uri);
+
 /* Publish a register: what every later read sees.  @size 1, 2, 4 or 8, naturally aligned.  A read
  * never sees half of it.  [any] */
 UVFIO_API void uvfio_reg_set(struct uvfio_device *dev, unsigned bar, uint64_t offset,

@@ -64,6 +64,7 @@ struct block_info {
 };
 
 struct block_options {
+	struct uvfio_device *dev; /* whose uvfio_open() and uvfio_connect() are used; may be NULL */
 	const char *file; /* exactly one of file, memory (bytes), nbd is set */
 	uint64_t memory;
 	const char *nbd;

@@ -74,26 +74,26 @@ static int geometry(int fd, const struct block_options *opts, const struct stat 
 int file_open_locked(const struct block_options *opts, struct block_info *info, bool *is_device,
 		     struct uvfio_error *err)
 {
-	/* O_NONBLOCK so that a FIFO cannot hold us up; it is taken away again below. */
-	int flags = (opts->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int flags = opts->readonly ? O_RDONLY : O_RDWR;
 	const char *path = opts->file;
 	struct stat st;
 	int fd, rc;
 
-	fd = open(path, flags | (opts->direct ? O_DIRECT : 0));
-	if (fd < 0 && errno == EINVAL && opts->direct)
+	/* With O_NONBLOCK, so that a FIFO cannot hold us up; it is taken away again below. */
+	fd = uvfio_open(opts->dev, path, flags | (opts->direct ? O_DIRECT : 0));
+	if (fd == -EINVAL && opts->direct)
 		return uvfio_error_set(err, -EINVAL,
 				       "cannot open %s past the page cache: its file system has no "
 				       "O_DIRECT; leave out direct=on",
 				       path);
-	if (fd < 0 && !opts->readonly && (errno == EACCES || errno == EPERM || errno == EROFS))
-		return uvfio_error_set(err, -errno,
+	if (!opts->readonly && (fd == -EACCES || fd == -EPERM || fd == -EROFS))
+		return uvfio_error_set(err, fd,
 				       "cannot open %s for writing: %s; check its permissions, or "
 				       "use it as it is with readonly=on",
-				       path, strerror(errno));
+				       path, strerror(-fd));
 	if (fd < 0)
-		return uvfio_error_set(err, -errno, "cannot open %s: %s; check the path", path,
-				       strerror(errno));
+		return uvfio_error_set(err, fd, "cannot open %s: %s; check the path", path,
+				       strerror(-fd));
 	rc = 0;
 	if (fstat(fd, &st))
 		rc = uvfio_error_set(err, -errno, "cannot examine %s: %s", path, strerror(errno));

@@ -62,6 +62,7 @@ struct nbd_req {
 struct connect_job {
 	struct pool_job job;
 	struct nbd_disk *disk; /* NULL: closed meanwhile */
+	struct uvfio_device *dev;
 	char *uri;
 	unsigned timeout_ms;
 	struct nbd_handle *h;
@@ -69,6 +70,7 @@ struct connect_job {
 
 struct nbd_disk {
 	struct block blk;
+	struct uvfio_device *dev;
 	char *uri;
 	unsigned timeout_ms;
 	enum nbd_state state;
@@ -95,7 +97,7 @@ static void connect_run(struct pool_job *job)
 	struct connect_job *c = container_of(job, struct connect_job, job);
 	char why[64];
 
-	c->h = nbd_connect_within(c->uri, c->timeout_ms, why, sizeof(why));
+	c->h = nbd_connect_within(c->dev, c->uri, c->timeout_ms, why, sizeof(why));
 }
 
 /* ---- requests ---- */
@@ -361,6 +363,7 @@ static void reconnect(struct nbd_disk *d)
 	}
 	d->state = NBD_CONNECTING;
 	c->disk = d;
+	c->dev = d->dev;
 	c->timeout_ms = d->timeout_ms < CONNECT_TIMEOUT_MS ? d->timeout_ms : CONNECT_TIMEOUT_MS;
 	d->connecting = c;
 	pool_submit(d->pool, &c->job, connect_run, connect_done);
@@ -599,6 +602,7 @@ int nbd_backend_open(const struct block_options *opts, struct uvfio_ctx *ctx, st
 	d->state = NBD_DOWN;
 	d->finished_tail = &d->finished;
 	io_queue_init(&d->waiting);
+	d->dev = opts->dev;
 	d->timeout_ms = opts->timeout_ms ? opts->timeout_ms : DEFAULT_TIMEOUT_MS;
 	d->nr_reqs = opts->depth ? opts->depth : DEFAULT_DEPTH;
 	if (d->nr_reqs > MAX_DEPTH)
@@ -615,7 +619,7 @@ int nbd_backend_open(const struct block_options *opts, struct uvfio_ctx *ctx, st
 		d->free_reqs = &d->reqs[i];
 	}
 	timeout_ms = d->timeout_ms < CONNECT_TIMEOUT_MS ? d->timeout_ms : CONNECT_TIMEOUT_MS;
-	h = nbd_connect_within(d->uri, timeout_ms, why, sizeof(why));
+	h = nbd_connect_within(d->dev, d->uri, timeout_ms, why, sizeof(why));
 	if (!h) {
 		rc = uvfio_error_set(err, -ECONNREFUSED,
 				     "nbd=%s: %s; check that the server runs and the URI "

@@ -6,8 +6,11 @@
 #include <stddef.h>
 
 struct nbd_handle;
+struct uvfio_device;
 
-/* A handle that is ready, or NULL with a message in @why.  Waits; any thread. */
-struct nbd_handle *nbd_connect_within(const char *uri, unsigned timeout_ms, char *why, size_t size);
+/* A handle that is ready, or NULL with a message in @why.  By uvfio_connect(), or where that leaves
+ * it to us by libnbd.  Waits; any thread. */
+struct nbd_handle *nbd_connect_within(struct uvfio_device *dev, const char *uri,
+				      unsigned timeout_ms, char *why, size_t size);
 
 #endif

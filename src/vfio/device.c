@@ -4,6 +4,7 @@
  * which is dma.c.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,6 +281,24 @@ const char *uvfio_device_name(const struct uvfio_device *udev)
 struct uvfio_ctx *uvfio_device_ctx(struct uvfio_device *udev)
 {
 	return to_dev(udev)->ctx;
+}
+
+int uvfio_open(struct uvfio_device *udev, const char *path, int flags)
+{
+	const struct vfio_file_ops *ops = udev ? &to_dev(udev)->machine->file_ops : NULL;
+	int fd;
+
+	if (ops && ops->open)
+		return ops->open(ops->arg, path, flags);
+	fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+int uvfio_connect(struct uvfio_device *udev, const char *uri)
+{
+	const struct vfio_file_ops *ops = udev ? &to_dev(udev)->machine->file_ops : NULL;
+
+	return ops && ops->connect ? ops->connect(ops->arg, uri) : -ENOSYS;
 }
 
 void uvfio_device_log(struct uvfio_device *udev, enum uvfio_log_level level, const char *fmt, ...)

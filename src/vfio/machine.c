@@ -89,6 +89,11 @@ int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_mode
 	return ret;
 }
 
+void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_file_ops *ops)
+{
+	machine->file_ops = *ops;
+}
+
 /* ---- groups ---- */
 
 /* machine->lock held.  NULL when there is none (and @make is false), or for want of memory. */

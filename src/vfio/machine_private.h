@@ -58,6 +58,7 @@ struct observer {
 struct vfio_machine {
 	struct vfio_policy policy;
 	struct uvfio_log *log;
+	struct vfio_file_ops file_ops; /* constant once there are devices */
 
 	pthread_mutex_t add_lock;
 	pthread_mutex_t lock;

@@ -48,6 +48,14 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 void vfio_machine_free(struct vfio_machine *machine);
 /* Models that `--device` can name. */
 int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_model *model);
+/* How uvfio_open() and uvfio_connect() are done; either may be NULL.  Both return a descriptor or
+ * -errno and are called from any thread.  Before the first device. */
+struct vfio_file_ops {
+	int (*open)(void *arg, const char *path, int flags);
+	int (*connect)(void *arg, const char *uri);
+	void *arg;
+};
+void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_file_ops *ops);
 /* "MODEL[,key=value…]".  Takes the core's own keys (addr=, group=, mmio=) out, hands the rest to
  * the model.  A wrong model, key or value is -EINVAL with the valid ones named.  In a value a comma
  * is written twice. */

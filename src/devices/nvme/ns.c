@@ -180,11 +180,13 @@ static int choose_shift(struct nvme_ns *ns, const struct ns_options *o, struct u
 
 static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfio_error *err)
 {
+	struct block_options options = o->block;
 	struct nvme_ns *ns = &c->ns[c->nr_ns];
 	const struct block_info *info;
 	int r;
 
-	r = block_open(&o->block, uvfio_device_ctx(c->dev), &ns->blk, err);
+	options.dev = c->dev;
+	r = block_open(&options, uvfio_device_ctx(c->dev), &ns->blk, err);
 	if (r)
 		return r;
 	info = block_info(ns->blk);
