@@ -91,6 +91,7 @@ static int make_machine(struct run *run)
 	struct uvfio_error err = {""};
 	char what[80];
 
+	run->server.who = (struct vfio_who){"vfio", (int64_t)getuid()};
 	run->server.log = uvfio_log_new(2, config->verbose ? UVFIO_LOG_DEBUG : UVFIO_LOG_WARN);
 	run->server.machine = vfio_machine_new(&config->policy, run->server.log, &err);
 	if (!run->server.machine)

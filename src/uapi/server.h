@@ -33,6 +33,7 @@ struct uapi_server {
 	struct uapi_pool *pool;
 	struct memory_cache *memory;
 	struct uapi_sysfs *sysfs; /* NULL: out of memory */
+	struct vfio_who who; /* its clients, for listings */
 	int listener;
 	int devdir; /* the directory /dev/vfio of the program's namespace */
 	/* A program that opened /dev/kvm: registers are not offered for mapping any more. */

@@ -275,16 +275,20 @@ const char *vfio_fault_reason(enum iommu_fault_reason reason)
 
 /* ---- events ---- */
 
-bool vfio_event_concerns(const struct vfio_event *event, struct vfio_device *dev)
+bool vfio_event_concerns(struct vfio_machine *machine, const struct vfio_event *event,
+			 const char *name)
 {
-	bool concerns;
+	bool concerns = false;
 
 	if (event->device)
-		return !strcmp(event->device, dev->name);
+		return !strcmp(event->device, name);
 	if (!event->container)
 		return false;
-	pthread_mutex_lock(&dev->machine->lock);
-	concerns = dev->group->container == event->container;
-	pthread_mutex_unlock(&dev->machine->lock);
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; i < machine->nr_devices; i++) {
+		if (!strcmp(machine->devices[i]->name, name))
+			concerns = machine->devices[i]->group->container == event->container;
+	}
+	pthread_mutex_unlock(&machine->lock);
 	return concerns;
 }

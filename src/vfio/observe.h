@@ -107,8 +107,9 @@ int vfio_device_host_reset(struct vfio_device *dev);
 
 /* ---- events ---- */
 
-/* Does @event concern @dev?  DMA mappings do when the device is in the container.  To be called by
- * an observer, during the event. */
-bool vfio_event_concerns(const struct vfio_event *event, struct vfio_device *dev);
+/* Does @event concern the device @name?  DMA mappings do when it is in the container.  To be called
+ * by an observer, during the event. */
+bool vfio_event_concerns(struct vfio_machine *machine, const struct vfio_event *event,
+			 const char *name);
 
 #endif

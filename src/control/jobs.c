@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What waits: reset, add and remove.  Each is a job for a worker thread; workers are made as they
+ * are needed, at most MAX_WORKERS, so that a device that does not answer holds up few others.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "control/control_private.h"
+
+struct job {
+	struct job *next;
+	struct call *call;
+	struct control *control;
+	void (*run)(struct job *job); /* in a worker */
+	/* What it is about, and what came of it. */
+	char device[16];
+	char *spec;
+	bool force;
+	struct control_fd fds[MAX_FDS];
+	struct json_object *fds_json; /* what the strings in @fds belong to */
+	unsigned nr_fds;
+	struct rpc_error err;
+};
+
+static void job_free(struct job *job)
+{
+	for (unsigned i = 0; i < job->nr_fds; i++)
+		close(job->fds[i].fd);
+	json_object_put(job->fds_json);
+	free(job->spec);
+	free(job);
+}
+
+/* ---- workers ---- */
+
+static void *worker(void *arg)
+{
+	struct control *control = arg;
+	struct job *job;
+
+	pthread_mutex_lock(&control->job_lock);
+	for (;;) {
+		while (!control->waiting && !control->no_more_jobs) {
+			control->nr_idle++;
+			pthread_cond_wait(&control->job_cond, &control->job_lock);
+			control->nr_idle--;
+		}
+		job = control->waiting;
+		if (!job)
+			break;
+		control->waiting = job->next;
+		if (!control->waiting)
+			control->waiting_tail = &control->waiting;
+		pthread_mutex_unlock(&control->job_lock);
+		job->run(job);
+		pthread_mutex_lock(&control->job_lock);
+		job->next = control->done;
+		control->done = job;
+		uvfio_ctx_post(control->ctx, &control->done_work);
+	}
+	pthread_mutex_unlock(&control->job_lock);
+	return NULL;
+}
+
+/* In the context: answer what is done. */
+static void finish_jobs(struct uvfio_work *work)
+{
+	struct control *control =
+		(struct control *)((char *)work - offsetof(struct control, done_work));
+	struct job *job, *next;
+
+	pthread_mutex_lock(&control->job_lock);
+	job = control->done;
+	control->done = NULL;
+	pthread_mutex_unlock(&control->job_lock);
+	for (; job; job = next) {
+		struct json_object *result = NULL;
+
+		next = job->next;
+		if (!job->err.code) {
+			result = json_object_new_object();
+			json_put_string(result, "device", job->device);
+		}
+		control->nr_jobs--;
+		job->call->client->nr_jobs--;
+		call_finish(job->call, result, &job->err);
+		job_free(job);
+	}
+}
+
+void jobs_init(struct control *control)
+{
+	pthread_mutex_init(&control->job_lock, NULL);
+	pthread_cond_init(&control->job_cond, NULL);
+	control->waiting_tail = &control->waiting;
+	control->done_work.fn = finish_jobs;
+}
+
+void jobs_stop(struct control *control)
+{
+	pthread_mutex_lock(&control->job_lock);
+	control->no_more_jobs = true;
+	pthread_cond_broadcast(&control->job_cond);
+	pthread_mutex_unlock(&control->job_lock);
+	for (unsigned i = 0; i < control->nr_workers; i++)
+		pthread_join(control->workers[i], NULL);
+}
+
+static struct job *job_new(struct call *call, void (*run)(struct job *job), struct rpc_error *err)
+{
+	struct control *control = call->client->control;
+	struct job *job;
+
+	if (control->nr_jobs >= MAX_JOBS || call->client->nr_jobs >= MAX_CLIENT_JOBS) {
+		rpc_fail(err, RPC_BUSY, -EBUSY, "too many operations wait already; try again");
+		return NULL;
+	}
+	job = calloc(1, sizeof(*job));
+	if (!job) {
+		rpc_fail(err, RPC_INTERNAL_ERROR, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	job->call = call;
+	job->control = control;
+	job->run = run;
+	return job;
+}
+
+static void job_start(struct job *job)
+{
+	struct control *control = job->control;
+
+	job->call->later = true;
+	control->nr_jobs++;
+	job->call->client->nr_jobs++;
+	pthread_mutex_lock(&control->job_lock);
+	*control->waiting_tail = job;
+	control->waiting_tail = &job->next;
+	if (control->nr_idle)
+		pthread_cond_signal(&control->job_cond);
+	else if (control->nr_workers < MAX_WORKERS &&
+		 !pthread_create(&control->workers[control->nr_workers], NULL, worker, control))
+		control->nr_workers++;
+	if (!control->nr_workers) {
+		/* No thread is to be had at all. */
+		control->waiting = NULL;
+		control->waiting_tail = &control->waiting;
+		rpc_fail(&job->err, RPC_INTERNAL_ERROR, -EAGAIN, "no thread can be made");
+		job->next = control->done;
+		control->done = job;
+		uvfio_ctx_post(control->ctx, &control->done_work);
+	}
+	pthread_mutex_unlock(&control->job_lock);
+}
+
+/* ---- reset ---- */
+
+static void run_reset(struct job *job)
+{
+	struct vfio_device *dev = vfio_machine_get_device(job->control->machine, job->device);
+	int ret;
+
+	if (!dev) {
+		rpc_fail(&job->err, RPC_NO_DEVICE, -ENODEV, "%s has been removed", job->device);
+		return;
+	}
+	ret = vfio_device_host_reset(dev);
+	vfio_device_put(dev);
+	if (ret == -ENOTTY)
+		rpc_fail(
+			&job->err, RPC_FAILED, ret,
+			"%s cannot be reset alone: it has no function level reset, and other functions share its slot",
+			job->device);
+	else if (ret)
+		rpc_fail(&job->err, RPC_FAILED, ret, "%s: the reset failed: %s", job->device,
+			 strerror(-ret));
+}
+
+/* A job about an existing device. */
+static struct job *device_job(struct call *call, struct json_object *params,
+			      void (*run)(struct job *job), struct rpc_error *err)
+{
+	struct vfio_device *dev = param_device(call->client, params, err);
+	struct job *job;
+
+	if (!dev)
+		return NULL;
+	job = job_new(call, run, err);
+	if (job)
+		snprintf(job->device, sizeof(job->device), "%s", vfio_device_name(dev));
+	vfio_device_put(dev);
+	return job;
+}
+
+struct json_object *method_reset(struct call *call, struct json_object *params,
+				 struct rpc_error *err)
+{
+	struct job *job = device_job(call, params, run_reset, err);
+
+	if (job)
+		job_start(job);
+	return NULL;
+}
+
+/* ---- remove ---- */
+
+static void run_remove(struct job *job)
+{
+	const struct control *control = job->control;
+	int ret = control->ops->remove(control->ops_arg, job->device, job->force, &job->err.msg);
+
+	if (ret) {
+		job->err.code = RPC_FAILED;
+		job->err.error = ret;
+	}
+}
+
+struct json_object *method_remove(struct call *call, struct json_object *params,
+				  struct rpc_error *err)
+{
+	const struct control *control = call->client->control;
+	bool force = false;
+	struct job *job;
+
+	if (!control->ops->remove)
+		return rpc_fail(err, RPC_UNSUPPORTED, -EOPNOTSUPP,
+				"devices of `uvfio %s` stay until it ends", control->command);
+	if (!param_bool(params, "force", &force, err))
+		return NULL;
+	job = device_job(call, params, run_remove, err);
+	if (!job)
+		return NULL;
+	job->force = force;
+	job_start(job);
+	return NULL;
+}
+
+/* ---- add ---- */
+
+static void run_add(struct job *job)
+{
+	const struct control *control = job->control;
+	struct control_add add = {job->spec, job->fds, job->nr_fds};
+	int ret = control->ops->add(control->ops_arg, &add, job->device, &job->err.msg);
+
+	if (ret) {
+		job->err.code = RPC_FAILED;
+		job->err.error = ret;
+	}
+}
+
+/* The parameter "fds": [{"key": K, "value": V}, …], in the order in which the files were sent. */
+static bool take_fds(struct job *job, struct client *client, struct json_object *params,
+		     struct rpc_error *err)
+{
+	struct json_object *list;
+	size_t n;
+
+	if (!json_object_object_get_ex(params, "fds", &list))
+		return true;
+	if (!json_object_is_type(list, json_type_array) ||
+	    json_object_array_length(list) > MAX_FDS) {
+		rpc_fail(err, RPC_INVALID_PARAMS, -EINVAL, "\"fds\" must be an array of at most %u",
+			 MAX_FDS);
+		return false;
+	}
+	n = json_object_array_length(list);
+	if (n > client->nr_fds) {
+		rpc_fail(err, RPC_INVALID_PARAMS, -EBADF,
+			 "\"fds\" names %zu files, but %u came with the request", n,
+			 client->nr_fds);
+		return false;
+	}
+	job->fds_json = json_object_get(list);
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *entry = json_object_array_get_idx(list, i);
+		struct control_fd *fd = &job->fds[i];
+
+		fd->key = fd->value = NULL;
+		if (!json_object_is_type(entry, json_type_object) ||
+		    !param_string(entry, "key", &fd->key, err) ||
+		    !param_string(entry, "value", &fd->value, err) || !fd->key) {
+			rpc_fail(
+				err, RPC_INVALID_PARAMS, -EINVAL,
+				"an entry of \"fds\" looks like {\"key\": \"file\", \"value\": \"disk.img\"}");
+			return false;
+		}
+		if (!fd->value)
+			fd->value = "";
+	}
+	for (size_t i = 0; i < n; i++)
+		job->fds[i].fd = client->fds[i];
+	job->nr_fds = (unsigned)n;
+	client->nr_fds -= (unsigned)n;
+	memmove(client->fds, client->fds + n, client->nr_fds * sizeof(client->fds[0]));
+	return true;
+}
+
+struct json_object *method_add(struct call *call, struct json_object *params, struct rpc_error *err)
+{
+	const struct control *control = call->client->control;
+	const char *spec;
+	struct job *job;
+
+	if (!control->ops->add)
+		return rpc_fail(err, RPC_UNSUPPORTED, -EOPNOTSUPP,
+				"devices cannot be added to `uvfio %s` while it runs",
+				control->command);
+	if (!param_string(params, "device", &spec, err))
+		return NULL;
+	if (!spec)
+		return rpc_fail(
+			err, RPC_INVALID_PARAMS, -EINVAL,
+			"\"device\" is missing: a model and its options, like nvme,memory=64M");
+	job = job_new(call, run_add, err);
+	if (!job)
+		return NULL;
+	job->spec = strdup(spec);
+	if (!job->spec)
+		rpc_fail(err, RPC_INTERNAL_ERROR, -ENOMEM, "out of memory");
+	if (!job->spec || !take_fds(job, call->client, params, err)) {
+		job_free(job);
+		return NULL;
+	}
+	job_start(job);
+	return NULL;
+}
