@@ -24,11 +24,11 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include <uvfio/error.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#define UVFIO_API __attribute__((visibility("default")))
 
 /* Raised when this header changes so that a model must be compiled anew. */
 #define UVFIO_DEVICE_ABI 2
@@ -36,16 +36,6 @@ extern "C" {
 struct uvfio_device;
 struct uvfio_ctx;
 struct uvfio_stats;
-
-/* A message for a person: what was wrong, with what, and what to do. */
-struct uvfio_error {
-	char msg[512];
-};
-
-/* Format a message into @err (may be NULL); always returns @code, so that
- * `return uvfio_error_set(err, -EINVAL, "…")` reads well.  [any] */
-UVFIO_API int uvfio_error_set(struct uvfio_error *err, int code, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
 
 /* ---- options: what stands behind `--device MODEL,key=value,…` ---- */
 

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The driver side, inside: a device, and the ops table that the ways to reach it fill.
+ *
+ * What is the same for all ways (names, regions and their mappings, config space, IOVAs, the
+ * bookkeeping of DMA memory, interrupts) is in the files named after it and asks the way only for
+ * the elementary operations of struct drv_ops.
+ */
+#ifndef UVFIO_DRIVER_PRIVATE_H
+#define UVFIO_DRIVER_PRIVATE_H
+
+#include <linux/vfio.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uvfio/driver.h>
+#include "driver/extent.h"
+#include "driver/iova.h"
+
+#define DRV_PAGE        4096u
+#define DRV_NR_IRQS     5u
+#define DRV_MAX_REGIONS 256u   /* what a server may claim to have */
+#define DRV_MAX_INFO    65536u /* bytes of a region's info with its capabilities */
+
+enum drv_via { DRV_VIA_AUTO, DRV_VIA_GROUP, DRV_VIA_CDEV };
+
+struct drv_options {
+	char vf_token[37]; /* text, "": none */
+	enum drv_via via;
+	bool share, posted, twin, mmap;
+	unsigned timeout; /* seconds, 0: for ever */
+};
+
+/* Parse "key=value,…" for a socket (@vfio_user) or a kernel device: 0 or -EINVAL with a message. */
+int drv_options_parse(struct drv_options *opt, const char *text, bool vfio_user,
+		      struct uvfio_error *err);
+
+struct drv_region {
+	struct uvfio_pci_region pub; /* ->areas is owned */
+	uint64_t file_offset;        /* of the region in @fd */
+	int fd;                      /* to map; -1: the way's own */
+	void **maps;                 /* per area, or NULL before it is mapped */
+};
+
+/* A piece of memory that the device can reach.  The extent is first, so that a set can hold it. */
+struct drv_mapping {
+	struct extent at;
+	uint8_t *addr;
+	int fd;               /* owned; -1: none */
+	uint64_t file_offset; /* of @addr in @fd */
+	unsigned flags;       /* UVFIO_PCI_DMA_READ, _WRITE */
+	bool ready;           /* the way knows it, and nobody is unmapping it */
+	bool arena;           /* memory of the device's own file, from uvfio_pci_dma_alloc() */
+	struct drv_iova_token iova_token, file_token;
+};
+
+/*
+ * Memory for DMA.  @lock covers all of it and is held for bookkeeping and for copies on behalf of a
+ * server, never across a call to the kernel or the server that could wait for one.
+ */
+struct drv_dma {
+	pthread_mutex_t lock;
+	struct drv_iova iova;
+	struct extent_set mappings; /* struct drv_mapping */
+	uint64_t page_size;         /* the smallest that can be mapped */
+	int arena_fd;               /* memfd of uvfio_pci_dma_alloc(), -1 before the first */
+	uint64_t arena_size;
+	struct drv_iova arena;
+	unsigned nr_ranges; /* what uvfio_pci_dma_ranges() tells */
+	struct {
+		uint64_t first, last;
+	} * ranges;
+};
+
+struct drv_ops;
+
+struct uvfio_pci {
+	char *name;
+	const struct drv_ops *ops;
+	void *way; /* of the ops: struct drv_kernel, struct drv_vu */
+	struct drv_options opt;
+	uint32_t flags; /* VFIO_DEVICE_FLAGS_… */
+	unsigned nr_regions, nr_irqs;
+	struct drv_region *regions;
+	struct {
+		unsigned count, flags;
+	} irqs[DRV_NR_IRQS];
+	pthread_mutex_t irq_lock; /* one SET_IRQS at a time; protects @irq_active */
+	bool irq_active[DRV_NR_IRQS];
+	pthread_mutex_t config_lock; /* read-modify-write of COMMAND */
+	/* Something reaches the device beside the messages: a mapped region, a notify fd.  A posted
+	 * write could be overtaken by it, so nothing is posted any more. */
+	atomic_bool shortcut;
+	uint32_t id; /* vendor and device, to know it again */
+	struct drv_dma dma;
+};
+
+/*
+ * One way to reach a device.  All may be called from several threads at once unless they say
+ * otherwise.  They return 0 (or what they say) or -errno.
+ */
+struct drv_ops {
+	enum uvfio_pci_way way;
+	/* Open @dev->name with @dev->opt and set @dev->way.  On failure nothing is left. */
+	int (*open)(struct uvfio_pci *dev, struct uvfio_error *err);
+	void (*close)(struct uvfio_pci *dev);
+	int (*device_info)(struct uvfio_pci *dev, struct vfio_device_info *info);
+	/* ->index is set; fills at most @size bytes at @info (zeroed), capabilities included, which
+	 * ->argsz then tells the need of.  *@fd: a descriptor to map, owned by the caller, or -1
+	 * when the way has its own (drv_ops.map_fd).  [alone] */
+	int (*region_info)(struct uvfio_pci *dev, struct vfio_region_info *info, size_t size,
+			   int *fd);
+	int (*map_fd)(struct uvfio_pci *dev); /* what to mmap for a region without a descriptor */
+	int (*irq_info)(struct uvfio_pci *dev, struct vfio_irq_info *info);
+	/* At most as much as the way can in one piece; returns the bytes done. */
+	ssize_t (*read)(struct uvfio_pci *dev, unsigned index, uint64_t offset, void *buf,
+			size_t len);
+	ssize_t (*write)(struct uvfio_pci *dev, unsigned index, uint64_t offset, const void *buf,
+			 size_t len, bool posted);
+	/* Several posted writes; NULL: one by one. */
+	int (*write_multi)(struct uvfio_pci *dev, const struct uvfio_pci_reg *writes, unsigned nr);
+	int (*notify_fd)(struct uvfio_pci *dev, unsigned index, uint64_t offset, unsigned size,
+			 uint64_t value);
+	/* One SET_IRQS; @fds with DATA_EVENTFD, ->count of them.  May return a positive number
+	 * (A.8).  A way with limits cuts it up; @active: the mode is enabled. */
+	int (*set_irqs)(struct uvfio_pci *dev, const struct vfio_irq_set *set, const int *fds,
+			bool active);
+	int (*reset)(struct uvfio_pci *dev);
+	/* VFIO_DEVICE_FEATURE; @feature->argsz bytes at @feature.  Returns the bytes behind the
+	 * header that GET gave. */
+	ssize_t (*feature)(struct uvfio_pci *dev, struct vfio_device_feature *feature);
+	/* Add the usable ranges to @dev->dma with drv_dma_add_range(), set ->page_size. */
+	int (*iova_ranges)(struct uvfio_pci *dev, struct uvfio_error *err);
+	int (*dma_map)(struct uvfio_pci *dev, const struct drv_mapping *m);
+	int (*dma_unmap)(struct uvfio_pci *dev, uint64_t iova, uint64_t size);
+	/* Optional: connect anew, at most until @deadline (CLOCK_MONOTONIC ms; -1: for ever). */
+	int (*reconnect)(struct uvfio_pci *dev, int64_t deadline, struct uvfio_error *err);
+	int (*lost_fd)(const struct uvfio_pci *dev); /* optional */
+	void (*give_up)(struct uvfio_pci *dev); /* optional: the server lied; end the connection */
+};
+
+extern const struct drv_ops drv_kernel_group_ops, drv_kernel_cdev_ops, drv_vfio_user_ops;
+
+/* region.c */
+int drv_regions_init(struct uvfio_pci *dev, struct uvfio_error *err);
+void drv_regions_fini(struct uvfio_pci *dev);
+/* After a reconnect: the same regions?  Map what was mapped at the same addresses. */
+int drv_regions_renew(struct uvfio_pci *dev, struct uvfio_error *err);
+
+/* irq.c */
+int drv_irqs_init(struct uvfio_pci *dev, struct uvfio_error *err);
+void drv_irqs_fini(struct uvfio_pci *dev);
+int drv_irqs_renew(struct uvfio_pci *dev, struct uvfio_error *err);
+
+/* dma.c */
+int drv_dma_init(struct uvfio_pci *dev, struct uvfio_error *err);
+/* After ops->close: nothing is unmapped at the way any more. */
+void drv_dma_fini(struct uvfio_pci *dev);
+int drv_dma_add_range(struct uvfio_pci *dev, uint64_t first, uint64_t last);
+/* After a reconnect: map everything again. */
+int drv_dma_renew(struct uvfio_pci *dev, struct uvfio_error *err);
+/* A server's DMA_READ (@to_device) or DMA_WRITE: copy between @buf and [@iova, +@len), which may
+ * cross adjacent mappings.  -EFAULT when not all of it is mapped, -EPERM when not so permitted;
+ * then nothing was copied. */
+int drv_dma_copy(struct uvfio_pci *dev, uint64_t iova, void *buf, size_t len, bool to_device);
+
+#endif

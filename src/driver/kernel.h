@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the kernel's two ways share: a device file descriptor. */
+#ifndef UVFIO_DRIVER_KERNEL_H
+#define UVFIO_DRIVER_KERNEL_H
+
+#include "driver/driver_private.h"
+
+struct drv_kernel {
+	int device;
+	uint64_t region_offset[DRV_MAX_REGIONS];
+	int container, group; /* the group way; -1 else */
+	bool noiommu;
+	int iommufd; /* the cdev way; -1 else */
+	uint32_t devid, ioas;
+};
+
+static inline struct drv_kernel *drv_kernel(const struct uvfio_pci *dev)
+{
+	return (struct drv_kernel *)dev->way;
+}
+
+struct drv_kernel *drv_kernel_new(void);
+/* Close what is open of @k, the device first, and free it. */
+void drv_kernel_free(struct drv_kernel *k);
+
+/* Of sysfs: "%s/@what" of the device @bdf. */
+void drv_kernel_sysfs(char *path, size_t size, const char *bdf, const char *what);
+/* -ENODEV with a message when there is no PCI device @bdf; else 0. */
+int drv_kernel_exists(const char *bdf, struct uvfio_error *err);
+/* A message for the -errno of opening @path, which @what is. */
+int drv_kernel_open_failed(const char *bdf, const char *path, int ret, struct uvfio_error *err);
+
+/* Operations on the device descriptor: see struct drv_ops. */
+int drv_kernel_device_info(struct uvfio_pci *dev, struct vfio_device_info *info);
+int drv_kernel_region_info(struct uvfio_pci *dev, struct vfio_region_info *info, size_t size,
+			   int *fd);
+int drv_kernel_map_fd(struct uvfio_pci *dev);
+int drv_kernel_irq_info(struct uvfio_pci *dev, struct vfio_irq_info *info);
+ssize_t drv_kernel_read(struct uvfio_pci *dev, unsigned index, uint64_t offset, void *buf,
+			size_t len);
+ssize_t drv_kernel_write(struct uvfio_pci *dev, unsigned index, uint64_t offset, const void *buf,
+			 size_t len, bool posted);
+int drv_kernel_notify_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset, unsigned size,
+			 uint64_t value);
+int drv_kernel_set_irqs(struct uvfio_pci *dev, const struct vfio_irq_set *set, const int *fds,
+			bool active);
+int drv_kernel_reset(struct uvfio_pci *dev);
+ssize_t drv_kernel_feature(struct uvfio_pci *dev, struct vfio_device_feature *feature);
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The kernel's VFIO by group and container (D.1), with the type1 IOMMU (D.2). */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include "driver/kernel.h"
+
+#define CONTAINER "/dev/vfio/vfio"
+
+/* Where the group's file is: /dev/vfio/N, or /dev/vfio/noiommu-N (A.9). */
+static int group_path(const char *bdf, char *path, size_t size, bool *noiommu,
+		      struct uvfio_error *err)
+{
+	char sysfs[128], target[PATH_MAX], name[32] = "";
+	const char *number;
+	ssize_t n;
+	int fd;
+
+	drv_kernel_sysfs(sysfs, sizeof(sysfs), bdf, "iommu_group");
+	n = readlink(sysfs, target, sizeof(target) - 1);
+	if (n < 0)
+		return uvfio_error_set(err, -ENODEV,
+				       "%s: it is in no IOMMU group; turn the IOMMU on "
+				       "(intel_iommu=on, or in the firmware), or load vfio with "
+				       "enable_unsafe_noiommu_mode=1",
+				       bdf);
+	target[n] = '\0';
+	number = strrchr(target, '/');
+	number = number ? number + 1 : target;
+	drv_kernel_sysfs(sysfs, sizeof(sysfs), bdf, "iommu_group/name");
+	fd = open(sysfs, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (read(fd, name, sizeof(name) - 1) < 0)
+			name[0] = '\0';
+		close(fd);
+	}
+	*noiommu = !strncmp(name, "vfio-noiommu", 12);
+	if ((size_t)snprintf(path, size, "/dev/vfio/%s%s", *noiommu ? "noiommu-" : "", number) >=
+	    size)
+		return uvfio_error_set(err, -ENODEV, "%s: its group has no name: %s", bdf, number);
+	return 0;
+}
+
+static int attach(struct uvfio_pci *dev, struct drv_kernel *k, const char *path,
+		  struct uvfio_error *err)
+{
+	struct vfio_group_status status = {.argsz = sizeof(status)};
+	int type = k->noiommu ? VFIO_NOIOMMU_IOMMU : VFIO_TYPE1v2_IOMMU;
+
+	k->container = open(CONTAINER, O_RDWR | O_CLOEXEC);
+	if (k->container < 0)
+		return drv_kernel_open_failed(dev->name, CONTAINER, -errno, err);
+	if (ioctl(k->container, VFIO_GET_API_VERSION) != VFIO_API_VERSION)
+		return uvfio_error_set(err, -EPROTO, CONTAINER " speaks another version of VFIO");
+	k->group = open(path, O_RDWR | O_CLOEXEC);
+	if (k->group < 0)
+		return drv_kernel_open_failed(dev->name, path, -errno, err);
+	if (ioctl(k->group, VFIO_GROUP_GET_STATUS, &status))
+		return uvfio_error_set(err, -errno, "%s: asking %s: %s", dev->name, path,
+				       strerror(errno));
+	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
+		return uvfio_error_set(
+			err, -EPERM,
+			"%s: its group is not viable: every device in "
+			"/sys/bus/pci/devices/%s/iommu_group/devices must be bound to "
+			"vfio-pci or to no driver",
+			dev->name, dev->name);
+	if (ioctl(k->group, VFIO_GROUP_SET_CONTAINER, &k->container))
+		return uvfio_error_set(err, -errno, "%s: attaching its group to a container: %s%s",
+				       dev->name, strerror(errno),
+				       errno == EPERM ? " (are interrupts isolated? see "
+							"allow_unsafe_interrupts)"
+						      : "");
+	if (ioctl(k->container, VFIO_SET_IOMMU, type))
+		return uvfio_error_set(err, -errno, "%s: setting the IOMMU type: %s%s", dev->name,
+				       strerror(errno),
+				       errno == EPERM ? " (are interrupts isolated? see "
+							"allow_unsafe_interrupts)"
+						      : "");
+	return 0;
+}
+
+static int get_device(struct uvfio_pci *dev, struct drv_kernel *k, struct uvfio_error *err)
+{
+	char name[96];
+
+	snprintf(name, sizeof(name), "%s%s%s", dev->name, *dev->opt.vf_token ? " vf_token=" : "",
+		 dev->opt.vf_token);
+	k->device = ioctl(k->group, VFIO_GROUP_GET_DEVICE_FD, name);
+	if (k->device >= 0)
+		return 0;
+	switch (errno) {
+	case EACCES:
+		return uvfio_error_set(
+			err, -EACCES,
+			*dev->opt.vf_token ? "%s: the vf_token is not that of its PF"
+					   : "%s: a token is needed: option vf_token=UUID, the one "
+					     "that its PF was opened with",
+			dev->name);
+	case EINVAL:
+		if (*dev->opt.vf_token)
+			return uvfio_error_set(
+				err, -EINVAL,
+				"%s: it takes no vf_token: not an SR-IOV function, or "
+				"its PF is not bound to vfio-pci",
+				dev->name);
+		break;
+	case ENODEV:
+		return uvfio_error_set(
+			err, -ENODEV,
+			"%s: it is not bound to vfio-pci (`driverctl set-override %s "
+			"vfio-pci`)",
+			dev->name, dev->name);
+	}
+	return uvfio_error_set(err, -errno, "%s: opening the device: %s", dev->name,
+			       strerror(errno));
+}
+
+static int group_open(struct uvfio_pci *dev, struct uvfio_error *err)
+{
+	struct drv_kernel *k;
+	char path[64];
+	bool noiommu;
+	int ret;
+
+	ret = drv_kernel_exists(dev->name, err);
+	if (!ret)
+		ret = group_path(dev->name, path, sizeof(path), &noiommu, err);
+	if (ret)
+		return ret;
+	k = drv_kernel_new();
+	if (!k)
+		return uvfio_error_set(err, -ENOMEM, "no memory");
+	k->noiommu = noiommu;
+	ret = attach(dev, k, path, err);
+	if (!ret)
+		ret = get_device(dev, k, err);
+	if (ret)
+		drv_kernel_free(k);
+	else
+		dev->way = k;
+	return ret;
+}
+
+static void group_close(struct uvfio_pci *dev)
+{
+	drv_kernel_free(drv_kernel(dev));
+}
+
+/* The pages sizes and the ranges of VFIO_IOMMU_GET_INFO (D.2). */
+static int parse_info(struct uvfio_pci *dev, const struct vfio_iommu_type1_info *info, size_t size)
+{
+	const uint8_t *base = (const uint8_t *)info;
+	bool any = false;
+	int ret = 0;
+
+	if (info->flags & VFIO_IOMMU_INFO_PGSIZES && info->iova_pgsizes)
+		dev->dma.page_size = info->iova_pgsizes & -info->iova_pgsizes;
+	for (size_t at = info->flags & VFIO_IOMMU_INFO_CAPS ? info->cap_offset : 0; at && !ret;) {
+		const struct vfio_iommu_type1_info_cap_iova_range *cap = (const void *)(base + at);
+
+		if (size < sizeof(*cap) || at > size - sizeof(*cap))
+			break;
+		if (cap->header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) {
+			for (uint32_t i = 0; i < cap->nr_iovas && !ret; i++) {
+				if ((const uint8_t *)&cap->iova_ranges[i + 1] > base + size)
+					return -EPROTO;
+				ret = drv_dma_add_range(dev, cap->iova_ranges[i].start,
+							cap->iova_ranges[i].end);
+			}
+			any = true;
+		}
+		at = cap->header.next > at ? cap->header.next : 0;
+	}
+	/* A kernel before 5.4 does not tell: 39 bits are what every IOMMU has. */
+	if (!any && !ret)
+		ret = drv_dma_add_range(dev, 0, (1ull << 39) - 1);
+	return ret;
+}
+
+static int group_iova_ranges(struct uvfio_pci *dev, struct uvfio_error *err)
+{
+	struct vfio_iommu_type1_info *info = NULL, *bigger;
+	size_t size = sizeof(*info) + 1024;
+	int ret = 0;
+
+	if (drv_kernel(dev)->noiommu)
+		return 0;
+	for (;;) {
+		bigger = realloc(info, size);
+		if (!bigger) {
+			ret = -ENOMEM;
+			break;
+		}
+		info = bigger;
+		memset(info, 0, size);
+		info->argsz = (uint32_t)size;
+		if (ioctl(drv_kernel(dev)->container, VFIO_IOMMU_GET_INFO, info)) {
+			ret = -errno;
+			break;
+		}
+		if (info->argsz <= size) {
+			ret = parse_info(dev, info, size);
+			break;
+		}
+		size = info->argsz;
+	}
+	free(info);
+	if (ret)
+		uvfio_error_set(err, ret, "%s: asking for the usable IOVAs: %s", dev->name,
+				strerror(-ret));
+	return ret;
+}
+
+static int group_dma_map(struct uvfio_pci *dev, const struct drv_mapping *m)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = (m->flags & UVFIO_PCI_DMA_READ ? VFIO_DMA_MAP_FLAG_READ : 0) |
+			 (m->flags & UVFIO_PCI_DMA_WRITE ? VFIO_DMA_MAP_FLAG_WRITE : 0),
+		.vaddr = (uintptr_t)m->addr,
+		.iova = m->at.first,
+		.size = m->at.last - m->at.first + 1,
+	};
+
+	return ioctl(drv_kernel(dev)->container, VFIO_IOMMU_MAP_DMA, &map) ? -errno : 0;
+}
+
+static int group_dma_unmap(struct uvfio_pci *dev, uint64_t iova, uint64_t size)
+{
+	struct vfio_iommu_type1_dma_unmap unmap = {
+		.argsz = sizeof(unmap), .iova = iova, .size = size};
+
+	if (ioctl(drv_kernel(dev)->container, VFIO_IOMMU_UNMAP_DMA, &unmap))
+		return -errno;
+	return unmap.size == size ? 0 : -EIO;
+}
+
+const struct drv_ops drv_kernel_group_ops = {
+	.way = UVFIO_PCI_WAY_GROUP,
+	.open = group_open,
+	.close = group_close,
+	.device_info = drv_kernel_device_info,
+	.region_info = drv_kernel_region_info,
+	.map_fd = drv_kernel_map_fd,
+	.irq_info = drv_kernel_irq_info,
+	.read = drv_kernel_read,
+	.write = drv_kernel_write,
+	.notify_fd = drv_kernel_notify_fd,
+	.set_irqs = drv_kernel_set_irqs,
+	.reset = drv_kernel_reset,
+	.feature = drv_kernel_feature,
+	.iova_ranges = group_iova_ranges,
+	.dma_map = group_dma_map,
+	.dma_unmap = group_dma_unmap,
+};
