@@ -5,8 +5,7 @@
  * the controller asks of the core and of the storage.  Whatever it does, the controller can be
  * reset and used afterwards.
  *
- * With libFuzzer (-Dfuzz=true, clang), or as a program that runs files, or that makes up inputs
- * from a seed: `test-nvme_hostile FILE…`, `test-nvme_hostile -r COUNT [SEED]`.
+ * With libFuzzer (-Dfuzz=true, clang), or with replay.c as an ordinary program.
  */
 #include <assert.h>
 #include <stdbool.h>
@@ -301,47 +300,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	h_free(h);
 	return 0;
 }
-
-#ifndef UVFIO_LIBFUZZER
-static void run_random(unsigned count, unsigned seed)
-{
-	uint8_t buf[4096];
-
-	for (unsigned i = 0; i < count; i++) {
-		size_t n = 64 + (size_t)rand_r(&seed) % (sizeof(buf) - 64);
-
-		for (size_t k = 0; k < n; k++)
-			buf[k] = (uint8_t)(rand_r(&seed) >> 8);
-		LLVMFuzzerTestOneInput(buf, n);
-	}
-}
-
-static int run_file(const char *path)
-{
-	static uint8_t buf[1 << 20];
-	FILE *f = fopen(path, "rb");
-	size_t n;
-
-	if (!f) {
-		fprintf(stderr, "fuzz-nvme: cannot open %s\n", path);
-		return 1;
-	}
-	n = fread(buf, 1, sizeof(buf), f);
-	fclose(f);
-	LLVMFuzzerTestOneInput(buf, n);
-	return 0;
-}
-
-int main(int argc, char **argv)
-{
-	int r = 0;
-
-	if (argc > 2 && !strcmp(argv[1], "-r")) {
-		run_random((unsigned)atoi(argv[2]), argc > 3 ? (unsigned)atoi(argv[3]) : 1);
-		return 0;
-	}
-	for (int i = 1; i < argc; i++)
-		r |= run_file(argv[i]);
-	return r;
-}
-#endif

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Write the seed corpus of a harness: inputs that reach far, for the fuzzer to change.
+
+usage: make_seeds.py NAME FOLDER      NAME: irqs, nvme, vconfig, wire, wire_stream
+"""
+import os
+import random
+import struct
+import sys
+
+IOVA, PAGE = 0x100000, 4096
+
+# What fuzz_wire.c does for a byte: indices into its table of kinds.
+ANY, MAP, UNMAP, READ, WRITE, IRQS, ENABLE, RING, FEATURE, RESET, WAIT = 0, 2, 3, 4, 5, 8, 9, 11, 13, 14, 15
+
+
+def identify(slot=0):
+    """An Identify Controller command whose answer goes to the fifth page."""
+    return struct.pack("<2I2Q2Q6I", 6 | slot << 16, 0, 0, 0, IOVA + 4 * PAGE, 0, 1, 0, 0, 0, 0, 0)
+
+
+def wire():
+    by_message = bytes([MAP, 0x01, 16, 0, 0])             # IOVA + one page, 16 pages, no descriptor
+    by_file = bytes([MAP, 0x00, 16, 0, 0x01])             # IOVA, 16 pages, the memfd
+    answer = bytes([WAIT, 5]) + identify()
+    yield bytes([0])
+    yield bytes([1]) + by_file + bytes([ENABLE, 0, RING, 0, 1, WAIT])
+    yield bytes([1]) + by_message + bytes([ENABLE, 1, RING, 0, 1]) + answer + bytes([WAIT, 5, WAIT, 5])
+    yield bytes([2]) + by_message + bytes([ENABLE, 1, RING, 0, 3]) + answer * 3 + bytes([WAIT, 5] * 8)
+    yield bytes([1]) + by_message + bytes([ENABLE, 1, RING, 0, 1, UNMAP, 0x80, WAIT, 5, RESET])
+    yield bytes([1]) + by_message + bytes([ENABLE, 1, RING, 0, 1, RESET, WAIT, 3])
+    yield bytes([1]) + by_file + bytes([UNMAP, 0x00, 16, UNMAP, 0x80])
+    # SET_IRQS: MSI-X, two eventfds; all off; each index signalled.
+    yield bytes([1, IRQS, 8, 0x0a, 4 | 32, 2, 0]) + bytes(16) + bytes([IRQS, 0, 0, 1 | 32, 2, 0, 0]) + bytes(16)
+    yield bytes([1]) + b"".join(bytes([IRQS, 8, 0x09, 4 | 32, i, 0]) + bytes(16) for i in range(5))
+    yield bytes([1]) + b"".join(bytes([READ, 1, 3, off, 0]) for off in range(0, 64, 4))
+    yield bytes([1]) + b"".join(bytes([WRITE, 0x21, 3, off, 0, 4, 0xff, 0xff, 0xff, 0xff]) for off in range(0, 64, 4))
+    yield bytes([1]) + b"".join(bytes([FEATURE, number, 8, op]) + bytes(14) for number in range(13) for op in (1, 2, 6))
+    for command in range(1, 19):
+        yield bytes([1, ANY, command, 0, 32, 0]) + bytes(32)
+
+
+def message(number, command, payload=b"", flags=0):
+    return struct.pack("<HHIII", number, command, 16 + len(payload), flags, 0) + payload
+
+
+def wire_stream():
+    version = message(1, 1, struct.pack("<HH", 0, 1) + b'{"capabilities":{"max_msg_fds":8,"max_data_xfer_size":1048576,'
+                      b'"max_dma_maps":65535,"pgsizes":4096,"twin_socket":{"supported":true},"write_multiple":true,'
+                      b'"migration":{"pgsize":4096,"max_bitmap_size":268435456}}}\0')
+    session = [
+        message(2, 4, struct.pack("<4I", 16, 0, 0, 0)),
+        message(3, 5, struct.pack("<4I2Q", 32, 0, 0, 0, 0, 0)),
+        message(4, 6, struct.pack("<4I", 16, 0, 0, 0)),
+        message(5, 7, struct.pack("<4I", 16, 0, 2, 0)),
+        message(6, 2, struct.pack("<2I3Q", 32, 3, 0, IOVA, 16 * PAGE)),
+        message(7, 8, struct.pack("<5I", 20, 4 | 32, 2, 0, 1)),
+        message(8, 9, struct.pack("<Q2I", 0, 7, 64)),
+        message(9, 10, struct.pack("<Q2I", 4, 7, 2) + b"\6\0"),
+        message(10, 10, struct.pack("<Q2I", 0x1000, 0, 4) + b"\1\0\0\0", 0x10),
+        message(11, 15, struct.pack("<Q", 2) + struct.pack("<Q2IQ", 0x3c, 7, 1, 5) * 2),
+        message(12, 16, struct.pack("<2I", 8, 4 << 16 | 5)),
+        message(13, 13),
+        message(14, 3, struct.pack("<2I2Q", 24, 2, 0, 0)),
+        message(15, 17, struct.pack("<2I", 4096, 4096)),
+        message(16, 18, struct.pack("<2I", 8, 0)),
+        message(17, 11, struct.pack("<2Q", IOVA, 64) + bytes(64), 1),
+    ]
+    yield b"\0\0" + version
+    yield b"\0\0" + message(1, 1, b"\0\0\0\0")
+    yield b"\x20\x10" + version + b"".join(session)
+    for one in session:
+        yield b"\x08\x02" + version + one
+
+
+def noise(name):
+    chance = random.Random(name)
+    for length in (16, 64, 64, 200, 200, 500, 500, 500):
+        yield bytes(chance.randrange(256) for _ in range(length))
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__.split("\n\n", 1)[1])
+    name, folder = sys.argv[1:]
+    seeds = {"wire": wire, "wire_stream": wire_stream}.get(name, lambda: noise(name))
+    os.makedirs(folder, exist_ok=True)
+    for number, seed in enumerate(seeds()):
+        with open(f"{folder}/seed-{number:02}", "wb") as file:
+            file.write(seed)
+
+
+if __name__ == "__main__":
+    main()
