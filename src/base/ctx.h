@@ -100,6 +100,9 @@ void uvfio_watch_free(struct uvfio_watch *watch);
 /* Have @fn run when @fd is writable too, or not any more.  Within the context. */
 void uvfio_watch_write(struct uvfio_watch *watch, bool on);
 
+/* Have @fn not run any more when @fd is readable, or again.  Within the context. */
+void uvfio_watch_read(struct uvfio_watch *watch, bool on);
+
 /* One-shot timer, never early and to the microsecond, but only looked at every 20 µs while the loop
  * is busy.  NULL when there is no memory.  uvfio_timer_arm(), _cancel() and _free() of
  * device.h work on it.  All four may be called from any thread; outside the context, _cancel() and

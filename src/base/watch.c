@@ -32,9 +32,10 @@ struct uvfio_watch {
 	atomic_bool dead;
 	atomic_uint refs; /* the creator's, its work's, the round's */
 	/* Under the loop's lock. */
-	bool armed;   /* @readable is in the library */
+	bool armed;   /* in the library, with what is wanted of the following */
+	bool reading; /* @readable is in it */
 	bool writing; /* @writable is, too */
-	bool want_write;
+	bool want_read, want_write;
 	bool pending; /* from an event until @fn has returned */
 	bool seen;    /* in the list of this round */
 	struct uvfio_watch *next_seen;
@@ -53,31 +54,36 @@ static void watch_unref(struct uvfio_watch *watch)
 
 /* ---- under the lock ---- */
 
-static void set_writing(struct uvfio_watch *watch, bool on)
+static bool set_event(struct event *event, bool *state, bool on)
 {
-	if (on == watch->writing)
-		return;
-	/* @readable is in the library.  This only changes what epoll looks for, and cannot fail. */
-	if (on)
-		event_add(watch->writable, NULL);
-	else
-		event_del_noblock(watch->writable);
-	watch->writing = on;
+	if (on == *state)
+		return true;
+	if (!on)
+		event_del_noblock(event);
+	else if (event_add(event, NULL))
+		return false;
+	*state = on;
+	return true;
+}
+
+/* As long as one of the two stays in the library, this only changes what epoll looks for, and cannot
+ * fail: so what is added comes first. */
+static bool set_events(struct uvfio_watch *watch, bool reading, bool writing)
+{
+	return (!reading || set_event(watch->readable, &watch->reading, true)) &&
+	       set_event(watch->writable, &watch->writing, writing) &&
+	       set_event(watch->readable, &watch->reading, reading);
 }
 
 static bool arm(struct uvfio_watch *watch)
 {
-	if (!watch->armed && event_add(watch->readable, NULL))
-		return false;
-	watch->armed = true;
-	set_writing(watch, watch->want_write);
-	return true;
+	watch->armed = set_events(watch, watch->want_read, watch->want_write);
+	return watch->armed;
 }
 
 static void disarm(struct uvfio_watch *watch)
 {
-	set_writing(watch, false);
-	event_del_noblock(watch->readable);
+	set_events(watch, false, false);
 	watch->armed = false;
 }
 
@@ -152,6 +158,7 @@ struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(vo
 	watch->loop = loop;
 	watch->fn = fn;
 	watch->arg = arg;
+	watch->want_read = true;
 	atomic_init(&watch->refs, 1);
 	watch->readable = event_new(loop->base, fd, EV_READ | EV_PERSIST, on_event, watch);
 	watch->writable = event_new(loop->base, fd, EV_WRITE | EV_PERSIST, on_event, watch);
@@ -173,13 +180,32 @@ struct uvfio_watch *uvfio_watch_new(struct uvfio_ctx *ctx, int fd, void (*fn)(vo
 	return watch;
 }
 
+/* While an event is pending it is done when @fn has returned. */
+static void want(struct uvfio_watch *watch, bool *what, bool on)
+{
+	bool failed;
+
+	pthread_mutex_lock(&watch->loop->lock);
+	*what = on;
+	failed = !watch->pending && !arm(watch);
+	if (failed) {
+		/* Without memory for it @fn is called, which tries again. */
+		watch->pending = true;
+		atomic_fetch_add(&watch->refs, 1);
+	}
+	pthread_mutex_unlock(&watch->loop->lock);
+	if (failed)
+		uvfio_ctx_post(watch->ctx, &watch->work);
+}
+
 void uvfio_watch_write(struct uvfio_watch *watch, bool on)
 {
-	pthread_mutex_lock(&watch->loop->lock);
-	watch->want_write = on;
-	if (!watch->pending) /* else it is done when @fn has returned */
-		set_writing(watch, on);
-	pthread_mutex_unlock(&watch->loop->lock);
+	want(watch, &watch->want_write, on);
+}
+
+void uvfio_watch_read(struct uvfio_watch *watch, bool on)
+{
+	want(watch, &watch->want_read, on);
 }
 
 void uvfio_watch_free(struct uvfio_watch *watch)

@@ -11,6 +11,7 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{"run", cmd_run, "run a program with software PCI devices"},
+	{"serve", cmd_serve, "serve PCI devices to VMMs over vfio-user"},
 	{"models", cmd_models, "list the device models and their keys"},
 	{"doctor", cmd_doctor, "say what this machine allows, and what is missing"},
 };

@@ -403,3 +403,60 @@ int vfio_device_mmap(struct vfio_device_file *df, uint64_t offset, uint64_t len,
 	classify(bar, pos, end, mode == VFIO_MMIO_POLLED, writable, trap_reads);
 	return 0;
 }
+
+/* A page of [@page, +4 KiB) as classify() sees it. */
+static bool page_is_native(const struct bar *bar, uint64_t page, bool polled)
+{
+	bool writable, trap_reads;
+
+	classify(bar, page, page + PAGE_BYTES, polled, &writable, &trap_reads);
+	return writable && !trap_reads;
+}
+
+unsigned vfio_device_sparse(struct vfio_device_file *df, unsigned index, struct vfio_area *out,
+			    unsigned max)
+{
+	bool polled = atomic_load(&df->mmio) == VFIO_MMIO_POLLED;
+	const struct bar *bar;
+	uint64_t done = 0, end = 0;
+	unsigned n = 0;
+
+	if (index >= NR_BARS || df->dev->bars[index].flags & UVFIO_BAR_IO)
+		return 0;
+	bar = &df->dev->bars[index];
+	/* A page is decided by the ranges that touch it: look at each range's first and last page
+	 * and, between them, at one for all. */
+	for (unsigned i = 0; i < bar->nr_ranges; i++) {
+		uint64_t first = bar->ranges[i].first & ~(PAGE_BYTES - 1);
+		uint64_t last = PAGE_ROUND(bar->ranges[i].end) - PAGE_BYTES;
+
+		if (first < done)
+			first = done;
+		while (first <= last) {
+			uint64_t next = first + PAGE_BYTES;
+
+			if (next < last && first > bar->ranges[i].first)
+				next = last;
+			if (page_is_native(bar, first, polled)) {
+				if (!n || first != end) {
+					if (n < max)
+						out[n] = (struct vfio_area){first, 0};
+					n++;
+				}
+				end = next;
+				if (n <= max)
+					out[n - 1].size = end - out[n - 1].offset;
+			}
+			first = done = next;
+		}
+	}
+	return n;
+}
+
+bool vfio_device_busy(struct vfio_device *dev)
+{
+	if (pthread_mutex_trylock(&dev->config_lock))
+		return true;
+	pthread_mutex_unlock(&dev->config_lock);
+	return false;
+}

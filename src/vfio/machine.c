@@ -528,3 +528,8 @@ void device_emit(struct vfio_device *dev, enum vfio_event_kind kind, uint64_t a,
 							.c = c,
 							.result = result});
 }
+
+const struct vfio_policy *vfio_machine_policy(const struct vfio_machine *machine)
+{
+	return &machine->policy;
+}

@@ -46,6 +46,8 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 				      struct uvfio_error *err);
 /* Every file of it has been released. */
 void vfio_machine_free(struct vfio_machine *machine);
+/* As it was given to vfio_machine_new(), with defaults. */
+const struct vfio_policy *vfio_machine_policy(const struct vfio_machine *machine);
 /* Models that `--device` can name. */
 int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_model *model);
 /* How uvfio_open() and uvfio_connect() are done; either may be NULL.  Both return a descriptor or
@@ -129,6 +131,9 @@ int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, u
 ssize_t vfio_device_read(struct vfio_device_file *df, uint64_t offset, void *buf, size_t len);
 ssize_t vfio_device_write(struct vfio_device_file *df, uint64_t offset, const void *buf,
 			  size_t len);
+/* Would a read or write wait at this moment: for a reset, or for a COMMAND write that stops DMA?
+ * For doors whose thread must not; by the time of the access it may be otherwise. */
+bool vfio_device_busy(struct vfio_device *dev);
 /* A store to mapped register memory that the door trapped: 0, or -EIO when memory is off (the
  * client gets SIGBUS), -EINVAL outside any mappable BAR.  @size 1, 2, 4, 8, naturally aligned or
  * not: the core cuts it into naturally aligned ascending pieces. */
@@ -141,6 +146,14 @@ int vfio_device_load(struct vfio_device_file *df, uint64_t offset, unsigned size
  * mode); @trap_reads: reads must be trapped too. */
 int vfio_device_mmap(struct vfio_device_file *df, uint64_t offset, uint64_t len, bool shared,
 		     bool *writable, bool *trap_reads);
+/* The parts of BAR @index that a file of this mode may map writable without trapping: whole pages,
+ * ascending, not touching one another.  How many there are; the first @max are in @out.  For doors that
+ * cannot trap: in VFIO_MMIO_NONE memory areas are offered also beside registers. */
+struct vfio_area {
+	uint64_t offset, size;
+};
+unsigned vfio_device_sparse(struct vfio_device_file *df, unsigned index, struct vfio_area *out,
+			    unsigned max);
 /* The view file: an fd of the core's (do not close).  In exact mode, without memory areas, it is
  * sealed against writing (F_SEAL_FUTURE_WRITE), so that no client can change a page. */
 int vfio_device_view_fd(struct vfio_device *dev);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A message as the core's client (vfio/client.h): addresses are offsets in the message's structure,
+ * eventfds are those that came with it, by their place.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "wire/wire_private.h"
+
+static struct wire_client *of_client(struct vfio_client *client)
+{
+	return (struct wire_client *)((char *)client - offsetof(struct wire_client, client));
+}
+
+/* SET_IRQS with eventfds: the kernel reads an array of numbers behind the structure.  Here the fds
+ * themselves came, so the numbers are their places; without any, all are -1. */
+static int copy_numbers(struct wire_client *c, void *dst, size_t len)
+{
+	int32_t *numbers = dst;
+
+	for (size_t i = 0; i < len / sizeof(*numbers); i++)
+		numbers[i] = c->msg->nr_fds ? (int32_t)i : -1;
+	return 0;
+}
+
+static int copy_from(struct vfio_client *client, void *dst, uint64_t uaddr, size_t len)
+{
+	struct wire_client *c = of_client(client);
+
+	if (c->numbers && uaddr == sizeof(struct vfio_irq_set))
+		return copy_numbers(c, dst, len);
+	/* Strings are read by whole pages: what is behind the end is zero. */
+	if (!c->msg && uaddr == 0 && len > c->in) {
+		memset(dst, 0, len);
+		memcpy(dst, c->buf, c->in);
+		return 0;
+	}
+	if (uaddr > c->in || len > c->in - uaddr)
+		return -EFAULT;
+	memcpy(dst, c->buf + uaddr, len);
+	return 0;
+}
+
+static int copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, size_t len)
+{
+	struct wire_client *c = of_client(client);
+
+	if (uaddr > c->size || len > c->size - uaddr)
+		return -EFAULT;
+	memcpy(c->buf + uaddr, src, len);
+	if (uaddr + len > c->out)
+		c->out = uaddr + len;
+	return 0;
+}
+
+static bool is_eventfd(int fd)
+{
+	static const char name[] = "anon_inode:[eventfd]";
+	char path[32], link[64];
+	ssize_t n;
+
+	/* Asks nothing of whoever is behind the fd. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, link, sizeof(link));
+	return n == (ssize_t)sizeof(name) - 1 && !memcmp(link, name, sizeof(name) - 1);
+}
+
+static int get_eventfd(struct vfio_client *client, int32_t fd)
+{
+	struct wire_client *c = of_client(client);
+	int ours;
+
+	if (!c->msg || fd < 0 || (unsigned)fd >= c->msg->nr_fds || c->msg->fds[fd] < 0)
+		return -EBADF;
+	ours = c->msg->fds[fd];
+	if (!is_eventfd(ours))
+		return -EINVAL;
+	c->msg->fds[fd] = -1; /* the core's from now on */
+	return ours;
+}
+
+void wire_client_init(struct wire_client *c, struct wire_conn *conn, struct wire_msg *msg,
+		      void *buf, size_t in, size_t size)
+{
+	*c = (struct wire_client){
+		.client = {.ops = &wire_client_ops,
+			   .caps = VFIO_CAP_IPC_LOCK, /* no lock limit of a VMM's is known here */
+			   .pid = conn->pid,
+			   .who = &conn->who},
+		.conn = conn,
+		.msg = msg,
+		.buf = buf,
+		.in = in,
+		.size = size,
+		.fd = -1,
+	};
+}
+
+const struct vfio_client_ops wire_client_ops = {
+	.copy_from = copy_from,
+	.copy_to = copy_to,
+	.get_eventfd = get_eventfd,
+	.memory = {.import = wire_import, .release = wire_release},
+};

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a client asks and tells the device: GET_INFO, the regions, the interrupts, RESET and
+ * FEATURE.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "wire/wire_private.h"
+
+#define MAX_AREAS 32u
+
+void wire_do_get_info(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_user_device_info info;
+	struct wire_client c;
+	int ret;
+
+	memcpy(&info, msg->payload, sizeof(info));
+	if (info.argsz < sizeof(info)) {
+		wire_reply_error(conn, msg, EINVAL);
+		return;
+	}
+	info.argsz = sizeof(info);
+	wire_client_init(&c, conn, msg, &info, sizeof(info), sizeof(info));
+	ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_GET_INFO, 0);
+	if (ret)
+		wire_reply_error(conn, msg, -ret);
+	else
+		wire_reply(conn, msg, &info, sizeof(info), NULL, 0, NULL, 0);
+}
+
+/* ---- GET_REGION_INFO ---- */
+
+/* The answer: the structure and a list of what may be mapped. */
+struct region_reply {
+	struct vfio_region_info info;
+	struct vfio_region_info_cap_sparse_mmap sparse;
+	struct vfio_region_sparse_mmap_area areas[MAX_AREAS];
+};
+static_assert(offsetof(struct region_reply, sparse) == sizeof(struct vfio_region_info),
+	      "one after the other");
+static_assert(offsetof(struct region_reply, areas) ==
+		      offsetof(struct region_reply, sparse) +
+			      sizeof(struct vfio_region_info_cap_sparse_mmap),
+	      "one after the other");
+
+/* What of the region may be mapped: pages that are natively writable. */
+static unsigned fill_areas(struct wire_conn *conn, struct region_reply *r)
+{
+	struct vfio_area areas[MAX_AREAS];
+	unsigned n = vfio_device_sparse(conn->df, r->info.index, areas, MAX_AREAS);
+
+	for (unsigned i = 0; i < n; i++)
+		r->areas[i] = (struct vfio_region_sparse_mmap_area){areas[i].offset, areas[i].size};
+	return n;
+}
+
+static void region_info(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_device *dev = vfio_device_file_device(conn->df);
+	struct region_reply r = {0};
+	struct wire_client c;
+	uint32_t argsz;
+	size_t len = sizeof(r.info);
+	int ret = 0, fd = -1;
+	unsigned n;
+
+	memcpy(&r.info, msg->payload, sizeof(r.info));
+	argsz = r.info.argsz;
+	if (argsz < sizeof(r.info)) {
+		wire_reply_error(conn, msg, EINVAL);
+		return;
+	}
+	r.info.argsz = sizeof(r.info);
+	wire_client_init(&c, conn, msg, &r.info, sizeof(r.info), sizeof(r.info));
+	/* Clients ask for every index below num_regions, and some cannot take an error. */
+	if (r.info.index == VFIO_PCI_VGA_REGION_INDEX)
+		r.info.flags = 0, r.info.cap_offset = 0, r.info.size = 0, r.info.offset = 0;
+	else
+		ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_GET_REGION_INFO, 0);
+	if (ret) {
+		wire_reply_error(conn, msg, -ret);
+		return;
+	}
+	r.info.argsz = sizeof(r.info);
+	r.info.cap_offset = 0;
+	r.info.flags &= VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+	n = fill_areas(conn, &r);
+	if (n) {
+		fd = vfio_device_view_fd(dev);
+		fd = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		if (fd < 0) {
+			wire_reply_error(conn, msg, ENFILE);
+			return;
+		}
+		r.info.flags |= VFIO_REGION_INFO_FLAG_MMAP;
+		if (r.areas[0].offset || r.areas[0].size < r.info.size) {
+			r.info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
+			r.sparse.header = (struct vfio_info_cap_header){
+				.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP,
+				.version = 1,
+			};
+			r.sparse.nr_areas = n;
+			r.info.argsz = (uint32_t)(offsetof(struct region_reply, areas) +
+						  n * sizeof(r.areas[0]));
+			if (argsz >= r.info.argsz) {
+				r.info.cap_offset = sizeof(r.info);
+				len = r.info.argsz;
+			}
+		}
+	}
+	wire_reply(conn, msg, &r, len, NULL, 0, &fd, fd >= 0 ? 1 : 0);
+}
+
+static void job_region_info(struct wire_conn *conn)
+{
+	region_info(conn, conn->job_msg);
+}
+
+void wire_do_region_info(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_region_info info;
+
+	memcpy(&info, msg->payload, sizeof(info));
+	/* Making the view may take a while. */
+	if (vfio_device_busy(vfio_device_file_device(conn->df)) ||
+	    (info.index <= VFIO_PCI_BAR5_REGION_INDEX &&
+	     vfio_device_sparse(conn->df, info.index, NULL, 0)))
+		wire_work(conn, msg, job_region_info);
+	else
+		region_info(conn, msg);
+}
+
+/* ---- GET_REGION_IO_FDS ---- */
+
+void wire_do_region_io_fds(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_user_region_io_fds io;
+
+	memcpy(&io, msg->payload, sizeof(io));
+	if (io.argsz < sizeof(io) || io.flags || io.count || io.index >= VFIO_PCI_NUM_REGIONS) {
+		wire_reply_error(conn, msg, EINVAL);
+		return;
+	}
+	io.argsz = sizeof(io);
+	wire_reply(conn, msg, &io, sizeof(io), NULL, 0, NULL, 0);
+}
+
+/* ---- interrupts ---- */
+
+void wire_do_irq_info(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_irq_info info;
+	struct wire_client c;
+	int ret;
+
+	memcpy(&info, msg->payload, sizeof(info));
+	wire_client_init(&c, conn, msg, &info, sizeof(info), sizeof(info));
+	ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_GET_IRQ_INFO, 0);
+	/* As with regions: a conventional device has no ERR. */
+	if (ret == -EINVAL && info.argsz >= sizeof(info) && info.index == VFIO_PCI_ERR_IRQ_INDEX) {
+		info.flags = 0;
+		info.count = 0;
+		ret = 0;
+	}
+	if (ret) {
+		wire_reply_error(conn, msg, -ret);
+		return;
+	}
+	info.argsz = sizeof(info);
+	wire_reply(conn, msg, &info, sizeof(info), NULL, 0, NULL, 0);
+}
+
+static void set_irqs(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_irq_set set;
+	struct wire_client c;
+	int ret;
+
+	memcpy(&set, msg->payload, sizeof(set));
+	wire_client_init(&c, conn, msg, msg->payload, msg->len, msg->len);
+	if ((set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK) == VFIO_IRQ_SET_DATA_EVENTFD) {
+		uint64_t argsz = sizeof(set) + (uint64_t)set.count * sizeof(int32_t);
+
+		c.numbers = true;
+		set.argsz = argsz > UINT32_MAX ? (uint32_t)sizeof(set) : (uint32_t)argsz;
+		memcpy(msg->payload, &set, sizeof(set));
+	}
+	ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_SET_IRQS, 0);
+	/* A positive answer says how many vectors there are: too few. */
+	if (ret)
+		wire_reply_error(conn, msg, ret < 0 ? -ret : ENOSPC);
+	else
+		wire_reply(conn, msg, NULL, 0, NULL, 0, NULL, 0);
+}
+
+static void job_set_irqs(struct wire_conn *conn)
+{
+	set_irqs(conn, conn->job_msg);
+}
+
+void wire_do_set_irqs(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_irq_set set;
+	unsigned data;
+
+	memcpy(&set, msg->payload, sizeof(set));
+	data = set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK;
+	/* argsz says what comes with the message; eventfds are either all there, or none are. */
+	if (set.argsz < sizeof(set) ||
+	    (data != VFIO_IRQ_SET_DATA_EVENTFD && (set.argsz > msg->len || msg->nr_fds)) ||
+	    (data == VFIO_IRQ_SET_DATA_EVENTFD && msg->nr_fds && msg->nr_fds != set.count)) {
+		wire_reply_error(conn, msg, EINVAL);
+		return;
+	}
+	/* Signalling a full eventfd takes a while; there may be many. */
+	if (data != VFIO_IRQ_SET_DATA_EVENTFD ||
+	    vfio_device_busy(vfio_device_file_device(conn->df)))
+		wire_work(conn, msg, job_set_irqs);
+	else
+		set_irqs(conn, msg);
+}
+
+/* ---- RESET and FEATURE ---- */
+
+static void job_reset(struct wire_conn *conn)
+{
+	struct wire_client c;
+	int ret;
+
+	wire_client_init(&c, conn, conn->job_msg, NULL, 0, 0);
+	ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_RESET, 0);
+	if (ret)
+		wire_reply_error(conn, conn->job_msg, -ret);
+	else
+		wire_reply(conn, conn->job_msg, NULL, 0, NULL, 0, NULL, 0);
+}
+
+void wire_do_reset(struct wire_conn *conn, struct wire_msg *msg)
+{
+	wire_work(conn, msg, job_reset);
+}
+
+static void job_feature(struct wire_conn *conn)
+{
+	struct wire_msg *msg = conn->job_msg;
+	struct vfio_device_feature feature;
+	struct wire_client c;
+	size_t size;
+	uint8_t *buf;
+	int ret;
+
+	memcpy(&feature, msg->payload, sizeof(feature));
+	/* Room for what the client takes, or for what it sent. */
+	size = feature.argsz < WIRE_XFER_MAX ? feature.argsz : WIRE_XFER_MAX;
+	if (size < msg->len)
+		size = msg->len;
+	buf = calloc(1, size);
+	if (!buf) {
+		wire_reply_error(conn, msg, ENOMEM);
+		return;
+	}
+	memcpy(buf, msg->payload, msg->len);
+	wire_client_init(&c, conn, msg, buf, msg->len, size);
+	ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_FEATURE, 0);
+	if (ret < 0) {
+		wire_reply_error(conn, msg, -ret);
+	} else {
+		/* PROBE and SET echo the request. */
+		size_t len = c.out > msg->len ? c.out : msg->len;
+
+		feature.argsz = (uint32_t)len;
+		memcpy(buf, &feature, sizeof(feature));
+		wire_reply(conn, msg, buf, len, NULL, 0, NULL, 0);
+	}
+	free(buf);
+}
+
+void wire_do_feature(struct wire_conn *conn, struct wire_msg *msg)
+{
+	wire_work(conn, msg, job_feature);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * DMA_MAP and DMA_UNMAP: the rules are type1v2's (D.2); here is what memory a client may hand in.
+ *
+ * An fd is touched only as far as it is known not to call into somebody's file system.  Memory
+ * files (memfd, POSIX shared memory, hugetlbfs) answer F_GET_SEALS, which asks nothing of anyone;
+ * they are mapped here, once a file.  Of any other fd a worker finds out what it is; a regular file
+ * is reached by reads and writes that may be abandoned.  The rest is refused.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include "wire/wire_private.h"
+
+static bool is_memory_file(int fd)
+{
+	return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
+/* 0, or -errno as the rules have it for the memory of a program. */
+static int look_at(int fd, uint64_t offset, uint64_t size, unsigned prot, struct iommu_mem *mem)
+{
+	int flags = fcntl(fd, F_GETFL);
+	struct statfs fs;
+	struct stat st;
+	bool memory;
+
+	if (flags < 0 || flags & O_PATH)
+		return -EINVAL;
+	memory = is_memory_file(fd);
+	if (fstat(fd, &st))
+		return -EFAULT;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	/* To map a file takes the right to read it. */
+	if ((flags & O_ACCMODE) == O_WRONLY ||
+	    (prot & IOMMU_WRITE && (flags & O_ACCMODE) != O_RDWR))
+		return -EFAULT;
+	if (size > (uint64_t)st.st_size || offset > (uint64_t)st.st_size - size)
+		return -EFAULT;
+	*mem = (struct iommu_mem){
+		.kind = memory ? IOMMU_MEM_FILE : IOMMU_MEM_PROCESS,
+		.fd = fd,
+		.offset = offset,
+		.len = size,
+		.file_id = {st.st_dev, st.st_ino},
+		.page = IOMMU_PAGE_SIZE,
+		.may_block = !memory,
+	};
+	if (!memory) {
+		/* An fd a mapping: two fds on one file may differ in what they permit. */
+		mem->file_id[1] |= (flags & O_ACCMODE) == O_RDWR ? 0 : 1ull << 63;
+		return 0;
+	}
+	if (fcntl(fd, F_GET_SEALS) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) && prot & IOMMU_WRITE)
+		return -EFAULT;
+	if (fstatfs(fd, &fs))
+		return -EFAULT;
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		mem->page = (uint32_t)fs.f_bsize;
+	return 0;
+}
+
+int wire_import(void *client, uint64_t vaddr, uint64_t size, unsigned prot, struct iommu_mem **mem,
+		unsigned *nr)
+{
+	struct vfio_client *vc = client;
+	struct wire_client *c =
+		(struct wire_client *)((char *)vc - offsetof(struct wire_client, client));
+	int ret;
+
+	if (c->fd < 0) {
+		c->mem = (struct iommu_mem){
+			.kind = IOMMU_MEM_PEER,
+			.fd = -1,
+			.offset = c->address,
+			.len = size,
+			.page = IOMMU_PAGE_SIZE,
+			.peer = wire_peer_iommu(c->conn->peer),
+		};
+	} else {
+		ret = look_at(c->fd, vaddr, size, prot, &c->mem);
+		if (ret)
+			return ret;
+	}
+	*mem = &c->mem;
+	*nr = 1;
+	return 0;
+}
+
+void wire_release(void *client, struct iommu_mem *mem, unsigned nr)
+{
+	/* The fd is the message's. */
+}
+
+/* ---- DMA_MAP ---- */
+
+static void map(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_iommu_type1_dma_map req;
+	struct vfio_user_dma_map map;
+	struct wire_client c;
+	int ret;
+
+	memcpy(&map, msg->payload, sizeof(map));
+	req = (struct vfio_iommu_type1_dma_map){
+		.argsz = sizeof(req),
+		.flags = map.flags,
+		.vaddr = map.offset,
+		.iova = map.address,
+		.size = map.size,
+	};
+	wire_client_init(&c, conn, msg, &req, sizeof(req), sizeof(req));
+	c.fd = msg->nr_fds ? msg->fds[0] : -1;
+	c.address = map.address;
+	ret = vfio_container_ioctl(conn->container, &c.client, VFIO_IOMMU_MAP_DMA, 0);
+	if (ret)
+		wire_reply_error(conn, msg, -ret);
+	else
+		wire_reply(conn, msg, NULL, 0, NULL, 0, NULL, 0);
+}
+
+static void job_map(struct wire_conn *conn)
+{
+	map(conn, conn->job_msg);
+}
+
+void wire_do_dma_map(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_user_dma_map map_req;
+
+	memcpy(&map_req, msg->payload, sizeof(map_req));
+	/* What the protocol leaves open, or type 1 means otherwise. */
+	if (map_req.argsz < sizeof(map_req) ||
+	    map_req.flags & ~(VFIO_USER_DMA_MAP_READ | VFIO_USER_DMA_MAP_WRITE) ||
+	    msg->nr_fds > 1 || (!msg->nr_fds && map_req.offset)) {
+		wire_reply_error(conn, msg, EINVAL);
+		return;
+	}
+	if (msg->nr_fds && !is_memory_file(msg->fds[0]))
+		wire_work(conn, msg, job_map);
+	else
+		map(conn, msg);
+}
+
+/* ---- DMA_UNMAP ---- */
+
+static void job_unmap(struct wire_conn *conn)
+{
+	struct wire_msg *msg = conn->job_msg;
+	struct vfio_iommu_type1_dma_unmap req;
+	struct vfio_user_dma_unmap unmap;
+	struct wire_client c;
+	int ret;
+
+	memcpy(&unmap, msg->payload, sizeof(unmap));
+	req = (struct vfio_iommu_type1_dma_unmap){
+		.argsz = sizeof(req),
+		.flags = unmap.flags,
+		.iova = unmap.address,
+		.size = unmap.size,
+	};
+	wire_client_init(&c, conn, msg, &req, sizeof(req), sizeof(req));
+	ret = vfio_container_ioctl(conn->container, &c.client, VFIO_IOMMU_UNMAP_DMA, 0);
+	if (ret) {
+		wire_reply_error(conn, msg, -ret);
+		return;
+	}
+	unmap.argsz = sizeof(unmap);
+	unmap.size = req.size;
+	wire_reply(conn, msg, &unmap, sizeof(unmap), NULL, 0, NULL, 0);
+}
+
+void wire_do_dma_unmap(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_user_dma_unmap unmap;
+
+	memcpy(&unmap, msg->payload, sizeof(unmap));
+	/* Bit 2 is another thing in type 1.  There is no dirty tracking yet. */
+	if (unmap.argsz < sizeof(unmap) || unmap.flags & ~VFIO_USER_DMA_UNMAP_ALL) {
+		wire_reply_error(conn, msg, EINVAL);
+		return;
+	}
+	wire_work(conn, msg, job_unmap);
+}

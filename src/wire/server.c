@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The server: its loops, the listeners, accepting.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include "vfio/observe.h"
+#include "wire/wire_private.h"
+
+#define SPIN_US      30u
+#define HANDSHAKE_MS 10000u
+#define ACCEPT_BATCH 16
+#define ACCEPT_RETRY 100000000u /* ns */
+
+void wire_options_default(struct wire_options *options)
+{
+	*options = (struct wire_options){
+		.spin_us = SPIN_US,
+		.mmio = VFIO_MMIO_NONE,
+		.handshake_ms = HANDSHAKE_MS,
+	};
+}
+
+struct wire_server *wire_server_new(struct vfio_machine *machine, struct uvfio_log *log,
+				    struct uvfio_error *err)
+{
+	struct wire_server *server = calloc(1, sizeof(*server));
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (!server) {
+		uvfio_error_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	server->machine = machine;
+	server->log = log;
+	TAILQ_INIT(&server->listeners);
+	pthread_mutex_init(&server->lock, NULL);
+	pthread_cond_init(&server->changed, NULL);
+	wire_workers_init(&server->workers);
+	for (unsigned i = 0; i < WIRE_MAX_LOOPS && (!i || i < (unsigned long)cpus); i++) {
+		server->loops[i].loop = uvfio_loop_new("uvfio-wire", err);
+		if (!server->loops[i].loop) {
+			wire_server_free(server);
+			return NULL;
+		}
+		server->nr_loops++;
+	}
+	return server;
+}
+
+/* server->lock is held. */
+static void close_clients(struct wire_listener *listener)
+{
+	struct wire_conn *conn;
+
+	TAILQ_FOREACH(conn, &listener->conns, next)
+	wire_conn_close_later(conn);
+}
+
+static void stop_listening(struct wire_listener *listener)
+{
+	uvfio_watch_free(listener->watch);
+	listener->watch = NULL;
+	uvfio_timer_free(listener->retry);
+	listener->retry = NULL;
+}
+
+struct stop {
+	struct uvfio_work work;
+	struct wire_listener *listener;
+};
+
+static void stop_work(struct uvfio_work *work)
+{
+	stop_listening(((struct stop *)work)->listener);
+}
+
+void wire_unlisten(struct wire_listener *listener)
+{
+	struct wire_server *server = listener->server;
+	struct stop stop = {{.fn = stop_work}, listener};
+
+	if (listener->ctx) {
+		uvfio_ctx_post(listener->ctx, &stop.work);
+		uvfio_ctx_flush(listener->ctx);
+		uvfio_ctx_free(listener->ctx);
+	}
+	pthread_mutex_lock(&server->lock);
+	listener->closing = true;
+	close_clients(listener);
+	while (listener->nr_conns)
+		pthread_cond_wait(&server->changed, &server->lock);
+	TAILQ_REMOVE(&server->listeners, listener, next);
+	pthread_mutex_unlock(&server->lock);
+	if (listener->fd >= 0)
+		close(listener->fd);
+	free(listener);
+}
+
+void wire_server_free(struct wire_server *server)
+{
+	struct wire_listener *listener;
+
+	if (!server)
+		return;
+	/* All at once, then one after the other. */
+	pthread_mutex_lock(&server->lock);
+	TAILQ_FOREACH(listener, &server->listeners, next)
+	{
+		listener->closing = true;
+		close_clients(listener);
+	}
+	pthread_mutex_unlock(&server->lock);
+	while ((listener = TAILQ_FIRST(&server->listeners)))
+		wire_unlisten(listener);
+	wire_workers_fini(&server->workers);
+	for (unsigned i = 0; i < server->nr_loops; i++)
+		uvfio_loop_free(server->loops[i].loop);
+	pthread_cond_destroy(&server->changed);
+	pthread_mutex_destroy(&server->lock);
+	free(server);
+}
+
+/* ---- accepting ---- */
+
+static void on_listener(void *arg)
+{
+	struct wire_listener *listener = arg;
+	struct wire_server *server = listener->server;
+	unsigned lost = 0;
+
+	for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
+		int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			if (wire_conn_new(listener, fd) &&
+			    uvfio_ratelimit_ok(&server->complaints, 5, 1000, &lost))
+				uvfio_log(server->log, UVFIO_LOG_WARN,
+					  "%s: a client was turned away: there are %u already",
+					  listener->device, WIRE_CLIENTS);
+			continue;
+		}
+		if (errno == EINTR || errno == ECONNABORTED)
+			continue;
+		if (errno != EAGAIN) {
+			/* Out of fds or memory: the client stays in the backlog.  Do not ask
+			 * again and again. */
+			uvfio_log(server->log, UVFIO_LOG_ERROR,
+				  "%s: cannot accept a client now: %s", listener->device,
+				  strerror(errno));
+			uvfio_watch_free(listener->watch);
+			listener->watch = NULL;
+			uvfio_timer_arm(listener->retry, ACCEPT_RETRY);
+		}
+		return;
+	}
+}
+
+static void on_retry(void *arg)
+{
+	struct wire_listener *listener = arg;
+
+	if (!listener->watch)
+		listener->watch =
+			uvfio_watch_new(listener->ctx, listener->fd, on_listener, listener);
+	if (!listener->watch)
+		uvfio_timer_arm(listener->retry, ACCEPT_RETRY);
+}
+
+static int check_socket(int fd, bool listening)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &len) || value != SOCK_STREAM)
+		return -EINVAL;
+	len = sizeof(value);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) || !!value != listening)
+		return -EINVAL;
+	value = fcntl(fd, F_GETFL);
+	if (value < 0 || fcntl(fd, F_SETFL, value | O_NONBLOCK))
+		return -errno;
+	return 0;
+}
+
+static int find_group(struct wire_server *server, const char *device, unsigned *group)
+{
+	struct vfio_device *dev = vfio_machine_get_device(server->machine, device);
+
+	if (!dev)
+		return -ENODEV;
+	*group = vfio_device_group(dev);
+	vfio_device_put(dev);
+	return 0;
+}
+
+int wire_listen(struct wire_server *server, const char *device, int fd,
+		const struct wire_options *options, struct wire_listener **out,
+		struct uvfio_error *err)
+{
+	struct wire_listener *listener = calloc(1, sizeof(*listener));
+	unsigned at;
+	int ret;
+
+	if (!listener) {
+		close(fd);
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	}
+	listener->server = server;
+	listener->options = *options;
+	listener->fd = fd;
+	TAILQ_INIT(&listener->conns);
+	ret = find_group(server, device, &listener->group);
+	if (ret) {
+		uvfio_error_set(err, ret, "there is no device %s", device);
+		goto failed;
+	}
+	strncpy(listener->device, device, sizeof(listener->device) - 1);
+	ret = check_socket(fd, true);
+	if (ret) {
+		uvfio_error_set(err, ret, "%s: what was given to listen on is no listening socket",
+				device);
+		goto failed;
+	}
+	at = atomic_fetch_add(&server->next_loop, 1) % server->nr_loops;
+	listener->ctx = uvfio_ctx_new(server->loops[at].loop);
+	if (listener->ctx)
+		listener->retry = uvfio_ctx_timer_new(listener->ctx, on_retry, listener);
+	if (!listener->retry) {
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
+		goto failed;
+	}
+	pthread_mutex_lock(&server->lock);
+	TAILQ_INSERT_TAIL(&server->listeners, listener, next);
+	pthread_mutex_unlock(&server->lock);
+	/* The timer's function makes the watch, in the context. */
+	*out = listener;
+	uvfio_timer_arm(listener->retry, 0);
+	return 0;
+failed:
+	uvfio_ctx_free(listener->ctx);
+	close(fd);
+	free(listener);
+	return ret;
+}
+
+int wire_adopt(struct wire_listener *listener, int fd)
+{
+	int ret = check_socket(fd, false);
+
+	if (ret) {
+		close(fd);
+		return ret;
+	}
+	return wire_conn_new(listener, fd);
+}
+
+unsigned wire_connections(struct wire_server *server, struct wire_connection_info *out,
+			  unsigned max)
+{
+	struct wire_listener *listener;
+	struct wire_conn *conn;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&server->lock);
+	TAILQ_FOREACH(listener, &server->listeners, next)
+	{
+		TAILQ_FOREACH(conn, &listener->conns, next)
+		{
+			struct wire_connection_info *info = &out[n];
+
+			if (n++ >= max)
+				continue;
+			memset(info, 0, sizeof(*info));
+			memcpy(info->device, listener->device, sizeof(info->device));
+			info->state = wire_state_name(atomic_load(&conn->state));
+			info->pid = conn->pid;
+			info->uid = conn->who.uid;
+			info->since = conn->since;
+			info->messages = atomic_load(&conn->messages);
+			info->bytes_in = atomic_load(&conn->bytes_in);
+			info->bytes_out = atomic_load(&conn->bytes_out);
+			info->errors = atomic_load(&conn->errors);
+			info->max_xfer = conn->max_xfer;
+			info->minor = conn->minor;
+			info->twin_socket = conn->twin_socket;
+		}
+	}
+	pthread_mutex_unlock(&server->lock);
+	return n;
+}

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of this room share.  Nobody else includes it.
+ *
+ * Who owns what.  A connection lives in a work context of its own on one of the server's loops, and
+ * everything in struct wire_conn belongs to that context, except:
+ *   - what a job (job.c) works on while the connection is in WORKING, OPENING or CLOSING: the
+ *     message in conn->job and the files of the core; the context leaves those alone meanwhile;
+ *   - the output side of a stream, under stream->lock: whoever has a message for the client sends
+ *     or queues it (a device's DMA does, in its own thread);
+ *   - the peer's bookkeeping, under peer->lock;
+ *   - the list of a listener's connections and which of them has the device, under server->lock;
+ *   - counters, which are atomic.
+ *
+ * Lock order: (mutex of the core's struct iommu_peer) → peer->lock → stream->lock.  server->lock
+ * stands alone.
+ */
+#ifndef UVFIO_WIRE_PRIVATE_H
+#define UVFIO_WIRE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+#include <sys/uio.h>
+#include "base/ctx.h"
+#include "base/log.h"
+#include "iommu/peer.h"
+#include "vfio/client.h"
+#include "vfio/vfio.h"
+#include "vfio/vfio_uapi.h"
+#include "wire/protocol.h"
+#include "wire/wire.h"
+
+#define ARRAY_SIZE(a)  (sizeof(a) / sizeof((a)[0]))
+
+#define WIRE_XFER_MAX  VFIO_USER_DEFAULT_XFER_SIZE /* bytes of data in one message, both ways */
+#define WIRE_MSG_MAX   (WIRE_XFER_MAX + 64u)       /* a whole message, at most */
+#define WIRE_HELLO_MAX 8192u                       /* the same before VERSION is done */
+#define WIRE_IN_BYTES  8192u /* what one receive takes, but for large messages */
+#define WIRE_OUT_BATCH 4096u /* replies that are gathered for one send */
+#define WIRE_PENDING   64u   /* commands that wait while one is worked on */
+#define WIRE_CLIENTS   16u   /* connections of one listener */
+#define WIRE_DMA_MSGS  32u   /* DMA_READ and DMA_WRITE that a client has to answer at a time */
+
+/* ---- stream.c: bytes to messages and back ---- */
+
+/* A message as it was received.  The payload lies in the stream's buffer and is valid until the
+ * handler returns, unless it is kept (wire_msg_keep()). */
+struct wire_msg {
+	TAILQ_ENTRY(wire_msg) next; /* of pending commands */
+	struct vfio_user_header hdr;
+	uint8_t *payload;
+	uint32_t len; /* of @payload */
+	unsigned nr_fds;
+	bool bad_fds; /* more than fit: some were closed */
+	int *fds;     /* those that are taken become -1 */
+};
+
+/* What is queued for a client that does not take it at the moment. */
+struct wire_out {
+	TAILQ_ENTRY(wire_out) next;
+	struct iommu_peer_msg *dma; /* a DMA message, which may be cancelled; else a reply */
+	uint8_t *data;              /* @len bytes from here on, */
+	size_t len, off;            /* of which @off were sent */
+	const uint8_t *tail;        /* then these: the data of a DMA_WRITE */
+	size_t tail_len;
+	unsigned nr_fds;
+	int *fds; /* to be closed when sent; behind @data */
+};
+TAILQ_HEAD(wire_outs, wire_out);
+
+struct wire_stream {
+	int fd; /* -1: none */
+	/* Input: the owner's. */
+	uint32_t max;  /* bytes of a message */
+	uint8_t *in;   /* WIRE_IN_BYTES, or @big_size while a large message comes in */
+	uint32_t have; /* bytes in it, from the start of a message on */
+	uint32_t used; /* of those: messages that were handed out */
+	uint32_t big_size;
+	bool eof;
+	int fds[VFIO_USER_MAX_FDS]; /* that came with the message at @fds_at */
+	unsigned nr_fds;
+	uint32_t fds_at;
+	bool bad_fds;
+
+	/* Output: under @lock. */
+	pthread_mutex_t lock;
+	uint8_t *batch; /* replies that go with the next send */
+	uint32_t batched;
+	struct wire_outs outs;
+	size_t queued;   /* bytes of replies in @outs */
+	bool failed;     /* the client has gone */
+	bool want_write; /* there is something in @outs */
+	_Atomic uint64_t *bytes_in, *bytes_out;
+};
+
+/* -ENOMEM.  Takes @fd, which is non-blocking. */
+int wire_stream_init(struct wire_stream *s, int fd, uint32_t max, _Atomic uint64_t *bytes_in,
+		     _Atomic uint64_t *bytes_out);
+/* Nobody uses it any more. */
+void wire_stream_fini(struct wire_stream *s);
+/* One receive.  > 0 bytes; -EAGAIN; 0 end of the stream; -errno. */
+ssize_t wire_stream_receive(struct wire_stream *s);
+/* The next whole message: 1; 0 when it has not arrived yet; -EPROTO when what arrived is none. */
+int wire_stream_next(struct wire_stream *s, struct wire_msg *msg);
+/* Is there a whole message, or what must be none? */
+bool wire_stream_ready(const struct wire_stream *s);
+/* A copy of @msg that does not depend on the stream, or NULL. */
+struct wire_msg *wire_msg_keep(struct wire_msg *msg);
+void wire_msg_free(struct wire_msg *msg);
+/* Close those fds that nobody took. */
+void wire_msg_close_fds(struct wire_msg *msg);
+/* A reply: @hdr, @fixed and @data one after the other; @fds become the stream's.  Small ones are
+ * gathered until wire_stream_flush().  0, or -errno when the stream has failed. */
+int wire_stream_reply(struct wire_stream *s, const struct vfio_user_header *hdr, const void *fixed,
+		      size_t fixed_len, const void *data, size_t data_len, const int *fds,
+		      unsigned nr_fds);
+/* Send what there is, as far as the client takes it. */
+int wire_stream_flush(struct wire_stream *s);
+/* No more output: replies are lost, queued DMA messages forgotten (they are the peer's).  The
+ * client sees the end of the stream. */
+void wire_stream_shut(struct wire_stream *s);
+/* Send a DMA message: @head (copied) and @tail, which stays valid until it was answered.  1: not
+ * all of it, the rest is queued; 0; -errno. */
+int wire_stream_dma(struct wire_stream *s, struct iommu_peer_msg *dma, const void *head,
+		    size_t head_len, const void *tail, size_t tail_len);
+/* Take an unsent DMA message back.  False: its first byte has gone. */
+bool wire_stream_dma_cancel(struct wire_stream *s, struct iommu_peer_msg *dma);
+/* Is something of it still queued? */
+bool wire_stream_dma_queued(struct wire_stream *s, struct iommu_peer_msg *dma);
+/* Bytes of replies that the client does not take. */
+size_t wire_stream_queued(struct wire_stream *s);
+
+/* ---- job.c: threads for what may wait ---- */
+
+struct wire_job {
+	TAILQ_ENTRY(wire_job) next;
+	void (*fn)(struct wire_job *job);
+};
+TAILQ_HEAD(wire_jobs, wire_job);
+
+struct wire_workers {
+	pthread_mutex_t lock;
+	pthread_cond_t wake, ended;
+	struct wire_jobs jobs;
+	unsigned threads, idle;
+	bool stop;
+};
+int wire_workers_init(struct wire_workers *w);
+/* All jobs are done. */
+void wire_workers_fini(struct wire_workers *w);
+/* Run @job in a thread; each caller has one job at a time.  When no thread can be had, it waits for
+ * one; when there is none at all, it is done here and now. */
+void wire_workers_run(struct wire_workers *w, struct wire_job *job);
+
+/* ---- the server ---- */
+
+struct wire_loop {
+	struct uvfio_loop *loop;
+	/* The loop's thread: which connection had a message last, and when it was another. */
+	_Atomic(void *) last;
+	_Atomic uint64_t changed; /* ns */
+};
+
+#define WIRE_MAX_LOOPS 2
+
+struct wire_conn;
+TAILQ_HEAD(wire_conns, wire_conn);
+
+struct wire_server {
+	struct vfio_machine *machine;
+	struct uvfio_log *log;
+	struct wire_loop loops[WIRE_MAX_LOOPS];
+	unsigned nr_loops;
+	atomic_uint next_loop;
+	struct wire_workers workers;
+	struct uvfio_ratelimit complaints;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a connection has gone */
+	TAILQ_HEAD(, wire_listener) listeners;
+};
+
+struct wire_listener {
+	TAILQ_ENTRY(wire_listener) next;
+	struct wire_server *server;
+	struct wire_options options;
+	char device[16];
+	unsigned group;
+	int fd;
+	struct uvfio_ctx *ctx;
+	struct uvfio_watch *watch;
+	struct uvfio_timer *retry; /* accepting again after we ran out of fds */
+	/* Under server->lock. */
+	struct wire_conns conns;
+	unsigned nr_conns;
+	struct wire_conn *active; /* has the device, is getting it, or is giving it back */
+	bool closing;
+};
+
+/* ---- conn.c ---- */
+
+enum wire_state {
+	WIRE_HELLO,   /* waits for VERSION */
+	WIRE_WAITING, /* for the device to come back from the previous client */
+	WIRE_OPENING, /* a job opens the device */
+	WIRE_READY,   /* commands are handled as they come */
+	WIRE_WORKING, /* a job does one; further ones wait */
+	WIRE_CLOSING, /* a job gives the device back */
+	WIRE_STATES,
+};
+
+struct wire_peer;
+struct wire_version;
+
+struct wire_conn {
+	TAILQ_ENTRY(wire_conn) next; /* of the listener's; server->lock */
+	struct wire_server *server;
+	struct wire_listener *listener;
+	struct wire_loop *loop;
+	struct uvfio_ctx *ctx;
+	_Atomic(enum wire_state) state;
+	struct wire_stream stream, twin;
+	struct uvfio_watch *watch, *twin_watch;
+	bool write_watched, twin_write_watched;
+	struct uvfio_timer *timer;       /* for VERSION */
+	struct uvfio_work close_work;    /* somebody wants it closed */
+	struct uvfio_work go_work;       /* the device has come back */
+	struct uvfio_work job_done_work; /* the job is done */
+	struct uvfio_work output_work;   /* output must be watched for */
+	struct uvfio_work ended_work;    /* DMA messages were taken back */
+	bool dying;                      /* closed; a job is still at work */
+	bool half_closed;                /* goes when its last reply has */
+	bool reading;                    /* the socket is watched for input */
+	struct wire_version *version;    /* from HELLO to READY */
+
+	/* The job's while there is one. */
+	struct wire_job job;
+	void (*job_fn)(struct wire_conn *conn);
+	struct wire_msg *job_msg;
+	int error;                      /* what the job came to */
+	TAILQ_HEAD(, wire_msg) pending; /* commands behind the one that is worked on */
+	unsigned nr_pending;
+
+	/* The core's files; from OPENING to CLOSING. */
+	struct vfio_container *container;
+	struct vfio_group_file *group_file;
+	struct vfio_device_file *df;
+	struct wire_peer *peer;
+
+	/* What was negotiated. */
+	uint16_t minor;
+	uint32_t max_xfer; /* that the client takes */
+	uint32_t max_fds;  /* that the client takes */
+	bool twin_socket;
+
+	uint8_t *io; /* data of region accesses; grows */
+	size_t io_size;
+
+	/* Spinning. */
+	unsigned spin_skip, spin_misses;
+
+	int32_t pid;
+	struct vfio_who who;
+	uint64_t since;
+	_Atomic uint64_t messages, bytes_in, bytes_out, errors;
+};
+
+/* -ENOMEM; @fd becomes the connection's in any case. */
+int wire_conn_new(struct wire_listener *listener, int fd);
+const char *wire_state_name(enum wire_state state);
+/* Send a reply to @msg, or nothing if none is wanted.  @error: a positive errno, and then there is
+ * no payload. */
+void wire_reply(struct wire_conn *conn, const struct wire_msg *msg, const void *fixed,
+		size_t fixed_len, const void *data, size_t data_len, const int *fds,
+		unsigned nr_fds);
+void wire_reply_error(struct wire_conn *conn, const struct wire_msg *msg, int error);
+/* A buffer of at least @size bytes for the data of one reply; NULL without memory. */
+uint8_t *wire_io_buffer(struct wire_conn *conn, size_t size);
+/* What was asked for cannot be done at once: keep @msg, do @fn in a worker, then go on.  No more
+ * commands are handled meanwhile. */
+void wire_work(struct wire_conn *conn, struct wire_msg *msg, void (*fn)(struct wire_conn *conn));
+/* Have the connection's output looked after by its context.  Any thread. */
+void wire_conn_output(struct wire_conn *conn);
+void wire_conn_complain(struct wire_conn *conn, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Close it from its own context; what is queued for it is lost. */
+void wire_conn_close(struct wire_conn *conn);
+/* From any thread, with server->lock held. */
+void wire_conn_close_later(struct wire_conn *conn);
+
+/* ---- command.c ---- */
+
+/* Handle one command of a connection in READY, or in HELLO. */
+void wire_command(struct wire_conn *conn, struct wire_msg *msg);
+/* May fds come with this command? */
+bool wire_command_takes_fds(unsigned command);
+
+/* ---- version.c ---- */
+
+/* What a client proposed and what it gets. */
+struct wire_version {
+	uint16_t minor;
+	uint32_t max_xfer, max_fds;
+	bool twin_socket;
+	char reply[512]; /* JSON with its zero, or nothing */
+	size_t reply_len;
+};
+/* 0, or a positive errno with a message. */
+int wire_version_parse(const uint8_t *payload, uint32_t len, uint64_t dma_entries,
+		       struct wire_version *out, struct uvfio_error *err);
+/* The first message: check it, then get the device. */
+void wire_conn_hello(struct wire_conn *conn, struct wire_msg *msg);
+/* Answer VERSION in the job that has opened the device, or has failed to (conn->error). */
+void wire_do_version(struct wire_conn *conn, struct wire_msg *msg);
+
+/* ---- the commands; each replies ---- */
+
+void wire_do_dma_map(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_dma_unmap(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_get_info(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_region_info(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_region_io_fds(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_irq_info(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_set_irqs(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_region_read(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_region_write(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_write_multi(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_reset(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_feature(struct wire_conn *conn, struct wire_msg *msg);
+
+/* ---- client.c: a message as the core's client ---- */
+
+/* A request whose structure lies at the client's address 0, @in bytes of it given, up to @size
+ * bytes wide. */
+struct wire_client {
+	struct vfio_client client;
+	struct wire_conn *conn;
+	struct wire_msg *msg; /* whose fds may be taken */
+	uint8_t *buf;
+	size_t in, size;
+	size_t out; /* what was written reaches to here */
+	/* SET_IRQS with eventfds: their numbers, which the message does not carry. */
+	bool numbers;
+	/* DMA_MAP: what is imported. */
+	int fd;
+	uint64_t address;
+	struct iommu_mem mem;
+};
+extern const struct vfio_client_ops wire_client_ops;
+/* dma.c: what it does with memory (struct type1_memory_ops). */
+int wire_import(void *client, uint64_t vaddr, uint64_t size, unsigned prot, struct iommu_mem **mem,
+		unsigned *nr);
+void wire_release(void *client, struct iommu_mem *mem, unsigned nr);
+void wire_client_init(struct wire_client *c, struct wire_conn *conn, struct wire_msg *msg,
+		      void *buf, size_t in, size_t size);
+
+/* ---- peer.c: DMA by messages ---- */
+
+struct wire_peer *wire_peer_new(struct wire_conn *conn, uint32_t max_xfer);
+struct iommu_peer *wire_peer_iommu(struct wire_peer *peer);
+/* A reply of the client's.  -EPROTO: it answers nothing that was asked. */
+int wire_peer_reply(struct wire_peer *peer, struct wire_msg *msg);
+/* [the connection's context] End what the core took back. */
+void wire_peer_ended(struct wire_peer *peer);
+/* The connection has gone: ends everything and drops the connection's reference. */
+void wire_peer_close(struct wire_peer *peer);
+
+#endif
