@@ -12,6 +12,17 @@
  * runs: they record and return.  They never wait and never do DMA; they may call the functions
  * marked [any].
  *
+ * No thread belongs to a device.  Whoever finds the work context idle may run it: a thread of a
+ * loop, or the thread that serves the client which has just written a register.  Then ->work() runs
+ * before that store is answered: a client that polls sees the effect of its doorbell when the store
+ * returns, without a thread switch, and waits for as long as ->work() takes.  So ->work() is to be
+ * short: do what can be done at once, at most a budget of it (a part of a millisecond), then return
+ * true; it is called again, possibly by another thread, when others have had their turn.  Never
+ * wait in it or in anything else of the work context, neither for a client nor for a disk or a
+ * server: start the operation, return, and go on in its completion (DMA's ->done, an eventfd, a
+ * timer).  Nothing may depend on which thread runs: no thread-local state from one call to the
+ * next, no lock held when a function returns.
+ *
  * Registers: what a client reads is what the model last published with uvfio_reg_set(); a read
  * does not reach the model unless the area asks for it (UVFIO_AREA_READ_EVENT).  A mapped BAR page
  * is a view of these values.  What a client writes into a page is never read back as truth.

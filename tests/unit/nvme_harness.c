@@ -268,6 +268,67 @@ void h_advance(struct harness *h, uint64_t ns)
 	h_run(h);
 }
 
+/* ---- what it reports ---- */
+
+static void stat_seen(struct uvfio_stats *out, const char *name, uint64_t value, const char *labels,
+		      va_list ap)
+{
+	struct harness *h = (struct harness *)out;
+	char text[100], what[200];
+
+	text[0] = 0;
+	if (labels)
+		vsnprintf(text, sizeof(text), labels, ap);
+	snprintf(what, sizeof(what), "%s{%s}", name, text);
+	if (strcmp(what, h->stat.what) != 0)
+		return;
+	assert(!h->stat.found);
+	h->stat.found = true;
+	h->stat.value = value;
+}
+
+void uvfio_stat_counter(struct uvfio_stats *out, const char *name, const char *help, uint64_t value,
+			const char *labels, ...)
+{
+	va_list ap;
+
+	va_start(ap, labels);
+	stat_seen(out, name, value, labels, ap);
+	va_end(ap);
+}
+
+void uvfio_stat_gauge(struct uvfio_stats *out, const char *name, const char *help, uint64_t value,
+		      const char *labels, ...)
+{
+	va_list ap;
+
+	va_start(ap, labels);
+	stat_seen(out, name, value, labels, ap);
+	va_end(ap);
+}
+
+void uvfio_stat_histogram(struct uvfio_stats *out, const char *name, const char *help,
+			  const struct uvfio_histogram *histogram, const char *labels, ...)
+{
+	uint64_t n = 0;
+	va_list ap;
+
+	for (unsigned i = 0; i < UVFIO_HISTOGRAM_BUCKETS; i++)
+		n += histogram->bucket[i];
+	va_start(ap, labels);
+	stat_seen(out, name, n, labels, ap);
+	va_end(ap);
+}
+
+uint64_t h_stat(struct harness *h, const char *what)
+{
+	h->stat.what = what;
+	h->stat.found = false;
+	nvme_model.stats(h->priv, (struct uvfio_stats *)h);
+	assert(h->stat.found);
+	return h->stat.value;
+}
+
 /* ---- storage ---- */
 
 int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,

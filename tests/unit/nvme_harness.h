@@ -101,6 +101,13 @@ struct harness {
 	struct uvfio_timer *timers;
 	unsigned nr_errors_logged;
 
+	/* what h_stat() looks for */
+	struct {
+		const char *what;
+		bool found;
+		uint64_t value;
+	} stat;
+
 	/* storage: as the next block_open() makes it, and those that are open */
 	bool block_direct, block_async, hold_block;
 	bool kick_completes; /* block_kick() completes what is not held, as a fast backend does */
@@ -130,6 +137,9 @@ uint64_t h_alloc(struct harness *h, size_t size, size_t align);
 void *h_ptr(struct harness *h, uint64_t iova);
 void h_fault(struct harness *h, uint64_t iova, size_t len);
 void h_no_faults(struct harness *h);
+
+/* What ->stats() reports: "queue_depth{queue=1}", "doorbells{}"; of a histogram, the count. */
+uint64_t h_stat(struct harness *h, const char *what);
 
 /* Registers. */
 void h_write(struct harness *h, uint64_t offset, unsigned size, uint64_t value);

@@ -4,7 +4,6 @@
  * answers the default.  A controller reset brings back the defaults, except of the timestamp.
  */
 #include <string.h>
-#include <time.h>
 
 #include "devices/nvme/nvme.h"
 
@@ -29,14 +28,6 @@ void nvme_features_reset(struct nvme_ctrl *c)
 	f->timestamp_set = timestamp_set;
 	f->timestamp = timestamp;
 	f->timestamp_ns = timestamp_ns;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 /* ---- one pair of functions a feature ---- */
@@ -246,7 +237,7 @@ static unsigned get_timestamp(struct nvme_req *req, bool current, uint32_t *dw0)
 	const struct nvme_features *f = &req->ctrl->feat;
 	uint64_t base = current && f->timestamp_set ? f->timestamp : 0;
 	uint64_t since = current && f->timestamp_set ? f->timestamp_ns : req->ctrl->started_ns;
-	uint64_t value = (base + (now_ns() - since) / 1000000) & 0xffffffffffffull;
+	uint64_t value = (base + (nvme_now_ns() - since) / 1000000) & 0xffffffffffffull;
 
 	/* Bits 51:49: where the value comes from, 1 being Set Features. */
 	if (current && f->timestamp_set)
@@ -261,7 +252,7 @@ static unsigned set_timestamp(struct nvme_req *req, uint32_t value)
 
 	memcpy(&f->timestamp, req->mem->scratch, 8);
 	f->timestamp &= 0xffffffffffffull;
-	f->timestamp_ns = now_ns();
+	f->timestamp_ns = nvme_now_ns();
 	f->timestamp_set = true;
 	return 0;
 }

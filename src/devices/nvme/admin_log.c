@@ -7,7 +7,6 @@
  * that point to it be reported again.
  */
 #include <string.h>
-#include <time.h>
 
 #include "devices/nvme/nvme.h"
 
@@ -76,9 +75,7 @@ static uint64_t data_units(uint64_t bytes)
 static uint32_t make_smart(struct nvme_ctrl *c, uint8_t *out)
 {
 	struct nvme_smart_log *s = (struct nvme_smart_log *)out;
-	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	s->critical_warning = (uint8_t)nvme_critical_warning(c);
 	s->temperature = c->temperature;
 	s->avail_spare = 100;
@@ -88,7 +85,7 @@ static uint32_t make_smart(struct nvme_ctrl *c, uint8_t *out)
 	s->host_reads[0] = c->count.reads;
 	s->host_writes[0] = c->count.writes;
 	s->power_cycles[0] = c->count.power_cycles;
-	s->power_on_hours[0] = ((uint64_t)now.tv_sec - c->started_ns / 1000000000) / 3600;
+	s->power_on_hours[0] = (nvme_now_ns() - c->started_ns) / 3600000000000;
 	s->unsafe_shutdowns[0] = c->count.unsafe_shutdowns;
 	s->media_errors[0] = c->count.media_errors;
 	s->error_entries[0] = c->count.errors;

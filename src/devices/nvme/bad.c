@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Write Uncorrectable: which blocks of a namespace read as errors until they are written.  Kept in
- * memory as ascending ranges that do not touch; forgotten when the device is removed, so that an image
- * is whole for its next user.
+ * memory as ascending ranges that do not touch; forgotten when the device is removed, so that an
+ * image is whole for its next user.
  */
 #include <stdlib.h>
 #include <string.h>

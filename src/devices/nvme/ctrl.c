@@ -49,6 +49,8 @@ static void set_state(struct nvme_ctrl *c, enum nvme_state state)
 	uvfio_device_log(c->dev, UVFIO_LOG_DEBUG, "nvme: %s → %s", nvme_state_name(c->state),
 			 nvme_state_name(state));
 	c->state = state;
+	if (state == NVME_FATAL)
+		uvfio_count_local(&c->stats.fatals, 1);
 }
 
 bool nvme_running(const struct nvme_ctrl *c)
@@ -136,6 +138,7 @@ static void reset_finish(struct nvme_ctrl *c, unsigned resets, unsigned subsyste
 {
 	uint32_t set = 0;
 
+	uvfio_count_local(&c->stats.resets, 1);
 	reset_common(c);
 	atomic_store(&c->shared.intm, 0);
 	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_INTMS, 4, 0);

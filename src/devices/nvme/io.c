@@ -44,6 +44,7 @@ bool nvme_lba_range(struct nvme_req *req, struct nvme_ns *ns, uint64_t slba, uin
 	}
 	req->offset = slba << ns->shift;
 	req->left = nlb << ns->shift;
+	req->bytes += req->left;
 	return true;
 }
 
@@ -85,6 +86,9 @@ static void block_result(struct nvme_req *req)
 {
 	if (req->nr_pins)
 		nvme_unpin(req);
+	uvfio_count_local(&req->io_ns->stats.completed, 1);
+	if (req->io.status && req->io.status != -EOPNOTSUPP)
+		uvfio_count_local(&req->io_ns->stats.errors, 1);
 	if (req->io.status)
 		req->status = (uint16_t)nvme_block_status(req->ctrl, req->io.op, req->io.status);
 }
@@ -123,6 +127,10 @@ enum nvme_async nvme_block(struct nvme_req *req, struct nvme_ns *ns, enum block_
 	req->io.len = len;
 	req->io.status = 0;
 	req->io.done = block_done;
+	req->io_ns = ns;
+	uvfio_count_local(&ns->stats.submitted, 1);
+	if (op == BLOCK_FLUSH)
+		uvfio_count_local(&ns->stats.flushes, 1);
 	if (block_submit(ns->blk, &req->io) == 1) {
 		c->external++;
 		ns->kick = true;

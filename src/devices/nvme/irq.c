@@ -31,6 +31,13 @@ void nvme_irq_consumed(struct nvme_cq *cq)
 	pin_update(cq);
 }
 
+static void raise_vector(struct nvme_ctrl *c, unsigned vector)
+{
+	c->vectors[vector].pending = 0;
+	uvfio_count_local(&c->stats.interrupts, 1);
+	uvfio_irq_raise(c->dev, vector);
+}
+
 static void timer_start(struct nvme_ctrl *c)
 {
 	if (c->irq_timer_armed)
@@ -56,8 +63,7 @@ void nvme_irq_completions(struct nvme_cq *cq, unsigned nr)
 			return;
 		}
 	}
-	v->pending = 0;
-	uvfio_irq_raise(c->dev, cq->vector);
+	raise_vector(c, cq->vector);
 }
 
 void nvme_irq_timer(void *arg)
@@ -66,10 +72,8 @@ void nvme_irq_timer(void *arg)
 
 	c->irq_timer_armed = false;
 	for (unsigned i = 0; i < c->nr_vectors; i++) {
-		if (c->vectors[i].pending) {
-			c->vectors[i].pending = 0;
-			uvfio_irq_raise(c->dev, i);
-		}
+		if (c->vectors[i].pending)
+			raise_vector(c, i);
 	}
 }
 
@@ -85,6 +89,8 @@ void nvme_irq_run(struct nvme_ctrl *c)
 		!uvfio_irq_is_message(c->dev);
 	if (level != c->intx_level) {
 		c->intx_level = level;
+		if (level)
+			uvfio_count_local(&c->stats.interrupts, 1);
 		uvfio_intx_set(c->dev, level);
 	}
 }

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "devices/nvme/nvme.h"
 #include "devices/nvme/nvme_model.h"
@@ -31,7 +30,8 @@ static const struct uvfio_key keys[] = {
 	 "a further namespace: file=PATH, memory=SIZE or nbd=URI, with blocksize=, readonly= and "
 	 "direct=, separated by ':'",
 	 .repeatable = true},
-	{"blocksize", "512|4096", "bytes in a block, unless a driver has formatted it; default 512, or what the storage needs"},
+	{"blocksize", "512|4096",
+	 "bytes in a block, unless a driver has formatted it; default 512, or what the storage needs"},
 	{"readonly", "on|off", "refuse writes; default off"},
 	{"direct", "on|off", "file: bypass the page cache (O_DIRECT); default off"},
 	{"volatile", "on|off",
@@ -146,7 +146,6 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	const char *serial = uvfio_arg(args, "serial");
 	uint64_t queues = NVME_DEFAULT_QUEUES;
 	struct nvme_ctrl *c;
-	struct timespec now;
 	int r;
 
 	r = parse_serial(serial, err);
@@ -162,8 +161,7 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	c->nr_vectors = c->nr_queues + 1;
 	c->page_bits = 12;
 	c->temperature = 303;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	c->started_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	c->started_ns = nvme_now_ns();
 	nvme_ctrl_identity(c, serial);
 	if (!allocate(c)) {
 		r = uvfio_error_set(err, -ENOMEM, "nvme: out of memory for %u queues",
@@ -210,4 +208,5 @@ const struct uvfio_model nvme_model = {
 	.quiesce = nvme_quiesce,
 	.resume = nvme_resume,
 	.reset = nvme_reset,
+	.stats = nvme_stats,
 };

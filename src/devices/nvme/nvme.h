@@ -92,6 +92,39 @@ struct nvme_req_mem {
 	struct iovec iov[NVME_IOV_MAX];
 };
 
+/* What ->stats() reports; see stats.c. */
+enum nvme_op {
+	NVME_OP_READ,
+	NVME_OP_WRITE,
+	NVME_OP_FLUSH,
+	NVME_OP_COMPARE,
+	NVME_OP_VERIFY,
+	NVME_OP_WRITE_ZEROES,
+	NVME_OP_DSM,
+	NVME_OP_WRITE_UNCORRECTABLE,
+	NVME_OP_ADMIN,
+	NVME_OP_ASYNC_EVENT, /* held for as long as nothing happens: apart from the others */
+	NVME_OP_UNKNOWN,
+	NVME_NR_OPS
+};
+
+#define NVME_NR_STATUS_TYPES 4
+
+struct nvme_op_stats {
+	struct uvfio_histogram latency;
+	uint64_t bytes;
+	uint64_t errors[NVME_NR_STATUS_TYPES]; /* by status code type; the last: any further */
+};
+
+struct nvme_ns_stats {
+	uint64_t submitted, completed, flushes, errors;
+};
+
+struct nvme_stats {
+	struct nvme_op_stats op[NVME_NR_OPS];
+	uint64_t doorbells, interrupts, resets, fatals;
+};
+
 struct nvme_ns {
 	uint32_t id;
 	struct nvme_ctrl *ctrl;
@@ -113,6 +146,7 @@ struct nvme_ns {
 	struct nvme_req_list waiters;
 	uint16_t tler; /* feature: error recovery, 100 ms */
 	uint8_t uuid[16];
+	struct nvme_ns_stats stats;
 	/* Write Uncorrectable: ranges of blocks, ascending, apart. */
 	struct nvme_bad_range {
 		uint64_t start, end; /* in blocks; @end is behind it */
@@ -139,6 +173,8 @@ struct nvme_req {
 	struct nvme_ns *ns; /* counted in its ->inflight */
 	struct nvme_req_mem *mem;
 	uint16_t status;
+	uint64_t start_ns;     /* when it was fetched */
+	uint64_t bytes;        /* that it names */
 	uint16_t err_location; /* for the error log: byte 7:0, bit 10:8 of the command */
 	uint32_t dw0;
 	bool owns_cid;                /* its identifier is marked in sq->cids */
@@ -183,6 +219,7 @@ struct nvme_req {
 	void (*dma_next)(struct nvme_req *req, int status);
 	struct uvfio_dma dma;
 	struct block_io io;
+	struct nvme_ns *io_ns; /* whose storage has @io */
 };
 
 /* A shadow doorbell: a look at it sets the event index, then reads the shadow. */
@@ -239,6 +276,7 @@ struct nvme_sq {
 	bool ready;    /* in ctrl->ready_sqs */
 	uint32_t fetch_nr;
 	unsigned inflight;
+	uint64_t submitted, completed; /* for nvme_stats() */
 	struct nvme_req_set reqs;
 	TAILQ_ENTRY(nvme_sq) ready_link;
 	struct nvme_ctrl *ctrl;
@@ -351,6 +389,7 @@ struct nvme_ctrl {
 	struct nvme_features feat;
 	uint16_t temperature; /* K */
 	struct nvme_counters count;
+	struct nvme_stats stats;
 	uint64_t started_ns;
 
 	struct nvme_req *shutdown_req; /* flushes for a shutdown; not of the pool */
@@ -525,6 +564,12 @@ void nvme_ns_close_all(struct nvme_ctrl *c);
 bool nvme_ns_can_have(const struct nvme_ns *ns, uint8_t shift);
 /* Set the block size and what follows from it. */
 void nvme_ns_set_shift(struct nvme_ns *ns, uint8_t shift);
+
+/* ---- stats.c ---- */
+uint64_t nvme_now_ns(void); /* monotonic */
+/* The completion entry of @req is made at @now. */
+void nvme_stats_completed(struct nvme_req *req, uint64_t now);
+void nvme_stats(void *priv, struct uvfio_stats *out);
 
 /* ---- size.c ---- */
 /* Somebody may want to know when a size changes: look from time to time. */

@@ -88,6 +88,7 @@ void nvme_queues_reset(struct nvme_ctrl *c)
 		sq->ready = false;
 		sq->fetching = false;
 		sq->inflight = 0;
+		uvfio_count_local(&sq->completed, sq->submitted - sq->completed);
 		sq->delete_req = NULL;
 		sq->fused = NULL;
 		TAILQ_INIT(&sq->reqs);
@@ -269,13 +270,14 @@ static bool cq_ask(struct nvme_cq *cq)
 
 /* ---- fetching ---- */
 
-static void start(struct nvme_sq *sq, const struct nvme_sqe *cmd)
+static void start(struct nvme_sq *sq, const struct nvme_sqe *cmd, uint64_t now)
 {
 	struct nvme_req *req = nvme_req_take(sq->ctrl);
 	uint64_t *word = &sq->cids[cmd->cid / 64], bit = 1ull << (cmd->cid % 64);
 
 	req->cmd = *cmd;
 	req->sq = sq;
+	req->start_ns = now;
 	sq->inflight++;
 	TAILQ_INSERT_TAIL(&sq->reqs, req, sq_link);
 	if (*word & bit) {
@@ -297,12 +299,14 @@ static void start(struct nvme_sq *sq, const struct nvme_sqe *cmd)
 static void fetched(struct nvme_sq *sq)
 {
 	uint32_t nr = sq->fetch_nr;
+	uint64_t now = nvme_now_ns();
 
+	uvfio_count_local(&sq->submitted, nr);
 	sq->head += nr;
 	if (sq->head == sq->size)
 		sq->head = 0;
 	for (uint32_t i = 0; i < nr; i++)
-		start(sq, &sq->buf[i]);
+		start(sq, &sq->buf[i], now);
 	/* One update of the tail covers both of two fused commands. */
 	if (sq->fused && sq->head == sq->tail)
 		nvme_fused_missing(sq, NVME_SC_MISSING_FUSED);
@@ -458,9 +462,11 @@ void nvme_complete(struct nvme_req *req)
 }
 
 /* Turn a completion into an entry; the request is free afterwards. */
-static void build(struct nvme_cq *cq, struct nvme_cqe *cqe, struct nvme_req *req)
+static void build(struct nvme_cq *cq, struct nvme_cqe *cqe, struct nvme_req *req, uint64_t now)
 {
 	struct nvme_sq *sq = req->sq;
+
+	nvme_stats_completed(req, now);
 
 	cqe->dw0 = req->dw0;
 	cqe->dw1 = 0;
@@ -512,6 +518,7 @@ static bool post_batch(struct nvme_cq *cq)
 static void cq_write(struct nvme_cq *cq)
 {
 	struct nvme_req *req;
+	uint64_t now = 0;
 
 	if (cq->posting || !nvme_running(cq->ctrl))
 		return;
@@ -528,9 +535,11 @@ static void cq_write(struct nvme_cq *cq)
 			room = NVME_POST_MAX;
 		if (room > cq->size - cq->tail)
 			room = cq->size - cq->tail;
+		if (!now)
+			now = nvme_now_ns();
 		while (n < room && (req = STAILQ_FIRST(&cq->pending)) != NULL) {
 			STAILQ_REMOVE_HEAD(&cq->pending, link);
-			build(cq, &cq->buf[n++], req);
+			build(cq, &cq->buf[n++], req, now);
 		}
 		cq->op.iova = cq->base + (uint64_t)cq->tail * sizeof(struct nvme_cqe);
 		cq->op.buf = cq->buf;

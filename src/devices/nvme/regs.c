@@ -226,6 +226,7 @@ void nvme_doorbells_run(struct nvme_ctrl *c)
 			continue;
 		if (c->parked)
 			nvme_unpark(c);
+		uvfio_count_local(&c->stats.doorbells, (uint64_t)__builtin_popcountll(bits));
 		while (bits) {
 			unsigned bit = (unsigned)__builtin_ctzll(bits);
 

@@ -54,6 +54,7 @@ struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 	req->status = 0;
 	req->err_location = 0xffff;
 	req->dw0 = 0;
+	req->bytes = 0;
 	req->owns_cid = false;
 	req->fused_write = NULL;
 	req->ends_fence = false;
