@@ -178,6 +178,31 @@ static void copies(void **state)
 	close(fd);
 }
 
+/* What a cache remembers does not outlive its mapping, also when another one has got its place. */
+static void cache_is_not_believed(void **state)
+{
+	struct iommu_space *s = iommu_space_new(4);
+	struct iommu_cache cache = {0};
+	int fd = numbered_file(64), ret;
+	uint64_t nr;
+
+	map1(s, 10, 1, RW, file_mem(fd, 3, 1));
+	assert_int_equal(read8(s, &cache, 10 * P, &ret), 3);
+	assert_int_equal(iommu_unmap(s, 10 * P, 11 * P - 1, &nr), P);
+	/* Until its place has had another one, which is so after some thousands. */
+	for (uint64_t i = 0; i < 20000; i++) {
+		struct iommu_cache old = cache;
+		uint64_t page = 100 + i;
+
+		map1(s, page, 1, RW, file_mem(fd, 20, 1));
+		read8(s, &old, 10 * P, &ret);
+		assert_int_equal(ret, -EFAULT);
+		assert_int_equal(iommu_unmap(s, page * P, (page + 1) * P - 1, &nr), P);
+	}
+	iommu_space_free(s);
+	close(fd);
+}
+
 static void refusals(void **state)
 {
 	struct iommu_space *s = iommu_space_new(2);
@@ -721,7 +746,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copies),
-		cmocka_unit_test(refusals),
+		cmocka_unit_test(cache_is_not_believed), cmocka_unit_test(refusals),
 		cmocka_unit_test(interrupt_window),
 		cmocka_unit_test(memory_that_goes),
 		cmocka_unit_test(pieces_and_pins),
