@@ -39,6 +39,9 @@ static void options(void **state)
 		{"ns=memory=1M:blocksize=5", "blocksize"},
 		{"memory=1M,ns=nbd=nbd://host:10809/a:b", "nbd://host:10809/a:b"},
 		{"memory=1M,readonly=perhaps", "readonly"},
+		{"memory=1M,vendor=0xffff", "vendor"},
+		{"memory=1M,vendor=0", "vendor"},
+		{"memory=1M,device=0x10000", "device"},
 	};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -63,6 +66,25 @@ static void options_ns(void **state)
 	assert_false(c->ns[1].readonly);
 	assert_int_equal(h->desc.msix_vectors, 4);
 	assert_int_equal(h->desc.class_code, 0x010802);
+	h_free(h);
+}
+
+static void options_ids(void **state)
+{
+	struct harness *h = h_ready("memory=1M,vendor=0x1b36,device=0x0010", NULL);
+	struct nvme_id_ctrl *id;
+
+	assert_int_equal(h->desc.vendor, 0x1b36);
+	assert_int_equal(h->desc.device, 0x10);
+	assert_int_equal(h->desc.subsystem_vendor, 0x1b36);
+	assert_int_equal(h->desc.class_code, 0x010802);
+	assert_int_equal(h_admin(h, NVME_ADM_IDENTIFY, 0, NVME_CNS_CTRL, 0, (void **)&id, NULL), 0);
+	assert_int_equal(id->vid, 0x1b36);
+	assert_int_equal(id->ssvid, 0x1b36);
+	h_free(h);
+	h = h_new("memory=1M");
+	assert_int_equal(h->desc.vendor, 0x1234);
+	assert_int_equal(h->desc.device, 0x4e56);
 	h_free(h);
 }
 
@@ -323,12 +345,13 @@ static void cc_storm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(options),         cmocka_unit_test(options_ns),
-		cmocka_unit_test(options_align),   cmocka_unit_test(bar_layout),
-		cmocka_unit_test(registers),       cmocka_unit_test(enable_disable),
-		cmocka_unit_test(enable_refused),  cmocka_unit_test(reset_not_missed),
-		cmocka_unit_test(reset_waits),     cmocka_unit_test(shutdown_states),
-		cmocka_unit_test(subsystem_reset), cmocka_unit_test(cc_storm),
+		cmocka_unit_test(options),          cmocka_unit_test(options_ns),
+		cmocka_unit_test(options_align),    cmocka_unit_test(options_ids),
+		cmocka_unit_test(bar_layout),       cmocka_unit_test(registers),
+		cmocka_unit_test(enable_disable),   cmocka_unit_test(enable_refused),
+		cmocka_unit_test(reset_not_missed), cmocka_unit_test(reset_waits),
+		cmocka_unit_test(shutdown_states),  cmocka_unit_test(subsystem_reset),
+		cmocka_unit_test(cc_storm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ static void identify_ctrl(struct nvme_ctrl *c, struct nvme_id_ctrl *id)
 	uint64_t total = 0;
 
 	/* The numbers of the PCI function, which is where drivers see them too. */
-	id->vid = id->ssvid = NVME_PCI_VENDOR;
+	id->vid = id->ssvid = c->vendor;
 	put_text(id->sn, sizeof(id->sn), c->serial);
 	put_text(id->mn, sizeof(id->mn), "uvfio NVMe controller");
 	put_text(id->fr, sizeof(id->fr), "1.0");

@@ -5,8 +5,9 @@
  * BAR 0:  0x0000  registers       0x1000  doorbells, one page
  *         0x2000  MSI-X table     0x4000  MSI-X pending bits
  *
- * The vendor and device numbers are of no product: drivers bind by the class code, and none has a
- * workaround for these, as Linux has for those of QEMU's controller.
+ * The vendor and device numbers are of no product, unless the options say otherwise: drivers bind
+ * by the class code, and none has a workaround for these, as Linux has for those of QEMU's
+ * controller.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -37,6 +38,8 @@ static const struct uvfio_key keys[] = {
 	{"volatile", "on|off",
 	 "file, for tests: lose in a crash whatever was not flushed; default off"},
 	{"serial", "TEXT", "serial number, up to 20 characters; default from the address"},
+	{"vendor", "ID", "PCI vendor, to look like some product; default 0x1234"},
+	{"device", "ID", "PCI device, likewise; default 0x4e56"},
 	{"queues", "N", "I/O queue pairs, each with a vector, 1 to 511; default 64"},
 };
 
@@ -63,10 +66,10 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 		{NVME_REG_DOORBELLS, 4096, UVFIO_AREA_DOORBELLS, 0},
 	};
 	const struct uvfio_pci_desc desc = {
-		.vendor = NVME_PCI_VENDOR,
-		.device = NVME_PCI_DEVICE,
-		.subsystem_vendor = NVME_PCI_VENDOR,
-		.subsystem_device = NVME_PCI_DEVICE,
+		.vendor = c->vendor,
+		.device = c->device,
+		.subsystem_vendor = c->vendor,
+		.subsystem_device = c->device,
 		.class_code = PCI_CLASS,
 		.revision = 1,
 		.interrupt_pin = 1,
@@ -145,18 +148,26 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 {
 	const char *serial = uvfio_arg(args, "serial");
 	uint64_t queues = NVME_DEFAULT_QUEUES;
+	uint64_t vendor = NVME_PCI_VENDOR, device = NVME_PCI_DEVICE;
 	struct nvme_ctrl *c;
 	int r;
 
 	r = parse_serial(serial, err);
 	if (!r)
 		r = uvfio_arg_uint(args, "queues", 1, NVME_MAX_QUEUES, &queues, err);
+	/* All ones is what reads where there is no device. */
+	if (!r)
+		r = uvfio_arg_uint(args, "vendor", 1, 0xfffe, &vendor, err);
+	if (!r)
+		r = uvfio_arg_uint(args, "device", 0, 0xffff, &device, err);
 	if (r)
 		return r;
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return uvfio_error_set(err, -ENOMEM, "nvme: out of memory");
 	c->dev = dev;
+	c->vendor = (uint16_t)vendor;
+	c->device = (uint16_t)device;
 	c->nr_queues = (unsigned)queues;
 	c->nr_vectors = c->nr_queues + 1;
 	c->page_bits = 12;

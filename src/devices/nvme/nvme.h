@@ -356,7 +356,8 @@ struct nvme_ctrl {
 	bool in_work;
 	bool dying; /* ->destroy() runs */
 
-	unsigned nr_queues; /* I/O queue pairs */
+	uint16_t vendor, device; /* PCI */
+	unsigned nr_queues;      /* I/O queue pairs */
 	unsigned nr_vectors;
 	uint32_t page_bits;
 	struct nvme_sq *sqs; /* nr_queues + 1 */
