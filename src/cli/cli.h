@@ -12,6 +12,15 @@
 
 int cmd_run(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_show(int argc, char **argv);
+int cmd_lspci(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
+int cmd_faults(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
+int cmd_reset(int argc, char **argv);
+int cmd_add(int argc, char **argv);
+int cmd_remove(int argc, char **argv);
 int cmd_models(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 

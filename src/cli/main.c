@@ -12,6 +12,15 @@ static const struct command {
 } commands[] = {
 	{"run", cmd_run, "run a program with software PCI devices"},
 	{"serve", cmd_serve, "serve PCI devices to VMMs over vfio-user"},
+	{"list", cmd_list, "list the devices of the servers that run"},
+	{"show", cmd_show, "show all about a device: users, regions, interrupts, DMA mappings"},
+	{"lspci", cmd_lspci, "dump config space for lspci -F"},
+	{"stats", cmd_stats, "show counters and latencies"},
+	{"faults", cmd_faults, "show DMA that was refused"},
+	{"trace", cmd_trace, "show what happens, as it happens"},
+	{"reset", cmd_reset, "reset a device"},
+	{"add", cmd_add, "add a device to a server"},
+	{"remove", cmd_remove, "remove a device from a server"},
 	{"models", cmd_models, "list the device models and their keys"},
 	{"doctor", cmd_doctor, "say what this machine allows, and what is missing"},
 };

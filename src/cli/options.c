@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "cli/options.h"
+#include "control/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -74,6 +75,39 @@ int option_trace_format(struct run_options *o, const char *format, struct uvfio_
 	return 0;
 }
 
+static int replace(char **at, const char *text, struct uvfio_error *err)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	free(*at);
+	*at = copy;
+	return 0;
+}
+
+int option_name(struct run_options *o, const char *name, struct uvfio_error *err)
+{
+	char path[CONTROL_PATH_MAX];
+	int ret = control_path(name, path, err);
+
+	if (!ret)
+		ret = replace(&o->name, name, err);
+	if (!ret && !o->control)
+		ret = replace(&o->control, path, err);
+	o->config.name = o->name;
+	o->config.control = o->control;
+	return ret;
+}
+
+int option_control(struct run_options *o, const char *path, struct uvfio_error *err)
+{
+	int ret = replace(&o->control, path, err);
+
+	o->config.control = o->control;
+	return ret;
+}
+
 /* A string, or an array of strings, each given to @set. */
 static int each_string(struct run_options *o, const char *path, const char *key,
 		       struct json_object *value,
@@ -132,6 +166,10 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 		return each_string(o, path, key, value, option_trace, false, err);
 	if (!strcmp(key, "trace-format"))
 		return each_string(o, path, key, value, option_trace_format, false, err);
+	if (!strcmp(key, "name"))
+		return each_string(o, path, key, value, option_name, false, err);
+	if (!strcmp(key, "control"))
+		return each_string(o, path, key, value, option_control, false, err);
 	if (!strcmp(key, "policy")) {
 		if (json_object_is_type(value, json_type_object))
 			return policy_object(o, path, value, err);
@@ -146,7 +184,7 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 	}
 	return uvfio_error_set(
 		err, -EINVAL,
-		"%s: no key \"%s\"; there are: device, mmio, policy, trace, trace-format, verbose",
+		"%s: no key \"%s\"; there are: control, device, mmio, name, policy, trace, trace-format, verbose",
 		path, key);
 }
 
@@ -246,4 +284,6 @@ void options_free(struct run_options *o)
 		free(o->devices[i]);
 	free(o->devices);
 	free(o->trace);
+	free(o->name);
+	free(o->control);
 }

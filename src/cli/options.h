@@ -11,7 +11,7 @@ struct run_options {
 	struct uapi_config config;
 	char **devices; /* owned; config.devices points here */
 	unsigned nr_devices;
-	char *trace; /* owned */
+	char *trace, *name, *control; /* owned */
 	bool trace_format_given;
 };
 
@@ -21,6 +21,9 @@ int option_mmio(struct run_options *o, const char *mode, struct uvfio_error *err
 int option_policy(struct run_options *o, const char *assignment, struct uvfio_error *err);
 int option_trace(struct run_options *o, const char *file, struct uvfio_error *err);
 int option_trace_format(struct run_options *o, const char *format, struct uvfio_error *err);
+/* --name and --control: the machine's name, and where its control socket is. */
+int option_name(struct run_options *o, const char *name, struct uvfio_error *err);
+int option_control(struct run_options *o, const char *path, struct uvfio_error *err);
 /* Read a JSON file: the keys are the long options; see uvfio-run(1). */
 int option_config(struct run_options *o, const char *path, struct uvfio_error *err);
 void options_free(struct run_options *o);

@@ -3,9 +3,11 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "control/control.h"
 
 static void usage(FILE *out)
 {
@@ -18,14 +20,55 @@ static void usage(FILE *out)
 		"  --config FILE                  read these options from a JSON file\n"
 		"  --trace FILE                   a line an event; JSON lines when FILE ends in .json\n"
 		"  --trace-format text|json       whatever FILE is called\n"
+		"  --name NAME                    let `uvfio list` and others reach it by this name\n"
+		"  --control SOCKET               the same, by a socket at this place\n"
 		"  --verbose                      say more\n"
 		"  --help                         this\n\n"
 		"Exit status, signals and streams are PROGRAM's.  The manual page is uvfio-run(1).\n");
 }
 
+/* In the server process. */
+static int serve_control(const struct uapi_config *config, struct vfio_machine *machine,
+			 struct uvfio_log *log, void **out, struct uvfio_error *err)
+{
+	struct control_config control = {
+		.name = config->name ? config->name : "run",
+		.command = "run",
+		.uid = geteuid(),
+		.log = log,
+	};
+	int fd = control_listen(config->control, 0600, err);
+
+	if (fd < 0)
+		return -1;
+	*out = control_new(machine, fd, &control, err);
+	if (*out)
+		return 0;
+	close(fd);
+	unlink(config->control);
+	return -1;
+}
+
+static void unserve_control(const struct uapi_config *config, void *served)
+{
+	unlink(config->control);
+	control_free(served);
+}
+
 int cmd_run(int argc, char **argv)
 {
-	enum { DEVICE = 256, MMIO, POLICY, CONFIG, TRACE, TRACE_FORMAT, VERBOSE, HELP };
+	enum {
+		DEVICE = 256,
+		MMIO,
+		POLICY,
+		CONFIG,
+		TRACE,
+		TRACE_FORMAT,
+		NAME,
+		CONTROL,
+		VERBOSE,
+		HELP
+	};
 	static const struct option options[] = {
 		{"device", required_argument, NULL, DEVICE},
 		{"mmio", required_argument, NULL, MMIO},
@@ -33,6 +76,8 @@ int cmd_run(int argc, char **argv)
 		{"config", required_argument, NULL, CONFIG},
 		{"trace", required_argument, NULL, TRACE},
 		{"trace-format", required_argument, NULL, TRACE_FORMAT},
+		{"name", required_argument, NULL, NAME},
+		{"control", required_argument, NULL, CONTROL},
 		{"verbose", no_argument, NULL, VERBOSE},
 		{"help", no_argument, NULL, HELP},
 		{0},
@@ -64,6 +109,12 @@ int cmd_run(int argc, char **argv)
 		case TRACE_FORMAT:
 			ret = option_trace_format(&o, optarg, &err);
 			break;
+		case NAME:
+			ret = option_name(&o, optarg, &err);
+			break;
+		case CONTROL:
+			ret = option_control(&o, optarg, &err);
+			break;
 		case VERBOSE:
 		case 'v':
 			o.config.verbose = true;
@@ -91,6 +142,10 @@ int cmd_run(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	o.config.argv = argv + optind;
+	if (o.config.control) {
+		o.config.serve = serve_control;
+		o.config.unserve = unserve_control;
+	}
 	ret = uapi_run(&o.config);
 	options_free(&o);
 	return ret;

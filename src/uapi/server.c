@@ -38,6 +38,7 @@
 
 struct run {
 	struct uapi_server server;
+	void *served; /* by config->serve() */
 	int up;     /* socket to P0, -1 when it need not be told any more */
 	int child;  /* socket to C */
 	int sigfd;  /* SIGCHLD */
@@ -119,6 +120,9 @@ static int make_machine(struct run *run)
 		if (!run->server.trace)
 			return complain(&err);
 	}
+	if (config->serve && config->serve(config, run->server.machine, run->server.log,
+					   &run->served, &err))
+		return complain(&err);
 	return 0;
 }
 
@@ -410,6 +414,8 @@ static void stop_serving(struct run *run)
 	uapi_files_free(server->files);
 	uapi_sysfs_free(server->sysfs);
 	server->sysfs = NULL;
+	if (run->served)
+		server->config->unserve(server->config, run->served);
 	uapi_trace_free(server->trace);
 	if (server->machine)
 		vfio_machine_free(server->machine);

@@ -37,7 +37,14 @@ struct uapi_config {
 	bool verbose;
 	const char *trace; /* a file, or NULL */
 	bool trace_json;
-	char **argv; /* the program and its arguments, NULL terminated */
+	/* Optional: called in S when the machine is made, and before it goes.  -1 with a message
+	 * ends the run. */
+	int (*serve)(const struct uapi_config *config, struct vfio_machine *machine,
+		     struct uvfio_log *log, void **out, struct uvfio_error *err);
+	void (*unserve)(const struct uapi_config *config, void *served);
+	const char *control; /* for these: the control socket, or NULL */
+	const char *name;    /* and the machine's name */
+	char **argv;         /* the program and its arguments, NULL terminated */
 };
 
 /* Runs the program; returns what to exit with, or dies of the signal that the program died of.

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* `uvfio faults [DEVICE]`: DMA that was refused. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/remote.h"
+
+struct listing {
+	const char *device;
+	struct table *table;
+	struct json_object *json;
+};
+
+static void add_device(struct table *t, struct json_object *d)
+{
+	struct json_object *faults = member(d, "faults");
+	char when[48];
+
+	for (size_t i = 0; faults && i < json_object_array_length(faults); i++) {
+		struct json_object *f = json_object_array_get_idx(faults, i);
+
+		table_cell(t, "%s", time_text(member_uint(f, "time_ns"), true, when));
+		table_cell(t, "%s", member_text(d, "device"));
+		table_cell(t, "%llu", (unsigned long long)member_uint(f, "number"));
+		table_cell(t, "%s", member_text(f, "access"));
+		table_cell(t, "%#llx", (unsigned long long)member_uint(f, "iova"));
+		table_cell(t, "%llu", (unsigned long long)member_uint(f, "length"));
+		table_cell(t, "%s", member_text(f, "text"));
+	}
+}
+
+static int list_faults(struct remote *r, void *arg)
+{
+	struct listing *listing = arg;
+	struct json_object *result = remote_devices(r, "faults", listing->device), *devices;
+
+	if (!result)
+		return 1;
+	if (listing->json) {
+		json_object_array_add(listing->json, result);
+		return 0;
+	}
+	devices = member(result, "devices");
+	for (size_t i = 0; devices && i < json_object_array_length(devices); i++)
+		add_device(listing->table, json_object_array_get_idx(devices, i));
+	json_object_put(result);
+	return 0;
+}
+
+int cmd_faults(int argc, char **argv)
+{
+	static const char *const heads[] = {"TIME", "DEVICE", "NUMBER", "ACCESS",
+					    "IOVA", "LENGTH", "REASON"};
+	static const struct remote_command all = {
+		.name = "faults",
+		.arguments = "[DEVICE]",
+		.help = "Shows the latest DMA transfers of a device, or of all, that were refused.",
+		.max = 1,
+		.takes = REMOTE_JSON | REMOTE_ALL_MACHINES,
+	};
+	struct remote_command command = all;
+	struct listing listing = {0};
+	struct json_object *out;
+	struct remote_options o;
+	int ret = remote_options(&command, argc, argv, &o);
+
+	if (ret >= 0)
+		return ret;
+	if (o.nr_args) {
+		listing.device = o.args[0];
+		command.takes &= ~REMOTE_ALL_MACHINES;
+	}
+	if (o.given & REMOTE_JSON)
+		listing.json = json_object_new_array();
+	else
+		listing.table = table_new(heads, 7);
+	ret = remote_each(&command, &o, list_faults, &listing);
+	if (listing.json) {
+		out = json_object_new_object();
+		json_object_object_add(out, "machines", listing.json);
+		print_json(out);
+		json_object_put(out);
+	} else {
+		table_print(listing.table, 0);
+	}
+	return ret;
+}
