@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "cli/options.h"
+#include "cli/json_file.h"
 #include "control/control.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <json.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAX_DEVICES 4096
-#define MAX_CONFIG  (1u << 20) /* bytes */
 
 int option_device(struct run_options *o, const char *spec, struct uvfio_error *err)
 {
@@ -188,84 +186,12 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 		path, key);
 }
 
-/* The whole of the file in @text (MAX_CONFIG bytes); returns its length or -errno. */
-static ssize_t read_config(const char *path, char *text, struct uvfio_error *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t len = 0;
-	ssize_t n = fd < 0 ? -1 : 1;
-
-	while (n > 0 && len < MAX_CONFIG) {
-		n = read(fd, text + len, MAX_CONFIG - len);
-		len += n > 0 ? (size_t)n : 0;
-	}
-	if (n < 0)
-		uvfio_error_set(err, -errno, "--config %s: cannot read it: %s", path,
-				strerror(errno));
-	else if (len == MAX_CONFIG)
-		n = uvfio_error_set(err, -EFBIG, "--config %s: larger than 1 MiB", path);
-	if (fd >= 0)
-		close(fd);
-	return n < 0 ? -1 : (ssize_t)len;
-}
-
-/* The object in @text, or NULL and where it went wrong. */
-static struct json_object *parse_config(const char *path, const char *text, size_t len,
-					struct uvfio_error *err)
-{
-	struct json_tokener *tokener = json_tokener_new();
-	enum json_tokener_error why;
-	struct json_object *root;
-	unsigned line = 1;
-	size_t end;
-
-	if (!tokener) {
-		uvfio_error_set(err, -ENOMEM, "out of memory");
-		return NULL;
-	}
-	root = json_tokener_parse_ex(tokener, text, (int)len);
-	why = json_tokener_get_error(tokener);
-	end = json_tokener_get_parse_end(tokener);
-	json_tokener_free(tokener);
-	while (why == json_tokener_success && end < len && strchr(" \t\r\n", text[end]))
-		end++;
-	for (size_t i = 0; i < end; i++)
-		line += text[i] == '\n';
-	if (why == json_tokener_continue)
-		uvfio_error_set(err, -EINVAL,
-				"--config %s: the file ends before the JSON object does (like "
-				"{\"device\": [\"nvme,memory=64M\"]})",
-				path);
-	else if (why != json_tokener_success)
-		uvfio_error_set(err, -EINVAL, "--config %s: not JSON, line %u: %s", path, line,
-				json_tokener_error_desc(why));
-	else if (end != len)
-		uvfio_error_set(err, -EINVAL,
-				"--config %s: line %u: something stands behind the JSON object",
-				path, line);
-	else if (!json_object_is_type(root, json_type_object))
-		uvfio_error_set(err, -EINVAL,
-				"--config %s: it must hold one JSON object, like "
-				"{\"device\": [\"nvme,memory=64M\"]}",
-				path);
-	else
-		return root;
-	json_object_put(root);
-	return NULL;
-}
-
 int option_config(struct run_options *o, const char *path, struct uvfio_error *err)
 {
-	char *text = malloc(MAX_CONFIG);
 	struct json_object *root;
-	ssize_t len;
 	int ret = 0;
 
-	if (!text)
-		return uvfio_error_set(err, -ENOMEM, "out of memory");
-	len = read_config(path, text, err);
-	root = len < 0 ? NULL : parse_config(path, text, (size_t)len, err);
-	free(text);
+	root = json_file_read(path, "{\"device\": [\"nvme,memory=64M\"]}", NULL, err);
 	if (!root)
 		return -EINVAL;
 	json_object_object_foreach(root, key, value)

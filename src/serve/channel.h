@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Messages between keeper and server: a header, a text, descriptors; one packet each.  Both are one
+ * executable, so the layout is nobody else's business.
+ */
+#ifndef UVFIO_SERVE_CHANNEL_H
+#define UVFIO_SERVE_CHANNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum serve_kind {
+	/* keeper → server, on tell */
+	SERVE_ADD,    /* @id; text: the spec; the listening socket */
+	SERVE_REMOVE, /* @id */
+	SERVE_END,
+	/* server → keeper, on tell */
+	SERVE_STARTED, /* @value: 0 or -errno; text: a message */
+	SERVE_DONE,    /* of ADD or REMOVE; @value: 0 or -errno; text: a message, or the name */
+	SERVE_GONE,    /* @id was removed by somebody else */
+	/* server → keeper, on ask; with a socket for the answer */
+	SERVE_OPEN,    /* @value: flags; text: the path */
+	SERVE_CONNECT, /* text: the URI */
+	SERVE_ANSWER,  /* @value: 0 with the file, or -errno */
+};
+
+struct serve_message {
+	uint32_t kind; /* enum serve_kind */
+	int32_t value;
+	uint64_t id;
+};
+
+#define SERVE_MAX_TEXT 32768u /* with the zero at its end */
+
+/* @text may be NULL; @fd -1: none.  0 or -errno. */
+int serve_send(int sock, const struct serve_message *msg, const char *text, int fd);
+/* 1: a message; @text (SERVE_MAX_TEXT bytes, or NULL to drop it) ends with a zero; *@fd is a
+ * descriptor that came with it, the caller's, or -1.  0: the other side has gone.  -errno. */
+int serve_receive(int sock, struct serve_message *msg, char *text, int *fd);
+
+#endif

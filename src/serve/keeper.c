@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The keeper: see serve.h.  One thread; it waits in poll() for the server, for signals and for the
+ * children that open files, and never for anything else.
+ *
+ * A device here is an entry.  One operation is under way in the server at a time:
+ *
+ *      NEW ──ADD──▶ ADDING ──ok──▶ UP ──no longer in the file──▶ DOOMED ──REMOVE──▶ REMOVING
+ *                      └──failed──▶ (gone)                          (gone) ◀──done──┘
+ *
+ * What is to be removed goes first, so that its file and socket are free for what is added.  When
+ * nothing is left to do the first time, the server is ready.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "serve/broker.h"
+#include "serve/channel.h"
+#include "serve/confine.h"
+#include "serve/serve.h"
+#include "serve/server.h"
+#include "serve/socket.h"
+#include "serve/spec.h"
+
+#define MAX_DEVICES  4096u
+#define MAX_CHILDREN 64u
+
+enum entry_state { ENTRY_NEW, ENTRY_ADDING, ENTRY_UP, ENTRY_DOOMED, ENTRY_REMOVING };
+
+struct entry {
+	struct entry *next;
+	uint64_t id;
+	enum entry_state state;
+	struct serve_device said;
+	struct serve_spec spec;
+	bool configured; /* by the file, which may change */
+	bool kept;       /* while the file is read again: it is still there */
+	char *made;      /* the path of the socket that we made, and what is there */
+	dev_t dev;
+	ino_t ino;
+};
+
+struct keeper {
+	const struct serve_config *config;
+	struct serve_identity identity;
+	struct serve_passed passed;
+	struct entry *entries;
+	uint64_t next_id;
+	pid_t server;
+	int tell, ask, signals;
+	unsigned nr_children;
+	bool started, ready; /* the server; all devices of the beginning */
+	bool reload;         /* asked for */
+	bool ending;
+	int status; /* exit status */
+};
+
+static void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void complain(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fprintf(stderr, "uvfio serve: ");
+	vfprintf(stderr, fmt, ap);
+	fprintf(stderr, "\n");
+	va_end(ap);
+}
+
+/* ---- devices as they are said ---- */
+
+int serve_devices_add(struct serve_devices *devices, const char *spec, const char *where,
+		      struct uvfio_error *err)
+{
+	struct serve_device *list, d;
+
+	if (devices->nr == MAX_DEVICES)
+		return uvfio_error_set(err, -EINVAL, "%s: more than %u devices", where,
+				       MAX_DEVICES);
+	if (strlen(spec) >= SERVE_MAX_TEXT)
+		return uvfio_error_set(err, -EINVAL, "%s: longer than %u bytes", where,
+				       SERVE_MAX_TEXT);
+	list = realloc(devices->list, (devices->nr + 1) * sizeof(*list));
+	if (list)
+		devices->list = list;
+	d = (struct serve_device){strdup(spec), strdup(where)};
+	if (!list || !d.spec || !d.where) {
+		free(d.spec);
+		free(d.where);
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	}
+	list[devices->nr++] = d;
+	return 0;
+}
+
+void serve_devices_fini(struct serve_devices *devices)
+{
+	for (unsigned i = 0; i < devices->nr; i++) {
+		free(devices->list[i].spec);
+		free(devices->list[i].where);
+	}
+	free(devices->list);
+	*devices = (struct serve_devices){0};
+}
+
+/* ---- entries ---- */
+
+static void drop_socket(struct entry *e)
+{
+	struct stat st;
+
+	/* Only what we made: somebody may have put a socket of his own there. */
+	if (e->made && !lstat(e->made, &st) && st.st_dev == e->dev && st.st_ino == e->ino)
+		unlink(e->made);
+	free(e->made);
+	e->made = NULL;
+}
+
+static void entry_free(struct keeper *keeper, struct entry *entry)
+{
+	struct entry **link = &keeper->entries;
+
+	while (*link != entry)
+		link = &(*link)->next;
+	*link = entry->next;
+	drop_socket(entry);
+	serve_spec_fini(&entry->spec);
+	free(entry->said.spec);
+	free(entry->said.where);
+	free(entry);
+}
+
+static struct entry *entry_find(struct keeper *keeper, uint64_t id)
+{
+	struct entry *e = keeper->entries;
+
+	while (e && e->id != id)
+		e = e->next;
+	return e;
+}
+
+/* Behind the others, so that devices are made in their order. */
+static int entry_add(struct keeper *keeper, const struct serve_device *said, bool configured,
+		     struct uvfio_error *err)
+{
+	struct entry *e = calloc(1, sizeof(*e)), **link = &keeper->entries;
+	struct uvfio_error why = {""};
+	int ret;
+
+	if (!e)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	while (*link)
+		link = &(*link)->next;
+	*link = e;
+	e->id = ++keeper->next_id;
+	e->configured = e->kept = configured;
+	e->said.spec = strdup(said->spec);
+	e->said.where = strdup(said->where);
+	if (!e->said.spec || !e->said.where) {
+		entry_free(keeper, e);
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	}
+	ret = serve_spec_parse(e->said.spec, &e->spec, &why);
+	if (!ret && !e->spec.socket)
+		ret = uvfio_error_set(&why, -EINVAL, "no socket=PATH, where it is to be served");
+	for (struct entry *o = keeper->entries; !ret && o != e; o = o->next)
+		if (!strcmp(o->spec.socket, e->spec.socket) && o->state != ENTRY_DOOMED &&
+		    o->state != ENTRY_REMOVING)
+			ret = uvfio_error_set(&why, -EINVAL,
+					      "socket=%s is another device's (%s); each needs its "
+					      "own",
+					      e->spec.socket, o->said.where);
+	if (ret) {
+		uvfio_error_set(err, ret, "%s: %s", e->said.where, why.msg);
+		entry_free(keeper, e);
+	}
+	return ret;
+}
+
+static int load(struct keeper *keeper, struct uvfio_error *err)
+{
+	struct serve_devices devices = {0};
+	int ret;
+
+	if (!keeper->config->load)
+		return 0;
+	ret = keeper->config->load(keeper->config->load_arg, &devices, err);
+	if (ret) {
+		serve_devices_fini(&devices);
+		return ret;
+	}
+	for (struct entry *e = keeper->entries; e; e = e->next)
+		e->kept = !e->configured;
+	/* What is said in the same words is left alone. */
+	for (unsigned i = 0; i < devices.nr; i++) {
+		for (struct entry *e = keeper->entries; e; e = e->next)
+			if (e->configured && !e->kept && e->state <= ENTRY_UP &&
+			    !strcmp(e->said.spec, devices.list[i].spec)) {
+				e->kept = true;
+				free(devices.list[i].spec);
+				devices.list[i].spec = NULL;
+				break;
+			}
+	}
+	for (struct entry *e = keeper->entries; e; e = e->next)
+		if (!e->kept && e->state <= ENTRY_UP)
+			e->state = ENTRY_DOOMED;
+	for (unsigned i = 0; i < devices.nr; i++) {
+		struct uvfio_error why = {""};
+
+		if (!devices.list[i].spec)
+			continue;
+		ret = entry_add(keeper, &devices.list[i], true, &why);
+		if (ret && !keeper->started) {
+			*err = why;
+			break;
+		}
+		if (ret)
+			complain("%s; it is not added", why.msg);
+		ret = 0;
+	}
+	serve_devices_fini(&devices);
+	return ret;
+}
+
+/* ---- operations ---- */
+
+static void end(struct keeper *keeper, int status)
+{
+	if (status)
+		keeper->status = status;
+	if (keeper->ending)
+		return;
+	keeper->ending = true;
+	serve_notify("STOPPING=1");
+	serve_send(keeper->tell, &(struct serve_message){.kind = SERVE_END}, NULL, -1);
+}
+
+/* It could not be added: at the beginning that is the end. */
+static void failed(struct keeper *keeper, struct entry *e, const char *why)
+{
+	complain("%s: %s%s", e->said.where, why, keeper->ready ? "; it is not added" : "");
+	entry_free(keeper, e);
+	if (!keeper->ready)
+		end(keeper, 1);
+}
+
+static int entry_socket(struct keeper *keeper, struct entry *e, struct uvfio_error *err)
+{
+	struct serve_passed_socket *passed = serve_passed_find(&keeper->passed, e->spec.socket);
+	struct stat st;
+	int fd;
+
+	if (passed) {
+		passed->used = true;
+		fd = dup(passed->fd);
+		return fd < 0 ? uvfio_error_set(err, -errno, "%s", strerror(errno)) : fd;
+	}
+	if (!strncmp(e->spec.socket, "fd:", 3))
+		return uvfio_error_set(err, -EINVAL,
+				       "socket=%s: no socket with this name was passed "
+				       "(FileDescriptorName= of a systemd socket unit)",
+				       e->spec.socket);
+	fd = serve_listen(e->spec.socket, e->spec.mode, e->spec.group, err);
+	if (fd >= 0 && !lstat(e->spec.socket, &st)) {
+		e->made = strdup(e->spec.socket);
+		e->dev = st.st_dev;
+		e->ino = st.st_ino;
+	}
+	return fd;
+}
+
+static void send_add(struct keeper *keeper, struct entry *e)
+{
+	const struct serve_message msg = {.kind = SERVE_ADD, .id = e->id};
+	struct uvfio_error err = {""};
+	int fd = entry_socket(keeper, e, &err), ret;
+
+	if (fd < 0) {
+		failed(keeper, e, err.msg);
+		return;
+	}
+	ret = serve_send(keeper->tell, &msg, e->said.spec, fd);
+	close(fd);
+	if (ret)
+		failed(keeper, e, strerror(-ret));
+	else
+		e->state = ENTRY_ADDING;
+}
+
+static void warn_of_unused(struct keeper *keeper)
+{
+	for (unsigned i = 0; i < keeper->passed.nr; i++) {
+		struct serve_passed_socket *s = &keeper->passed.list[i];
+
+		if (!s->used)
+			complain("the socket %s (%s) that was passed is no device's; clients that "
+				 "connect to it wait in vain",
+				 s->name, s->path);
+	}
+}
+
+static void idle(struct keeper *keeper)
+{
+	if (!keeper->ready) {
+		warn_of_unused(keeper);
+		keeper->ready = true;
+	}
+	serve_notify("READY=1");
+}
+
+static struct entry *entry_in(struct keeper *keeper, enum entry_state state)
+{
+	struct entry *e = keeper->entries;
+
+	while (e && e->state != state)
+		e = e->next;
+	return e;
+}
+
+static void reload(struct keeper *keeper)
+{
+	struct uvfio_error err = {""};
+
+	keeper->reload = false;
+	serve_notify("RELOADING=1");
+	if (!keeper->config->load)
+		complain("SIGHUP: there is no --config file to read again");
+	else if (load(keeper, &err))
+		complain("%s; everything stays as it is", err.msg);
+}
+
+/* Do the next thing, unless one is under way. */
+static void step(struct keeper *keeper)
+{
+	bool changed = !keeper->ready;
+
+	while (keeper->started && !keeper->ending) {
+		struct entry *e;
+
+		if (entry_in(keeper, ENTRY_ADDING) || entry_in(keeper, ENTRY_REMOVING))
+			return;
+		e = entry_in(keeper, ENTRY_DOOMED);
+		if (e) {
+			const struct serve_message msg = {.kind = SERVE_REMOVE, .id = e->id};
+
+			e->state = ENTRY_REMOVING;
+			if (serve_send(keeper->tell, &msg, NULL, -1))
+				return; /* it has gone, and we shall hear of it */
+			continue;
+		}
+		e = entry_in(keeper, ENTRY_NEW);
+		if (e) {
+			send_add(keeper, e);
+			changed = true;
+			continue;
+		}
+		if (keeper->reload && keeper->ready) {
+			reload(keeper);
+			changed = true;
+			continue;
+		}
+		if (changed)
+			idle(keeper);
+		return;
+	}
+}
+
+/* ---- what comes in ---- */
+
+static void on_done(struct keeper *keeper, const struct serve_message *msg, const char *text)
+{
+	struct entry *e = entry_find(keeper, msg->id);
+
+	if (!e)
+		return;
+	if (e->state == ENTRY_REMOVING) {
+		if (msg->value && msg->value != -ENODEV)
+			complain("%s: cannot be removed: %s", e->said.where, text);
+		entry_free(keeper, e);
+	} else if (msg->value) {
+		failed(keeper, e, text);
+	} else if (e->state == ENTRY_ADDING) {
+		e->state = ENTRY_UP;
+	}
+}
+
+/* False when the server has gone. */
+static bool on_tell(struct keeper *keeper, char *text)
+{
+	struct serve_message msg;
+	struct entry *e;
+	int fd;
+
+	if (serve_receive(keeper->tell, &msg, text, &fd) != 1)
+		return false;
+	if (fd >= 0)
+		close(fd);
+	switch (msg.kind) {
+	case SERVE_STARTED:
+		keeper->started = !msg.value;
+		if (msg.value) {
+			complain("%s", text);
+			end(keeper, 1);
+		}
+		break;
+	case SERVE_DONE:
+		on_done(keeper, &msg, text);
+		break;
+	case SERVE_GONE:
+		e = entry_find(keeper, msg.id);
+		if (e && e->state == ENTRY_UP)
+			entry_free(keeper, e);
+		break;
+	}
+	return true;
+}
+
+/* Is it what an option of one of our devices says? */
+static bool is_named(struct keeper *keeper, const char *text)
+{
+	for (struct entry *e = keeper->entries; e; e = e->next)
+		if (serve_spec_names(e->said.spec, text))
+			return true;
+	return false;
+}
+
+static void on_ask(struct keeper *keeper, char *text)
+{
+	struct serve_message msg;
+	int reply;
+
+	if (serve_receive(keeper->ask, &msg, text, &reply) != 1 || reply < 0)
+		return;
+	if ((msg.kind != SERVE_OPEN && msg.kind != SERVE_CONNECT) || !is_named(keeper, text))
+		serve_refuse(reply, -EPERM);
+	else if (serve_answer(&msg, text, reply) > 0)
+		keeper->nr_children++;
+	close(reply);
+}
+
+static void on_server_end(struct keeper *keeper, int status)
+{
+	keeper->server = 0;
+	if (WIFSIGNALED(status)) {
+		complain("the server process was ended by signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+		keeper->status = 1;
+	} else if (WEXITSTATUS(status) || !keeper->ending) {
+		keeper->status = 1;
+	}
+}
+
+static void reap(struct keeper *keeper)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == keeper->server)
+			on_server_end(keeper, status);
+		else if (keeper->nr_children)
+			keeper->nr_children--;
+	}
+}
+
+static void on_signal(struct keeper *keeper)
+{
+	struct signalfd_siginfo info;
+
+	if (read(keeper->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	switch (info.ssi_signo) {
+	case SIGCHLD:
+		reap(keeper);
+		break;
+	case SIGHUP:
+		keeper->reload = true;
+		break;
+	default:
+		if (keeper->ending && keeper->server)
+			kill(keeper->server, SIGKILL); /* asked twice */
+		end(keeper, 0);
+		break;
+	}
+}
+
+static void watch(struct keeper *keeper, char *text)
+{
+	bool told = true;
+
+	while (keeper->server) {
+		struct pollfd fds[] = {
+			{told ? keeper->tell : -1, POLLIN, 0},
+			{keeper->signals, POLLIN, 0},
+			{told && keeper->nr_children < MAX_CHILDREN ? keeper->ask : -1, POLLIN, 0},
+		};
+
+		step(keeper);
+		if (!keeper->server || poll(fds, 3, -1) < 0)
+			continue;
+		if (fds[0].revents)
+			told = on_tell(keeper, text);
+		if (fds[1].revents)
+			on_signal(keeper);
+		if (fds[2].revents & POLLIN)
+			on_ask(keeper, text);
+	}
+}
+
+/* ---- start and end ---- */
+
+static int start_server(struct keeper *keeper, int control_fd, struct uvfio_error *err)
+{
+	int tell[2], ask[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, tell))
+		return uvfio_error_set(err, -errno, "socketpair: %s", strerror(errno));
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ask)) {
+		close(tell[0]);
+		close(tell[1]);
+		return uvfio_error_set(err, -errno, "socketpair: %s", strerror(errno));
+	}
+	pid = fork();
+	if (pid < 0)
+		return uvfio_error_set(err, -errno, "cannot start the server process: %s",
+				       strerror(errno));
+	if (!pid) {
+		const struct serve_server_config config = {
+			.config = keeper->config,
+			.identity = keeper->config->user ? &keeper->identity : NULL,
+			.tell = tell[1],
+			.ask = ask[1],
+			.control_fd = control_fd,
+		};
+
+		close(tell[0]);
+		close(ask[0]);
+		close(keeper->signals);
+		for (unsigned i = 0; i < keeper->passed.nr; i++)
+			close(keeper->passed.list[i].fd);
+		/* Not exit(): what it would run is for a process that may open files. */
+		_exit(serve_server(&config));
+	}
+	close(tell[1]);
+	close(ask[1]);
+	keeper->server = pid;
+	keeper->tell = tell[0];
+	keeper->ask = ask[0];
+	return 0;
+}
+
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int prepare(struct keeper *keeper, struct uvfio_error *err)
+{
+	const struct serve_config *config = keeper->config;
+	sigset_t set;
+	int ret;
+
+	ret = serve_passed_take(&keeper->passed, err);
+	if (ret)
+		return ret;
+	close_range(3 + keeper->passed.nr, ~0u, 0); /* whatever else was inherited */
+	raise_limit();
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	keeper->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (keeper->signals < 0)
+		return uvfio_error_set(err, -errno, "signalfd: %s", strerror(errno));
+	if (config->user) {
+		ret = serve_identity_find(config->user, &keeper->identity, err);
+		if (ret)
+			return ret;
+	}
+	for (unsigned i = 0; i < config->devices.nr && !ret; i++)
+		ret = entry_add(keeper, &config->devices.list[i], false, err);
+	return ret ? ret : load(keeper, err);
+}
+
+int serve_run(const struct serve_config *config)
+{
+	struct keeper keeper = {.config = config, .tell = -1, .ask = -1, .signals = -1};
+	struct uvfio_error err = {""};
+	char *text = malloc(SERVE_MAX_TEXT);
+	int ret = text ? prepare(&keeper, &err) : uvfio_error_set(&err, -ENOMEM, "out of memory");
+
+	if (!ret)
+		ret = start_server(&keeper, -1, &err);
+	if (ret) {
+		complain("%s", err.msg);
+		keeper.status = 1;
+	} else {
+		watch(&keeper, text);
+	}
+	while (keeper.entries)
+		entry_free(&keeper, keeper.entries);
+	serve_passed_fini(&keeper.passed);
+	serve_identity_fini(&keeper.identity);
+	if (keeper.signals >= 0)
+		close(keeper.signals);
+	if (keeper.tell >= 0)
+		close(keeper.tell);
+	if (keeper.ask >= 0)
+		close(keeper.ask);
+	free(text);
+	return keeper.status;
+}
