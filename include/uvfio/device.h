@@ -93,6 +93,10 @@ enum uvfio_area_kind {
 #define UVFIO_AREA_POLLABLE   (1u << 1) /* registers whose writes may be found by comparing the
 					 * page with what was published (never what was asked for by
 					 * default) */
+#define UVFIO_AREA_POLL_ZERO  (1u << 2) /* of pollable registers: writing 0 means nothing (as with
+					 * write-1-to-clear).  While they are polled a mapped page
+					 * shows 0 there, so that each write that means something
+					 * is seen, also of the value that is published */
 
 /* An area of a BAR.  Offset and size in bytes.  A page (4 KiB) takes the strictest class of its
  * areas; what no area covers reads as 0 and ignores writes. */

@@ -180,6 +180,7 @@ struct poll_range {
 	unsigned bar;
 	uint64_t first, end; /* multiples of 4 */
 	bool registers;      /* a written register shows what the model publishes again */
+	bool zero;           /* ... or rather 0 (UVFIO_AREA_POLL_ZERO) */
 	uint32_t *last;      /* what was last put there or found there; under lock */
 };
 

@@ -13,7 +13,8 @@
  * doorbells again and again), and only now and then at everything.
  *
  * After a write to a register the page shows what the model publishes again, so that, as with a
- * trapped write, a read never returns what was merely written.
+ * trapped write, a read never returns what was merely written.  Where writing 0 means nothing
+ * (UVFIO_AREA_POLL_ZERO) it shows 0 instead: any other value is news, also the published one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -49,6 +50,12 @@ static uint32_t last_get(const struct poll_range *range, uint64_t off)
 	return __atomic_load_n(last_at(range, off), __ATOMIC_RELAXED);
 }
 
+/* What the page shows at @off while it is polled. */
+static uint32_t shown(const struct vfio_device *dev, const struct poll_range *range, uint64_t off)
+{
+	return range->zero ? 0 : (uint32_t)shadow_load(&dev->bars[range->bar], off, UNIT);
+}
+
 bool poll_lock(struct vfio_device *dev)
 {
 	if (!atomic_load(&dev->poller.active))
@@ -70,8 +77,7 @@ void poll_unlock(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned s
 			continue;
 		for (uint64_t at = first; at < end; at += UNIT) {
 			if (at >= range->first && at < range->end)
-				last_set(range, at,
-					 (uint32_t)shadow_load(&dev->bars[bar], at, UNIT));
+				last_set(range, at, shown(dev, range, at));
 		}
 	}
 	pthread_mutex_unlock(&poller->lock);
@@ -102,7 +108,7 @@ static void restore_register(struct vfio_device *dev, struct poll_range *range, 
 	uint64_t found;
 
 	pthread_mutex_lock(&dev->poller.lock);
-	published = (uint32_t)shadow_load(&dev->bars[range->bar], off, UNIT);
+	published = shown(dev, range, off);
 	if (!uvfio_guard_load(page, UNIT, &found) && found == last_get(range, off) &&
 	    found != published && !uvfio_guard_store(page, UNIT, published))
 		last_set(range, off, published);
@@ -234,6 +240,7 @@ static int make_ranges(struct vfio_device *dev)
 			polled->first = (range->first + UNIT - 1) & ~(uint64_t)(UNIT - 1);
 			polled->end = range->end & ~(uint64_t)(UNIT - 1);
 			polled->registers = range->kind == RANGE_REGISTERS;
+			polled->zero = range->flags & UVFIO_AREA_POLL_ZERO;
 			if (polled->first >= polled->end)
 				continue;
 			polled->last = calloc(1, polled->end - polled->first);
@@ -243,6 +250,16 @@ static int make_ranges(struct vfio_device *dev)
 		}
 	}
 	return 0;
+}
+
+/* Polling begins, or ends: a range that shows zeroes meanwhile. */
+static void show_zeroes(struct vfio_device *dev, struct poll_range *range, bool on)
+{
+	uint8_t *page = dev->view.pages[range->bar];
+
+	for (uint64_t at = range->first; range->zero && at < range->end; at += UNIT)
+		uvfio_guard_store(page + at, UNIT,
+				  on ? 0 : shadow_load(&dev->bars[range->bar], at, UNIT));
 }
 
 void poll_start(struct vfio_device *dev)
@@ -262,8 +279,8 @@ void poll_start(struct vfio_device *dev)
 		struct poll_range *range = &poller->ranges[i];
 
 		for (uint64_t at = range->first; at < range->end; at += UNIT)
-			last_set(range, at,
-				 (uint32_t)shadow_load(&dev->bars[range->bar], at, UNIT));
+			last_set(range, at, shown(dev, range, at));
+		show_zeroes(dev, range, true);
 	}
 	pthread_mutex_unlock(&poller->lock);
 	uvfio_ctx_set_poller(dev->ctx, poll_once, dev, MAX_SLEEP_US);
@@ -277,6 +294,8 @@ void poll_stop(struct vfio_device *dev)
 		return;
 	uvfio_ctx_set_poller(dev->ctx, NULL, NULL, 0);
 	pthread_mutex_lock(&poller->lock);
+	for (unsigned i = 0; i < poller->nr_ranges; i++)
+		show_zeroes(dev, &poller->ranges[i], false);
 	atomic_store(&poller->active, false);
 	pthread_mutex_unlock(&poller->lock);
 }

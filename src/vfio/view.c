@@ -123,17 +123,30 @@ static int exchange_memory(struct vfio_device *dev, bool out)
 
 /* ---- registers ---- */
 
-static void page_store(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size)
+/* What the page is to show: the shadow, except where polling shows zeroes. */
+static uint64_t to_show(const struct bar *bar, uint64_t off, unsigned size, bool polled)
+{
+	uint64_t value = shadow_load(bar, off, size), end;
+
+	for (unsigned i = 0; polled && i < size; i += 4) {
+		if (bar_range(bar, off + i, &end)->flags & UVFIO_AREA_POLL_ZERO)
+			value &= ~(0xffffffffull << 8 * i);
+	}
+	return value;
+}
+
+static void page_store(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size,
+		       bool polled)
 {
 	struct bar *bar = &dev->bars[index];
-	uint64_t value, now = shadow_load(bar, off, size);
+	uint64_t value, now = to_show(bar, off, size, polled);
 
 	do {
 		value = now;
 		if (uvfio_guard_store(dev->view.pages[index] + off, size, value))
 			return;
 		atomic_thread_fence(memory_order_seq_cst);
-		now = shadow_load(bar, off, size);
+		now = to_show(bar, off, size, polled);
 	} while (now != value);
 }
 
@@ -158,10 +171,10 @@ void view_store(struct vfio_device *dev, unsigned index, uint64_t off, unsigned 
 	if (!atomic_load(&dev->view.live) || !dev->view.pages[index])
 		return;
 	if (poll_lock(dev)) {
-		page_store(dev, index, off, size);
+		page_store(dev, index, off, size, true);
 		poll_unlock(dev, index, off, size);
 	} else {
-		page_store(dev, index, off, size);
+		page_store(dev, index, off, size, false);
 	}
 }
 
@@ -179,7 +192,7 @@ static void publish_all(struct vfio_device *dev)
 			for (uint64_t off = bar->ranges[r].first & ~7ull; off < bar->ranges[r].end;
 			     off += 8) {
 				if (shadow_load(bar, off, 8))
-					page_store(dev, i, off, 8);
+					page_store(dev, i, off, 8, false);
 			}
 		}
 	}

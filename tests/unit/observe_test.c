@@ -112,11 +112,11 @@ static void test_regions_and_bus(void **state)
 	assert_int_equal(r.size, 4096);
 	assert_int_equal(vfio_device_region_state(f.dev, VFIO_PCI_NUM_REGIONS, VFIO_MMIO_NONE, &r),
 			 -EINVAL);
-	assert_int_equal(vfio_device_areas(f.dev, 0, areas, 8), 6);
+	assert_int_equal(vfio_device_areas(f.dev, 0, areas, 8), 7);
 	assert_string_equal(areas[2].kind, "doorbells");
-	assert_string_equal(areas[4].kind, "msix-table");
-	assert_int_equal(areas[4].offset, REG_TABLE);
-	assert_int_equal(areas[4].size, 128);
+	assert_string_equal(areas[5].kind, "msix-table");
+	assert_int_equal(areas[5].offset, REG_TABLE);
+	assert_int_equal(areas[5].size, 128);
 	assert_int_equal(vfio_device_areas(f.dev, 9, areas, 8), 0);
 
 	vfio_device_bus_state(f.dev, &bus);

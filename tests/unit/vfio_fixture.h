@@ -58,6 +58,7 @@ enum {
 	REG_COUNTER = 0x80,
 	REG_DOORBELL = 0x1000,
 	REG_POLLABLE = 0x1800,
+	REG_POLL_ZERO = 0x1840,
 	REG_TABLE = 0x2000,
 	REG_PBA = 0x3000,
 };
@@ -116,6 +117,7 @@ static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args,
 		{0x080, 0x08, UVFIO_AREA_REGISTERS, UVFIO_AREA_READ_EVENT},
 		{0x1000, 0x40, UVFIO_AREA_DOORBELLS, 0},
 		{0x1800, 0x40, UVFIO_AREA_REGISTERS, UVFIO_AREA_POLLABLE},
+		{0x1840, 0x04, UVFIO_AREA_REGISTERS, UVFIO_AREA_POLLABLE | UVFIO_AREA_POLL_ZERO},
 	};
 	static const struct uvfio_area plain[] = {{0, 0x80, UVFIO_AREA_REGISTERS, 0}};
 	static const struct uvfio_area memory[] = {{0, 8192, UVFIO_AREA_MEMORY, 0}};
@@ -126,7 +128,7 @@ static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args,
 		.device = 0x0042,
 		.class_code = 0xff0000,
 		.interrupt_pin = 1,
-		.bars[0] = {16384, UVFIO_BAR_MEM64, areas, 4},
+		.bars[0] = {16384, UVFIO_BAR_MEM64, areas, 5},
 		.bars[4] = {32, UVFIO_BAR_IO, io, 1},
 		.rom_size = 4096,
 		.rom = rom,

@@ -348,6 +348,42 @@ static void test_polling(void **state)
 	fixture_close(&f);
 }
 
+/* Where writing 0 means nothing, the value that is published is news too. */
+static void test_polling_zero(void **state)
+{
+	volatile uint8_t *p;
+	struct fixture f;
+
+	fixture_machine(&f);
+	fixture_add(&f, "probe");
+	fixture_open(&f);
+	assert_int_equal(vfio_device_file_set_mmio(f.df, VFIO_MMIO_POLLED), 0);
+	p = map_bar(&f, 0, 16384, PROT_READ | PROT_WRITE);
+	assert_non_null(p);
+	uvfio_reg_set(f.probe->dev, 0, REG_POLL_ZERO, 4, 1);
+	assert_int_equal(get32(p, REG_POLL_ZERO), 0);
+	assert_int_equal(bar_get(&f, 0, REG_POLL_ZERO, 4), 1); /* read(2) knows better */
+	for (unsigned i = 0; i < 3; i++) {
+		*(volatile uint32_t *)(p + REG_POLL_ZERO) = 1;
+		await(&f, REG_WRITES, i + 1);
+		assert_int_equal(f.probe->log[i][0], REG_POLL_ZERO);
+		assert_int_equal(f.probe->log[i][2], 1);
+		while (get32(p, REG_POLL_ZERO) != 0)
+			usleep(50);
+	}
+	/* A view that goes and comes. */
+	config_put(&f, PCI_COMMAND, 2, 0);
+	config_put(&f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(get32(p, REG_POLL_ZERO), 0);
+	*(volatile uint32_t *)(p + REG_POLL_ZERO) = 1;
+	await(&f, REG_WRITES, 4);
+	/* Not polled any more: what is published. */
+	assert_int_equal(vfio_device_file_set_mmio(f.df, VFIO_MMIO_NONE), 0);
+	assert_int_equal(get32(p, REG_POLL_ZERO), 1);
+	munmap((void *)p, 16384);
+	fixture_close(&f);
+}
+
 struct stress {
 	struct fixture *f;
 	atomic_bool stop;
@@ -400,6 +436,7 @@ int main(void)
 		cmocka_unit_test(test_sessions_are_apart),
 		cmocka_unit_test(test_memory_area),
 		cmocka_unit_test(test_polling),
+		cmocka_unit_test(test_polling_zero),
 		cmocka_unit_test(test_publishing_races),
 	};
 

@@ -62,7 +62,11 @@ static int parse_serial(const char *serial, struct uvfio_error *err)
 static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 {
 	const struct uvfio_area areas[] = {
-		{0, NVME_REG_DOORBELLS, UVFIO_AREA_REGISTERS, UVFIO_AREA_POLLABLE},
+		{0, NVME_REG_INTMC, UVFIO_AREA_REGISTERS, UVFIO_AREA_POLLABLE},
+		{NVME_REG_INTMC, 4, UVFIO_AREA_REGISTERS,
+		 UVFIO_AREA_POLLABLE | UVFIO_AREA_POLL_ZERO},
+		{NVME_REG_INTMC + 4, NVME_REG_DOORBELLS - NVME_REG_INTMC - 4, UVFIO_AREA_REGISTERS,
+		 UVFIO_AREA_POLLABLE},
 		{NVME_REG_DOORBELLS, 4096, UVFIO_AREA_DOORBELLS, 0},
 	};
 	const struct uvfio_pci_desc desc = {
@@ -73,7 +77,7 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 		.class_code = PCI_CLASS,
 		.revision = 1,
 		.interrupt_pin = 1,
-		.bars = {{BAR_SIZE, UVFIO_BAR_MEM64, areas, 2}},
+		.bars = {{BAR_SIZE, UVFIO_BAR_MEM64, areas, sizeof(areas) / sizeof(areas[0])}},
 		.msix_vectors = c->nr_vectors,
 		.msix_bar = NVME_BAR,
 		.msix_table = MSIX_TABLE,
