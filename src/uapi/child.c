@@ -2,7 +2,7 @@
 /*
  * C: from a fork of the server to the program.
  *
- *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts ─DEVDIR, SYSDIR▶
+ *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts ─DEVDIR, NODES, SYSDIR▶
  *   filter ─LISTENER▶ S is ready ─GO▶ execvp
  *
  * Before GO nothing of the program has happened, so a run that cannot start leaves no trace.  What
@@ -99,12 +99,12 @@ static void enter_namespaces(int sock)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-static void make_mounts(int tree)
+static void make_mounts(int tree, int *covered)
 {
 	struct uvfio_error err;
 	char line[32];
 
-	if (!uapi_mounts_make(tree, &err))
+	if (!uapi_mounts_make(tree, covered, &err))
 		return;
 	fprintf(stderr, "uvfio run: %s\n", err.msg);
 	if (uapi_read_line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", line,
@@ -220,11 +220,11 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 	char helper[PATH_MAX], cwd[PATH_MAX];
 	struct uvfio_error err;
 	int32_t with_helper;
-	int tree, devdir, sysdir, listener;
+	int tree, covered, devdir, sysdir, listener;
 
 	expect(sock, UAPI_MSG_TREE, &with_helper, &tree);
 	enter_namespaces(sock);
-	make_mounts(tree);
+	make_mounts(tree, &covered);
 	close(tree);
 	/* A working directory that has been covered is looked up anew. */
 	if (getcwd(cwd, sizeof(cwd)) && (!strncmp(cwd, "/dev", 4) || !strncmp(cwd, "/sys", 4)))
@@ -232,7 +232,9 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 	devdir = open(TREE_DEV_VFIO, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (devdir < 0)
 		fail("cannot open the new " TREE_DEV_VFIO);
-	tell(sock, UAPI_MSG_DEVDIR, 0, devdir);
+	tell(sock, UAPI_MSG_DEVDIR, 0, covered);
+	close(covered);
+	tell(sock, UAPI_MSG_NODES, 0, devdir);
 	close(devdir);
 	sysdir = open("/sys/bus/pci/devices", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (sysdir < 0)

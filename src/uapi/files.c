@@ -23,7 +23,7 @@
 struct node {
 	enum uapi_file_kind kind;
 	unsigned group;
-	ino_t ino; /* what the name leads to now */
+	ino_t ino;
 };
 
 struct uapi_files {
@@ -39,7 +39,7 @@ struct uapi_files {
 	unsigned nr_nodes;
 	uint32_t last_serial; /* of an inode's name */
 
-	dev_t dev; /* of the program's /dev/vfio */
+	dev_t dev; /* of the nodes */
 	int inotify;
 	int wake; /* eventfd: look again, or end */
 	atomic_bool ending;
@@ -54,13 +54,13 @@ static struct uapi_file **bucket(struct uapi_files *files, ino_t ino)
 	return &files->table[ino % BUCKETS];
 }
 
-static int reopen(int fd)
+static int reopen(int fd, int access)
 {
 	char path[32];
 	int new;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	new = open(path, O_RDWR | O_CLOEXEC);
+	new = open(path, access | O_CLOEXEC);
 	return new < 0 ? -errno : new;
 }
 
@@ -304,7 +304,7 @@ static int add_node(struct uapi_files *files, const char *name, enum uapi_file_k
 	}
 	if (files->nr_nodes == MAX_NODES)
 		return -E2BIG;
-	if (fstatat(files->server->devdir, name, &st, AT_SYMLINK_NOFOLLOW))
+	if (fstatat(files->server->nodes, name, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
 	files->dev = st.st_dev;
 	files->nodes[files->nr_nodes++] = (struct node){kind, group, st.st_ino};
@@ -442,32 +442,30 @@ void uapi_files_put(struct uapi_files *files, struct uapi_file *file)
 
 /* ---- opening ---- */
 
-int uapi_files_node(struct uapi_files *files, const struct stat *st, unsigned *group)
+enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat *st,
+				    unsigned *group)
 {
+	enum uapi_file_kind kind = UAPI_FILE_KINDS;
 	const struct uapi_file *file;
-	int kind = -1;
 
-	if (st->st_dev != files->dev || !S_ISREG(st->st_mode))
-		return UAPI_FILE_KINDS;
-	pthread_mutex_lock(&files->lock);
-	for (unsigned i = 0; i < files->nr_nodes; i++) {
-		if (files->nodes[i].ino == st->st_ino) {
-			kind = files->nodes[i].kind;
+	if (!S_ISREG(st->st_mode))
+		return kind;
+	if (st->st_dev == files->dev) {
+		for (unsigned i = 0; i < files->nr_nodes; i++) {
+			if (files->nodes[i].ino != st->st_ino)
+				continue;
 			*group = files->nodes[i].group;
+			return files->nodes[i].kind;
 		}
+		return kind;
 	}
-	/* Replaced since it was looked up, but still open. */
-	file = kind < 0 ? lookup(files, st->st_dev, st->st_ino) : NULL;
-	if (file) {
+	pthread_mutex_lock(&files->lock);
+	file = lookup(files, st->st_dev, st->st_ino);
+	if (file && file->kind != UAPI_DEVICE) {
 		kind = file->kind;
 		*group = file->group;
 	}
 	pthread_mutex_unlock(&files->lock);
-	if (kind < 0) {
-		/* Perhaps an open between its rename and its entry here. */
-		pthread_mutex_lock(&files->opening);
-		pthread_mutex_unlock(&files->opening);
-	}
 	return kind;
 }
 
@@ -490,12 +488,6 @@ static int insert(struct uapi_files *files, struct uapi_file *file)
 	file->next = *bucket(files, file->ino);
 	*bucket(files, file->ino) = file;
 	files->nr_files++;
-	for (unsigned i = 0; i < files->nr_nodes; i++) {
-		struct node *node = &files->nodes[i];
-
-		if (node->kind == file->kind && node->group == file->group)
-			node->ino = file->ino;
-	}
 	pthread_mutex_unlock(&files->lock);
 	return 0;
 }
@@ -516,7 +508,7 @@ static struct uapi_file *file_new(struct uapi_files *files, enum uapi_file_kind 
 }
 
 /* A fresh inode, under the node's name: the newest fd's link in /proc reads exactly that. */
-static int make_inode(struct uapi_files *files, struct uapi_file *file)
+static int make_inode(struct uapi_files *files, struct uapi_file *file, int access)
 {
 	char fresh[32], name[16];
 	int fd;
@@ -534,7 +526,8 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file)
 	file->probe = uapi_fd_to_keep(file->probe);
 	if (file->probe < 0)
 		return file->probe;
-	fd = fchmod(file->probe, 0666) ? -errno : reopen(file->probe); /* whatever the umask is */
+	fd = fchmod(file->probe, 0666) ? -errno
+				       : reopen(file->probe, access); /* whatever the umask is */
 	if (fd < 0)
 		return fd;
 	if (renameat(files->server->devdir, fresh, files->server->devdir, name)) {
@@ -546,7 +539,8 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file)
 	return fd;
 }
 
-static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, unsigned group)
+static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
+			    int access)
 {
 	struct uapi_file *file;
 	int fd, ret;
@@ -563,7 +557,7 @@ static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, 
 		free(file);
 		return ret;
 	}
-	fd = make_inode(files, file);
+	fd = make_inode(files, file, access);
 	ret = fd < 0 ? fd : insert(files, file);
 	if (ret) {
 		if (fd >= 0)
@@ -574,12 +568,13 @@ static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, 
 	return fd;
 }
 
-int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group)
+int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
+			 int access)
 {
 	int ret;
 
 	open_begin(files, kind == UAPI_GROUP ? group : NO_GROUP);
-	ret = open_node_locked(files, kind, group);
+	ret = open_node_locked(files, kind, group, access);
 	pthread_mutex_unlock(&files->opening);
 	return ret;
 }
@@ -632,7 +627,7 @@ static int add_device_file(struct uapi_files *files, struct vfio_device_file *df
 		file->key = 0; /* nothing is trapped then */
 	file->mmio = mmio_mode(files->server, dev);
 	file->group = vfio_device_group(dev);
-	file->probe = uapi_fd_to_keep(reopen(vfio_device_view_fd(dev)));
+	file->probe = uapi_fd_to_keep(reopen(vfio_device_view_fd(dev), O_RDWR));
 	ret = file->probe < 0 ? file->probe : insert(files, file);
 	if (ret) {
 		file->device_file = NULL; /* the caller releases it */
@@ -654,7 +649,7 @@ int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 	*dev = vfio_device_file_device(df); /* @df may not outlive what follows */
 	vfio_device_file_set_mmio(df, mmio_mode(files->server, vfio_device_file_device(df)));
 	/* Open for the program first: the probe must find the file in use from the start. */
-	fd = reopen(vfio_device_view_fd(vfio_device_file_device(df)));
+	fd = reopen(vfio_device_view_fd(vfio_device_file_device(df)), O_RDWR);
 	ret = fd < 0 ? fd : add_device_file(files, df, uapi_task_tgid(client->pid));
 	if (ret) {
 		if (fd >= 0)

@@ -2,9 +2,12 @@
 /*
  * Which fd of the program is what, and when it has gone.
  *
- * Theory of operation.  Every open container and group has an inode of its own on the program's
- * /dev/vfio, every device that of its view memfd: an fd is recognised by (st_dev, st_ino), which
- * survives dup, fork, exec and SCM_RIGHTS.
+ * Theory of operation.  Every open container and group has an inode of its own, every device that
+ * of its view memfd: an fd is recognised by (st_dev, st_ino), which survives dup, fork, exec and
+ * SCM_RIGHTS.  Those inodes are on a tmpfs that was mounted on /dev/vfio first: links of /proc read
+ * right, but no path leads there, because a second one covers it.  On that lie the nodes, which are
+ * all that a path leads to.  So an open that is not seen here (O_RDONLY, io_uring, 32 bit) gets an
+ * empty file, never what another process has open.
  *
  * Nobody tells us when the last fd or mapping of an inode goes.  But the kernel grants a write
  * lease on a file only while nobody else has it open for writing, so taking one (and giving it back
@@ -57,7 +60,7 @@ struct uapi_file {
 	enum vfio_mmio_mode mmio; /* of a device */
 };
 
-/* Needs server->machine and ->devdir.  NULL with a message. */
+/* Needs server->machine, ->nodes and ->devdir.  NULL with a message. */
 struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error *err);
 /* Releases everything; no request is being handled. */
 void uapi_files_free(struct uapi_files *files);
@@ -69,11 +72,13 @@ struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key);
 void uapi_files_put(struct uapi_files *files, struct uapi_file *file);
 
 /* Is what @st describes /dev/vfio/vfio or a /dev/vfio/N?  *@group is set for the latter.
- * UAPI_FILE_KINDS: neither.  -1: on our /dev/vfio, but just replaced: look the path up again. */
-int uapi_files_node(struct uapi_files *files, const struct stat *st, unsigned *group);
-/* Open what a node stands for.  Returns an fd to be given to the program and then closed, or
- * -errno. */
-int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group);
+ * UAPI_FILE_KINDS: neither.  What is open counts too: a link in /proc leads there. */
+enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat *st,
+				    unsigned *group);
+/* Open what a node stands for, with @access (O_RDONLY, …).  Returns an fd to be given to the
+ * program and then closed, or -errno. */
+int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
+			 int access);
 /* GROUP_GET_DEVICE_FD, likewise.  *@dev is set on success. */
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 			   struct vfio_client *client, uint64_t arg,

@@ -38,12 +38,14 @@ static int add_rules(scmp_filter_ctx ctx)
 	if (!ret)
 		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
 				       SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffff00u, ';' << 8));
-	if (!ret)
+	/* Opens for reading, which are by far the most, are not ours to see. */
+	for (unsigned mode = O_WRONLY; mode <= O_ACCMODE && !ret; mode++) {
 		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(open), 1,
-				       SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE, O_RDWR));
-	if (!ret)
-		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat), 1,
-				       SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, O_RDWR));
+				       SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE, mode));
+		if (!ret)
+			ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat), 1,
+					       SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, mode));
+	}
 	if (!ret) /* its flags are in memory */
 		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat2), 0);
 	return ret;

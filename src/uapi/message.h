@@ -23,7 +23,8 @@ enum uapi_message_kind {
 	UAPI_MSG_GO,     /* everybody is ready: become the program */
 	/* C → S */
 	UAPI_MSG_MAP_ME,   /* C is in a new user namespace without maps */
-	UAPI_MSG_DEVDIR,   /* the directory /dev/vfio rides along */
+	UAPI_MSG_DEVDIR,   /* the directory for what is open rides along, covered by */
+	UAPI_MSG_NODES,    /* the directory /dev/vfio, which rides along */
 	UAPI_MSG_SYSDIR,   /* the directory /sys/bus/pci/devices rides along */
 	UAPI_MSG_LISTENER, /* the listener rides along */
 };

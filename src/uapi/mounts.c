@@ -26,6 +26,7 @@
 struct mounts {
 	char **ours; /* directories that lie in a tmpfs of ours and may get entries */
 	unsigned nr_ours;
+	int covered; /* the lower directory of TREE_MOUNT, -1: none yet */
 	struct uvfio_error *err;
 };
 
@@ -187,6 +188,19 @@ static int make_file(struct mounts *m, const struct tree_record *rec, const char
 	return n < 0 ? failed(m, "write", path) : 0;
 }
 
+/* What is opened there must not be what is seen there (files.h): a tmpfs over another one. */
+static int mount_twice(struct mounts *m, const char *path)
+{
+	int ret = claim(m, path, true);
+
+	if (ret)
+		return ret;
+	m->covered = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (m->covered < 0)
+		return failed(m, "open", path);
+	return mount_tmpfs(m, path);
+}
+
 static int make_record(struct mounts *m, const struct tree_record *rec)
 {
 	const char *path = (const char *)(rec + 1);
@@ -196,7 +210,7 @@ static int make_record(struct mounts *m, const struct tree_record *rec)
 	case TREE_CLAIM:
 		return claim(m, path, false);
 	case TREE_MOUNT:
-		return claim(m, path, true);
+		return mount_twice(m, path);
 	case TREE_DIR:
 		return mkdir(path, rec->mode) ? failed(m, "make the directory", path) : 0;
 	case TREE_FILE:
@@ -207,9 +221,9 @@ static int make_record(struct mounts *m, const struct tree_record *rec)
 	return -EINVAL;
 }
 
-int uapi_mounts_make(int fd, struct uvfio_error *err)
+int uapi_mounts_make(int fd, int *covered, struct uvfio_error *err)
 {
-	struct mounts m = {.err = err};
+	struct mounts m = {.covered = -1, .err = err};
 	mode_t mask = umask(0);
 	struct stat st;
 	uint8_t *map = MAP_FAILED;
@@ -233,5 +247,6 @@ int uapi_mounts_make(int fd, struct uvfio_error *err)
 		free(m.ours[i]);
 	free(m.ours);
 	umask(mask);
+	*covered = m.covered;
 	return ret;
 }

@@ -7,6 +7,6 @@
 /* Make the tree in @fd (tree.h) in this mount namespace, which must be the caller's own: 0 or
  * -errno with a message.  Writes a warning to stderr for each thing of the machine that it hides.
  */
-int uapi_mounts_make(int fd, struct uvfio_error *err);
+int uapi_mounts_make(int fd, int *covered, struct uvfio_error *err);
 
 #endif

@@ -172,14 +172,34 @@ void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 	memcpy(req->args, notif->data.args, sizeof(req->args));
 }
 
+static void complain_unseen(struct uapi_request *req)
+{
+	unsigned lost;
+
+	if (uvfio_ratelimit_ok(&req->server->unseen_opens, 1, 10000, &lost))
+		uvfio_log(
+			req->server->log, UVFIO_LOG_ERROR,
+			"process %d makes a VFIO call on a file of /dev/vfio that it opened where "
+			"uvfio does not see it (for reading only, through io_uring, or as a 32-bit "
+			"program): that is an empty file.  Remedy: open it O_RDWR with open, openat "
+			"or openat2",
+			req->tid);
+}
+
 struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret)
 {
 	struct stat st;
 
+	struct uapi_file *file;
+	unsigned group;
+
 	*ret = uapi_task_stat_fd(req->server->tasks, req->tid, fd, &st);
 	if (*ret)
 		return NULL;
-	return uapi_files_find(req->server->files, &st);
+	file = uapi_files_find(req->server->files, &st);
+	if (!file && uapi_files_node(req->server->files, &st, &group) != UAPI_FILE_KINDS)
+		complain_unseen(req);
+	return file;
 }
 
 struct uapi_file *uapi_request_subject(struct uapi_request *req)

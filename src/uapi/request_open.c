@@ -13,10 +13,7 @@
 #include "uapi/request.h"
 #include "uapi/task.h"
 
-/* How often a path is looked up again because the node was replaced meanwhile. */
-#define MAX_LOOKUPS 100
-
-#define KVM_DEVICE  makedev(10, 232)
+#define KVM_DEVICE makedev(10, 232)
 
 static void kvm_opened(struct uapi_server *server)
 {
@@ -29,39 +26,38 @@ static void kvm_opened(struct uapi_server *server)
 }
 
 /* What the path is: UAPI_FILE_KINDS when nothing of ours, -errno when that cannot be found out. */
-static int look_up(struct uapi_request *req, int dirfd, const char *path, unsigned *group)
+static int look_up(struct uapi_request *req, int dirfd, const char *path, uint64_t resolve,
+		   unsigned *group)
 {
-	for (unsigned i = 0; i < MAX_LOOKUPS; i++) {
-		int fd = uapi_task_resolve(req->server->tasks, req->tid, dirfd, path);
-		struct stat st;
-		int kind;
+	int fd = uapi_task_resolve(req->server->tasks, req->tid, dirfd, path, resolve);
+	struct stat st;
+	bool known;
 
-		if (fd < 0)
-			return uapi_short_of(fd) ? fd : UAPI_FILE_KINDS;
-		if (fstat(fd, &st)) {
-			close(fd);
-			return UAPI_FILE_KINDS;
-		}
-		if (S_ISCHR(st.st_mode) && st.st_rdev == KVM_DEVICE &&
-		    !faccessat(fd, "", R_OK | W_OK, AT_EMPTY_PATH | AT_EACCESS))
-			kvm_opened(req->server);
-		close(fd);
-		kind = uapi_files_node(req->server->files, &st, group);
-		if (kind >= 0)
-			return kind;
-	}
-	return UAPI_FILE_KINDS;
+	if (fd < 0)
+		return uapi_short_of(fd) ? fd : UAPI_FILE_KINDS;
+	known = !fstat(fd, &st);
+	if (known && S_ISCHR(st.st_mode) && st.st_rdev == KVM_DEVICE &&
+	    !faccessat(fd, "", R_OK | W_OK, AT_EMPTY_PATH | AT_EACCESS))
+		kvm_opened(req->server);
+	close(fd);
+	return known ? (int)uapi_files_node(req->server->files, &st, group) : UAPI_FILE_KINDS;
 }
 
-void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags)
+static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags,
+		      uint64_t resolve)
 {
 	char name[PATH_MAX];
 	unsigned group = 0, lost;
 	ssize_t len;
-	int kind, fd;
+	int kind, fd, access;
 
-	if ((flags & O_ACCMODE) != O_RDWR || (flags & (O_PATH | O_DIRECTORY)))
+	if (flags & (O_PATH | O_DIRECTORY))
 		return;
+	/* The kernel's VFIO does not look at the access mode.  Of O_ACCMODE, with which ioctl is
+	 * all that works, it could not be told when the last one is closed. */
+	access = flags & O_ACCMODE;
+	if (access == O_ACCMODE)
+		access = O_RDWR;
 	len = uapi_task_read_string(req->tid, name, path, sizeof(name));
 	if ((len == -EPERM || len == -ENOSYS || len == -EACCES) && uapi_request_valid(req) &&
 	    uvfio_ratelimit_ok(&req->server->hidden_tasks, 1, 10000, &lost))
@@ -74,7 +70,7 @@ void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t f
 			req->tid, strerror((int)-len));
 	if (len <= 0)
 		return; /* the kernel says what is wrong with it */
-	kind = look_up(req, dirfd, name, &group);
+	kind = look_up(req, dirfd, name, resolve, &group);
 	if (kind == UAPI_FILE_KINDS || !uapi_request_valid(req))
 		return;
 	if (kind < 0) {
@@ -86,7 +82,7 @@ void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t f
 		uapi_answer(req, -EEXIST);
 		return;
 	}
-	fd = uapi_files_open_node(req->server->files, (enum uapi_file_kind)kind, group);
+	fd = uapi_files_open_node(req->server->files, (enum uapi_file_kind)kind, group, access);
 	if (fd < 0) {
 		uapi_answer(req, fd);
 		return;
@@ -98,14 +94,26 @@ void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t f
 	req->cloexec = flags & O_CLOEXEC;
 }
 
+void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags)
+{
+	open_path(req, dirfd, path, flags, 0);
+}
+
 void uapi_do_openat2(struct uapi_request *req)
 {
+	const uint64_t restrictions = RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS |
+				      RESOLVE_BENEATH | RESOLVE_IN_ROOT | RESOLVE_CACHED;
+	const uint64_t known = O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND |
+			       O_NONBLOCK | O_DSYNC | O_SYNC | O_ASYNC | O_DIRECT | O_LARGEFILE |
+			       O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_DIRECTORY | O_PATH;
 	struct open_how how;
 
-	/* A size that is not this one, and what `resolve` forbids, is the kernel's business. */
-	if (req->args[3] < sizeof(how) || uapi_copy_from(req, &how, req->args[2], sizeof(how)))
+	/* What the kernel refuses, and a size that is not this one, is its business. */
+	if (req->args[3] != sizeof(how) || uapi_copy_from(req, &how, req->args[2], sizeof(how)))
 		return;
-	if (how.resolve & ~(uint64_t)RESOLVE_NO_MAGICLINKS)
+	if ((how.flags & ~known) || (how.resolve & ~restrictions) ||
+	    (how.mode && !(how.flags & O_CREAT)))
 		return;
-	uapi_do_open(req, (int)req->args[0], req->args[1], how.flags);
+	open_path(req, (int)req->args[0], req->args[1], how.flags,
+		  how.resolve & ~(uint64_t)RESOLVE_CACHED);
 }

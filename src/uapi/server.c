@@ -248,6 +248,9 @@ static int prepare_child(struct run *run)
 		case UAPI_MSG_DEVDIR:
 			server->devdir = fd;
 			break;
+		case UAPI_MSG_NODES:
+			server->nodes = fd;
+			break;
 		case UAPI_MSG_SYSDIR:
 			server->sysfs = uapi_sysfs_new(server->machine, fd);
 			close(fd);
@@ -427,7 +430,8 @@ static void stop_serving(struct run *run)
 
 int uapi_server_main(const struct uapi_config *config, int up, const sigset_t *mask)
 {
-	struct run run = {.up = up, .server = {.config = config, .listener = -1, .devdir = -1}};
+	struct run run = {.up = up,
+			  .server = {.config = config, .listener = -1, .devdir = -1, .nodes = -1}};
 	sigset_t set;
 	int pair[2];
 	bool started;

@@ -35,10 +35,11 @@ struct uapi_server {
 	struct uapi_sysfs *sysfs; /* NULL: out of memory */
 	struct vfio_who who; /* its clients, for listings */
 	int listener;
-	int devdir; /* the directory /dev/vfio of the program's namespace */
+	int nodes;  /* the directory /dev/vfio of the program's namespace */
+	int devdir; /* the one that it covers, for what is open */
 	/* A program that opened /dev/kvm: registers are not offered for mapping any more. */
 	atomic_bool kvm_seen;
-	struct uvfio_ratelimit hidden_tasks, hidden_fds, refused_mmaps, fatal; /* of messages */
+	struct uvfio_ratelimit hidden_tasks, hidden_fds, refused_mmaps, fatal, unseen_opens; /* of messages */
 };
 
 /* The body of S.  @up: the socket to P0; @mask: the signal mask for the program.  Returns the exit

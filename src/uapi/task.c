@@ -232,11 +232,42 @@ static int absolute(const struct proc_dirs *dirs, int dirfd, const char *path, c
 	return snprintf(out, size, "%s/%s", inside, path) < (int)size ? 0 : -ENAMETOOLONG;
 }
 
-int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path)
+/* What @path is from @base on, which no link of it may lead out of. */
+static int resolve_from(const struct proc_dirs *dirs, int dirfd, const char *path, uint64_t resolve)
 {
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
-	struct proc_dirs *dirs, *stale = NULL;
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
+	char name[24] = "cwd";
+	int base, ret;
+
+	if (dirfd != AT_FDCWD)
+		snprintf(name, sizeof(name), "fd/%d", dirfd);
+	base = openat(dirs->proc, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (base < 0)
+		return -errno;
+	ret = (int)syscall(SYS_openat2, base, path, &how, sizeof(how));
+	if (ret < 0)
+		ret = -errno;
+	close(base);
+	return ret;
+}
+
+static int resolve_in_root(const struct proc_dirs *dirs, int root, int dirfd, const char *path,
+			   uint64_t resolve)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve | RESOLVE_IN_ROOT};
 	char full[2 * PATH_MAX];
+	int ret = absolute(dirs, dirfd, path, full, sizeof(full));
+
+	if (ret)
+		return ret;
+	ret = (int)syscall(SYS_openat2, root, full, &how, sizeof(how));
+	return ret < 0 ? -errno : ret;
+}
+
+int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path,
+		      uint64_t resolve)
+{
+	struct proc_dirs *dirs, *stale = NULL;
 	int root, ret;
 
 	for (;;) {
@@ -249,12 +280,12 @@ int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char
 			break;
 		stale = dirs;
 	}
-	ret = root < 0 ? -errno : absolute(dirs, dirfd, path, full, sizeof(full));
-	if (!ret) {
-		ret = (int)syscall(SYS_openat2, root, full, &how, sizeof(how));
-		if (ret < 0)
-			ret = -errno;
-	}
+	if (root < 0)
+		ret = -errno;
+	else if (resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT))
+		ret = resolve_from(dirs, dirfd, path, resolve);
+	else
+		ret = resolve_in_root(dirs, root, dirfd, path, resolve);
 	if (root >= 0)
 		close(root);
 	dirs_put(dirs);

@@ -33,8 +33,10 @@ ssize_t uapi_task_read_string(pid_t tid, char *dst, uint64_t uaddr, size_t size)
 /* stat of the task's fd: 0, -EBADF, or -EACCES when the task hides itself (not dumpable). */
 int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st);
 /* An O_PATH fd of ours on what @path is for the task, symbolic links followed, its root, working
- * directory and @dirfd (AT_FDCWD or an fd of the task's) taken into account; or -errno. */
-int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path);
+ * directory and @dirfd (AT_FDCWD or an fd of the task's) taken into account; or -errno.  @resolve: of
+ * openat2, but RESOLVE_NO_XDEV, which would be about mounts on the way to @dirfd too. */
+int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path,
+		      uint64_t resolve);
 /* A copy of the task's fd: ≥ 0, -EBADF, -EPERM. */
 int uapi_task_get_fd(pid_t tid, int fd);
 /* The process that a thread belongs to; 0 when it is gone. */

@@ -12,7 +12,7 @@
 
 enum tree_kind {
 	TREE_CLAIM, /* an empty directory; what the machine has under this name is hidden */
-	TREE_MOUNT, /* the same, on a file system of its own */
+	TREE_MOUNT, /* the same, on a file system of its own, which covers another; once */
 	TREE_DIR,
 	TREE_FILE,
 	TREE_LINK,

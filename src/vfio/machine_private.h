@@ -167,6 +167,8 @@ enum mem_gate {
 	MEM_WAIT, /* in reset: accesses wait */
 };
 
+#define NR_HOLES 2
+
 struct view {
 	int fd;           /* -1: nobody has asked for it in this session */
 	bool sealed;      /* no client can change a page */
@@ -174,6 +176,7 @@ struct view {
 	atomic_bool live; /* pages may be stored to */
 	uint64_t size;
 	uint8_t *pages[NR_BARS]; /* our mapping of [0, shadow_len) of each BAR */
+	void *holes[NR_HOLES];   /* and of a page where no BAR is, but a client may read */
 };
 
 struct poll_range {

@@ -178,6 +178,19 @@ void view_store(struct vfio_device *dev, unsigned index, uint64_t off, unsigned 
 	}
 }
 
+/*
+ * Config space, and offset 0 where the kernel has BAR 0, are not for mapping.  But the file has
+ * holes there, and a door may miss a read: it shall read ones, as of a device that does not answer,
+ * and not zeros, which might be taken for registers.
+ */
+static void fill_holes(struct vfio_device *dev)
+{
+	for (unsigned i = 0; i < NR_HOLES; i++) {
+		if (dev->view.holes[i])
+			uvfio_guard_fill(dev->view.holes[i], 0xff, PAGE_BYTES);
+	}
+}
+
 /* Fill fresh pages, which are zero. */
 static void publish_all(struct vfio_device *dev)
 {
@@ -241,6 +254,7 @@ void view_give(struct vfio_device *dev)
 	}
 	view->out = true;
 	atomic_store(&view->live, true);
+	fill_holes(dev);
 	publish_all(dev);
 	view_publish_msix(dev);
 }
@@ -267,6 +281,18 @@ void view_withdraw(struct vfio_device *dev)
  * place: a thread that publishes may be looking at them. */
 static int map_pages(struct vfio_device *dev)
 {
+	static const uint64_t holes[NR_HOLES] = {VFIO_REGION_OFFSET(VFIO_PCI_CONFIG_REGION_INDEX),
+						 0};
+
+	for (unsigned i = 0; i < NR_HOLES && dev->view.size; i++) {
+		int fixed = dev->view.holes[i] ? MAP_FIXED : 0;
+		void *p = mmap(dev->view.holes[i], PAGE_BYTES, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | fixed, dev->view.fd, (off_t)holes[i]);
+
+		if (p == MAP_FAILED)
+			return -ENOMEM;
+		dev->view.holes[i] = p;
+	}
 	for (unsigned i = 0; i < NR_BARS; i++) {
 		struct bar *bar = &dev->bars[i];
 		int fixed = dev->view.pages[i] ? MAP_FIXED : 0;
@@ -341,5 +367,9 @@ void view_free(struct vfio_device *dev)
 	for (unsigned i = 0; i < NR_BARS; i++) {
 		if (dev->view.pages[i])
 			munmap(dev->view.pages[i], dev->bars[i].shadow_len);
+	}
+	for (unsigned i = 0; i < NR_HOLES; i++) {
+		if (dev->view.holes[i])
+			munmap(dev->view.holes[i], PAGE_BYTES);
 	}
 }

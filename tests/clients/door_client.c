@@ -127,6 +127,22 @@ static void test_names(const char *scratch)
 	IS(ioctl(fd2, VFIO_GET_API_VERSION), VFIO_API_VERSION);
 	close(fd2);
 
+	/* Whatever the access mode: the kernel does not look at it.  (A plain open for reading is not
+	 * seen: evasive_client.c.) */
+	fd2 = open("/dev/vfio/vfio", O_WRONLY);
+	IS(ioctl(fd2, VFIO_GET_API_VERSION), VFIO_API_VERSION);
+	IS(fcntl(fd2, F_GETFL) & O_ACCMODE, O_WRONLY);
+	close(fd2);
+	fd2 = open("/dev/vfio/vfio", O_ACCMODE);
+	IS(ioctl(fd2, VFIO_GET_API_VERSION), VFIO_API_VERSION);
+	close(fd2);
+	how.flags = O_RDONLY;
+	fd2 = (int)syscall(SYS_openat2, AT_FDCWD, "/dev/vfio/vfio", &how, sizeof(how));
+	IS(ioctl(fd2, VFIO_GET_API_VERSION), VFIO_API_VERSION);
+	IS(fcntl(fd2, F_GETFL) & O_ACCMODE, O_RDONLY);
+	close(fd2);
+	how.flags = O_RDWR | O_CLOEXEC;
+
 	/* Other ways to the same file. */
 	IS(getcwd(cwd, sizeof(cwd)) != NULL, 1);
 	dir = open("/dev", O_PATH | O_DIRECTORY);

@@ -135,5 +135,5 @@ is "status after being stopped" 6 $?
 
 # ---- nothing is left ----
 await "no server" no_servers
-is "no mount" 0 "$(grep -c uvfio /proc/self/mounts)"
+is "no mount" 0 "$(grep -c '^uvfio ' /proc/self/mounts)"
 finish
