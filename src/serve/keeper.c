@@ -13,6 +13,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "control/control.h"
 #include "serve/broker.h"
 #include "serve/channel.h"
 #include "serve/confine.h"
@@ -58,6 +60,8 @@ struct keeper {
 	uint64_t next_id;
 	pid_t server;
 	int tell, ask, signals;
+	int control_fd;                      /* until the server has it, or -1 */
+	char control_path[CONTROL_PATH_MAX]; /* what we made, or "" */
 	unsigned nr_children;
 	bool started, ready; /* the server; all devices of the beginning */
 	bool reload;         /* asked for */
@@ -520,7 +524,45 @@ static void watch(struct keeper *keeper, char *text)
 
 /* ---- start and end ---- */
 
-static int start_server(struct keeper *keeper, int control_fd, struct uvfio_error *err)
+/* Where `uvfio list` and so on reach the server.  Without a word about it, another server may have
+ * the place already, or this user none: then there is none. */
+static int make_control(struct keeper *keeper, struct uvfio_error *err)
+{
+	const struct serve_config *config = keeper->config;
+	const char *path = config->control;
+	struct serve_passed_socket *passed;
+	char standard[CONTROL_PATH_MAX];
+	int ret = 0;
+
+	if (path && !strcmp(path, "off"))
+		return 0;
+	if (!path) {
+		ret = control_path(config->machine ? config->machine : CONTROL_DEFAULT_MACHINE,
+				   standard, err);
+		path = standard;
+	}
+	passed = ret ? NULL : serve_passed_find(&keeper->passed, path);
+	if (passed) {
+		passed->used = true;
+		keeper->control_fd = fcntl(passed->fd, F_DUPFD_CLOEXEC, 3);
+		return 0;
+	}
+	if (!ret)
+		ret = control_listen(path, 0600, err);
+	if (ret >= 0) {
+		keeper->control_fd = ret;
+		snprintf(keeper->control_path, sizeof(keeper->control_path), "%s", path);
+		return 0;
+	}
+	if (config->control || config->machine)
+		return ret;
+	complain("without control: %s (--machine NAME or --control PATH gives it a place, "
+		 "--control off none)",
+		 err->msg);
+	return 0;
+}
+
+static int start_server(struct keeper *keeper, struct uvfio_error *err)
 {
 	int tell[2], ask[2];
 	pid_t pid;
@@ -542,7 +584,8 @@ static int start_server(struct keeper *keeper, int control_fd, struct uvfio_erro
 			.identity = keeper->config->user ? &keeper->identity : NULL,
 			.tell = tell[1],
 			.ask = ask[1],
-			.control_fd = control_fd,
+			.control_fd = keeper->control_fd,
+			.keeper_uid = geteuid(),
 		};
 
 		close(tell[0]);
@@ -555,6 +598,9 @@ static int start_server(struct keeper *keeper, int control_fd, struct uvfio_erro
 	}
 	close(tell[1]);
 	close(ask[1]);
+	if (keeper->control_fd >= 0)
+		close(keeper->control_fd);
+	keeper->control_fd = -1;
 	keeper->server = pid;
 	keeper->tell = tell[0];
 	keeper->ask = ask[0];
@@ -599,18 +645,21 @@ static int prepare(struct keeper *keeper, struct uvfio_error *err)
 	}
 	for (unsigned i = 0; i < config->devices.nr && !ret; i++)
 		ret = entry_add(keeper, &config->devices.list[i], false, err);
-	return ret ? ret : load(keeper, err);
+	if (!ret)
+		ret = load(keeper, err);
+	return ret ? ret : make_control(keeper, err);
 }
 
 int serve_run(const struct serve_config *config)
 {
-	struct keeper keeper = {.config = config, .tell = -1, .ask = -1, .signals = -1};
+	struct keeper keeper = {
+		.config = config, .tell = -1, .ask = -1, .signals = -1, .control_fd = -1};
 	struct uvfio_error err = {""};
 	char *text = malloc(SERVE_MAX_TEXT);
 	int ret = text ? prepare(&keeper, &err) : uvfio_error_set(&err, -ENOMEM, "out of memory");
 
 	if (!ret)
-		ret = start_server(&keeper, -1, &err);
+		ret = start_server(&keeper, &err);
 	if (ret) {
 		complain("%s", err.msg);
 		keeper.status = 1;
@@ -619,6 +668,10 @@ int serve_run(const struct serve_config *config)
 	}
 	while (keeper.entries)
 		entry_free(&keeper, keeper.entries);
+	if (keeper.control_path[0])
+		unlink(keeper.control_path);
+	if (keeper.control_fd >= 0)
+		close(keeper.control_fd);
 	serve_passed_fini(&keeper.passed);
 	serve_identity_fini(&keeper.identity);
 	if (keeper.signals >= 0)

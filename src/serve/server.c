@@ -2,12 +2,13 @@
 /*
  * The server: devices by their sockets, added and removed at the keeper's word or control's.
  *
- * Threads: the main thread reads what the keeper tells; control's workers add and remove, too.  One
- * lock makes them take turns and guards the list; it is held while a device is made or becomes
- * quiet, and nothing that a client waits for takes it.
+ * Threads: the main thread reads what the keeper tells; control's workers add and remove, too.
+ * ->turn makes them take turns; it is held while a device is made or becomes quiet, and nothing
+ * that a client waits for takes it.  ->lock guards the list and is never held for long.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "control/control.h"
 #include "serve/broker.h"
 #include "serve/channel.h"
 #include "serve/server.h"
@@ -36,29 +38,61 @@ struct server {
 	struct vfio_machine *machine;
 	struct wire_server *wire;
 
+	struct control *control; /* NULL: none */
+
+	pthread_mutex_t turn; /* taken before ->lock */
 	pthread_mutex_t lock;
 	struct served *devices;
 };
 
+/* What this thread is adding for a client of control, with the files that came along. */
+static _Thread_local const struct control_add *adding;
+
 /* ---- files ---- */
 
-static int ask_open(void *arg, const char *path, int flags)
+static int file_that_came(const char *path, int flags)
+{
+	for (unsigned i = 0; adding && i < adding->nr_fds; i++) {
+		const struct control_fd *file = &adding->fds[i];
+		int mode, fd;
+
+		if (strcmp(file->value, path) != 0 || !strcmp(file->key, "socket"))
+			continue;
+		mode = fcntl(file->fd, F_GETFL);
+		if (mode < 0 || ((flags & O_ACCMODE) == O_RDWR && (mode & O_ACCMODE) != O_RDWR))
+			return mode < 0 ? -errno : -EACCES;
+		fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? -errno : fd;
+	}
+	return -ENOENT;
+}
+
+static int open_file(void *arg, const char *path, int flags)
 {
 	struct server *server = arg;
+	int fd = file_that_came(path, flags);
 
+	if (fd != -ENOENT)
+		return fd;
+	if (server->config->config->unconfined) {
+		fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+		return fd < 0 ? -errno : fd;
+	}
 	return serve_ask(server->config->ask, SERVE_OPEN, path, flags);
 }
 
-static int ask_connect(void *arg, const char *uri)
+static int connect_to(void *arg, const char *uri)
 {
 	struct server *server = arg;
 
+	if (server->config->config->unconfined)
+		return -ENOSYS;
 	return serve_ask(server->config->ask, SERVE_CONNECT, uri, 0);
 }
 
 /* ---- devices ---- */
 
-/* The newest device's name, address and mode; under the lock, so it is the one just made. */
+/* The newest device's name and mode; in its turn, so it is the one just made. */
 static void newest_device(struct server *server, char name[16], int *mmio)
 {
 	struct vfio_device **devs = NULL;
@@ -90,9 +124,9 @@ static int forget(struct server *server, const char *name)
 	return -EOPNOTSUPP;
 }
 
-/* @fd becomes the server's.  Under the lock. */
-static int add_locked(struct server *server, uint64_t id, const struct serve_spec *spec, int fd,
-		      char name[16], struct uvfio_error *err)
+/* @fd becomes the server's.  In its turn. */
+static int add_in_turn(struct server *server, uint64_t id, const struct serve_spec *spec, int fd,
+		       char name[16], struct uvfio_error *err)
 {
 	struct served *d = calloc(1, sizeof(*d));
 	struct wire_options options;
@@ -116,8 +150,10 @@ static int add_locked(struct server *server, uint64_t id, const struct serve_spe
 		goto fail;
 	}
 	d->id = id;
+	pthread_mutex_lock(&server->lock);
 	d->next = server->devices;
 	server->devices = d;
+	pthread_mutex_unlock(&server->lock);
 	memcpy(name, d->name, sizeof(d->name));
 	uvfio_log(server->log, UVFIO_LOG_INFO, "%s: %s at %s", d->name, spec->device, d->socket);
 	return 0;
@@ -141,45 +177,135 @@ static int add_device(struct server *server, uint64_t id, const char *text, int 
 	if (ret) {
 		close(fd);
 	} else {
-		pthread_mutex_lock(&server->lock);
-		ret = add_locked(server, id, &spec, fd, name, err);
-		pthread_mutex_unlock(&server->lock);
+		pthread_mutex_lock(&server->turn);
+		ret = add_in_turn(server, id, &spec, fd, name, err);
+		pthread_mutex_unlock(&server->turn);
 	}
 	serve_spec_fini(&spec);
 	return ret;
 }
 
-/* Its clients are disconnected. */
+static struct served **find_locked(struct server *server, uint64_t id, const char *name)
+{
+	struct served **link = &server->devices;
+
+	while (*link && (name ? strcmp((*link)->name, name) != 0 : (*link)->id != id))
+		link = &(*link)->next;
+	return link;
+}
+
+/* By its name, or by @id when that is NULL.  Its clients are disconnected. */
 static int remove_device(struct server *server, uint64_t id, const char *name,
 			 struct uvfio_error *err)
 {
 	struct served **link, *d;
-	uint64_t found = 0;
 	int ret;
 
+	pthread_mutex_lock(&server->turn);
 	pthread_mutex_lock(&server->lock);
-	for (link = &server->devices; *link; link = &(*link)->next)
-		if (name ? !strcmp((*link)->name, name) : (*link)->id == id)
-			break;
+	link = find_locked(server, id, name);
 	d = *link;
+	if (d)
+		*link = d->next;
+	pthread_mutex_unlock(&server->lock);
 	if (!d) {
-		pthread_mutex_unlock(&server->lock);
-		return uvfio_error_set(err, -ENODEV, "there is no such device");
+		pthread_mutex_unlock(&server->turn);
+		return uvfio_error_set(err, -ENODEV, "%s is not served here", name ? name : "it");
 	}
 	wire_unlisten(d->listener);
-	*link = d->next;
 	ret = forget(server, d->name);
 	if (ret)
 		uvfio_error_set(err, ret, "device %s: %s", d->name, strerror(-ret));
-	found = d->id;
 	uvfio_log(server->log, UVFIO_LOG_INFO, "%s: removed", d->name);
+	pthread_mutex_unlock(&server->turn);
+	if (name && d->id)
+		serve_send(server->config->tell,
+			   &(struct serve_message){.kind = SERVE_GONE, .id = d->id}, NULL, -1);
 	free(d->socket);
 	free(d);
-	pthread_mutex_unlock(&server->lock);
-	if (name && found)
-		serve_send(server->config->tell,
-			   &(struct serve_message){.kind = SERVE_GONE, .id = found}, NULL, -1);
 	return ret;
+}
+
+/* ---- control ---- */
+
+static int control_add_device(void *arg, const struct control_add *add, char name[16],
+			      struct uvfio_error *err)
+{
+	struct server *server = arg;
+	int fd = -1, ret;
+
+	for (unsigned i = 0; i < add->nr_fds && fd < 0; i++)
+		if (!strcmp(add->fds[i].key, "socket"))
+			fd = fcntl(add->fds[i].fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return uvfio_error_set(err, -EINVAL,
+				       "no listening socket came with it; say socket=PATH, and "
+				       "`uvfio add` makes it");
+	adding = add;
+	ret = add_device(server, 0, add->spec, fd, name, err);
+	adding = NULL;
+	return ret;
+}
+
+static int control_remove_device(void *arg, const char *name, bool force, struct uvfio_error *err)
+{
+	return remove_device(arg, 0, name, err);
+}
+
+static struct json_object *describe_client(const struct wire_connection_info *info)
+{
+	struct json_object *out = json_object_new_object();
+
+	json_object_object_add(out, "state", json_object_new_string(info->state));
+	json_object_object_add(out, "pid", json_object_new_int(info->pid));
+	json_object_object_add(out, "uid", json_object_new_int64(info->uid));
+	json_object_object_add(out, "messages", json_object_new_uint64(info->messages));
+	json_object_object_add(out, "errors", json_object_new_uint64(info->errors));
+	json_object_object_add(out, "bytes_in", json_object_new_uint64(info->bytes_in));
+	json_object_object_add(out, "bytes_out", json_object_new_uint64(info->bytes_out));
+	return out;
+}
+
+static void control_describe(void *arg, struct vfio_device *dev, struct json_object *out)
+{
+	unsigned room = wire_connections(((struct server *)arg)->wire, NULL, 0) + 4, nr;
+	struct wire_connection_info *list = calloc(room, sizeof(*list));
+	struct json_object *clients = json_object_new_array();
+	const char *name = vfio_device_name(dev);
+	struct server *server = arg;
+	struct served *d;
+
+	pthread_mutex_lock(&server->lock);
+	d = *find_locked(server, 0, name);
+	if (d)
+		json_object_object_add(out, "socket", json_object_new_string(d->socket));
+	pthread_mutex_unlock(&server->lock);
+	nr = list ? wire_connections(server->wire, list, room) : 0;
+	for (unsigned i = 0; i < nr && i < room; i++)
+		if (!strcmp(list[i].device, name))
+			json_object_array_add(clients, describe_client(&list[i]));
+	json_object_object_add(out, "clients", clients);
+	free(list);
+}
+
+static int start_control(struct server *server, struct uvfio_error *err)
+{
+	static const struct control_ops ops = {control_add_device, control_remove_device,
+					       control_describe};
+	const struct serve_config *config = server->config->config;
+	const struct control_config control = {
+		.name = config->machine ? config->machine : CONTROL_DEFAULT_MACHINE,
+		.command = "serve",
+		.ops = &ops,
+		.ops_arg = server,
+		.uid = server->config->keeper_uid,
+		.log = server->log,
+	};
+
+	if (server->config->control_fd < 0)
+		return 0;
+	server->control = control_new(server->machine, server->config->control_fd, &control, err);
+	return server->control ? 0 : -ENOMEM;
 }
 
 /* ---- what the keeper tells ---- */
@@ -229,7 +355,7 @@ static void listen_to_keeper(struct server *server)
 static int start(struct server *server, struct uvfio_error *err)
 {
 	const struct serve_config *config = server->config->config;
-	const struct vfio_file_ops ops = {ask_open, ask_connect, server};
+	const struct vfio_file_ops ops = {open_file, connect_to, server};
 	bool landlock = true;
 	int ret;
 
@@ -246,8 +372,7 @@ static int start(struct server *server, struct uvfio_error *err)
 	server->machine = vfio_machine_new(&config->policy, server->log, err);
 	if (!server->machine)
 		return -ENOMEM;
-	if (!config->unconfined)
-		vfio_machine_set_file_ops(server->machine, &ops);
+	vfio_machine_set_file_ops(server->machine, &ops);
 	for (unsigned i = 0; i < config->nr_models; i++) {
 		ret = vfio_machine_add_model(server->machine, config->models[i]);
 		if (ret)
@@ -255,11 +380,12 @@ static int start(struct server *server, struct uvfio_error *err)
 					       config->models[i]->name, strerror(-ret));
 	}
 	server->wire = wire_server_new(server->machine, server->log, err);
-	return server->wire ? 0 : -ENOMEM;
+	return server->wire ? start_control(server, err) : -ENOMEM;
 }
 
 static void stop(struct server *server)
 {
+	control_free(server->control);
 	wire_server_free(server->wire); /* every client is disconnected, every device quiet */
 	while (server->devices) {
 		struct served *d = server->devices;
@@ -278,6 +404,7 @@ int serve_server(const struct serve_server_config *config)
 	struct serve_message started = {.kind = SERVE_STARTED};
 	struct uvfio_error err = {""};
 
+	pthread_mutex_init(&server.turn, NULL);
 	pthread_mutex_init(&server.lock, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	if (chdir("/")) { /* do not keep a file system busy */
@@ -288,5 +415,6 @@ int serve_server(const struct serve_server_config *config)
 		listen_to_keeper(&server);
 	stop(&server);
 	pthread_mutex_destroy(&server.lock);
+	pthread_mutex_destroy(&server.turn);
 	return started.value ? 1 : 0;
 }

@@ -11,6 +11,7 @@ struct serve_server_config {
 	const struct serve_identity *identity; /* NULL: stay who we are */
 	int tell, ask;                         /* see channel.h */
 	int control_fd;                        /* a listening socket, or -1 */
+	uid_t keeper_uid;
 };
 
 /* Confine this process and serve until told to end: the exit status. */
