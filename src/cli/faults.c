@@ -10,6 +10,7 @@ struct listing {
 	const char *device;
 	struct table *table;
 	struct json_object *json;
+	bool any;
 };
 
 static void add_device(struct table *t, struct json_object *d)
@@ -42,8 +43,12 @@ static int list_faults(struct remote *r, void *arg)
 		return 0;
 	}
 	devices = member(result, "devices");
-	for (size_t i = 0; devices && i < json_object_array_length(devices); i++)
-		add_device(listing->table, json_object_array_get_idx(devices, i));
+	for (size_t i = 0; devices && i < json_object_array_length(devices); i++) {
+		struct json_object *d = json_object_array_get_idx(devices, i);
+
+		add_device(listing->table, d);
+		listing->any |= member_uint(d, "total") != 0;
+	}
 	json_object_put(result);
 	return 0;
 }
@@ -83,6 +88,8 @@ int cmd_faults(int argc, char **argv)
 		json_object_put(out);
 	} else {
 		table_print(listing.table, 0);
+		if (!ret && !listing.any)
+			printf("No DMA was refused.\n");
 	}
 	return ret;
 }

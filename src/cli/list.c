@@ -9,6 +9,7 @@
 struct listing {
 	struct table *table;
 	struct json_object *json; /* an array, or NULL */
+	bool any;
 };
 
 /* "vfio-user pid 4711 (qemu-system-x86)" for each. */
@@ -46,6 +47,7 @@ static int list_one(struct remote *r, void *arg)
 	for (size_t i = 0; devices && i < json_object_array_length(devices); i++) {
 		struct json_object *d = json_object_array_get_idx(devices, i);
 
+		listing->any = true;
 		users_text(d, users, sizeof(users));
 		table_cell(listing->table, "%s", member_text(result, "machine"));
 		table_cell(listing->table, "%s", member_text(d, "device"));
@@ -82,6 +84,8 @@ int cmd_list(int argc, char **argv)
 	ret = remote_each(&command, &o, list_one, &listing);
 	if (!listing.json) {
 		table_print(listing.table, 0);
+		if (!ret && !listing.any)
+			printf("There are no devices.\n");
 		return ret;
 	}
 	out = json_object_new_object();
