@@ -83,6 +83,9 @@ static void print_device(struct json_object *d, const char *machine)
 		bool histogram = !strcmp(member_text(s, "type"), "histogram");
 		struct table *t = histogram ? times : values;
 
+		/* Most of it, mostly. */
+		if (!member_uint(s, histogram ? "count" : "value"))
+			continue;
 		labels_text(member(s, "labels"), labels, sizeof(labels));
 		table_cell(t, "%s", member_text(s, "name"));
 		table_cell(t, "%s", labels[0] ? labels : " ");
@@ -128,7 +131,8 @@ int cmd_stats(int argc, char **argv)
 	static const struct remote_command all = {
 		.name = "stats",
 		.arguments = "[DEVICE]",
-		.help = "Shows the counters and latencies of a device, or of all.",
+		.help = "Shows the counters and latencies of a device, or of all.  What the model counts and is\n"
+			"still 0 is left out, except with --json and --prometheus.",
 		.max = 1,
 		.takes = REMOTE_JSON | REMOTE_PROMETHEUS | REMOTE_ALL_MACHINES,
 	};
