@@ -5,6 +5,7 @@
  *   storage resize DDDD:BB:DD.F IMAGE   the file grows and is cut while the driver uses it
  *   storage format DDDD:BB:DD.F LBAF    Format NVM; prints the status
  *   storage blocks DDDD:BB:DD.F         prints block size, blocks, and the first byte of block 0
+ *   storage io DDDD:BB:DD.F             prints the statuses of a read, a write and a flush
  *   storage write DDDD:BB:DD.F BYTE     fills the first 4 KiB, and flushes
  */
 #include <errno.h>
@@ -96,7 +97,8 @@ int main(int argc, char **argv)
 	unsigned size = 0;
 
 	if (argc < 3) {
-		fprintf(stderr, "usage: storage resize|format|blocks|write DDDD:BB:DD.F [ARG]\n");
+		fprintf(stderr,
+			"usage: storage resize|format|blocks|io|write DDDD:BB:DD.F [ARG]\n");
 		return 2;
 	}
 	nvme_client_open(&c, argv[2], false);
@@ -107,6 +109,10 @@ int main(int argc, char **argv)
 									.nsid = 1,
 									.dw = {atoi(argv[3])}}) &
 					0x7ff);
+	} else if (!strcmp(argv[1], "io")) {
+		unsigned read = io(&c, 2, 1), write = io(&c, 1, 1), flush = io(&c, 0, 0);
+
+		printf("%#x %#x %#x\n", read, write, flush);
 	} else if (!strcmp(argv[1], "write") && argc == 4) {
 		memset(nvme_client_data(&c, 0), atoi(argv[3]), NVME_PAGE);
 		expect(!io(&c, 1, 0) && !io(&c, 0, 0), "written and flushed");

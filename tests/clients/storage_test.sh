@@ -14,12 +14,25 @@ drive() {
 
 # ---- the file grows and is cut while it is served ----
 for mmio in exact polled; do
-	for options in "" ,blocksize=4096; do
+	for options in "" ,blocksize=4096 ,direct=on; do
 		rm -f "$image"
 		truncate -s 1M "$image"
 		is "resize: $mmio$options" "grown and cut" "$(drive "file=$image$options" resize "$image")"
 	done
 done
+
+# ---- refused ----
+rm -f "$image"
+truncate -s 1M "$image"
+is "a file" "0 0 0" "$(drive "file=$image" io)"
+is "direct=on" "0 0 0" "$(drive "file=$image,direct=on" io)"
+is "readonly=on: a write is Namespace Write Protected" "0 0x20 0" "$(drive "file=$image,readonly=on" io)"
+: >"$work/err"
+is "a file that is in use is not opened again" "" \
+	"$("$UVFIO" run --device "nvme,file=$image" --device "nvme,file=$image" -- true 2>"$work/err")"
+matches "and the message says so" "*$image is in use*" "$(cat "$work/err")"
+is "readers share it" 0 "$("$UVFIO" run --device "nvme,file=$image,readonly=on" \
+	--device "nvme,file=$image,readonly=on" -- true 2>>"$work/err"; echo $?)"
 
 # ---- a block size that a driver has set ----
 mmio=exact
@@ -51,6 +64,18 @@ if type nbdkit >/dev/null 2>&1; then
 	is "the same is not" 0 "$(drive "$nbd" format 0)"
 	is "blocksize= says which" "4096 256 0" "$(drive "$nbd,blocksize=4096" blocks)"
 	kill "$(cat "$work/pid")"
+	# Errors of the server, as the statuses of the standard.
+	for row in "EIO 0x281 0x280" "ENOSPC 0x281 0x81" "EPERM 0x20 0x20"; do
+		read -r error read write <<<"$row"
+		rm -f "$work/socket" "$work/pid"
+		nbdkit -U "$work/socket" -P "$work/pid" --filter=error memory 1M "error=$error" \
+			error-pread-rate=1 error-pwrite-rate=1
+		await "nbdkit serves errors" test -s "$work/pid"
+		got=$(drive "$nbd" io)
+		is "NBD answers $error: the write's status" "$write" "$(cut -d' ' -f2 <<<"$got")"
+		[ "$error" = EIO ] && is "NBD answers $error: the read's status" "$read" "$(cut -d' ' -f1 <<<"$got")"
+		kill "$(cat "$work/pid")"
+	done
 else
 	echo "skip NBD: nbdkit is missing (package nbdkit)"
 fi

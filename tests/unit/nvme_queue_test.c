@@ -525,48 +525,6 @@ static void reset_with_dma(void **state)
 	}
 }
 
-/* Queues where they must not be: on each other, on the admin queues, on data, on nothing. */
-static void hostile_memory(void **state)
-{
-	for (int which = 0; which < 5; which++) {
-		struct harness *h = h_ready("memory=1M", NULL);
-		const uint64_t where[] = {h->q[1].sq, h->q[1].cq, h->q[0].sq, h->q[0].cq,
-					  0xfffffffffffff000ull};
-		struct nvme_sqe cq = {.opcode = NVME_ADM_CREATE_CQ,
-				      .prp1 = where[which],
-				      .cdw10 = 63 << 16 | 2,
-				      .cdw11 = 1};
-		struct nvme_sqe sq = {.opcode = NVME_ADM_CREATE_SQ,
-				      .prp1 = where[which],
-				      .cdw10 = 63 << 16 | 2,
-				      .cdw11 = 2 << 16 | 1};
-		struct nvme_sqe cmd = flush_cmd();
-		uint32_t csts;
-
-		/* The controller does not look at the memory when a queue is created. */
-		assert_int_equal(h_cmd(h, 0, &cq, NULL), 0);
-		assert_int_equal(h_cmd(h, 0, &sq, NULL), 0);
-		for (uint32_t i = 0; i < 200; i++) {
-			h_write32(h, 0x1010, i % 64);
-			h_write32(h, 0x1014, i % 64);
-			h_push(h, 1, &cmd);
-			h_ring_sq(h, 1);
-			h_run(h);
-		}
-		csts = h_read32(h, CSTS);
-		if (which == 4)
-			assert_int_equal(csts, NVME_CSTS_RDY | NVME_CSTS_CFS);
-		else
-			assert_int_equal(csts & NVME_CSTS_RDY, NVME_CSTS_RDY);
-		h_disable(h);
-		assert_int_equal(h_read32(h, CSTS), 0);
-		assert_true(h_enable(h, 16));
-		h_create_pair(h, 1, 16);
-		assert_int_equal(h_cmd(h, 1, &cmd, NULL), 0);
-		h_free(h);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -586,7 +544,6 @@ int main(void)
 		cmocka_unit_test(fatal),
 		cmocka_unit_test(bus_master_off),
 		cmocka_unit_test(reset_with_dma),
-		cmocka_unit_test(hostile_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

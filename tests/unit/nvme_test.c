@@ -329,6 +329,105 @@ static void subsystem_reset(void **state)
 	h_free(h);
 }
 
+/* ---- every reset in every state ---- */
+
+static void into(struct harness *h, enum nvme_state want)
+{
+	struct nvme_sqe flush = {.opcode = NVME_IO_FLUSH, .nsid = 1};
+
+	h->block_async = true;
+	switch (want) {
+	case NVME_DISABLED:
+		h_disable(h);
+		break;
+	case NVME_READY: /* with commands at the storage */
+		h->hold_block = true;
+		for (int i = 0; i < 3; i++)
+			h_push(h, 1, &flush);
+		h_ring_sq(h, 1);
+		h_run(h);
+		break;
+	case NVME_RESETTING:
+		into(h, NVME_READY);
+		h_write32(h, CC, CC_ON & ~1u);
+		h_run(h);
+		break;
+	case NVME_SHUTTING_DOWN:
+		h->hold_block = true;
+		h_write32(h, CC, CC_ON | 1u << 14);
+		h_run(h);
+		break;
+	case NVME_SHUT_DOWN:
+		h_write32(h, CC, CC_ON | 1u << 14);
+		h_run(h);
+		break;
+	case NVME_FATAL:
+		h_fault(h, h->q[1].sq, 4096);
+		h_push(h, 1, &flush);
+		h_ring_sq(h, 1);
+		h_run(h);
+		h_no_faults(h);
+		break;
+	default:
+		fail();
+	}
+	assert_int_equal(((struct nvme_ctrl *)h->priv)->state, want);
+}
+
+static void resets_everywhere(void **state)
+{
+	static const enum nvme_state states[] = {NVME_DISABLED,      NVME_READY,     NVME_RESETTING,
+						 NVME_SHUTTING_DOWN, NVME_SHUT_DOWN, NVME_FATAL};
+	static const enum uvfio_reset_kind kinds[] = {
+		UVFIO_RESET_OPEN, UVFIO_RESET_FUNCTION, UVFIO_RESET_PM,
+		UVFIO_RESET_BUS,  UVFIO_RESET_CLOSE,
+	};
+	const unsigned nr_kinds = sizeof(kinds) / sizeof(kinds[0]);
+
+	for (size_t s = 0; s < sizeof(states) / sizeof(states[0]); s++) {
+		for (unsigned how = 0; how < nr_kinds + 3; how++) {
+			struct harness *h = h_ready("memory=1M", NULL);
+			struct nvme_sqe flush = {.opcode = NVME_IO_FLUSH, .nsid = 1};
+			struct nvme_ctrl *c = h->priv;
+			uint32_t csts = 0;
+
+			into(h, states[s]);
+			if (how < nr_kinds) {
+				h_reset(h, kinds[how]);
+				h->hold_block = false;
+			} else if (how == nr_kinds) { /* controller reset */
+				h_write32(h, CC, CC_ON);
+				h_write32(h, CC, 0);
+				h->hold_block = false;
+				h_run(h);
+			} else if (how == nr_kinds + 1) { /* subsystem reset */
+				h_write32(h, 0x20, 0x4e564d65);
+				h->hold_block = false;
+				h_run(h);
+				csts = NVME_CSTS_NSSRO;
+			} else { /* bus mastering off and on, then a controller reset */
+				unsigned before = h->quiesced;
+
+				h_quiesce(h);
+				h->hold_block = false;
+				h_run(h);
+				assert_int_equal(h->quiesced, before + 1);
+				h_resume(h);
+				h_disable(h);
+			}
+			assert_int_equal(c->state, NVME_DISABLED);
+			assert_int_equal(h_read32(h, CSTS), csts);
+			assert_int_equal(h->nr_io_pending, 0);
+			assert_int_equal(c->ns[0].inflight, 0);
+			assert_int_equal(c->nr_free, NVME_NR_REQS);
+			assert_true(h_enable(h, 16));
+			h_create_pair(h, 1, 16);
+			assert_int_equal(h_cmd(h, 1, &flush, NULL), 0);
+			h_free(h);
+		}
+	}
+}
+
 static void cc_storm(void **state)
 {
 	struct harness *h = h_ready("memory=1M", NULL);
@@ -352,13 +451,13 @@ static void cc_storm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(options),          cmocka_unit_test(options_ns),
-		cmocka_unit_test(options_align),    cmocka_unit_test(options_ids),
-		cmocka_unit_test(bar_layout),       cmocka_unit_test(registers),
-		cmocka_unit_test(enable_disable),   cmocka_unit_test(enable_refused),
-		cmocka_unit_test(reset_not_missed), cmocka_unit_test(reset_waits),
-		cmocka_unit_test(shutdown_states),  cmocka_unit_test(subsystem_reset),
-		cmocka_unit_test(cc_storm),
+		cmocka_unit_test(options),           cmocka_unit_test(options_ns),
+		cmocka_unit_test(options_align),     cmocka_unit_test(options_ids),
+		cmocka_unit_test(bar_layout),        cmocka_unit_test(registers),
+		cmocka_unit_test(enable_disable),    cmocka_unit_test(enable_refused),
+		cmocka_unit_test(reset_not_missed),  cmocka_unit_test(reset_waits),
+		cmocka_unit_test(shutdown_states),   cmocka_unit_test(subsystem_reset),
+		cmocka_unit_test(resets_everywhere), cmocka_unit_test(cc_storm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
