@@ -519,8 +519,20 @@ static void turn(struct wire_conn *conn)
 			return;
 		}
 	}
+	if (conn->dying)
+		return;
+	watch_output(conn);
+	/* What is in the buffer already brings no event. */
+	if (wire_stream_ready(&conn->stream) && may_go_on(conn))
+		uvfio_ctx_post(conn->ctx, &conn->turn_work);
+}
+
+static void turn_work(struct uvfio_work *work)
+{
+	struct wire_conn *conn = OF_WORK(work, turn_work);
+
 	if (!conn->dying)
-		watch_output(conn);
+		turn(conn);
 }
 
 static void on_socket(void *arg)
@@ -640,6 +652,7 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 	conn->job_done_work.fn = job_done;
 	conn->output_work.fn = output_work;
 	conn->ended_work.fn = ended_work;
+	conn->turn_work.fn = turn_work;
 	who_is_it(conn, fd);
 	at = atomic_fetch_add(&server->next_loop, 1) % server->nr_loops;
 	conn->loop = &server->loops[at];

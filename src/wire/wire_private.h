@@ -229,6 +229,7 @@ struct wire_conn {
 	struct uvfio_work job_done_work; /* the job is done */
 	struct uvfio_work output_work;   /* output must be watched for */
 	struct uvfio_work ended_work;    /* DMA messages were taken back */
+	struct uvfio_work turn_work;     /* messages are left in the buffer */
 	bool dying;                      /* closed; a job is still at work */
 	bool half_closed;                /* goes when its last reply has */
 	bool reading;                    /* the socket is watched for input */
