@@ -67,7 +67,7 @@ static void hello(struct wire_conn *conn, struct wire_msg *msg)
 	conn->half_closed = true;
 }
 
-static int check(const struct wire_msg *msg, const struct command **out)
+static int check(struct wire_conn *conn, const struct wire_msg *msg, const struct command **out)
 {
 	const struct command *command;
 
@@ -82,7 +82,7 @@ static int check(const struct wire_msg *msg, const struct command **out)
 	command = &commands[msg->hdr.command];
 	if (msg->len < command->min || msg->len > command->max)
 		return EINVAL;
-	if (msg->bad_fds || msg->nr_fds > command->max_fds)
+	if (msg->bad_fds || msg->nr_fds > command->max_fds || msg->nr_fds > conn->rx_fds)
 		return EINVAL;
 	*out = command;
 	return 0;
@@ -97,7 +97,7 @@ void wire_command(struct wire_conn *conn, struct wire_msg *msg)
 		hello(conn, msg);
 		return;
 	}
-	error = check(msg, &command);
+	error = check(conn, msg, &command);
 	if (error)
 		wire_reply_error(conn, msg, error);
 	else

@@ -633,6 +633,21 @@ static void who_is_it(struct wire_conn *conn, int fd)
 
 static void go_work(struct uvfio_work *work);
 
+/* server->lock is held.  The oldest that has not sent VERSION goes. */
+static void make_room(struct wire_listener *listener)
+{
+	struct wire_conn *conn;
+
+	TAILQ_FOREACH(conn, &listener->conns, next)
+	{
+		if (state_of(conn) == WIRE_HELLO && !conn->evicted) {
+			conn->evicted = true;
+			wire_conn_close_later(conn);
+			return;
+		}
+	}
+}
+
 int wire_conn_new(struct wire_listener *listener, int fd)
 {
 	struct wire_server *server = listener->server;
@@ -666,7 +681,7 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 		goto no_memory;
 
 	pthread_mutex_lock(&server->lock);
-	if (listener->closing || listener->nr_conns >= WIRE_CLIENTS) {
+	if (listener->closing || listener->nr_conns >= WIRE_CLIENTS_MAX) {
 		pthread_mutex_unlock(&server->lock);
 		uvfio_timer_free(conn->timer);
 		uvfio_ctx_free(conn->ctx);
@@ -674,6 +689,8 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 		free(conn);
 		return -EMFILE;
 	}
+	if (listener->nr_conns >= WIRE_CLIENTS)
+		make_room(listener);
 	TAILQ_INSERT_TAIL(&listener->conns, conn, next);
 	listener->nr_conns++;
 	pthread_mutex_unlock(&server->lock);

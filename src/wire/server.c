@@ -15,7 +15,7 @@
 #define SPIN_US      30u
 #define HANDSHAKE_MS 10000u
 #define ACCEPT_BATCH 16
-#define ACCEPT_RETRY 100000000u /* ns */
+#define ACCEPT_RETRY 10000000u /* ns */
 
 void wire_options_default(struct wire_options *options)
 {
@@ -128,34 +128,50 @@ void wire_server_free(struct wire_server *server)
 
 /* ---- accepting ---- */
 
+/* Not now: the clients stay in the backlog.  Do not be told of them again and again. */
+static void rest(struct wire_listener *listener)
+{
+	uvfio_watch_free(listener->watch);
+	listener->watch = NULL;
+	uvfio_timer_arm(listener->retry, ACCEPT_RETRY);
+}
+
+static bool full(struct wire_listener *listener)
+{
+	bool ret;
+
+	pthread_mutex_lock(&listener->server->lock);
+	ret = listener->nr_conns >= WIRE_CLIENTS_MAX;
+	pthread_mutex_unlock(&listener->server->lock);
+	return ret;
+}
+
 static void on_listener(void *arg)
 {
 	struct wire_listener *listener = arg;
 	struct wire_server *server = listener->server;
-	unsigned lost = 0;
+	unsigned lost;
 
 	for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
-		int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd;
 
+		if (full(listener)) {
+			rest(listener);
+			return;
+		}
+		fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			if (wire_conn_new(listener, fd) &&
-			    uvfio_ratelimit_ok(&server->complaints, 5, 1000, &lost))
-				uvfio_log(server->log, UVFIO_LOG_WARN,
-					  "%s: a client was turned away: there are %u already",
-					  listener->device, WIRE_CLIENTS);
+			wire_conn_new(listener, fd);
 			continue;
 		}
 		if (errno == EINTR || errno == ECONNABORTED)
 			continue;
-		if (errno != EAGAIN) {
-			/* Out of fds or memory: the client stays in the backlog.  Do not ask
-			 * again and again. */
-			uvfio_log(server->log, UVFIO_LOG_ERROR,
-				  "%s: cannot accept a client now: %s", listener->device,
-				  strerror(errno));
-			uvfio_watch_free(listener->watch);
-			listener->watch = NULL;
-			uvfio_timer_arm(listener->retry, ACCEPT_RETRY);
+		if (errno != EAGAIN) { /* out of fds or memory */
+			if (uvfio_ratelimit_ok(&server->complaints, 1, 10000, &lost))
+				uvfio_log(server->log, UVFIO_LOG_ERROR,
+					  "%s: cannot accept a client now: %s", listener->device,
+					  strerror(errno));
+			rest(listener);
 		}
 		return;
 	}

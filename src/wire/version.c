@@ -137,10 +137,12 @@ static int negotiate(struct json_object *caps, uint64_t dma_entries, struct wire
 
 	reply = json_object_new_object();
 	mine = json_object_new_object();
-	if (n[MSG_FDS].given)
-		json_object_object_add(
-			mine, n[MSG_FDS].name,
-			json_object_new_int64(out->max_fds > MIN_FDS ? out->max_fds : MIN_FDS));
+	/* How many we take.  A client that takes none or one may well send more (rust-vmm's does).
+	 */
+	if (n[MSG_FDS].given) {
+		out->rx_fds = n[MSG_FDS].value > 1 ? out->max_fds : VFIO_USER_MAX_FDS;
+		json_object_object_add(mine, n[MSG_FDS].name, json_object_new_int64(out->rx_fds));
+	}
 	if (n[XFER_SIZE].given)
 		json_object_object_add(mine, n[XFER_SIZE].name,
 				       json_object_new_int64(out->max_xfer));
@@ -185,6 +187,7 @@ int wire_version_parse(const uint8_t *payload, uint32_t len, uint64_t dma_entrie
 	memset(out, 0, sizeof(*out));
 	out->max_fds = VFIO_USER_DEFAULT_MSG_FDS;
 	out->max_xfer = VFIO_USER_DEFAULT_XFER_SIZE;
+	out->rx_fds = VFIO_USER_MAX_FDS;
 	if (len < sizeof(version))
 		return -uvfio_error_set(err, -EINVAL, "VERSION has %u bytes", len);
 	memcpy(&version, payload, sizeof(version));
@@ -252,6 +255,7 @@ void wire_do_version(struct wire_conn *conn, struct wire_msg *msg)
 	}
 	conn->minor = v->minor;
 	conn->max_xfer = v->max_xfer;
+	conn->rx_fds = v->rx_fds;
 	conn->stream.max = WIRE_MSG_MAX;
 	wire_reply(conn, msg, &reply, sizeof(reply), v->reply, v->reply_len, &fd, fd >= 0 ? 1 : 0);
 }

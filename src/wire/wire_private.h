@@ -31,16 +31,17 @@
 #include "wire/protocol.h"
 #include "wire/wire.h"
 
-#define ARRAY_SIZE(a)  (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_SIZE(a)    (sizeof(a) / sizeof((a)[0]))
 
-#define WIRE_XFER_MAX  VFIO_USER_DEFAULT_XFER_SIZE /* bytes of data in one message, both ways */
-#define WIRE_MSG_MAX   (WIRE_XFER_MAX + 64u)       /* a whole message, at most */
-#define WIRE_HELLO_MAX 8192u                       /* the same before VERSION is done */
-#define WIRE_IN_BYTES  8192u /* what one receive takes, but for large messages */
-#define WIRE_OUT_BATCH 4096u /* replies that are gathered for one send */
-#define WIRE_PENDING   64u   /* commands that wait while one is worked on */
-#define WIRE_CLIENTS   16u   /* connections of one listener */
-#define WIRE_DMA_MSGS  32u   /* DMA_READ and DMA_WRITE that a client has to answer at a time */
+#define WIRE_XFER_MAX    VFIO_USER_DEFAULT_XFER_SIZE /* bytes of data in one message, both ways */
+#define WIRE_MSG_MAX     (WIRE_XFER_MAX + 64u)       /* a whole message, at most */
+#define WIRE_HELLO_MAX   8192u                       /* the same before VERSION is done */
+#define WIRE_IN_BYTES    8192u /* what one receive takes, but for large messages */
+#define WIRE_OUT_BATCH   4096u /* replies that are gathered for one send */
+#define WIRE_PENDING     64u   /* commands that wait while one is worked on */
+#define WIRE_CLIENTS     16u   /* connections of one listener; then the oldest silent one goes */
+#define WIRE_CLIENTS_MAX 64u   /* with those that are going; then nobody is accepted */
+#define WIRE_DMA_MSGS    32u   /* DMA_READ and DMA_WRITE that a client has to answer at a time */
 
 /* ---- stream.c: bytes to messages and back ---- */
 
@@ -215,6 +216,7 @@ struct wire_version;
 
 struct wire_conn {
 	TAILQ_ENTRY(wire_conn) next; /* of the listener's; server->lock */
+	bool evicted;                /* server->lock */
 	struct wire_server *server;
 	struct wire_listener *listener;
 	struct wire_loop *loop;
@@ -252,6 +254,7 @@ struct wire_conn {
 	/* What was negotiated. */
 	uint16_t minor;
 	uint32_t max_xfer; /* that the client takes */
+	uint32_t rx_fds;   /* that it may send in one message */
 	uint32_t max_fds;  /* that the client takes */
 	bool twin_socket;
 
@@ -302,7 +305,8 @@ bool wire_command_takes_fds(unsigned command);
 /* What a client proposed and what it gets. */
 struct wire_version {
 	uint16_t minor;
-	uint32_t max_xfer, max_fds;
+	uint32_t max_xfer, max_fds; /* that the client takes */
+	uint32_t rx_fds;            /* that it may send in one message */
 	bool twin_socket;
 	char reply[512]; /* JSON with its zero, or nothing */
 	size_t reply_len;
