@@ -4,6 +4,7 @@
  * eventfds are those that came with it, by their place.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@ static int copy_numbers(struct wire_client *c, void *dst, size_t len)
 	int32_t *numbers = dst;
 
 	for (size_t i = 0; i < len / sizeof(*numbers); i++)
-		numbers[i] = c->msg->nr_fds ? (int32_t)i : -1;
+		numbers[i] = c->msg->nr_fds ? c->first_number + (int32_t)i : -1;
 	return 0;
 }
 
@@ -72,6 +73,11 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	struct wire_client *c = of_client(client);
 	int ours;
 
+	/* The core asks what is behind the number of the unmask eventfd by now: the same, always.
+	 */
+	if (fd >= WIRE_UNMASK_NUMBER && fd == c->conn->unmask_number)
+		return fcntl(c->conn->unmask_fd, F_DUPFD_CLOEXEC, 3);
+	fd -= c->first_number;
 	if (!c->msg || fd < 0 || (unsigned)fd >= c->msg->nr_fds || c->msg->fds[fd] < 0)
 		return -EBADF;
 	ours = c->msg->fds[fd];

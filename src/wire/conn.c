@@ -256,6 +256,8 @@ static void conn_free(struct wire_job *job)
 		wire_msg_free(msg);
 	}
 	wire_msg_free(conn->job_msg);
+	if (conn->unmask_fd >= 0)
+		close(conn->unmask_fd);
 	free(conn->version);
 	free(conn->io);
 	free(conn);
@@ -660,6 +662,7 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 	}
 	conn->server = server;
 	conn->listener = listener;
+	conn->unmask_fd = -1;
 	TAILQ_INIT(&conn->pending);
 	conn->max_xfer = VFIO_USER_DEFAULT_XFER_SIZE;
 	conn->close_work.fn = close_work;

@@ -174,11 +174,20 @@ void wire_do_irq_info(struct wire_conn *conn, struct wire_msg *msg)
 	wire_reply(conn, msg, &info, sizeof(info), NULL, 0, NULL, 0);
 }
 
+/* An eventfd that unmasks was taken: keep one, and its number. */
+static void remember_unmask(struct wire_conn *conn, int fd, int32_t number)
+{
+	if (conn->unmask_fd >= 0)
+		close(conn->unmask_fd);
+	conn->unmask_fd = fd;
+	conn->unmask_number = number;
+}
+
 static void set_irqs(struct wire_conn *conn, struct wire_msg *msg)
 {
 	struct vfio_irq_set set;
 	struct wire_client c;
-	int ret;
+	int ret, unmask = -1;
 
 	memcpy(&set, msg->payload, sizeof(set));
 	wire_client_init(&c, conn, msg, msg->payload, msg->len, msg->len);
@@ -188,8 +197,20 @@ static void set_irqs(struct wire_conn *conn, struct wire_msg *msg)
 		c.numbers = true;
 		set.argsz = argsz > UINT32_MAX ? (uint32_t)sizeof(set) : (uint32_t)argsz;
 		memcpy(msg->payload, &set, sizeof(set));
+		if (set.flags & VFIO_IRQ_SET_ACTION_UNMASK && msg->nr_fds == 1) {
+			c.first_number = conn->unmask_number < INT32_MAX - 1
+						 ? conn->unmask_number + 1
+						 : WIRE_UNMASK_NUMBER;
+			if (c.first_number < WIRE_UNMASK_NUMBER)
+				c.first_number = WIRE_UNMASK_NUMBER;
+			unmask = fcntl(msg->fds[0], F_DUPFD_CLOEXEC, 3);
+		}
 	}
 	ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_SET_IRQS, 0);
+	if (unmask >= 0 && !ret)
+		remember_unmask(conn, unmask, c.first_number);
+	else if (unmask >= 0)
+		close(unmask);
 	/* A positive answer says how many vectors there are: too few. */
 	if (ret)
 		wire_reply_error(conn, msg, ret < 0 ? -ret : ENOSPC);

@@ -36,12 +36,14 @@ static bool may_wait(struct wire_conn *conn, const struct vfio_user_region_acces
 static void read_region(struct wire_conn *conn, struct wire_msg *msg)
 {
 	struct vfio_user_region_access a;
-	uint64_t offset;
+	uint64_t offset = 0;
 	uint8_t small[64], *buf = small;
 	ssize_t ret;
 
 	memcpy(&a, msg->payload, sizeof(a));
 	ret = locate(&a, &offset);
+	if (!a.count) /* before anything else is looked at (A.6) */
+		ret = offset = 0;
 	if (!ret && a.count > sizeof(small)) {
 		buf = wire_io_buffer(conn, a.count);
 		ret = buf ? 0 : -ENOMEM;
@@ -77,11 +79,13 @@ void wire_do_region_read(struct wire_conn *conn, struct wire_msg *msg)
 static void write_region(struct wire_conn *conn, struct wire_msg *msg)
 {
 	struct vfio_user_region_access a;
-	uint64_t offset;
+	uint64_t offset = 0;
 	ssize_t ret;
 
 	memcpy(&a, msg->payload, sizeof(a));
 	ret = locate(&a, &offset);
+	if (!a.count)
+		ret = offset = 0;
 	if (!ret) {
 		/* What a store causes is done before it is answered. */
 		uvfio_defer_begin();

@@ -31,17 +31,18 @@
 #include "wire/protocol.h"
 #include "wire/wire.h"
 
-#define ARRAY_SIZE(a)    (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_SIZE(a)      (sizeof(a) / sizeof((a)[0]))
 
-#define WIRE_XFER_MAX    VFIO_USER_DEFAULT_XFER_SIZE /* bytes of data in one message, both ways */
-#define WIRE_MSG_MAX     (WIRE_XFER_MAX + 64u)       /* a whole message, at most */
-#define WIRE_HELLO_MAX   8192u                       /* the same before VERSION is done */
-#define WIRE_IN_BYTES    8192u /* what one receive takes, but for large messages */
-#define WIRE_OUT_BATCH   4096u /* replies that are gathered for one send */
-#define WIRE_PENDING     64u   /* commands that wait while one is worked on */
-#define WIRE_CLIENTS     16u   /* connections of one listener; then the oldest silent one goes */
-#define WIRE_CLIENTS_MAX 64u   /* with those that are going; then nobody is accepted */
-#define WIRE_DMA_MSGS    32u   /* DMA_READ and DMA_WRITE that a client has to answer at a time */
+#define WIRE_XFER_MAX      VFIO_USER_DEFAULT_XFER_SIZE /* bytes of data in one message, both ways */
+#define WIRE_MSG_MAX       (WIRE_XFER_MAX + 64u)       /* a whole message, at most */
+#define WIRE_HELLO_MAX     8192u                       /* the same before VERSION is done */
+#define WIRE_IN_BYTES      8192u /* what one receive takes, but for large messages */
+#define WIRE_OUT_BATCH     4096u /* replies that are gathered for one send */
+#define WIRE_PENDING       64u   /* commands that wait while one is worked on */
+#define WIRE_CLIENTS       16u   /* connections of one listener; then the oldest silent one goes */
+#define WIRE_CLIENTS_MAX   64u   /* with those that are going; then nobody is accepted */
+#define WIRE_UNMASK_NUMBER 1000  /* numbers for eventfds that unmask start here */
+#define WIRE_DMA_MSGS      32u   /* DMA_READ and DMA_WRITE that a client has to answer at a time */
 
 /* ---- stream.c: bytes to messages and back ---- */
 
@@ -258,6 +259,10 @@ struct wire_conn {
 	uint32_t max_fds;  /* that the client takes */
 	bool twin_socket;
 
+	/* The eventfd that unmasks INTx: a program's has a number, by which it is known again. */
+	int unmask_fd;
+	int32_t unmask_number;
+
 	uint8_t *io; /* data of region accesses; grows */
 	size_t io_size;
 
@@ -347,6 +352,7 @@ struct wire_client {
 	size_t out; /* what was written reaches to here */
 	/* SET_IRQS with eventfds: their numbers, which the message does not carry. */
 	bool numbers;
+	int32_t first_number;
 	/* DMA_MAP: what is imported. */
 	int fd;
 	uint64_t address;
