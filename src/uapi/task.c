@@ -310,16 +310,58 @@ pid_t uapi_task_tgid(pid_t tid)
 	return tgid;
 }
 
+/* The number that the kernel gave an eventfd (Linux 5.2); 0: it is none, or has gone. */
+static unsigned long eventfd_id(const char *dir, int fd)
+{
+	char path[64], line[128];
+	unsigned long id = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/fdinfo/%d", dir, fd);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "eventfd-id: %lu", &id) == 1) {
+			id++; /* they count from 0 */
+			break;
+		}
+	}
+	fclose(f);
+	return id;
+}
+
+/* Before 6.9: from the table of the process's first thread.  That is nearly always @tid's too; if
+ * not, what was got must at least be the same eventfd. */
+static int get_leaders_fd(pid_t tid, int fd)
+{
+	pid_t tgid = uapi_task_tgid(tid);
+	int pidfd = (int)syscall(SYS_pidfd_open, tgid, 0), ret;
+	char dir[32];
+
+	if (pidfd < 0)
+		return -errno;
+	ret = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	if (ret < 0)
+		ret = -errno;
+	close(pidfd);
+	if (ret < 0 || tgid == tid)
+		return ret;
+	snprintf(dir, sizeof(dir), "/proc/%d", tid);
+	if (eventfd_id(dir, fd) != eventfd_id("/proc/self", ret)) {
+		close(ret);
+		ret = -EBADF;
+	}
+	return ret;
+}
+
 int uapi_task_get_fd(pid_t tid, int fd)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
 	int ret;
 
-	/* Before 6.9: the table of the process's first thread, which is nearly always the same. */
-	if (pidfd < 0 && errno == EINVAL)
-		pidfd = (int)syscall(SYS_pidfd_open, uapi_task_tgid(tid), 0);
 	if (pidfd < 0)
-		return -errno;
+		return errno == EINVAL ? get_leaders_fd(tid, fd) : -errno;
 	ret = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
 	if (ret < 0)
 		ret = -errno;

@@ -37,7 +37,8 @@ int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *
  * openat2, but RESOLVE_NO_XDEV, which would be about mounts on the way to @dirfd too. */
 int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path,
 		      uint64_t resolve);
-/* A copy of the task's fd: ≥ 0, -EBADF, -EPERM. */
+/* A copy of the task's fd: ≥ 0, -EBADF, -EPERM.  Before Linux 6.9 only what the process's first
+ * thread has, too; of eventfds that have the same number there another is never taken. */
 int uapi_task_get_fd(pid_t tid, int fd);
 /* The process that a thread belongs to; 0 when it is gone. */
 pid_t uapi_task_tgid(pid_t tid);

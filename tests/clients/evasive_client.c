@@ -452,6 +452,33 @@ static void own_tables(void)
 	CHECK(ioctl(d.fd, VFIO_DEVICE_RESET) == 0);
 }
 
+static void *own_table_only(void *arg)
+{
+	struct table *t = arg;
+
+	NEED(!unshare(CLONE_FILES));
+	NEED(dup2(eventfd(0, EFD_NONBLOCK), 700) == 700);
+	t->ret = set_trigger(t->d->fd, 700);
+	t->error = errno;
+	return NULL;
+}
+
+/* Before Linux 6.9 only the first thread's table can be asked.  An eventfd that has the number
+ * there is not the one that was meant. */
+static void own_tables_old(void)
+{
+	struct device d;
+	struct table t = {&d, -1, -1, 0};
+	pthread_t thread;
+
+	open_device(&d, 0);
+	NEED(dup2(eventfd(0, EFD_NONBLOCK), 700) == 700);
+	NEED(!pthread_create(&thread, NULL, own_table_only, &t));
+	pthread_join(thread, NULL);
+	CHECK(t.ret == -1 && t.error == EBADF);
+	CHECK(set_trigger(d.fd, 700) == 0 && loopback(d.fd) == 0);
+}
+
 static struct {
 	struct device d[2];
 	int slot;
@@ -761,6 +788,7 @@ static const struct {
 	{"unseen-transfers", unseen_transfers},
 	{"foreign-memory", foreign_memory},
 	{"own-tables", own_tables},
+	{"own-tables-old", own_tables_old},
 	{"racing-numbers", racing_numbers},
 	{"namespaces", namespaces},
 	{"shared-memory", shared_memory},

@@ -71,7 +71,8 @@ for mmio in exact none; do
 	way $mmio unseen-transfers
 	way $mmio foreign-memory
 done
-way none own-tables && silent own-tables
+own_tables=own-tables${UVFIO_OLD_KERNEL:+-old}
+way none "$own_tables" && silent "$own_tables"
 way none racing-numbers
 way none namespaces && silent namespaces
 way none shared-memory && silent shared-memory
@@ -81,7 +82,7 @@ if [ "$(id -u)" = 0 ]; then
 	user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
 	UVFIO=$work/$(basename "$UVFIO")
 	client=$work/$(basename "$client")
-	for name in unseen-opens restricted-opens unseen-transfers own-tables namespaces shared-memory stopped; do
+	for name in unseen-opens restricted-opens unseen-transfers "$own_tables" namespaces shared-memory stopped; do
 		way none $name
 	done
 fi
