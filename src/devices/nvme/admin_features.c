@@ -3,6 +3,7 @@
  * Get and Set Features.  One table says of each feature what it is; none is saveable, so "saved"
  * answers the default.  A controller reset brings back the defaults, except of the timestamp.
  */
+#include <stddef.h>
 #include <string.h>
 
 #include "devices/nvme/nvme.h"
@@ -11,6 +12,8 @@ struct feature {
 	uint8_t id;
 	uint8_t caps;  /* NVME_FEATCAP_… */
 	uint16_t data; /* bytes of data, at most; 0: none */
+	uint16_t word; /* without @get: where the value is in struct nvme_features; default 0 */
+	uint32_t mask; /* without @set: the bits of it that can be set */
 	unsigned (*get)(struct nvme_req *req, bool current, uint32_t *dw0);
 	unsigned (*set)(struct nvme_req *req, uint32_t value);
 };
@@ -31,24 +34,6 @@ void nvme_features_reset(struct nvme_ctrl *c)
 }
 
 /* ---- one pair of functions a feature ---- */
-
-static unsigned get_arbitration(struct nvme_req *req, bool current, uint32_t *dw0)
-{
-	*dw0 = current ? req->ctrl->feat.arbitration : 0;
-	return 0;
-}
-
-static unsigned set_arbitration(struct nvme_req *req, uint32_t value)
-{
-	req->ctrl->feat.arbitration = value & 0xffffff07;
-	return 0;
-}
-
-static unsigned get_power(struct nvme_req *req, bool current, uint32_t *dw0)
-{
-	*dw0 = current ? req->ctrl->feat.power : 0;
-	return 0;
-}
 
 static unsigned set_power(struct nvme_req *req, uint32_t value)
 {
@@ -172,18 +157,6 @@ static unsigned set_queues(struct nvme_req *req, uint32_t value)
 	return get_queues(req, true, &req->dw0);
 }
 
-static unsigned get_coalescing(struct nvme_req *req, bool current, uint32_t *dw0)
-{
-	*dw0 = current ? req->ctrl->feat.coalescing : 0;
-	return 0;
-}
-
-static unsigned set_coalescing(struct nvme_req *req, uint32_t value)
-{
-	req->ctrl->feat.coalescing = value & 0xffff;
-	return 0;
-}
-
 static unsigned get_vector(struct nvme_req *req, bool current, uint32_t *dw0)
 {
 	unsigned v = req->cmd.cdw11 & 0xffff;
@@ -202,24 +175,6 @@ static unsigned set_vector(struct nvme_req *req, uint32_t value)
 	if (v >= req->ctrl->nr_vectors)
 		return nvme_bad_field(req, 44, 0);
 	req->ctrl->vectors[v].no_coalescing = value & (1u << 16);
-	return 0;
-}
-
-static unsigned get_atomicity(struct nvme_req *req, bool current, uint32_t *dw0)
-{
-	*dw0 = current ? req->ctrl->feat.atomicity : 0;
-	return 0;
-}
-
-static unsigned set_atomicity(struct nvme_req *req, uint32_t value)
-{
-	req->ctrl->feat.atomicity = value & 1;
-	return 0;
-}
-
-static unsigned get_events(struct nvme_req *req, bool current, uint32_t *dw0)
-{
-	*dw0 = current ? req->ctrl->feat.async_events : 0;
 	return 0;
 }
 
@@ -270,18 +225,6 @@ static unsigned set_profile(struct nvme_req *req, uint32_t value)
 	return 0;
 }
 
-static unsigned get_progress(struct nvme_req *req, bool current, uint32_t *dw0)
-{
-	*dw0 = current ? req->ctrl->feat.sw_progress : 0;
-	return 0;
-}
-
-static unsigned set_progress(struct nvme_req *req, uint32_t value)
-{
-	req->ctrl->feat.sw_progress = value & 0xff;
-	return 0;
-}
-
 static unsigned get_host_id(struct nvme_req *req, bool current, uint32_t *dw0)
 {
 	const struct nvme_features *f = &req->ctrl->feat;
@@ -301,24 +244,25 @@ static unsigned set_host_id(struct nvme_req *req, uint32_t value)
 	return 0;
 }
 
-#define CHANGEABLE NVME_FEATCAP_CHANGEABLE
+#define CHANGEABLE   NVME_FEATCAP_CHANGEABLE
+#define WORD(member) offsetof(struct nvme_features, member)
 
 static const struct feature features[] = {
-	{NVME_FEAT_ARBITRATION, CHANGEABLE, 0, get_arbitration, set_arbitration},
-	{NVME_FEAT_POWER, CHANGEABLE, 0, get_power, set_power},
-	{NVME_FEAT_TEMPERATURE, CHANGEABLE, 0, get_temperature, set_temperature},
-	{NVME_FEAT_ERROR_RECOVERY, CHANGEABLE | NVME_FEATCAP_NS, 0, get_error_recovery,
-	 set_error_recovery},
-	{NVME_FEAT_VWC, CHANGEABLE, 0, get_vwc, set_vwc},
-	{NVME_FEAT_QUEUES, CHANGEABLE, 0, get_queues, set_queues},
-	{NVME_FEAT_COALESCING, CHANGEABLE, 0, get_coalescing, set_coalescing},
-	{NVME_FEAT_VECTOR_CONFIG, CHANGEABLE, 0, get_vector, set_vector},
-	{NVME_FEAT_ATOMICITY, CHANGEABLE, 0, get_atomicity, set_atomicity},
-	{NVME_FEAT_ASYNC_EVENTS, CHANGEABLE, 0, get_events, set_events},
-	{NVME_FEAT_TIMESTAMP, CHANGEABLE, 8, get_timestamp, set_timestamp},
-	{NVME_FEAT_IOCS_PROFILE, CHANGEABLE, 0, get_profile, set_profile},
-	{NVME_FEAT_SW_PROGRESS, CHANGEABLE, 0, get_progress, set_progress},
-	{NVME_FEAT_HOST_ID, CHANGEABLE, 16, get_host_id, set_host_id},
+	{NVME_FEAT_ARBITRATION, CHANGEABLE, .word = WORD(arbitration), .mask = 0xffffff07},
+	{NVME_FEAT_POWER, CHANGEABLE, .word = WORD(power), .set = set_power},
+	{NVME_FEAT_TEMPERATURE, CHANGEABLE, .get = get_temperature, .set = set_temperature},
+	{NVME_FEAT_ERROR_RECOVERY, CHANGEABLE | NVME_FEATCAP_NS, .get = get_error_recovery,
+	 .set = set_error_recovery},
+	{NVME_FEAT_VWC, CHANGEABLE, .get = get_vwc, .set = set_vwc},
+	{NVME_FEAT_QUEUES, CHANGEABLE, .get = get_queues, .set = set_queues},
+	{NVME_FEAT_COALESCING, CHANGEABLE, .word = WORD(coalescing), .mask = 0xffff},
+	{NVME_FEAT_VECTOR_CONFIG, CHANGEABLE, .get = get_vector, .set = set_vector},
+	{NVME_FEAT_ATOMICITY, CHANGEABLE, .word = WORD(atomicity), .mask = 1},
+	{NVME_FEAT_ASYNC_EVENTS, CHANGEABLE, .word = WORD(async_events), .set = set_events},
+	{NVME_FEAT_TIMESTAMP, CHANGEABLE, .data = 8, .get = get_timestamp, .set = set_timestamp},
+	{NVME_FEAT_IOCS_PROFILE, CHANGEABLE, .get = get_profile, .set = set_profile},
+	{NVME_FEAT_SW_PROGRESS, CHANGEABLE, .word = WORD(sw_progress), .mask = 0xff},
+	{NVME_FEAT_HOST_ID, CHANGEABLE, .data = 16, .get = get_host_id, .set = set_host_id},
 };
 
 /* ---- the commands ---- */
@@ -330,6 +274,22 @@ static const struct feature *find(struct nvme_req *req)
 			return &features[i];
 	}
 	return NULL;
+}
+
+static unsigned get(const struct feature *f, struct nvme_req *req, bool current, uint32_t *dw0)
+{
+	if (f->get)
+		return f->get(req, current, dw0);
+	*dw0 = current ? *(const uint32_t *)((const char *)&req->ctrl->feat + f->word) : 0;
+	return 0;
+}
+
+static unsigned set(const struct feature *f, struct nvme_req *req, uint32_t value)
+{
+	if (f->set)
+		return f->set(req, value);
+	*(uint32_t *)((char *)&req->ctrl->feat + f->word) = value & f->mask;
+	return 0;
 }
 
 static uint32_t data_len(const struct feature *f, const struct nvme_req *req)
@@ -344,7 +304,7 @@ static void get_mapped(struct nvme_req *req)
 	unsigned status = req->status;
 
 	if (!status)
-		status = f->get(req, select == NVME_SEL_CURRENT, &req->dw0);
+		status = get(f, req, select == NVME_SEL_CURRENT, &req->dw0);
 	if (status)
 		nvme_complete_status(req, status);
 	else
@@ -375,7 +335,7 @@ void nvme_admin_get_features(struct nvme_req *req)
 			get_mapped(req);
 		return;
 	}
-	nvme_complete_status(req, f->get(req, select == NVME_SEL_CURRENT, &req->dw0));
+	nvme_complete_status(req, get(f, req, select == NVME_SEL_CURRENT, &req->dw0));
 }
 
 static void set_copied(struct nvme_req *req)
@@ -383,7 +343,7 @@ static void set_copied(struct nvme_req *req)
 	unsigned status = req->status;
 
 	if (!status)
-		status = find(req)->set(req, req->cmd.cdw11);
+		status = set(find(req), req, req->cmd.cdw11);
 	nvme_complete_status(req, status);
 }
 
@@ -425,7 +385,7 @@ void nvme_admin_set_features(struct nvme_req *req)
 		return;
 	}
 	if (!f->data) {
-		nvme_complete_status(req, f->set(req, req->cmd.cdw11));
+		nvme_complete_status(req, set(f, req, req->cmd.cdw11));
 		return;
 	}
 	req->step = set_mapped;
