@@ -29,68 +29,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "block/backend.h"
 #include "block/nbd_connect.h"
-#include "block/pool.h"
+#include "block/nbd_disk.h"
 
 #define DEFAULT_DEPTH      64u
 #define MAX_DEPTH          256u
 #define DEFAULT_TIMEOUT_MS 30000u
 #define CONNECT_TIMEOUT_MS 5000u
 #define RETRY_NS           250000000u
-#define MAX_DATA           (1u << 20) /* of one command */
-#define MAX_RANGE          (1u << 30) /* trim, zero */
-#define POLL_ROUNDS        16         /* events taken from the socket at a time */
-
-enum nbd_state { NBD_UP, NBD_CONNECTING, NBD_DOWN, NBD_DEAD };
-
-struct nbd_req {
-	struct block_io *io;
-	struct nbd_disk *disk;
-	struct nbd_req *next; /* free, or finished */
-	bool active;          /* the server has it */
-	bool flushing;        /* FUA by way of a flush */
-	unsigned tries;
-	uint64_t offset, left; /* what remains */
-	uint32_t chunk;        /* of it, in the present command */
-	char *buf;
-	int error;         /* of the present command */
-	uint64_t deadline; /* ns */
-	uint64_t flushes;  /* a flush: writes acknowledged before it */
-};
-
-struct connect_job {
-	struct pool_job job;
-	struct nbd_disk *disk; /* NULL: closed meanwhile */
-	struct uvfio_device *dev;
-	char *uri;
-	unsigned timeout_ms;
-	struct nbd_handle *h;
-};
-
-struct nbd_disk {
-	struct block blk;
-	struct uvfio_device *dev;
-	char *uri;
-	unsigned timeout_ms;
-	enum nbd_state state;
-	struct nbd_handle *h;
-	struct uvfio_watch *watch;
-	int watch_fd; /* a duplicate of its socket: libnbd closes its own when it pleases */
-	struct uvfio_timer *timer;
-	uint64_t timer_at;
-	bool busy, dropping;
-	bool server_fua, server_zero;
-	uint32_t max_data;
-	/* Writes that were acknowledged, and how many of them a flush has covered. */
-	uint64_t acked, flushed;
-	unsigned nr_reqs;
-	struct nbd_req *reqs, *free_reqs, *finished, **finished_tail;
-	struct io_queue waiting;
-	struct pool *pool;
-	struct connect_job *connecting;
-	uint64_t tried_at; /* ns, the last attempt to connect */
-};
+#define POLL_ROUNDS        16 /* events taken from the socket at a time */
 
 static void connect_run(struct pool_job *job)
 {
@@ -100,156 +47,9 @@ static void connect_run(struct pool_job *job)
 	c->h = nbd_connect_within(c->dev, c->uri, c->timeout_ms, why, sizeof(why));
 }
 
-/* ---- requests ---- */
+/* ---- the connection ---- */
 
 static void service(struct nbd_disk *d);
-
-static void end(struct nbd_req *req, int status)
-{
-	struct nbd_disk *d = req->disk;
-	struct block_io *io = req->io;
-
-	free(req->buf);
-	req->buf = NULL;
-	req->active = false;
-	req->next = d->free_reqs;
-	d->free_reqs = req;
-	io->status = status;
-	io->done(io);
-}
-
-static int on_completion(void *arg, int *error)
-{
-	struct nbd_req *req = arg;
-	struct nbd_disk *d = req->disk;
-
-	if (d->dropping)
-		return 1; /* the handle is being closed; the request lives on */
-	req->error = *error;
-	req->next = NULL;
-	*d->finished_tail = req;
-	d->finished_tail = &req->next;
-	return 1;
-}
-
-static bool is_alive(const struct nbd_disk *d)
-{
-	return d->h && nbd_aio_is_dead(d->h) != 1 && nbd_aio_is_closed(d->h) != 1;
-}
-
-static int64_t send_data(struct nbd_disk *d, struct nbd_req *req, uint32_t flags,
-			 nbd_completion_callback cb)
-{
-	struct block_io *io = req->io;
-
-	if (io->op == BLOCK_READ)
-		return nbd_aio_pread(d->h, req->buf, req->chunk, req->offset, cb, 0);
-	return nbd_aio_pwrite(d->h, req->buf, req->chunk, req->offset, cb, flags);
-}
-
-/* The next command of a request. */
-static void start_command(struct nbd_req *req)
-{
-	struct nbd_disk *d = req->disk;
-	struct block_io *io = req->io;
-	nbd_completion_callback cb = {.callback = on_completion, .user_data = req};
-	uint32_t flags = (io->flags & BLOCK_FUA) && d->server_fua ? LIBNBD_CMD_FLAG_FUA : 0;
-	bool data = io->op == BLOCK_READ || io->op == BLOCK_WRITE ||
-		    (io->op == BLOCK_WRITE_ZEROES && !d->server_zero);
-	uint64_t max = data ? d->max_data : MAX_RANGE;
-	int64_t cookie = -1;
-	int rc = 0;
-
-	req->chunk = req->left < max ? req->left : max;
-	req->deadline = uvfio_now_ns() + d->timeout_ms * 1000000ull;
-	if (data && !req->flushing && !req->buf) {
-		req->buf = calloc(1, req->chunk);
-		if (!req->buf) {
-			end(req, -ENOMEM);
-			return;
-		}
-	}
-	if (io->op == BLOCK_WRITE && !req->flushing)
-		rc = iov_to_buf(io->iov, io->nr_iov, req->offset - io->offset, req->buf,
-				req->chunk);
-	if (rc) {
-		end(req, rc);
-		return;
-	}
-	req->active = true;
-	if (io->op == BLOCK_FLUSH || req->flushing) {
-		req->flushes = d->acked;
-		cookie = nbd_aio_flush(d->h, cb, 0);
-	} else if (data) {
-		cookie = send_data(d, req, flags, cb);
-	} else if (io->op == BLOCK_DISCARD) {
-		cookie = nbd_aio_trim(d->h, req->chunk, req->offset, cb, flags);
-	} else {
-		if (!(io->flags & BLOCK_MAY_FREE))
-			flags |= LIBNBD_CMD_FLAG_NO_HOLE;
-		cookie = nbd_aio_zero(d->h, req->chunk, req->offset, cb, flags);
-	}
-	/* A connection that is gone is seen to by service(). */
-	if (cookie < 0 && is_alive(d))
-		end(req, nbd_get_errno() == ENOMEM ? -ENOMEM : -EIO);
-}
-
-static void start(struct nbd_disk *d, struct nbd_req *req, struct block_io *io)
-{
-	req->io = io;
-	req->disk = d;
-	req->flushing = false;
-	req->tries = 0;
-	req->offset = io->offset;
-	req->left = io->op == BLOCK_FLUSH ? 0 : io->len;
-	start_command(req);
-}
-
-/* What a server may say, in the errors of this room. */
-static int server_error(int error)
-{
-	return error == ENOTCONN || error == ESHUTDOWN || error == EPIPE || !error ? -EIO : -error;
-}
-
-static void command_done(struct nbd_req *req)
-{
-	struct nbd_disk *d = req->disk;
-	struct block_io *io = req->io;
-	bool fua = io->flags & BLOCK_FUA;
-	int rc = 0;
-
-	if (req->error) {
-		end(req, server_error(req->error));
-		return;
-	}
-	if (io->op == BLOCK_FLUSH || req->flushing) {
-		if (req->flushes > d->flushed)
-			d->flushed = req->flushes;
-		end(req, 0);
-		return;
-	}
-	if (io->op == BLOCK_READ)
-		rc = iov_from_buf(io->iov, io->nr_iov, req->offset - io->offset, req->buf,
-				  req->chunk);
-	if (rc) {
-		end(req, rc);
-		return;
-	}
-	req->offset += req->chunk;
-	req->left -= req->chunk;
-	if (req->left) {
-		start_command(req);
-	} else if (io->op != BLOCK_READ && fua && !d->server_fua && d->blk.info.volatile_cache) {
-		req->flushing = true;
-		start_command(req);
-	} else {
-		if (io->op != BLOCK_READ && !fua && d->blk.info.volatile_cache)
-			d->acked++;
-		end(req, 0);
-	}
-}
-
-/* ---- the connection ---- */
 
 static void unwatch(struct nbd_disk *d)
 {
@@ -279,7 +79,7 @@ static void fail_all(struct nbd_disk *d)
 	io_queue_init(&d->waiting);
 	for (unsigned i = 0; i < d->nr_reqs; i++)
 		if (d->reqs[i].active)
-			end(&d->reqs[i], -EIO);
+			disk_req_end(&d->reqs[i], -EIO);
 	while ((io = io_queue_take(&waiting))) {
 		io->status = -EIO;
 		io->done(io);
@@ -341,7 +141,7 @@ static void connect_done(struct uvfio_work *work)
 	block_set_size(&d->blk, nbd_get_size(d->h));
 	for (unsigned i = 0; i < d->nr_reqs; i++)
 		if (d->reqs[i].active)
-			start_command(&d->reqs[i]);
+			disk_req_command(&d->reqs[i]);
 	service(d);
 }
 
@@ -401,7 +201,7 @@ static void lost(struct nbd_disk *d)
 
 		give_up = req->next;
 		if (req->active) /* unless reconnect() has failed all */
-			end(req, -EIO);
+			disk_req_end(req, -EIO);
 	}
 }
 
@@ -447,12 +247,12 @@ static bool process_finished(struct nbd_disk *d)
 		struct nbd_req *req = d->finished;
 
 		/* What failed with the connection has not been answered. */
-		if (req->error && !is_alive(d))
+		if (req->error && !disk_is_alive(d))
 			return any;
 		d->finished = req->next;
 		if (!d->finished)
 			d->finished_tail = &d->finished;
-		command_done(req);
+		disk_req_command_done(req);
 		any = true;
 	}
 	return any;
@@ -473,19 +273,19 @@ static void service(struct nbd_disk *d)
 			struct nbd_req *req = d->free_reqs;
 
 			d->free_reqs = req->next;
-			start(d, req, io_queue_take(&d->waiting));
+			disk_req_start(d, req, io_queue_take(&d->waiting));
 		}
 		if (d->state != NBD_UP)
 			break;
 		more = process_finished(d);
-		if (!is_alive(d)) {
+		if (!disk_is_alive(d)) {
 			/* Answers that came before it went count; what failed by it does not. */
 			while (d->finished) {
 				struct nbd_req *req = d->finished;
 
 				d->finished = req->next;
 				if (!req->error)
-					command_done(req);
+					disk_req_command_done(req);
 			}
 			lost(d);
 			more = true;
@@ -567,7 +367,7 @@ static int examine(struct nbd_disk *d, struct nbd_handle *h, const struct block_
 
 	info->align = min > 0 ? min : 512;
 	info->readonly = opts->readonly || nbd_is_read_only(h) == 1;
-	if (min > MAX_DATA || max < 0 || (max && max < info->align))
+	if (min > NBD_MAX_DATA || max < 0 || (max && max < info->align))
 		return uvfio_error_set(err, -EINVAL, "nbd=%s: blocks of %lld bytes cannot be used",
 				       d->uri, (long long)min);
 	info->size = size > 0 ? size / info->align * info->align : 0;
@@ -575,7 +375,7 @@ static int examine(struct nbd_disk *d, struct nbd_handle *h, const struct block_
 		return uvfio_error_set(err, -EINVAL,
 				       "nbd=%s: the export is empty; check its name in the URI",
 				       d->uri);
-	d->max_data = max && max < MAX_DATA ? max : MAX_DATA;
+	d->max_data = max && max < NBD_MAX_DATA ? max : NBD_MAX_DATA;
 	d->max_data = d->max_data / info->align * info->align;
 	d->server_fua = nbd_can_fua(h) == 1;
 	d->server_zero = nbd_can_zero(h) == 1;
