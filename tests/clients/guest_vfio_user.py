@@ -6,113 +6,18 @@ Usage: guest_vfio_user.py UVFIO RULES [CASE ...]          TAP; RULES is the stat
 Each case starts a server of its own.  What cannot be fetched makes the whole test a skip, by name.
 """
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import traceback
 
 HERE = os.path.dirname(os.path.realpath(__file__))
-TOP = os.path.join(HERE, "..", "..")
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
-from guest import Guest, GuestError, initramfs, vfio_user  # noqa: E402
+from guest import Bench, Failure, GuestError, WAIT, fetch_guest, must, require, vfio_user  # noqa: E402
 
 UVFIO, RULES = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
-MIB = 1 << 20
-os.environ["PATH"] += ":/sbin:/usr/sbin"
 
 
-class Failure(Exception):
-    pass
-
-
-def require(condition, what):
-    if not condition:
-        raise Failure(what)
-
-
-class Bench:
-    """A scratch folder, a server and guests; everything ends with it."""
-
-    def __init__(self, qemu, kernel):
-        self.qemu, self.kernel = qemu, kernel
-        self.folder = tempfile.mkdtemp(prefix="uvfio-guest.")
-        self.guests, self.server, self.initrd = [], None, None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for guest in self.guests:
-            guest.kill()
-        if self.server and self.server.poll() is None:
-            self.server.kill()
-            self.server.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def disk(self, name, size=64 * MIB):
-        with open(self.path(name), "wb") as f:
-            f.truncate(size)
-        return self.path(name)
-
-    def serve(self, *names, **keys):
-        """One server with an NVMe controller for each NAME.img at NAME.sock; returns when they listen."""
-        extra = "".join(f",{key}={value}" for key, value in keys.items())
-        command = [UVFIO, "serve"]
-        for name in names:
-            if not os.path.exists(self.path(name + ".img")):
-                self.disk(name + ".img")
-            command += ["--device", f"nvme,file={self.path(name)}.img,socket={self.path(name)}.sock{extra}"]
-        # Readiness as systemd has it: a datagram with READY=1.
-        import socket
-        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        path = self.path("notify")
-        if os.path.exists(path):
-            os.unlink(path)
-        notify.bind(path)
-        notify.settimeout(30)
-        self.log = open(self.path("server.log"), "a")
-        self.server = subprocess.Popen(command, env=dict(os.environ, NOTIFY_SOCKET=path), stderr=self.log,
-                                       stdin=subprocess.DEVNULL)
-        while b"READY=1" not in notify.recv(4096).split(b"\n"):
-            pass
-        notify.close()
-
-    def boot(self, *devices, modules=(), files=(), **options):
-        """A guest with the devices behind root ports rp0, rp1, …; two more ports are empty."""
-        import json
-        if not self.initrd:
-            self.initrd = initramfs(self.folder, self.kernel, modules, files)
-        args = list(options.pop("args", ()))
-        for n in range(len(devices) + 2):
-            args += ["-device", f"pcie-root-port,id=rp{n},slot={n + 1}"]
-        for n, name in enumerate(devices):
-            args += ["-device", json.dumps(vfio_user(self.path(name + ".sock"), bus=f"rp{n}", id=name))]
-        guest = Guest(self.qemu, self.kernel, self.initrd, self.folder, args, **options)
-        self.guests.append(guest)
-        return guest.ready()
-
-    def alive(self):
-        require(self.server.poll() is None, "the server has ended")
-
-    def clean(self, name):
-        """The host's e2fsck on the first partition."""
-        result = subprocess.run(["e2fsck", "-fn", self.path(name + ".img") + "?offset=1048576"],
-                                capture_output=True, text=True)
-        require(result.returncode == 0, "e2fsck: " + result.stdout + result.stderr)
-
-
-def must(guest, command):
-    status, text = guest.run(command)
-    require(status == 0, f"{command}: {status}: {text}")
-    return text
-
-
-WAIT = "n=0; while [ ! -e {0} ] && [ $n -lt 600 ]; do usleep 50000; n=$((n+1)); done; [ -e {0} ]"
 MAKE = ("printf 'n\\np\\n1\\n2048\\n\\nw\\n' | fdisk /dev/{0} >/dev/null; " + WAIT.format("/dev/{0}p1") +
         " && mke2fs -F /dev/{0}p1 >/dev/null")
 WRITE = "mount -t ext4 /dev/{0}p1 /mnt && dd if=/dev/urandom of=/mnt/random bs=64k count=128 2>/dev/null && " \
@@ -245,28 +150,17 @@ CASES = [
 ]
 
 
-def fetch(*command):
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        print("1..0 # SKIP cannot be fetched: " + (result.stderr.strip().split("\n") or ["?"])[-1])
-        sys.exit(0)
-    return result.stdout.strip()
-
-
 def main():
-    for program, package in (("busybox", "busybox-static"), ("cpio", "cpio"), ("e2fsck", "e2fsprogs")):
-        if not shutil.which(program):
-            print(f"1..0 # SKIP {program} is missing (package {package})")
-            return 0
-    scripts = os.path.join(TOP, "scripts")
-    qemu = os.path.join(fetch(os.path.join(scripts, "fetch-qemu")), "qemu-system-x86_64")
-    kernel = fetch(os.path.join(scripts, "fetch-kernel"), "trixie")
+    qemu, kernel, why = fetch_guest()
+    if why:
+        print(f"1..0 # SKIP {why}")
+        return 0
     cases = [case for case in CASES if len(sys.argv) < 4 or case.__name__ in sys.argv[3:]]
     print(f"1..{len(cases)}")
     failed = False
     for number, case in enumerate(cases, 1):
         name = case.__name__.replace("_", " ")
-        with Bench(qemu, kernel) as bench:
+        with Bench(UVFIO, qemu, kernel) as bench:
             try:
                 case(bench)
                 print(f"ok {number} - {name}")

@@ -10,9 +10,14 @@ import select
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 
+TOP = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..")
+MIB = 1 << 20
 TIMEOUT = float(os.environ.get("UVFIO_GUEST_TIMEOUT", "240"))
+
+os.environ["PATH"] += ":/sbin:/usr/sbin"
 
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -225,3 +230,114 @@ def vfio_user(path, **properties):
     device = {"driver": "vfio-user-pci", "socket": {"type": "unix", "path": path}}
     device.update(properties)
     return device
+
+
+# ---- a server, its disks and its guests ----
+
+
+class Failure(Exception):
+    pass
+
+
+def require(condition, what):
+    if not condition:
+        raise Failure(what)
+
+
+class Bench:
+    """A scratch folder, a server and guests; everything ends with it."""
+
+    def __init__(self, uvfio, qemu, kernel):
+        self.uvfio, self.qemu, self.kernel = os.path.realpath(uvfio), qemu, kernel
+        self.folder = tempfile.mkdtemp(prefix="uvfio-guest.")
+        self.guests, self.server, self.initrd = [], None, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for guest in self.guests:
+            guest.kill()
+        if self.server and self.server.poll() is None:
+            self.server.kill()
+            self.server.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def disk(self, name, size=64 * MIB):
+        with open(self.path(name), "wb") as f:
+            f.truncate(size)
+        return self.path(name)
+
+    def serve(self, *names, **keys):
+        """One server with an NVMe controller for each NAME.img at NAME.sock; returns when they listen."""
+        extra = "".join(f",{key}={value}" for key, value in keys.items())
+        command = [self.uvfio, "serve"]
+        for name in names:
+            if not os.path.exists(self.path(name + ".img")):
+                self.disk(name + ".img")
+            command += ["--device", f"nvme,file={self.path(name)}.img,socket={self.path(name)}.sock{extra}"]
+        # Readiness as systemd has it: a datagram with READY=1.
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        path = self.path("notify")
+        if os.path.exists(path):
+            os.unlink(path)
+        notify.bind(path)
+        notify.settimeout(30)
+        self.log = open(self.path("server.log"), "a")
+        self.server = subprocess.Popen(command, env=dict(os.environ, NOTIFY_SOCKET=path), stderr=self.log,
+                                       stdin=subprocess.DEVNULL)
+        while b"READY=1" not in notify.recv(4096).split(b"\n"):
+            pass
+        notify.close()
+
+    def boot(self, *devices, modules=(), files=(), **options):
+        """A guest with the devices behind root ports rp0, rp1, …; two more ports are empty.
+        @args come before them on QEMU's command line, @args_after behind."""
+        if not self.initrd:
+            self.initrd = initramfs(self.folder, self.kernel, modules, files)
+        args = list(options.pop("args", ()))
+        after = list(options.pop("args_after", ()))
+        for n in range(len(devices) + 2):
+            args += ["-device", f"pcie-root-port,id=rp{n},slot={n + 1}"]
+        for n, name in enumerate(devices):
+            args += ["-device", json.dumps(vfio_user(self.path(name + ".sock"), bus=f"rp{n}", id=name))]
+        guest = Guest(self.qemu, self.kernel, self.initrd, self.folder, args + after, **options)
+        self.guests.append(guest)
+        return guest.ready()
+
+    def alive(self):
+        require(self.server.poll() is None, "the server has ended")
+
+    def clean(self, name):
+        """The host's e2fsck on the first partition."""
+        result = subprocess.run(["e2fsck", "-fn", self.path(name + ".img") + "?offset=1048576"],
+                                capture_output=True, text=True)
+        require(result.returncode == 0, "e2fsck: " + result.stdout + result.stderr)
+
+
+def must(guest, command):
+    status, text = guest.run(command)
+    require(status == 0, f"{command}: {status}: {text}")
+    return text
+
+
+# Awaits a file of the guest.
+WAIT = "n=0; while [ ! -e {0} ] && [ $n -lt 600 ]; do usleep 50000; n=$((n+1)); done; [ -e {0} ]"
+
+
+def fetch_guest():
+    """QEMU, a kernel's folder, None; or two empty strings and why they cannot be had."""
+    for program, package in (("busybox", "busybox-static"), ("cpio", "cpio"), ("e2fsck", "e2fsprogs")):
+        if not shutil.which(program):
+            return "", "", f"{program} is missing (package {package})"
+    found = []
+    for command in (["fetch-qemu"], ["fetch-kernel", "trixie"]):
+        command[0] = os.path.join(TOP, "scripts", command[0])
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            return "", "", (result.stderr.strip().split("\n") or ["?"])[-1]
+        found.append(result.stdout.strip())
+    return os.path.join(found[0], "qemu-system-x86_64"), found[1], None
