@@ -77,20 +77,20 @@ def initramfs(folder, kernel, modules=(), files=()):
 class Stream:
     """A connected socket, read line by line with a deadline."""
 
-    def __init__(self, path, process):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
-        self.process = process
-        self.buffer = b""
+    def __init__(self, connected, process, errors):
+        self.socket, self.process, self.errors, self.buffer = connected, process, errors, b""
 
     def line(self, deadline):
         while b"\n" not in self.buffer:
             ready, _, _ = select.select([self.socket], [], [], max(0, deadline - time.monotonic()))
             if not ready:
                 raise GuestError(f"no answer in time; the last of it: {self.buffer[-300:]!r}")
-            data = self.socket.recv(65536)
+            try:
+                data = self.socket.recv(65536)
+            except ConnectionResetError:
+                data = b""
             if not data:
-                raise GuestError(f"QEMU ended ({self.process.wait()})")
+                raise GuestError(f"QEMU ended ({self.process.wait()}): {self.errors()}")
             self.buffer += data
         line, _, self.buffer = self.buffer.partition(b"\n")
         return line.decode(errors="replace").rstrip("\r")
@@ -148,9 +148,7 @@ class Guest:
                 raise GuestError("QEMU did not start: " + self.errors())
             if time.monotonic() > deadline:
                 raise GuestError("QEMU did not connect")
-        stream = Stream.__new__(Stream)
-        stream.socket, stream.process, stream.buffer = listener.accept()[0], self.process, b""
-        return stream
+        return Stream(listener.accept()[0], self.process, self.errors)
 
     def errors(self):
         self.log.flush()
