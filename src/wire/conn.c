@@ -213,8 +213,10 @@ void wire_work(struct wire_conn *conn, struct wire_msg *msg, void (*fn)(struct w
 
 static void job_release(struct wire_conn *conn)
 {
-	if (conn->df)
+	if (conn->df) {
+		wire_doorbell_free(conn);
 		vfio_device_release(conn->df);
+	}
 	conn->df = NULL;
 	if (conn->group_file)
 		vfio_group_release(conn->group_file);
@@ -663,6 +665,7 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 	conn->server = server;
 	conn->listener = listener;
 	conn->unmask_fd = -1;
+	conn->doorbell_fd = -1;
 	TAILQ_INIT(&conn->pending);
 	conn->max_xfer = VFIO_USER_DEFAULT_XFER_SIZE;
 	conn->close_work.fn = close_work;

@@ -7,7 +7,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
+#include "vfio/observe.h"
 #include "wire/wire_private.h"
 
 #define MAX_AREAS 32u
@@ -136,17 +139,123 @@ void wire_do_region_info(struct wire_conn *conn, struct wire_msg *msg)
 
 /* ---- GET_REGION_IO_FDS ---- */
 
+/* [the device's context] The client wrote a mapped doorbell: that this runs at all makes the poller
+ * look. */
+static void on_doorbell(void *arg)
+{
+	struct wire_conn *conn = arg;
+	uint64_t count;
+	struct iovec iov = {&count, sizeof(count)};
+
+	/* It is the client's too, who may have read it. */
+	(void)!preadv2(conn->doorbell_fd, &iov, 1, -1, RWF_NOWAIT);
+}
+
+static struct uvfio_ctx *device_ctx(struct wire_conn *conn)
+{
+	return uvfio_device_ctx((struct uvfio_device *)vfio_device_file_device(conn->df));
+}
+
+static int make_doorbell(struct wire_conn *conn)
+{
+	if (conn->doorbell_fd >= 0)
+		return 0;
+	conn->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (conn->doorbell_fd < 0)
+		return -ENFILE;
+	conn->doorbell_watch =
+		uvfio_watch_new(device_ctx(conn), conn->doorbell_fd, on_doorbell, conn);
+	if (conn->doorbell_watch)
+		return 0;
+	close(conn->doorbell_fd);
+	conn->doorbell_fd = -1;
+	return -ENOMEM;
+}
+
+struct doorbell_free {
+	struct uvfio_work work;
+	struct wire_conn *conn;
+};
+
+static void free_watch(struct uvfio_work *work)
+{
+	uvfio_watch_free(((struct doorbell_free *)work)->conn->doorbell_watch);
+}
+
+void wire_doorbell_free(struct wire_conn *conn)
+{
+	struct doorbell_free f = {{.fn = free_watch}, conn};
+
+	if (conn->doorbell_fd < 0)
+		return;
+	uvfio_ctx_post(device_ctx(conn), &f.work);
+	uvfio_ctx_flush(device_ctx(conn));
+	close(conn->doorbell_fd);
+	conn->doorbell_fd = -1;
+}
+
+struct io_fds_reply {
+	struct vfio_user_region_io_fds io;
+	struct vfio_user_sub_region sub[MAX_AREAS];
+};
+
+/* The areas of doorbells, where the client can map them. */
+static unsigned fill_sub_regions(struct wire_conn *conn, unsigned index,
+				 struct vfio_user_sub_region *sub)
+{
+	struct vfio_area_state areas[MAX_AREAS];
+	unsigned n = 0, nr;
+
+	if (conn->listener->options.mmio != VFIO_MMIO_POLLED || index > VFIO_PCI_BAR5_REGION_INDEX)
+		return 0;
+	nr = vfio_device_areas(vfio_device_file_device(conn->df), index, areas, MAX_AREAS);
+	for (unsigned i = 0; i < nr && i < MAX_AREAS; i++) {
+		if (strcmp(areas[i].kind, "doorbells"))
+			continue;
+		sub[n++] = (struct vfio_user_sub_region){
+			.offset = areas[i].offset,
+			.size = areas[i].size,
+			.type = VFIO_USER_IO_FD_TYPE_IOEVENTFD,
+		};
+	}
+	return n;
+}
+
+static void job_region_io_fds(struct wire_conn *conn)
+{
+	struct wire_msg *msg = conn->job_msg;
+	struct io_fds_reply r = {0};
+	size_t len = sizeof(r.io);
+	int ret = 0, fd = -1;
+	uint32_t argsz;
+	unsigned n;
+
+	memcpy(&r.io, msg->payload, sizeof(r.io));
+	argsz = r.io.argsz;
+	n = fill_sub_regions(conn, r.io.index, r.sub);
+	r.io.argsz = (uint32_t)(sizeof(r.io) + n * sizeof(r.sub[0]));
+	if (n && argsz >= r.io.argsz) {
+		ret = make_doorbell(conn);
+		fd = ret ? -1 : fcntl(conn->doorbell_fd, F_DUPFD_CLOEXEC, 3);
+		ret = ret ? ret : fd < 0 ? -ENFILE : 0;
+		r.io.count = n;
+		len = r.io.argsz;
+	}
+	if (ret)
+		wire_reply_error(conn, msg, -ret);
+	else
+		wire_reply(conn, msg, &r, len, NULL, 0, &fd, fd >= 0 ? 1 : 0);
+}
+
 void wire_do_region_io_fds(struct wire_conn *conn, struct wire_msg *msg)
 {
 	struct vfio_user_region_io_fds io;
 
 	memcpy(&io, msg->payload, sizeof(io));
-	if (io.argsz < sizeof(io) || io.flags || io.count || io.index >= VFIO_PCI_NUM_REGIONS) {
+	if (io.argsz < sizeof(io) || io.flags || io.count || io.index >= VFIO_PCI_NUM_REGIONS)
 		wire_reply_error(conn, msg, EINVAL);
-		return;
-	}
-	io.argsz = sizeof(io);
-	wire_reply(conn, msg, &io, sizeof(io), NULL, 0, NULL, 0);
+	else
+		wire_work(conn, msg, job_region_io_fds);
 }
 
 /* ---- interrupts ---- */

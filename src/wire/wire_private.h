@@ -259,6 +259,10 @@ struct wire_conn {
 	uint32_t max_fds;  /* that the client takes */
 	bool twin_socket;
 
+	/* The ioeventfd of its doorbells; the watch is the device's context's. */
+	int doorbell_fd;
+	struct uvfio_watch *doorbell_watch;
+
 	/* The eventfd that unmasks INTx: a program's has a number, by which it is known again. */
 	int unmask_fd;
 	int32_t unmask_number;
@@ -331,6 +335,8 @@ void wire_do_dma_unmap(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_get_info(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_region_info(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_region_io_fds(struct wire_conn *conn, struct wire_msg *msg);
+/* Before the device is let go. */
+void wire_doorbell_free(struct wire_conn *conn);
 void wire_do_irq_info(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_set_irqs(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_region_read(struct wire_conn *conn, struct wire_msg *msg);
