@@ -193,10 +193,16 @@ static void make_image(void)
 	close(fd);
 }
 
+static void count_resize(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
 /* With nothing at stake a new server is as good as the old one. */
 static void clean_death_is_survived(void **state)
 {
 	char buf[4096], back[4096];
+	unsigned resized = 0;
 	struct block *blk;
 
 	make_image();
@@ -211,6 +217,10 @@ static void clean_death_is_survived(void **state)
 			assert_int_equal(do_io(blk, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
 		/* The death is seen by the next request, or by the loop. */
 		stop_server();
+		/* ... also when its export is larger: the last one's. */
+		if (i == 4)
+			assert_int_equal(truncate(image, 16 << 20), 0);
+		block_on_resize(blk, count_resize, &resized);
 		/* Either the new connection finds the new server, or it was too early. */
 		start_server(file_server("file %s"));
 		for (int tries = 0; do_io(blk, BLOCK_READ, 0, i * 4096, back, 4096); tries++) {
@@ -220,7 +230,10 @@ static void clean_death_is_survived(void **state)
 			nanosleep(&ts, NULL); /* the pause between attempts */
 		}
 		assert_memory_equal(back, buf, 4096);
+		assert_int_equal(resized, i == 4);
 	}
+	assert_int_equal(block_info(blk)->size, 16 << 20);
+	assert_int_equal(do_io(blk, BLOCK_READ, 0, (16 << 20) - 4096, back, 4096), 0);
 	close_block(blk);
 	unlink(image);
 }
