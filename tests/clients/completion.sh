@@ -39,8 +39,8 @@ offers() {
 }
 
 # has LINE WORD: WORD is offered.  hasnt LINE WORD: it is not.
-has() { offers "$1" 2>&1 | tee "$scratch/log" | grep -qxF -- "$2"; ok $? "'$1' offers '$2'"; }
-hasnt() { ! offers "$1" 2>&1 | tee "$scratch/log" | grep -qxF -- "$2"; ok $? "'$1' does not offer '$2'"; }
+has() { offers "$1" >"$scratch/log" 2>&1; grep -qxF -- "$2" "$scratch/log"; ok $? "'$1' offers '$2'"; }
+hasnt() { offers "$1" >"$scratch/log" 2>&1; ! grep -qxF -- "$2" "$scratch/log"; ok $? "'$1' does not offer '$2'"; }
 
 has "uvfio " list
 has "uvfio sho" show

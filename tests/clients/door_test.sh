@@ -18,7 +18,7 @@ once() { # NAME [COMMAND …]
 	timeout 120 "$@" "$UVFIO" run --mmio polled --device nvme,memory=16M -- "$client" "$work/$name" \
 		>"$work/out" 2>"$work/err"
 	is "$name: door_client" 0 $?
-	grep FAIL "$work/out"
+	grep FAIL "$work/out" | sed 's/^/# /'
 	is "$name: nothing to say" "" "$(cat "$work/err")"
 	await "$name: no server is left" no_servers
 }

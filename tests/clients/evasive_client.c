@@ -685,7 +685,7 @@ static void trace_for_a_moment(pid_t pid)
  * and none is made twice. */
 static void stopped(void)
 {
-	enum { WRITES = 3000 };
+	enum { WRITES = 500 };
 	struct device d;
 	int status;
 	pid_t pid;

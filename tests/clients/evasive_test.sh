@@ -14,12 +14,12 @@ way() { # MMIO NAME
 		--device nvme,memory=16M -- "$client" "$2" >"$work/out" 2>"$work/err"
 	status=$?
 	if [ $status = $SKIP ]; then
-		echo "skip $2 ($1): $(cat "$work/out")"
+		skip "$2 ($1)" "$(cat "$work/out")"
 		return
 	fi
 	is "$2 ($1)" 0 $status
-	grep FAIL "$work/out"
-	[ $status = 0 ] || cat "$work/err"
+	grep FAIL "$work/out" | sed 's/^/# /'
+	[ $status = 0 ] || sed 's/^/# /' "$work/err"
 	await "$2: no server is left" no_servers
 }
 silent() { is "$1: nothing to say" "" "$(cat "$work/err")"; }

@@ -13,12 +13,12 @@ attack() { # NAME
 		--device nvme,memory=16M -- "$client" "$1" >"$work/out" 2>"$work/err"
 	status=$?
 	if [ $status = $SKIP ]; then
-		echo "skip $1: $(cat "$work/out")"
+		skip "$1" "$(cat "$work/out")"
 		return
 	fi
 	is "$1" 0 $status
-	grep FAIL "$work/out"
-	[ $status = 0 ] || cat "$work/err"
+	grep FAIL "$work/out" | sed 's/^/# /'
+	[ $status = 0 ] || sed 's/^/# /' "$work/err"
 	await "$1: no server is left" no_servers
 }
 silent() { is "$1: nothing to say" "" "$(cat "$work/err")"; }
@@ -45,6 +45,6 @@ if type nbdkit >/dev/null 2>&1; then
 	attack close-without-end
 	kill "$(cat "$work/pid")"
 else
-	echo "skip reset-without-end, close-without-end: nbdkit is not installed"
+	skip "reset-without-end, close-without-end" "nbdkit is not installed"
 fi
 finish

@@ -1,34 +1,77 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Shared by the client tests, which are run as: TEST.sh UVFIO [PROGRAM …]
-# Each check prints a line; finish() ends the test.  SKIP is meson's exit status for a skipped test.
+# Sourced by the client tests: TAP output, a scratch folder, the command under test.  The command is the
+# test's first argument, or the environment's UVFIO (meson gives either).  shellcheck shell=bash
 set -u
-UVFIO=$(realpath "$1")
-failures=0
+UVFIO=${1:-${UVFIO:?the uvfio command to test}}
+UVFIO=$(realpath "$UVFIO")
 checks=0
-work=$(mktemp -d)
+failures=0
+work=$(mktemp -d "${TMPDIR:-/tmp}/uvfio-test.XXXXXX")
+scratch=$work # the name that some tests use
 chmod 755 "$work"
 trap 'rm -rf "$work"' EXIT
-SKIP=77
+SKIP=77 # what a program under test exits with when this machine lacks the means
 
-pass() { checks=$((checks + 1)); echo "ok   $1"; }
-fail() { checks=$((checks + 1)); failures=$((failures + 1)); echo "FAIL $1"; }
-
-# is NAME WANT GOT
-is() {
-	if [ "$2" = "$3" ]; then pass "$1"; else fail "$1: wanted '$2', got '$3'"; fi
+pass() { # NAME
+	checks=$((checks + 1))
+	echo "ok $checks - $1"
 }
 
-# matches NAME PATTERN TEXT
-matches() {
+fail() { # NAME [WHY]
+	checks=$((checks + 1))
+	failures=$((failures + 1))
+	echo "not ok $checks - $1"
+	[ $# -lt 2 ] || sed 's/^/# /' <<<"$2"
+}
+
+skip() { # NAME REASON
+	checks=$((checks + 1))
+	echo "ok $checks - $1 # SKIP $2"
+}
+
+skip_all() { # REASON
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+
+need() { # PROGRAM PACKAGE: without it the whole file is skipped
+	command -v "$1" >/dev/null || skip_all "$1 is missing (package $2)"
+}
+
+finish() {
+	echo "1..$checks"
+	[ "$failures" = 0 ] || echo "# $failures of $checks failed"
+	exit $((failures > 0))
+}
+done_testing() { finish; }
+
+# ---- checks ----
+
+is() { # NAME WANT GOT
+	if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "wanted '$2', got '$3'"; fi
+}
+
+matches() { # NAME PATTERN TEXT
 	# shellcheck disable=SC2254
 	case $3 in
 	$2) pass "$1" ;;
-	*) fail "$1: wanted '$2', got '$3'" ;;
+	*) fail "$1" "wanted '$2', got '$3'" ;;
 	esac
 }
 
-# await NAME COMMAND …: until the command succeeds, at most 10 s
-await() {
+# ok STATUS NAME: on a failure what the file $work/log has is shown.
+ok() {
+	if [ "$1" = 0 ]; then pass "$2"; else fail "$2" "$(tail -40 "$work/log" 2>/dev/null)"; fi
+}
+
+check() { # NAME COMMAND [ARG …]: passes when the command succeeds
+	local name=$1
+	shift
+	"$@" >"$work/log" 2>&1
+	ok $? "$name"
+}
+
+await() { # NAME COMMAND [ARG …]: until the command succeeds, at most 10 s
 	local name=$1 i
 	shift
 	for ((i = 0; i < 1000; i++)); do
@@ -38,9 +81,11 @@ await() {
 		fi
 		sleep 0.01
 	done
-	fail "$name: waited 10 s for: $*"
+	fail "$name" "waited 10 s for: $*"
 	return 1
 }
+
+# ---- what is left of a run ----
 
 # The processes of this test's uvfio (also after a rename of the command), one pid a line.
 servers() {
@@ -53,12 +98,3 @@ servers() {
 }
 export UVFIO_TEST=$$
 no_servers() { [ -z "$(servers)" ]; }
-
-finish() {
-	if [ "$failures" -gt 0 ]; then
-		echo "$failures of $checks failed"
-		exit 1
-	fi
-	echo "$checks passed"
-	exit 0
-}

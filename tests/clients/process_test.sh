@@ -33,7 +33,7 @@ if "${as_user[@]}" "$UVFIO" run -- true 2>/dev/null; then
 	PATH="$work/closed:$work/bin:$PATH" "${as_user[@]}" "$UVFIO" run -- plain 2>"$work/err"
 	is "a file in PATH that cannot be executed" 126 $?
 else
-	echo "skip an unsearchable PATH: an ordinary user cannot run $UVFIO here"
+	skip "an unsearchable PATH" "an ordinary user cannot run $UVFIO here"
 fi
 "$UVFIO" run --device nosuchmodel -- true 2>"$work/err"
 is "a wrong model" 125 $?

@@ -40,7 +40,7 @@ rm -f "$image"
 truncate -s 1M "$image"
 is "before" "512 2048 0" "$(drive "file=$image" blocks)"
 if ! python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.test", b"")' "$image" 2>/dev/null; then
-	echo "skip format: the file system of $work has no user attributes"
+	skip "format" "the file system of $work has no user attributes"
 	is "format without attributes is refused" 0x10a "$(drive "file=$image" format 1)"
 else
 	is "format with 4096" 0 "$(drive "file=$image" format 1)"
@@ -77,6 +77,6 @@ if type nbdkit >/dev/null 2>&1; then
 		kill "$(cat "$work/pid")"
 	done
 else
-	echo "skip NBD: nbdkit is missing (package nbdkit)"
+	skip "NBD" "nbdkit is missing (package nbdkit)"
 fi
 finish
