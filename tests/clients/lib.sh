@@ -92,7 +92,7 @@ servers() {
 	local p
 	for p in /proc/[0-9]*; do
 		[ "$(readlink "$p/exe" 2>/dev/null)" = "$UVFIO" ] || continue
-		tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qx "UVFIO_TEST=$$" && echo "${p#/proc/}"
+		grep -qzx "UVFIO_TEST=$$" "$p/environ" 2>/dev/null && echo "${p#/proc/}"
 	done
 	return 0
 }
