@@ -136,7 +136,7 @@ int file_note_read(int fd, void *buf, size_t size)
 	ssize_t n = fgetxattr(fd, FILE_NOTE, buf, size);
 
 	/* None there, or a file system (or a kind of file) that cannot have one. */
-	if (n < 0 && (errno == ENODATA || errno == EOPNOTSUPP || errno == EPERM))
+	if (n < 0 && (errno == ENODATA || errno == EOPNOTSUPP))
 		return 0;
 	return n < 0 ? -errno : (int)n;
 }

@@ -166,6 +166,8 @@ static const int allowed[] = {
 	SCMP_SYS(fallocate),
 	SCMP_SYS(fsync),
 	SCMP_SYS(fdatasync),
+	SCMP_SYS(fgetxattr), /* the block size that a driver has formatted a file with */
+	SCMP_SYS(fsetxattr),
 	SCMP_SYS(sync_file_range),
 	SCMP_SYS(fadvise64),
 	SCMP_SYS(memfd_create),

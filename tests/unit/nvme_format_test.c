@@ -125,14 +125,22 @@ static void format_is_noted(void **state)
 	h->blocks[0]->fail = true;
 	h->blocks[0]->fail_op = BLOCK_NOTE;
 	h->blocks[0]->fail_errno = -EIO;
+	memset(h->blocks[0]->data, 0xff, 1 << 20);
 	assert_int_equal(format(h, 1, 1), NVME_SC_WRITE_FAULT);
 	assert_int_equal(c->ns[0].shift, 9);
+	assert_int_equal(h->blocks[0]->data[0], 0xff);
+	/* What cannot be erased has its block size all the same. */
+	h->blocks[0]->fail = true;
+	h->blocks[0]->fail_op = BLOCK_WRITE_ZEROES;
+	h->blocks[0]->fail_after = 0;
+	assert_int_equal(format(h, 1, 1), NVME_SC_WRITE_FAULT);
+	assert_int_equal(c->ns[0].shift, 12);
+	assert_string_equal(h->blocks[0]->note, "blocksize=4096");
+	assert_int_equal(format(h, 1, 0), 0);
 	/* What has been noted has, whatever becomes of the command. */
 	h->hold_block = true;
 	h_push(h, 0, &(struct nvme_sqe){.opcode = NVME_ADM_FORMAT, .nsid = 1, .cdw10 = 1});
 	h_ring_sq(h, 0);
-	h_run(h);
-	h_complete_io(h, 1); /* erased */
 	h_run(h);
 	h_disable(h);
 	h_complete_io(h, 1);

@@ -6,10 +6,13 @@
  * progress are waited for.  Formatting writes zeroes over all of it and may free the storage, which
  * also is what "user data erase" asks for; cryptographic erase is not supported.
  *
- * A new block size is noted with the storage before the command completes (ns.c reads it when it
- * opens that again), because data written with one block size is not there with another.  Storage
- * that cannot keep a note has one block size, which `blocksize=` says.
+ * A new block size is noted with the storage (ns.c reads it when it opens that again), because data
+ * written with one block size is not there with another.  That comes first, and the namespace has
+ * the block size from then on, whatever becomes of the command: what is noted and what is used
+ * never differ, and where nothing can be noted nothing is erased.  Storage that never can keep a
+ * note has one block size, which `blocksize=` says.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +25,7 @@
 #define PI(v)        (((v) >> 5) & 7)
 #define SES(v)       (((v) >> 9) & 7)
 
-enum format_phase { FORMAT_WAIT, FORMAT_ERASE, FORMAT_NOTE, FORMAT_SET, FORMAT_NEXT };
+enum format_phase { FORMAT_WAIT, FORMAT_NOTED, FORMAT_ERASE, FORMAT_NEXT };
 
 static void format_leave(struct nvme_req *req)
 {
@@ -46,7 +49,6 @@ static enum nvme_async note(struct nvme_req *req, struct nvme_ns *ns)
 {
 	char *text = (char *)req->mem->scratch;
 
-	req->phase = FORMAT_SET;
 	if (new_shift(req) == ns->shift)
 		return NVME_DONE;
 	snprintf(text, BLOCK_NOTE_MAX, NVME_NOTE_FORMAT, 1u << new_shift(req));
@@ -56,11 +58,18 @@ static enum nvme_async note(struct nvme_req *req, struct nvme_ns *ns)
 	return nvme_block(req, ns, BLOCK_NOTE, 0, 0, 0);
 }
 
+static void noted(struct nvme_req *req, struct nvme_ns *ns)
+{
+	nvme_bad_free(ns); /* which is in blocks */
+	nvme_ns_set_shift(ns, new_shift(req));
+	req->offset = 0;
+	req->left = block_info(ns->blk)->size; /* what is no whole block as well */
+}
+
 static enum nvme_async erase(struct nvme_req *req, struct nvme_ns *ns)
 {
 	if (!req->left) {
-		nvme_bad_free(ns);
-		req->phase = FORMAT_NOTE;
+		req->phase = FORMAT_NEXT;
 		return NVME_DONE;
 	}
 	req->chunk = req->left < FORMAT_CHUNK ? req->left : FORMAT_CHUNK;
@@ -82,19 +91,15 @@ static void format_step(struct nvme_req *req)
 		case FORMAT_WAIT:
 			if (ns->inflight)
 				return; /* nvme_format_run() comes back */
-			req->offset = 0;
-			req->left = ns->size;
+			req->phase = FORMAT_NOTED;
+			r = note(req, ns);
+			break;
+		case FORMAT_NOTED:
+			noted(req, ns);
 			req->phase = FORMAT_ERASE;
 			break;
 		case FORMAT_ERASE:
 			r = erase(req, ns);
-			break;
-		case FORMAT_NOTE:
-			r = note(req, ns);
-			break;
-		case FORMAT_SET:
-			nvme_ns_set_shift(ns, new_shift(req));
-			req->phase = FORMAT_NEXT;
 			break;
 		case FORMAT_NEXT:
 			req->index++;
@@ -102,8 +107,15 @@ static void format_step(struct nvme_req *req)
 			break;
 		}
 	}
-	if (r != NVME_PENDING)
-		format_leave(req);
+	if (r == NVME_PENDING)
+		return;
+	if (req->phase == FORMAT_NOTED && req->status && req->io.status != -ECANCELED)
+		uvfio_device_log(
+			c->dev, UVFIO_LOG_WARN,
+			"nvme: namespace %u: not formatted, because its block size cannot be "
+			"noted in the file: %s; may the server write the file's attributes?",
+			req->index + 1, strerror(-req->io.status));
+	format_leave(req);
 }
 
 void nvme_format_run(struct nvme_ctrl *c)

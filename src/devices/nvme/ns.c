@@ -136,6 +136,12 @@ static int formatted(const struct nvme_ns *ns, uint32_t *size, struct uvfio_erro
 
 	if (!n)
 		return 0;
+	if (n < 0 && n != -ERANGE)
+		return uvfio_error_set(
+			err, n,
+			"namespace %u: cannot read whether its storage was formatted "
+			"(attribute user.uvfio.nvme): %s",
+			ns->id, strerror(-n));
 	for (uint32_t s = 512; s <= 4096; s *= 8) {
 		snprintf(text, sizeof(text), NVME_NOTE_FORMAT, s);
 		if (n == (int)strlen(text) && !memcmp(note, text, (size_t)n)) {
