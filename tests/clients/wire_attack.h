@@ -47,7 +47,8 @@ int attack_check(int ok, const char *what, const char *file, int line);
 /* Why this attack cannot be run here. */
 void attack_skip(const char *why);
 
-/* A connection that the server took, tried again while it still has the one before. */
+/* A connection that the server took, tried again while it still has the one before (EBUSY), or more
+ * strangers than it lets wait (it hangs up). */
 int attack_open(struct wire *w, const char *path);
 /* With a VERSION of the caller's: 0, or -errno as wire_version(). */
 int attack_version(struct wire *w, const char *path, unsigned minor, const char *json);
