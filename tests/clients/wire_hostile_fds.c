@@ -38,9 +38,7 @@ static void more_than_offered(const struct victim *v)
 	NEED(w.max_fds < WIRE_MAX_FDS);
 	for (unsigned i = 0; i <= w.max_fds; i++)
 		fds[i] = eventfd(0, EFD_CLOEXEC);
-	/* More than was agreed may be taken, or refused; more than there are interrupts never is.
-	 */
-	wire_set_irqs(&w, 2, 4 | 32, 0, w.max_fds + 1, fds, w.max_fds + 1);
+	CHECK(wire_set_irqs(&w, 2, 4 | 32, 0, w.max_fds + 1, fds, w.max_fds + 1) != 0);
 	wire_close(&w);
 	NEED(!attack_open(&w, v->path));
 	CHECK(wire_set_irqs(&w, 2, 4 | 32, 0, 1, fds, 2) < 0);
