@@ -81,6 +81,9 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	if (!c->msg || fd < 0 || (unsigned)fd >= c->msg->nr_fds || c->msg->fds[fd] < 0)
 		return -EBADF;
 	ours = c->msg->fds[fd];
+	/* A descriptor that no call works on is to the kernel none at all. */
+	if (fcntl(ours, F_GETFL) & O_PATH)
+		return -EBADF;
 	if (!is_eventfd(ours))
 		return -EINVAL;
 	c->msg->fds[fd] = -1; /* the core's from now on */

@@ -17,9 +17,8 @@
 #include "support/wire_client.h"
 #include "wire.h"
 
-#define NO_ADDRESSES "a message has no addresses, so none can be bad"
-#define CHUNK        (1u << 20)
-#define AREAS        8
+#define CHUNK (1u << 20)
+#define AREAS 8
 
 struct region {
 	int fd; /* -1: cannot be mapped */
@@ -36,6 +35,7 @@ static struct t *current;
 static struct wire conn = {.fd = -1, .twin = -1};
 static ino_t conn_inode;
 static struct region regions[VFIO_PCI_NUM_REGIONS];
+static bool regions_known; /* of this connection: the files of another one are dead */
 static int memory = -1, no_memory = -1;
 
 int __real_ioctl(int fd, unsigned long request, void *arg);
@@ -94,6 +94,7 @@ int wire_learn(void)
 	if (fstat(conn.fd, &st))
 		return -errno;
 	conn_inode = st.st_ino;
+	regions_known = false;
 	return conn.fd;
 }
 
@@ -566,6 +567,15 @@ void *__wrap_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t o
 
 	if (fd < 0 || !ours(fd))
 		return __real_mmap64(addr, len, prot, flags, fd, offset);
+	for (unsigned i = 0; i < ARRAY_LEN(regions) && !regions_known; i++) {
+		union {
+			struct vfio_region_info info;
+			uint8_t room[4096];
+		} u = {.info = {.argsz = sizeof(u), .index = i}};
+
+		get_region(on(fd), &u);
+	}
+	regions_known = true;
 	r = index < ARRAY_LEN(regions) ? &regions[index] : NULL;
 	if (!r || r->fd < 0 || at + len > r->size)
 		not_applicable("what is not offered has no file to map");

@@ -14,7 +14,8 @@
 
 #include "rules.h"
 
-#define NO_GROUPS "a connection is container and group: there are none to arrange"
+#define NO_ADDRESSES "a message has no addresses, so none can be bad"
+#define NO_GROUPS    "a connection is container and group: there are none to arrange"
 
 /* From now on the device is behind the socket at @path. */
 void wire_use(const char *path);

@@ -3,20 +3,34 @@
 #include <fnmatch.h>
 #include "wire.h"
 
+#define NO_NUMBERS                                                                                 \
+	"a message has the number of its command: there are no others, and no other files"
 #define OWN_FILE  "the descriptor is the client's own socket"
 #define NO_MEMORY "memory is named by a descriptor: the client's own mappings of it do not count"
 #define NO_DATA   "what is not in the message is not there: no data is missing elsewhere"
-#define REPLY     "argsz of a reply is the size of the reply"
+#define OWN_MAP                                                                                    \
+	"a region's file is mapped by the client: what its kernel allows is not the server's"
 
 static const struct {
 	const char *pattern, *reason;
 } table[] = {
+	{"A.1/version/*", NO_GROUPS},
+	{"A.1/extension/*", NO_GROUPS},
+	{"A.1/unknown/*", NO_NUMBERS},
+	{"A.1/kind/*", NO_NUMBERS},
+	{"A.1/cdev-call/*", NO_NUMBERS},
+	{"A.1/fault/*", NO_ADDRESSES},
 	{"A.3/descriptor-flags", OWN_FILE},
 	{"A.4/device-outlives-group-descriptor", NO_GROUPS},
 	{"A.4/duplicate-keeps-open", OWN_FILE},
+	{"A.5/HOT_RESET*", "the protocol has no reset of a slot or bus"},
 	{"A.6/access/file-position", OWN_FILE},
+	{"A.6/mmap/private", OWN_MAP},
+	{"A.6/mmap/cannot-grow", OWN_MAP},
 	{"A.6/REGION_INFO/offsets", "offsets in the device file are the client's own business"},
 	{"A.8/SET_IRQS/3/*data-missing*", NO_DATA},
+	{"D.1/*", NO_GROUPS},
+	{"D.2/INFO/*", "the protocol cannot ask what the address space offers"},
 	{"D.2/MAP/no-memory", NO_MEMORY},
 	{"D.2/MAP/null", NO_MEMORY},
 	{"D.2/MAP/kernel-address", NO_MEMORY},
@@ -26,6 +40,7 @@ static const struct {
 	{"D.2/MAP/beyond-end-of-file", NO_MEMORY},
 	{"D.2/MAP/other-process", OWN_FILE},
 	{"D.2/MAP/locked-memory*", "what a descriptor names is not locked in the client's name"},
+	{"D.2/MAP/device-memory*", NO_MEMORY},
 	{"D.2/MAP/failures-cost-no-entry", NO_MEMORY},
 };
 
