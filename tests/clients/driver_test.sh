@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The driver side (uvfio/driver.h) through both doors: the NVMe tool of examples/ on a device of `uvfio run` and
+# on one of `uvfio serve`, and a server that is killed while it is written to.
+# Environment: NVME, the tool; ENDURE, the client that outlives servers; DRIVER_KILLS, how many kills (12)
+# shellcheck source=tests/clients/lib.sh
+. "$(dirname "$0")/lib.sh"
+: "${NVME:?the NVMe tool}" "${ENDURE:?the client that outlives servers}"
+kills=${DRIVER_KILLS:-12}
+bdf=0000:01:00.0
+servers=()
+trap 'stop_all; rm -rf "$scratch"' EXIT
+
+# serve SOCKET-NAME DEVICE-OPTIONS: start a server in the background, wait until it can be reached; its pid is $server
+serve() {
+	"$UVFIO" serve --control off --device "nvme,$2,socket=$scratch/$1" >>"$scratch/serve.log" 2>&1 &
+	server=$!
+	servers+=("$server")
+	for _ in $(seq 600); do
+		"$NVME" identify "unix:$scratch/$1" >/dev/null 2>&1 && return 0
+		kill -0 "$server" 2>/dev/null || break
+		sleep 0.1
+	done
+	cp "$scratch/serve.log" "$scratch/log"
+	return 1
+}
+
+# kill_server PID: as a crash would, with its processes; returns when none of them has anything open any more
+kill_server() {
+	local pid pids
+	pids="$1 $(pgrep -P "$1")"
+	# shellcheck disable=SC2086
+	kill -9 $pids 2>/dev/null
+	wait "$1" 2>/dev/null
+	for pid in $pids; do
+		while [ -e "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.01; done
+	done
+}
+
+stop_all() {
+	local pid
+	for pid in "${servers[@]}"; do kill_server "$pid"; done
+	servers=()
+}
+
+# both NAME SCRIPT: run the shell script with $1 the device, through the kernel's interface and over vfio-user
+both() {
+	check "$1: VFIO" "$UVFIO" run --device nvme,memory=64M -- bash -c "set -e; $2" _ "$bdf"
+	check "$1: vfio-user" bash -c "set -e; $2" _ "unix:$scratch/a"
+}
+export NVME
+
+serve a memory=64M
+ok $? "a server"
+
+both "identify" '"$NVME" identify "$1" | grep -q "uvfio NVMe controller"'
+both "identify by interrupt" '"$NVME" identify --irq "$1"'
+both "identify without a mapping" '"$NVME" identify --no-map "$1"'
+for depth in 1 8 64 256; do
+	both "write, read back and verify, depth $depth" "
+		\"\$NVME\" write --pattern $depth --depth $depth --count 20000 \"\$1\"
+		\"\$NVME\" read --verify --pattern $depth --depth $depth --count 20000 \"\$1\""
+done
+both "the same with 64 KiB commands and interrupts" '
+	"$NVME" write -p 77 -d 16 -b 65536 -i -s 1000 -c 40000 "$1"
+	"$NVME" read -v -p 77 -d 16 -b 65536 -i -s 1000 -c 40000 "$1"'
+both "verifying can fail" '
+	"$NVME" write -p 1 -c 100 "$1"
+	! "$NVME" read -v -p 2 -c 100 "$1"'
+both "two queues, each with a thread" '
+	"$NVME" perf -t 0.3 -r -d 16 -q 2 "$1"
+	"$NVME" perf -t 0.3 -r -d 16 -q 2 -i -w "$1"'
+
+# Memory that the server is given no file of: every byte is a message.
+for options in share=no share=no,twin=no share=no,posted=no; do
+	check "message DMA ($options)" bash -c '
+		set -e
+		"$NVME" write -o "$2" -p 5 -d 32 -c 8000 "$1"
+		"$NVME" read -o "$2" -v -p 5 -d 32 -b 32768 -i -c 8000 "$1"
+		"$NVME" read -v -p 5 -d 32 -c 8000 "$1"' _ "unix:$scratch/a" "$options"
+done
+
+# Two devices at once.
+serve b memory=32M
+ok $? "a second server"
+check "two devices at once: vfio-user" bash -c '
+	"$NVME" write -p 1 -d 32 -c 60000 "$1" & p=$!
+	"$NVME" write -p 2 -d 32 -c 60000 "$2" && wait $p || exit 1
+	"$NVME" read -v -p 1 -d 32 -c 60000 "$1" & p=$!
+	"$NVME" read -v -p 2 -d 32 -c 60000 "$2" && wait $p' _ "unix:$scratch/a" "unix:$scratch/b"
+check "two devices at once: VFIO" "$UVFIO" run --device nvme,memory=32M --device nvme,memory=32M -- bash -c '
+	"$NVME" write -p 1 -d 32 -c 60000 "$1" & p=$!
+	"$NVME" write -p 2 -d 32 -c 60000 "$2" && wait $p || exit 1
+	"$NVME" read -v -p 1 -d 32 -c 60000 "$1" & p=$!
+	"$NVME" read -v -p 2 -d 32 -c 60000 "$2" && wait $p' _ 0000:01:00.0 0000:02:00.0
+
+# Errors are told.
+"$NVME" identify ffff:ff:1f.0 >"$scratch/log" 2>&1
+[ $? = 1 ] && grep -q "there is no such PCI device" "$scratch/log"
+ok $? "a device that is not there"
+"$UVFIO" run --device nvme,memory=1M -- "$NVME" identify -o vf_token=2ab74924-c335-45f4-9b16-8569e5b08258 "$bdf" \
+	>"$scratch/log" 2>&1
+[ $? = 1 ] && grep -q "takes no vf_token" "$scratch/log"
+ok $? "a token for a function that takes none"
+"$NVME" identify "unix:$scratch/nobody" >"$scratch/log" 2>&1
+[ $? = 1 ] && grep -q "nobody serves this socket" "$scratch/log"
+ok $? "a socket that is not served"
+stop_all
+
+# endure NAME SEED OPTIONS: kill the server under load $kills times; its disk forgets what was not flushed
+endure() {
+	local line round
+	truncate -s 0 "$scratch/disk.img"
+	truncate -s 1M "$scratch/disk.img"
+	serve c "file=$scratch/disk.img,volatile=on" || return 1
+	coproc CLIENT { exec "$ENDURE" "unix:$scratch/c" "$kills" "$1" "$2" 2>"$scratch/endure.log"; }
+	local client=$CLIENT_PID out=${CLIENT[0]}
+	exec 7<&"$out"
+	for round in $(seq "$kills"); do
+		read -r line <&7 || line=
+		[ "$line" = writing ] || break
+		sleep "$(printf '0.%03d' $((RANDOM % 60)))"
+		kill_server "$server"
+		"$UVFIO" serve --control off --device "nvme,file=$scratch/disk.img,volatile=on,socket=$scratch/c" \
+			>>"$scratch/serve.log" 2>&1 &
+		server=$!
+		servers+=("$server")
+	done
+	[ "$line" = writing ] && read -r line <&7
+	exec 7<&-
+	wait "$client"
+	local status=$?
+	{ echo "round $round: $line"; cat "$scratch/endure.log"; tail -5 "$scratch/serve.log"; } >"$scratch/log"
+	stop_all
+	[ "$status" = 0 ] && echo "# $line"
+	return "$status"
+}
+endure 2 share=yes
+ok $? "$kills servers killed under writes: nothing that was flushed is lost"
+endure 3 share=no
+ok $? "the same with message DMA and interrupts"
+done_testing
