@@ -1,58 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
-#include "uapi/files.h"
+#include "uapi/files_private.h"
 #include "uapi/process.h"
-#include "uapi/sysfs.h"
 #include "uapi/task.h"
-
-#define BUCKETS   64u
-#define MAX_FILES 1024u
-#define NO_GROUP  (~0u)
-#define MAX_NODES 257u /* the container's and one a group */
-
-struct node {
-	enum uapi_file_kind kind;
-	unsigned group;
-	ino_t ino;
-};
-
-struct uapi_files {
-	struct uapi_server *server;
-	pthread_mutex_t opening;
-	pthread_mutex_t lock; /* what follows */
-	struct uapi_file *table[BUCKETS];
-	unsigned nr_files;
-	struct uapi_file *dying; /* devices that are being released */
-	uint64_t rounds;         /* `opening` */
-	pthread_cond_t died;
-	struct node nodes[MAX_NODES];
-	unsigned nr_nodes;
-	uint32_t last_serial; /* of an inode's name */
-
-	dev_t dev; /* of the nodes */
-	int inotify;
-	int wake; /* eventfd: look again, or end */
-	atomic_bool ending;
-	pthread_t janitor;
-};
-
-/* How long after a close the janitor asks again, in µs. */
-static const unsigned retries[] = {50, 200, 1000, 10000, 100000};
-
-static struct uapi_file **bucket(struct uapi_files *files, ino_t ino)
-{
-	return &files->table[ino % BUCKETS];
-}
 
 static int reopen(int fd, int access)
 {
@@ -62,233 +20,6 @@ static int reopen(int fd, int access)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	new = open(path, access | O_CLOEXEC);
 	return new < 0 ? -errno : new;
-}
-
-/* True when nobody but us has the file open for writing, or mapped through such a description. */
-static bool unused(const struct uapi_file *file)
-{
-	if (fcntl(file->probe, F_SETLEASE, F_WRLCK))
-		return false;
-	fcntl(file->probe, F_SETLEASE, F_UNLCK);
-	return true;
-}
-
-/* files->opening held, or the end. */
-static void destroy(struct uapi_files *files, struct uapi_file *file)
-{
-	if (file->watch >= 0)
-		inotify_rm_watch(files->inotify, file->watch);
-	if (file->device_file)
-		vfio_device_release(file->device_file);
-	if (file->group_file)
-		vfio_group_release(file->group_file);
-	if (file->container)
-		vfio_container_release(file->container);
-	if (file->probe >= 0)
-		close(file->probe);
-	free(file);
-}
-
-/* Take out of the table what is @kind and closed.  files->opening held. */
-static struct uapi_file *collect(struct uapi_files *files, enum uapi_file_kind kind, bool all)
-{
-	struct uapi_file *dead = NULL;
-
-	pthread_mutex_lock(&files->lock);
-	for (unsigned i = 0; i < BUCKETS; i++) {
-		struct uapi_file **p = &files->table[i], *file;
-
-		while ((file = *p)) {
-			bool gone = file->kind == kind && (all || unused(file));
-
-			if (gone && file->refs && !all) {
-				file->closed = true;
-				gone = false;
-			}
-			if (!gone) {
-				p = &file->next;
-				continue;
-			}
-			*p = file->next;
-			file->next = dead;
-			dead = file;
-			files->nr_files--;
-		}
-	}
-	pthread_mutex_unlock(&files->lock);
-	return dead;
-}
-
-static void *release_main(void *arg)
-{
-	struct uapi_file *file = arg, **p;
-	struct uapi_files *files = file->files;
-	const struct vfio_device *dev = vfio_device_file_device(file->device_file);
-
-	pthread_setname_np(pthread_self(), "release");
-	vfio_device_release(file->device_file);
-	file->device_file = NULL;
-	uapi_sysfs_refresh(files->server->sysfs, dev);
-	pthread_mutex_lock(&files->lock);
-	for (p = &files->dying; *p != file; p = &(*p)->next)
-		;
-	*p = file->next;
-	destroy(files, file);
-	pthread_cond_broadcast(&files->died);
-	pthread_mutex_unlock(&files->lock);
-	return NULL;
-}
-
-/* files->opening held. */
-static void release(struct uapi_files *files, struct uapi_file *file)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	bool started;
-
-	pthread_mutex_lock(&files->lock);
-	file->files = files;
-	file->round = files->rounds;
-	file->next = files->dying;
-	files->dying = file;
-	pthread_mutex_unlock(&files->lock);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	started = !pthread_create(&thread, &attr, release_main, file);
-	pthread_attr_destroy(&attr);
-	if (!started)
-		release_main(file);
-}
-
-/* Returns the number of this search.  files->opening held. */
-static uint64_t reap_locked(struct uapi_files *files, bool all)
-{
-	static const enum uapi_file_kind order[] = {UAPI_DEVICE, UAPI_GROUP, UAPI_CONTAINER};
-	uint64_t round = ++files->rounds;
-
-	for (unsigned i = 0; i < sizeof(order) / sizeof(*order); i++) {
-		struct uapi_file *dead = collect(files, order[i], all), *next;
-
-		for (; dead; dead = next) {
-			next = dead->next;
-			if (dead->kind == UAPI_DEVICE)
-				release(files, dead);
-			else
-				destroy(files, dead);
-		}
-	}
-	return round;
-}
-
-/* files->lock held. */
-static bool is_dying(const struct uapi_files *files, unsigned group)
-{
-	const struct uapi_file *file = files->dying;
-
-	while (file && file->group != group)
-		file = file->next;
-	return file;
-}
-
-static bool own_is_dying(const struct uapi_files *files, pid_t owner, uint64_t round)
-{
-	const struct uapi_file *file = files->dying;
-
-	while (file && file->round != round && file->owner != owner)
-		file = file->next;
-	return file;
-}
-
-static void await_death(struct uapi_files *files, unsigned group)
-{
-	pthread_mutex_lock(&files->lock);
-	while (is_dying(files, group))
-		pthread_cond_wait(&files->died, &files->lock);
-	pthread_mutex_unlock(&files->lock);
-}
-
-/* Lock `opening` with nothing left of @group that is closed. */
-static void open_begin(struct uapi_files *files, unsigned group)
-{
-	for (;;) {
-		bool dying;
-
-		pthread_mutex_lock(&files->opening);
-		reap_locked(files, false);
-		pthread_mutex_lock(&files->lock);
-		dying = is_dying(files, group);
-		pthread_mutex_unlock(&files->lock);
-		if (!dying)
-			return;
-		pthread_mutex_unlock(&files->opening);
-		await_death(files, group);
-	}
-}
-
-static uint64_t reap(struct uapi_files *files)
-{
-	uint64_t round;
-
-	pthread_mutex_lock(&files->opening);
-	round = reap_locked(files, false);
-	pthread_mutex_unlock(&files->opening);
-	return round;
-}
-
-void uapi_files_settle(struct uapi_files *files, unsigned group)
-{
-	reap(files);
-	await_death(files, group);
-}
-
-void uapi_files_settle_own(struct uapi_files *files, pid_t owner)
-{
-	uint64_t round = reap(files);
-
-	pthread_mutex_lock(&files->lock);
-	while (own_is_dying(files, owner, round))
-		pthread_cond_wait(&files->died, &files->lock);
-	pthread_mutex_unlock(&files->lock);
-}
-
-/* ---- the janitor ---- */
-
-static void wake(struct uapi_files *files)
-{
-	uint64_t one = 1;
-
-	(void)!write(files->wake, &one, sizeof(one));
-}
-
-static void *janitor_main(void *arg)
-{
-	struct uapi_files *files = arg;
-	const unsigned steps = sizeof(retries) / sizeof(*retries);
-	unsigned step = steps;
-
-	pthread_setname_np(pthread_self(), "janitor");
-	while (!atomic_load(&files->ending)) {
-		struct pollfd fds[2] = {{.fd = files->inotify, .events = POLLIN},
-					{.fd = files->wake, .events = POLLIN}};
-		struct timespec wait = {0, 0};
-		char buf[4096];
-		int n;
-
-		if (step < steps)
-			wait.tv_nsec = (long)retries[step] * 1000;
-		n = ppoll(fds, 2, step < steps ? &wait : NULL, NULL);
-		if (n > 0) {
-			if (fds[0].revents)
-				(void)!read(files->inotify, buf, sizeof(buf));
-			if (fds[1].revents)
-				(void)!read(files->wake, buf, sizeof(buf));
-			step = 0;
-		} else {
-			step++;
-		}
-		reap(files);
-	}
-	return NULL;
 }
 
 /* ---- the table ---- */
@@ -350,7 +81,7 @@ struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error
 	}
 	ret = add_nodes(files);
 	if (!ret)
-		ret = -pthread_create(&files->janitor, NULL, janitor_main, files);
+		ret = uapi_files_start_janitor(files);
 	if (ret) {
 		uvfio_error_set(err, ret, "cannot serve the program's /dev/vfio: %s",
 				strerror(-ret));
@@ -370,14 +101,7 @@ void uapi_files_free(struct uapi_files *files)
 {
 	if (!files)
 		return;
-	atomic_store(&files->ending, true);
-	wake(files);
-	pthread_join(files->janitor, NULL);
-	reap_locked(files, true);
-	pthread_mutex_lock(&files->lock);
-	while (files->dying)
-		pthread_cond_wait(&files->died, &files->lock);
-	pthread_mutex_unlock(&files->lock);
+	uapi_files_close_all(files);
 	close(files->inotify);
 	close(files->wake);
 	pthread_mutex_destroy(&files->lock);
@@ -437,7 +161,7 @@ void uapi_files_put(struct uapi_files *files, struct uapi_file *file)
 	file->closed &= !closed;
 	pthread_mutex_unlock(&files->lock);
 	if (closed)
-		wake(files);
+		uapi_files_wake(files);
 }
 
 /* ---- opening ---- */
@@ -562,7 +286,7 @@ static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, 
 	if (ret) {
 		if (fd >= 0)
 			close(fd);
-		destroy(files, file);
+		uapi_file_destroy(files, file);
 		return ret;
 	}
 	return fd;
@@ -573,7 +297,7 @@ int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, uns
 {
 	int ret;
 
-	open_begin(files, kind == UAPI_GROUP ? group : NO_GROUP);
+	uapi_files_open_begin(files, kind == UAPI_GROUP ? group : NO_GROUP);
 	ret = open_node_locked(files, kind, group, access);
 	pthread_mutex_unlock(&files->opening);
 	return ret;
@@ -631,7 +355,7 @@ static int add_device_file(struct uapi_files *files, struct vfio_device_file *df
 	ret = file->probe < 0 ? file->probe : insert(files, file);
 	if (ret) {
 		file->device_file = NULL; /* the caller releases it */
-		destroy(files, file);
+		uapi_file_destroy(files, file);
 	}
 	return ret;
 }
@@ -642,7 +366,7 @@ int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 	struct vfio_device_file *df = NULL;
 	int ret, fd;
 
-	open_begin(files, group->group);
+	uapi_files_open_begin(files, group->group);
 	ret = vfio_group_get_device(group->group_file, client, arg, &df);
 	if (ret)
 		goto out;

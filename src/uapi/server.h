@@ -3,7 +3,7 @@
  * S: the server behind a run.  Private to src/uapi.
  *
  * Threads: the main thread (server.c) starts everything, watches the program and ends everything.
- * Receivers (receive.c) answer the program's system calls; the janitor (files.c) releases what was
+ * Receivers (receive.c) answer the program's system calls; the janitor (closing.c) releases what was
  * closed.  Everything in struct uapi_server is constant after start, but what says otherwise.
  */
 #ifndef UVFIO_UAPI_SERVER_H

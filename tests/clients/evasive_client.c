@@ -45,19 +45,6 @@ static void group_path(char path[64], unsigned i)
 	snprintf(path, 64, "/dev/vfio/%s", strrchr(link, '/') + 1);
 }
 
-/* Runs @fn in a child: true when it returned true. */
-static bool child(bool (*fn)(void *arg), void *arg)
-{
-	pid_t pid = fork();
-	int status;
-
-	NEED(pid >= 0);
-	if (!pid)
-		_exit(!fn(arg));
-	NEED(waitpid(pid, &status, 0) == pid);
-	return WIFEXITED(status) && !WEXITSTATUS(status);
-}
-
 /* ---- io_uring ---- */
 
 static void ring_open(struct io_uring *ring)

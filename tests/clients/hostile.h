@@ -128,6 +128,19 @@ static inline void enable(struct device *d)
 		;
 }
 
+/* Runs @fn in a child: true when it returned true. */
+static inline bool child(bool (*fn)(void *arg), void *arg)
+{
+	pid_t pid = fork();
+	int status;
+
+	NEED(pid >= 0);
+	if (!pid)
+		_exit(!fn(arg));
+	NEED(waitpid(pid, &status, 0) == pid);
+	return WIFEXITED(status) && !WEXITSTATUS(status);
+}
+
 /* ---- being stuck ---- */
 
 struct attempt {

@@ -247,19 +247,6 @@ static long trap_store(struct device *d, uint64_t key, uint64_t value)
 	return syscall(SYS_ioctl, -1, UVFIO_TRAP_STORE | 4, d->bar + 0x24, value, key);
 }
 
-/* Runs @fn in a child: true when it returned true. */
-static bool child(bool (*fn)(void *arg), void *arg)
-{
-	pid_t pid = fork();
-	int status;
-
-	NEED(pid >= 0);
-	if (!pid)
-		_exit(!fn(arg));
-	NEED(waitpid(pid, &status, 0) == pid);
-	return WIFEXITED(status) && !WEXITSTATUS(status);
-}
-
 static struct {
 	struct device *device;
 	uint64_t key;

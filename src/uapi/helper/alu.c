@@ -44,34 +44,29 @@ static uint64_t flags_out(uint64_t flags, uint64_t computed)
 			 : [b] "r"(in), "c"(count)                                                 \
 			 : "cc", "memory")
 
+#define WIDE_CASES(form, insn)                                                                     \
+	case 2:                                                                                    \
+		form(insn "w", "w");                                                               \
+		break;                                                                             \
+	case 4:                                                                                    \
+		form(insn "l", "k");                                                               \
+		break;                                                                             \
+	default:                                                                                   \
+		form(insn "q", "q");                                                               \
+		break
+
 #define WIDTHS(form, insn)                                                                         \
 	switch (width) {                                                                           \
 	case 1:                                                                                    \
 		form(insn "b", "b");                                                               \
 		break;                                                                             \
-	case 2:                                                                                    \
-		form(insn "w", "w");                                                               \
-		break;                                                                             \
-	case 4:                                                                                    \
-		form(insn "l", "k");                                                               \
-		break;                                                                             \
-	default:                                                                                   \
-		form(insn "q", "q");                                                               \
-		break;                                                                             \
+		WIDE_CASES(form, insn);                                                            \
 	}                                                                                          \
 	break
 
 #define WIDE_WIDTHS(form, insn)                                                                    \
 	switch (width) {                                                                           \
-	case 2:                                                                                    \
-		form(insn "w", "w");                                                               \
-		break;                                                                             \
-	case 4:                                                                                    \
-		form(insn "l", "k");                                                               \
-		break;                                                                             \
-	default:                                                                                   \
-		form(insn "q", "q");                                                               \
-		break;                                                                             \
+		WIDE_CASES(form, insn);                                                            \
 	}                                                                                          \
 	break
 

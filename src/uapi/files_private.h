@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The table of open files, shared by files.c (what is open) and closing.c (what is not any more).
+ * See files.h.
+ */
+#ifndef UVFIO_UAPI_FILES_PRIVATE_H
+#define UVFIO_UAPI_FILES_PRIVATE_H
+
+#include <stdatomic.h>
+#include "uapi/files.h"
+
+#define BUCKETS   64u
+#define MAX_FILES 1024u
+#define NO_GROUP  (~0u)
+#define MAX_NODES 257u /* the container's and one a group */
+
+struct node {
+	enum uapi_file_kind kind;
+	unsigned group;
+	ino_t ino;
+};
+
+struct uapi_files {
+	struct uapi_server *server;
+	pthread_mutex_t opening;
+	pthread_mutex_t lock; /* what follows */
+	struct uapi_file *table[BUCKETS];
+	unsigned nr_files;
+	struct uapi_file *dying; /* devices that are being released */
+	uint64_t rounds;         /* `opening` */
+	pthread_cond_t died;
+	struct node nodes[MAX_NODES];
+	unsigned nr_nodes;
+	uint32_t last_serial; /* of an inode's name */
+
+	dev_t dev; /* of the nodes */
+	int inotify;
+	int wake; /* eventfd: look again, or end */
+	atomic_bool ending;
+	pthread_t janitor;
+};
+
+static inline struct uapi_file **bucket(struct uapi_files *files, ino_t ino)
+{
+	return &files->table[ino % BUCKETS];
+}
+
+/* closing.c */
+
+/* files->opening held, or the end. */
+void uapi_file_destroy(struct uapi_files *files, struct uapi_file *file);
+/* Lock `opening` with nothing left of @group that is closed. */
+void uapi_files_open_begin(struct uapi_files *files, unsigned group);
+/* The janitor looks again, or ends. */
+void uapi_files_wake(struct uapi_files *files);
+int uapi_files_start_janitor(struct uapi_files *files);
+/* Ends the janitor and releases all there is. */
+void uapi_files_close_all(struct uapi_files *files);
+
+#endif
