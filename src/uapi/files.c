@@ -11,6 +11,7 @@
 #include "uapi/files_private.h"
 #include "uapi/process.h"
 #include "uapi/task.h"
+#include "vfio/observe.h"
 
 static int reopen(int fd, int access)
 {
@@ -44,8 +45,8 @@ static int add_node(struct uapi_files *files, const char *name, enum uapi_file_k
 
 static int add_nodes(struct uapi_files *files)
 {
-	struct vfio_device *devs[MAX_NODES - 1];
-	unsigned nr = vfio_machine_devices(files->server->machine, devs, MAX_NODES - 1);
+	struct vfio_device **devs;
+	unsigned nr = vfio_machine_get_devices(files->server->machine, &devs);
 	int ret = add_node(files, "vfio", UAPI_CONTAINER, 0);
 
 	for (unsigned i = 0; i < nr && !ret; i++) {
@@ -54,6 +55,7 @@ static int add_nodes(struct uapi_files *files)
 		snprintf(name, sizeof(name), "%u", vfio_device_group(devs[i]));
 		ret = add_node(files, name, UAPI_GROUP, vfio_device_group(devs[i]));
 	}
+	vfio_devices_put(devs, nr);
 	return ret;
 }
 

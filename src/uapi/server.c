@@ -35,16 +35,17 @@
 #include "uapi/task.h"
 #include "uapi/trace.h"
 #include "uapi/tree.h"
+#include "vfio/observe.h"
 
 struct run {
 	struct uapi_server server;
 	void *served; /* by config->serve() */
-	int up;     /* socket to P0, -1 when it need not be told any more */
-	int child;  /* socket to C */
-	int sigfd;  /* SIGCHLD */
-	pid_t pid;  /* C */
-	bool ended; /* C has ended, */
-	int status; /* like this */
+	int up;       /* socket to P0, -1 when it need not be told any more */
+	int child;    /* socket to C */
+	int sigfd;    /* SIGCHLD */
+	pid_t pid;    /* C */
+	bool ended;   /* C has ended, */
+	int status;   /* like this */
 };
 
 static int complain(const struct uvfio_error *err)
@@ -120,8 +121,8 @@ static int make_machine(struct run *run)
 		if (!run->server.trace)
 			return complain(&err);
 	}
-	if (config->serve && config->serve(config, run->server.machine, run->server.log,
-					   &run->served, &err))
+	if (config->serve &&
+	    config->serve(config, run->server.machine, run->server.log, &run->served, &err))
 		return complain(&err);
 	return 0;
 }
@@ -129,16 +130,17 @@ static int make_machine(struct run *run)
 /* Is any device's mode `exact`?  That takes the helper. */
 static bool wants_helper(const struct run *run)
 {
-	struct vfio_device *devs[256];
-	unsigned nr = vfio_machine_devices(run->server.machine, devs, 256);
+	struct vfio_device **devs;
+	unsigned nr = vfio_machine_get_devices(run->server.machine, &devs);
+	bool ret = false;
 
-	for (unsigned i = 0; i < nr && i < 256; i++) {
+	for (unsigned i = 0; i < nr; i++) {
 		int mode = vfio_device_mmio(devs[i]);
 
-		if (mode == 'e' || (!mode && run->server.config->mmio == VFIO_MMIO_EXACT))
-			return true;
+		ret |= mode == 'e' || (!mode && run->server.config->mmio == VFIO_MMIO_EXACT);
 	}
-	return false;
+	vfio_devices_put(devs, nr);
+	return ret;
 }
 
 static int find_helper(bool wanted)

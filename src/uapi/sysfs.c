@@ -14,11 +14,14 @@
 #include <unistd.h>
 #include "pci/pci.h"
 #include "uapi/sysfs.h"
+#include "vfio/observe.h"
 
 #define MAX_FUNCTIONS 256u
 
 struct function {
-	struct vfio_device *dev;
+	struct vfio_machine *machine;
+	char name[16];
+	const struct vfio_device *dev; /* to be compared only: it may have been removed */
 	pthread_mutex_t lock;
 	atomic_bool stale; /* the file is to be looked at */
 	int fd;
@@ -34,16 +37,12 @@ struct uapi_sysfs {
 
 struct uapi_sysfs *uapi_sysfs_new(struct vfio_machine *machine, int dir)
 {
-	struct vfio_device *devs[MAX_FUNCTIONS];
-	unsigned nr = vfio_machine_devices(machine, devs, MAX_FUNCTIONS);
+	struct vfio_device **devs;
+	unsigned nr = vfio_machine_get_devices(machine, &devs);
 	struct uapi_sysfs *sysfs;
 
-	if (nr > MAX_FUNCTIONS)
-		nr = MAX_FUNCTIONS;
 	sysfs = calloc(1, sizeof(*sysfs) + nr * sizeof(sysfs->functions[0]));
-	if (!sysfs)
-		return NULL;
-	for (unsigned i = 0; i < nr; i++) {
+	for (unsigned i = 0; sysfs && i < nr && i < MAX_FUNCTIONS; i++) {
 		struct function *f = &sysfs->functions[sysfs->nr];
 		char path[64];
 
@@ -52,10 +51,13 @@ struct uapi_sysfs *uapi_sysfs_new(struct vfio_machine *machine, int dir)
 		if (f->fd < 0)
 			continue;
 		f->dev = devs[i];
+		f->machine = machine;
+		snprintf(f->name, sizeof(f->name), "%s", vfio_device_name(devs[i]));
 		pthread_mutex_init(&f->lock, NULL);
 		f->size = pci_func_config_size(vfio_device_func(devs[i]));
 		sysfs->nr++;
 	}
+	vfio_devices_put(devs, nr);
 	uapi_sysfs_refresh(sysfs, NULL);
 	return sysfs;
 }
@@ -77,8 +79,15 @@ static bool refresh(struct function *f, bool wait)
 {
 	uint8_t now[PCI_EXT_CONFIG_SIZE];
 	unsigned first = 0, end = f->size;
+	struct vfio_device *dev;
+	bool got;
 
-	if (!vfio_device_hw_config(f->dev, now, wait))
+	dev = vfio_machine_get_device(f->machine, f->name);
+	if (!dev)
+		return true;
+	got = vfio_device_hw_config(dev, now, wait);
+	vfio_device_put(dev);
+	if (!got)
 		return false;
 	if (!memcmp(now, f->bytes, f->size))
 		return true;

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "uapi/tree.h"
+#include "vfio/observe.h"
 
 #define MAX_DEVICES 256
 
@@ -271,16 +272,19 @@ static void describe(struct tree *tree, struct vfio_device **devs, unsigned nr,
 int uapi_tree_make(struct vfio_machine *machine, const struct vfio_policy *policy,
 		   struct uvfio_error *err)
 {
-	struct vfio_device *devs[MAX_DEVICES];
-	unsigned nr = vfio_machine_devices(machine, devs, MAX_DEVICES);
+	struct vfio_device **devs;
+	unsigned nr = vfio_machine_get_devices(machine, &devs);
 	struct tree tree = {0};
 	int fd;
 
-	if (nr > MAX_DEVICES)
+	if (nr > MAX_DEVICES) {
+		vfio_devices_put(devs, nr);
 		return uvfio_error_set(err, -E2BIG,
 				       "%u devices; at most %u can be shown to a program", nr,
 				       MAX_DEVICES);
+	}
 	describe(&tree, devs, nr, policy);
+	vfio_devices_put(devs, nr);
 	if (tree.failed) {
 		free(tree.buf);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");

@@ -129,30 +129,64 @@ static int build_storage(struct bar *bar, struct uvfio_error *err)
 	return ret;
 }
 
+/* No two BARs share a page, so that each can be mapped (A.6). */
+static uint64_t bytes_taken(const struct bar *bar)
+{
+	return bar->flags & UVFIO_BAR_IO ? bar->size : PAGE_ROUND(bar->size);
+}
+
+/* Where the BAR of @dev that is in the way of [@at, @at + @size) ends, or 0. */
+static uint64_t in_the_way(const struct vfio_device *dev, bool io, uint64_t at, uint64_t size)
+{
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		const struct bar *bar = &dev->bars[i];
+
+		if (bar->address && !!(bar->flags & UVFIO_BAR_IO) == io &&
+		    bar->address < at + size && at < bar->address + bytes_taken(bar))
+			return bar->address + bytes_taken(bar);
+	}
+	return 0;
+}
+
+/* A place that removed devices have left, or @limit.  machine->lock and add_lock held: besides
+ * @dev, all that have a place are in the list. */
+static uint64_t find_hole(const struct vfio_device *dev, bool io, uint64_t at, uint64_t limit,
+			  uint64_t size)
+{
+	const struct vfio_machine *machine = dev->machine;
+	uint64_t end;
+
+	do {
+		at = (at + size - 1) & ~(size - 1);
+		end = in_the_way(dev, io, at, size);
+		for (unsigned i = 0; i < machine->nr_devices && !end; i++)
+			end = in_the_way(machine->devices[i], io, at, size);
+		at = end ? end : at;
+	} while (end && at < limit);
+	return at < limit ? at : limit;
+}
+
 /* Place the BAR in the machine's address space, as firmware would. */
 static int place(struct vfio_device *dev, unsigned index, struct uvfio_error *err)
 {
 	struct vfio_machine *machine = dev->machine;
 	struct bar *bar = &dev->bars[index];
-	/* No two BARs share a page, so that each can be mapped (A.6). */
-	uint64_t size = bar->flags & UVFIO_BAR_IO ? bar->size : PAGE_ROUND(bar->size);
+	bool io = bar->flags & UVFIO_BAR_IO, wide = bar->flags & UVFIO_BAR_MEM64;
+	uint64_t first = io ? FIRST_IO : wide ? FIRST_MEM64 : FIRST_MEM32;
+	uint64_t limit = io ? END_IO : wide ? END_MEM64 : END_MEM32;
+	uint64_t *next = io     ? &machine->next_io
+			 : wide ? &machine->next_mem64
+				: &machine->next_mem32;
+	uint64_t size = bytes_taken(bar), at;
 	unsigned reg = PCI_BASE_ADDRESS_0 + index * 4;
-	uint64_t *next, limit, at;
 	uint32_t low;
 
 	pthread_mutex_lock(&machine->lock);
-	if (bar->flags & UVFIO_BAR_IO) {
-		at = (machine->next_io + size - 1) & ~(size - 1);
-		limit = 0x10000;
-		if (at + size <= limit)
-			machine->next_io = (uint32_t)(at + size);
-	} else {
-		next = bar->flags & UVFIO_BAR_MEM64 ? &machine->next_mem64 : &machine->next_mem32;
-		limit = bar->flags & UVFIO_BAR_MEM64 ? 1ull << 52 : 0xFEC00000ull;
-		at = (*next + size - 1) & ~(size - 1);
-		if (at + size <= limit)
-			*next = at + size;
-	}
+	at = (*next + size - 1) & ~(size - 1);
+	if (at + size <= limit)
+		*next = at + size;
+	else
+		at = find_hole(dev, io, first, limit, size);
 	pthread_mutex_unlock(&machine->lock);
 	if (at + size > limit)
 		return uvfio_error_set(err, -ENOSPC,

@@ -174,6 +174,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	dev->machine = machine;
 	dev->model = model;
+	dev->loop = loop;
 	dev->addr = *addr;
 	dev->mmio = mmio;
 	dev->work.fn = run_work;

@@ -252,6 +252,30 @@ static void emit_rdwr(struct vfio_device *dev, uint64_t offset, const void *buf,
 		    first, (int)ret);
 }
 
+/* An access to a device that was pulled out: nobody answers, so reads are ones. */
+static ssize_t cut_rdwr(struct vfio_device *dev, unsigned index, uint64_t pos, void *buf,
+			size_t len, bool write)
+{
+	uint64_t size = 0;
+
+	if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
+		size = pci_func_config_size(dev->func);
+		if (pos >= size || len > size - pos)
+			return -EFAULT;
+	} else if (index < NR_BARS) {
+		size = dev->bars[index].size;
+	} else if (index == VFIO_PCI_ROM_REGION_INDEX && dev->rom_len && !write) {
+		size = pci_func_desc(dev->func)->rom_size;
+	}
+	if (pos >= size)
+		return -EINVAL;
+	if (len > size - pos)
+		len = size - pos;
+	if (!write)
+		memset(buf, 0xff, len);
+	return (ssize_t)len;
+}
+
 static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, size_t len,
 			   bool write)
 {
@@ -263,6 +287,11 @@ static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, 
 		return 0;
 	if (region_decode(offset, &index, &pos))
 		return -EINVAL;
+	if (device_is_cut(dev)) {
+		ret = cut_rdwr(dev, index, pos, buf, len, write);
+		emit_rdwr(dev, offset, buf, len, write, ret);
+		return ret;
+	}
 	device_wake(dev);
 	switch (index) {
 	case VFIO_PCI_CONFIG_REGION_INDEX:

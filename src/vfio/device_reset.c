@@ -27,7 +27,7 @@ static void call_reset(struct vfio_device *dev, void *arg)
 }
 
 /* The functions that share @dev's slot, in the order in which they are locked.  Returns how many
- * there are; the first @max are in @out. */
+ * there are; the first @max are in @out, held: slot_put(). */
 static unsigned slot_functions(struct vfio_device *dev, struct vfio_device **out, unsigned max)
 {
 	struct vfio_machine *machine = dev->machine;
@@ -39,12 +39,20 @@ static unsigned slot_functions(struct vfio_device *dev, struct vfio_device **out
 
 		if (other->addr.domain != dev->addr.domain || other->addr.bus != dev->addr.bus)
 			continue;
-		if (n < max)
+		if (n < max) {
 			out[n] = other;
+			other->watchers++;
+		}
 		n++;
 	}
 	pthread_mutex_unlock(&machine->lock);
 	return n;
+}
+
+static void slot_put(struct vfio_device **devs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		vfio_device_put(devs[i]);
 }
 
 /* Methods in the order of preference: FLR, AF FLR, PM, bus (A.4). */
@@ -53,6 +61,8 @@ bool device_can_reset(struct vfio_device *dev)
 	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
 	unsigned af = pci_find_cap(dev->func, PCI_CAP_ID_AF);
 
+	if (device_is_cut(dev))
+		return false;
 	if (desc->flr || (desc->pm && !desc->no_soft_reset))
 		return true;
 	if (af && pci_hw_read(dev->func, af + PCI_AF_CAP, 1) & PCI_AF_CAP_FLR)
@@ -100,7 +110,10 @@ int device_ioctl_reset(struct vfio_device *dev)
 	int ret;
 
 	pthread_mutex_lock(&dev->config_lock);
-	ret = dev->reset_works ? device_function_reset(dev, UVFIO_RESET_FUNCTION) : -EINVAL;
+	if (dev->reset_works)
+		ret = device_function_reset(dev, UVFIO_RESET_FUNCTION); /* -ENOTTY: pulled out */
+	else
+		ret = -EINVAL;
 	pthread_mutex_unlock(&dev->config_lock);
 	return ret;
 }
@@ -141,19 +154,11 @@ static void reset_slot(struct vfio_device **devs, unsigned n)
 		device_reset_done(devs[i], UVFIO_RESET_BUS);
 }
 
-int device_ioctl_hot_reset_info(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+/* 0 or -EFAULT. */
+static int copy_dependents(struct vfio_device **devs, unsigned n, struct vfio_client *client,
+			   uint64_t to)
 {
-	struct vfio_device *devs[MAX_SLOT_FUNCTIONS];
-	struct vfio_pci_hot_reset_info info;
-	unsigned n, room;
-
-	if (client->ops->copy_from(client, &info, arg, sizeof(info)))
-		return -EFAULT;
-	if (info.argsz < sizeof(info))
-		return -EINVAL;
-	room = (info.argsz - (uint32_t)sizeof(info)) / sizeof(struct vfio_pci_dependent_device);
-	n = slot_functions(dev, devs, MAX_SLOT_FUNCTIONS);
-	for (unsigned i = 0; i < n && i < room; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		const struct pci_addr *addr = &devs[i]->addr;
 		struct vfio_pci_dependent_device entry = {
 			.group_id = devs[i]->group->number,
@@ -162,10 +167,29 @@ int device_ioctl_hot_reset_info(struct vfio_device *dev, struct vfio_client *cli
 			.devfn = (uint8_t)(addr->dev << 3 | addr->fn),
 		};
 
-		if (client->ops->copy_to(client, arg + sizeof(info) + i * sizeof(entry), &entry,
-					 sizeof(entry)))
+		if (client->ops->copy_to(client, to + i * sizeof(entry), &entry, sizeof(entry)))
 			return -EFAULT;
 	}
+	return 0;
+}
+
+int device_ioctl_hot_reset_info(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+{
+	struct vfio_device *devs[MAX_SLOT_FUNCTIONS];
+	struct vfio_pci_hot_reset_info info;
+	unsigned n, room;
+	int ret;
+
+	if (client->ops->copy_from(client, &info, arg, sizeof(info)))
+		return -EFAULT;
+	if (info.argsz < sizeof(info))
+		return -EINVAL;
+	room = (info.argsz - (uint32_t)sizeof(info)) / sizeof(struct vfio_pci_dependent_device);
+	n = slot_functions(dev, devs, MAX_SLOT_FUNCTIONS);
+	ret = copy_dependents(devs, n < room ? n : room, client, arg + sizeof(info));
+	slot_put(devs, n);
+	if (ret)
+		return ret;
 	info.flags = 0;
 	info.count = n;
 	if (client->ops->copy_to(client, arg, &info, sizeof(info)))
@@ -182,19 +206,18 @@ static bool is_owned(const struct vfio_device *dev, const int *groups, unsigned 
 	return false;
 }
 
-int device_ioctl_hot_reset(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+/* The groups that the client proves to own are to cover the slot, @devs. */
+static int hot_reset(struct vfio_device **devs, unsigned n, struct vfio_client *client,
+		     uint64_t arg)
 {
-	struct vfio_device *devs[MAX_SLOT_FUNCTIONS];
 	int groups[MAX_SLOT_FUNCTIONS];
 	struct vfio_pci_hot_reset req;
-	unsigned n;
 	int32_t *fds = groups;
 
 	if (client->ops->copy_from(client, &req, arg, sizeof(req)))
 		return -EFAULT;
 	if (req.argsz < sizeof(req) || req.flags || !req.count)
 		return -EINVAL;
-	n = slot_functions(dev, devs, MAX_SLOT_FUNCTIONS);
 	if (req.count > n)
 		return -EINVAL;
 	if (client->ops->copy_from(client, fds, arg + sizeof(req), req.count * sizeof(*fds)))
@@ -209,10 +232,24 @@ int device_ioctl_hot_reset(struct vfio_device *dev, struct vfio_client *client, 
 		if (!is_owned(devs[i], groups, req.count))
 			return -EINVAL;
 	}
+	for (unsigned i = 0; i < n; i++) {
+		if (device_is_cut(devs[i]))
+			return -ENOTTY;
+	}
 	lock_all(devs, n);
 	reset_slot(devs, n);
 	unlock_all(devs, n);
 	return 0;
+}
+
+int device_ioctl_hot_reset(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+{
+	struct vfio_device *devs[MAX_SLOT_FUNCTIONS];
+	unsigned n = slot_functions(dev, devs, MAX_SLOT_FUNCTIONS);
+	int ret = hot_reset(devs, n, client, arg);
+
+	slot_put(devs, n);
+	return ret;
 }
 
 /* A.4, the end of a last close: when nothing of the slot is open and something of it could not be
@@ -231,4 +268,5 @@ void device_close_set(struct vfio_device *dev)
 	if (!open && needed)
 		reset_slot(devs, n);
 	unlock_all(devs, n);
+	slot_put(devs, n);
 }

@@ -127,8 +127,8 @@ void device_count_irqs(struct vfio_device *dev)
 
 void device_apply(struct vfio_device *dev)
 {
-	bool master = pci_bus_master(dev->func);
-	bool memory = memory_enabled(dev);
+	bool master = pci_bus_master(dev->func) && !device_is_cut(dev);
+	bool memory = memory_enabled(dev) && !device_is_cut(dev);
 
 	atomic_store(&dev->power_d0, pci_power_state(dev->func) == PCI_POWER_D0);
 	apply_irq_mode(dev);

@@ -31,6 +31,7 @@ int vfio_group_open(struct vfio_machine *machine, unsigned number, struct vfio_g
 	} else {
 		gf->group = group;
 		group->file = gf;
+		group->refs++;
 	}
 	pthread_mutex_unlock(&machine->lock);
 	if (ret)
@@ -60,6 +61,7 @@ void vfio_group_release(struct vfio_group_file *gf)
 	pthread_mutex_lock(&machine->lock);
 	group->file = NULL;
 	backend = group_idle_locked(group);
+	group_put_locked(group);
 	pthread_mutex_unlock(&machine->lock);
 	backend_put(backend);
 	free(gf);
@@ -191,6 +193,7 @@ static int match_device(const struct vfio_device *dev, const char *string)
 	return token ? -EINVAL : 1;
 }
 
+/* 0 and *@out, counted among its users; or -errno. */
 static int find_device(struct vfio_group *group, const char *string, struct vfio_device **out)
 {
 	struct vfio_machine *machine = group->machine;
@@ -198,16 +201,31 @@ static int find_device(struct vfio_group *group, const char *string, struct vfio
 
 	pthread_mutex_lock(&machine->lock);
 	for (unsigned i = 0; i < machine->nr_devices && !ret; i++) {
-		if (machine->devices[i]->group != group)
+		struct vfio_device *dev = machine->devices[i];
+
+		if (dev->group != group || atomic_load(&dev->state) != DEVICE_PRESENT)
 			continue;
-		ret = match_device(machine->devices[i], string);
-		if (ret == 1)
-			*out = machine->devices[i];
+		ret = match_device(dev, string);
+		if (ret == 1) {
+			dev->users++;
+			*out = dev;
+		}
 	}
 	pthread_mutex_unlock(&machine->lock);
 	if (!ret)
 		return -ENODEV;
 	return ret < 0 ? ret : 0;
+}
+
+/* A file of @dev is closed, or could not be opened: the last use of @dev. */
+static void put_user(struct vfio_device *dev)
+{
+	struct vfio_machine *machine = dev->machine;
+
+	pthread_mutex_lock(&machine->lock);
+	if (!--dev->users && atomic_load(&dev->state) != DEVICE_PRESENT)
+		pthread_cond_signal(&machine->removal_cond);
+	pthread_mutex_unlock(&machine->lock);
 }
 
 /* Keeps the group in its container from here on.  NULL: there is no container, or no SET_IOMMU. */
@@ -253,10 +271,13 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 	if (ret)
 		return ret;
 	df = calloc(1, sizeof(*df));
-	if (!df)
+	if (!df) {
+		put_user(dev);
 		return -ENOMEM;
+	}
 	backend = group_claim(group);
 	if (!backend) {
+		put_user(dev);
 		free(df);
 		return -EINVAL;
 	}
@@ -264,6 +285,7 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 	backend_put(backend);
 	if (ret) {
 		group_unclaim(group);
+		put_user(dev);
 		free(df);
 		return ret;
 	}
@@ -283,6 +305,7 @@ void vfio_device_release(struct vfio_device_file *df)
 	device_close(dev);
 	device_emit(dev, VFIO_EVENT_CLOSE, dev->group->number, 0, 0, 0);
 	group_unclaim(dev->group);
+	put_user(dev);
 	free(df);
 }
 

@@ -2,8 +2,9 @@
 /*
  * The machine: models, the devices made of them, IOMMU groups, and who watches.
  *
- * Devices and groups are made at start and live as long as the machine, so a pointer to one needs
- * no reference.  What comes and goes with clients are files: group files, containers, device files.
+ * Devices may be added at any time; they and their groups are removed by unplug.c, which waits for
+ * those who have them open or look at them.  A device file, and who looks (observe.h), keeps the
+ * device; a group file and the devices keep the group.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,16 +13,15 @@
 #include "vfio/machine_private.h"
 
 #define MAX_GROUP        65535u
-#define FIRST_MEM32      0x80000000ull
-#define FIRST_MEM64      0x4000000000ull
-#define FIRST_IO         0x1000u
 #define MAX_DEVICES      65536u
 #define MAX_SPEC_OPTIONS 1024u
+#define REQ_INTERVAL_NS  10000000000ull /* A.8 */
 
 struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct uvfio_log *log,
 				      struct uvfio_error *err)
 {
 	struct vfio_machine *machine = calloc(1, sizeof(*machine));
+	pthread_condattr_t attr;
 
 	if (!machine) {
 		uvfio_error_set(err, -ENOMEM, "out of memory");
@@ -38,6 +38,11 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 	machine->next_io = FIRST_IO;
 	pthread_mutex_init(&machine->add_lock, NULL);
 	pthread_mutex_init(&machine->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&machine->removal_cond, &attr);
+	pthread_condattr_destroy(&attr);
+	machine->req_interval_ns = REQ_INTERVAL_NS;
 	pthread_rwlock_init(&machine->observer_lock, NULL);
 	pthread_cond_init(&machine->watch_cond, NULL);
 	return machine;
@@ -47,6 +52,7 @@ void vfio_machine_free(struct vfio_machine *machine)
 {
 	if (!machine)
 		return;
+	unplug_stop(machine);
 	for (unsigned i = 0; i < machine->nr_devices; i++)
 		device_free(machine->devices[i]);
 	for (unsigned i = 0; i < machine->nr_loops; i++)
@@ -58,6 +64,7 @@ void vfio_machine_free(struct vfio_machine *machine)
 	free(machine->models);
 	pthread_cond_destroy(&machine->watch_cond);
 	pthread_rwlock_destroy(&machine->observer_lock);
+	pthread_cond_destroy(&machine->removal_cond);
 	pthread_mutex_destroy(&machine->lock);
 	pthread_mutex_destroy(&machine->add_lock);
 	free(machine);
@@ -118,6 +125,23 @@ struct vfio_group *machine_group_locked(struct vfio_machine *machine, unsigned n
 	group->number = number;
 	groups[machine->nr_groups++] = group;
 	return group;
+}
+
+void machine_forget_group_locked(struct vfio_machine *machine, struct vfio_group *group)
+{
+	unsigned i = 0;
+
+	while (machine->groups[i] != group)
+		i++;
+	machine->nr_groups--;
+	memmove(&machine->groups[i], &machine->groups[i + 1],
+		(machine->nr_groups - i) * sizeof(machine->groups[0]));
+}
+
+void group_put_locked(struct vfio_group *group)
+{
+	if (!--group->refs)
+		free(group);
 }
 
 static unsigned next_group_locked(struct vfio_machine *machine)
@@ -368,19 +392,44 @@ static int choose_group(const char *value, unsigned *number, struct uvfio_error 
 	return ret;
 }
 
+/* The loop with the fewest devices, or a new one.  add_lock is held, under which loops are made. */
 static struct uvfio_loop *choose_loop(struct vfio_machine *machine, struct uvfio_error *err)
 {
-	unsigned i = machine->nr_devices % MAX_LOOPS;
+	struct uvfio_loop *made = NULL;
+	unsigned best = 0;
 	char name[16];
 
-	if (i == machine->nr_loops) {
-		snprintf(name, sizeof(name), "uvfio-dev%u", i);
-		machine->loops[i] = uvfio_loop_new(name, err);
-		if (!machine->loops[i])
-			return NULL;
-		machine->nr_loops++;
-	}
-	return machine->loops[i];
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 1; i < machine->nr_loops; i++)
+		if (machine->loop_users[i] < machine->loop_users[best])
+			best = i;
+	if (!machine->nr_loops || (machine->loop_users[best] && machine->nr_loops < MAX_LOOPS))
+		best = machine->nr_loops;
+	else
+		machine->loop_users[best]++;
+	pthread_mutex_unlock(&machine->lock);
+	if (best < machine->nr_loops)
+		return machine->loops[best];
+
+	snprintf(name, sizeof(name), "uvfio-dev%u", best);
+	made = uvfio_loop_new(name, err);
+	if (!made)
+		return NULL;
+	pthread_mutex_lock(&machine->lock);
+	machine->loops[best] = made;
+	machine->loop_users[best] = 1;
+	machine->nr_loops++;
+	pthread_mutex_unlock(&machine->lock);
+	return made;
+}
+
+void machine_put_loop(struct vfio_machine *machine, struct uvfio_loop *loop)
+{
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; i < machine->nr_loops; i++)
+		if (machine->loops[i] == loop)
+			machine->loop_users[i]--;
+	pthread_mutex_unlock(&machine->lock);
 }
 
 /* Let @dev into the machine.  Functions of one bus cannot be isolated from one another, so they
@@ -403,6 +452,7 @@ static int attach_device(struct vfio_machine *machine, struct vfio_device *dev, 
 	if (group) {
 		dev->group = group;
 		group->nr_devices++;
+		group->refs++;
 		devices[machine->nr_devices++] = dev;
 	}
 	pthread_mutex_unlock(&machine->lock);
@@ -419,11 +469,15 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 	struct spec spec;
 	unsigned group = 0;
 	int ret, mmio;
+	bool full;
 
 	ret = spec_parse(machine, text, &spec, &model, err);
 	if (ret)
 		goto out;
-	if (machine->nr_devices == MAX_DEVICES) {
+	pthread_mutex_lock(&machine->lock);
+	full = machine->nr_devices == MAX_DEVICES;
+	pthread_mutex_unlock(&machine->lock);
+	if (full) {
 		ret = uvfio_error_set(err, -EINVAL, "more than %u devices", MAX_DEVICES);
 		goto out;
 	}
@@ -441,11 +495,14 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 	}
 	args = (struct uvfio_args){spec.options, spec.nr_options};
 	ret = device_new(machine, model, &addr, &args, mmio, loop, &dev, err);
-	if (ret)
+	if (ret) {
+		machine_put_loop(machine, loop);
 		goto out;
+	}
 	ret = attach_device(machine, dev, spec.group != NULL, group);
 	if (ret) {
 		device_free(dev);
+		machine_put_loop(machine, loop);
 		uvfio_error_set(err, ret, "out of memory");
 	}
 out:

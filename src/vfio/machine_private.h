@@ -46,7 +46,15 @@
 #define PAGE_ROUND(x) (((x) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1))
 
 #define NR_BARS       6
-#define MAX_LOOPS     2
+#define MAX_LOOPS     16
+
+/* Where firmware places BARs. */
+#define FIRST_MEM32 0x80000000ull
+#define END_MEM32   0xFEC00000ull
+#define FIRST_MEM64 0x4000000000ull
+#define END_MEM64   (1ull << 52)
+#define FIRST_IO    0x1000u
+#define END_IO      0x10000u
 
 /* ---- machine ---- */
 
@@ -64,16 +72,19 @@ struct vfio_machine {
 	pthread_mutex_t lock;
 	const struct uvfio_model **models;
 	unsigned nr_models;
-	struct vfio_device **devices; /* in the order of their making; never removed */
+	struct vfio_device **devices; /* in the order of their making */
 	unsigned nr_devices;
 	struct vfio_group **groups;
 	unsigned nr_groups;
 	unsigned next_bus;   /* counts up through all domains: domain << 8 | bus */
 	uint64_t next_mem32; /* where the next BAR goes, as firmware would place it */
 	uint64_t next_mem64;
-	uint32_t next_io;
+	uint64_t next_io;
 
-	struct uvfio_loop *loops[MAX_LOOPS]; /* made with the first devices; shared by all */
+	/* One a device while that is possible, so that a device which is stuck in its client's
+	 * memory holds up no other. */
+	struct uvfio_loop *loops[MAX_LOOPS];
+	unsigned loop_users[MAX_LOOPS]; /* devices; under lock */
 	unsigned nr_loops;
 
 	pthread_rwlock_t observer_lock;
@@ -81,6 +92,13 @@ struct vfio_machine {
 	atomic_uint nr_observers;
 
 	pthread_cond_t watch_cond; /* a device has lost its last watcher */
+
+	/* unplug.c; under lock */
+	struct removal *removals;
+	pthread_cond_t removal_cond; /* CLOCK_MONOTONIC */
+	uint64_t req_interval_ns;
+	pthread_t remover;
+	bool remover_started, remover_stop;
 };
 
 void machine_emit(struct vfio_machine *machine, const struct vfio_event *event);
@@ -99,6 +117,7 @@ struct vfio_group {
 	struct vfio_container *container; /* NULL: none */
 	unsigned device_files;            /* open, or about to be */
 	unsigned nr_devices;
+	unsigned refs; /* devices, until they are freed, and the group's file */
 };
 
 struct vfio_group_file {
@@ -125,6 +144,11 @@ void container_get_locked(struct vfio_container *container);
 struct backend *container_leave_locked(struct vfio_container *container);
 void backend_put(struct backend *backend);
 struct vfio_group *machine_group_locked(struct vfio_machine *machine, unsigned number, bool make);
+/* The group is empty: nobody finds it any more. */
+void machine_forget_group_locked(struct vfio_machine *machine, struct vfio_group *group);
+void group_put_locked(struct vfio_group *group);
+/* A device that used @loop has gone. */
+void machine_put_loop(struct vfio_machine *machine, struct uvfio_loop *loop);
 
 /* ---- device ---- */
 
@@ -221,9 +245,14 @@ struct stats {
 	_Atomic uint64_t reads, writes, stores, dma_ops, dma_bytes, faults, resets;
 };
 
+/* See unplug.c. */
+enum device_state { DEVICE_PRESENT, DEVICE_ASKED, DEVICE_CUT, DEVICE_LEFT, NR_DEVICE_STATES };
+
 struct vfio_device {
 	struct vfio_machine *machine;
 	struct vfio_group *group;
+	struct uvfio_loop *loop;
+	_Atomic(enum device_state) state; /* written under machine->lock; CUT: under config_lock */
 	char name[16];
 	struct pci_addr addr;
 	int mmio; /* the mmio= key */
@@ -281,6 +310,7 @@ struct vfio_device {
 	struct stats stats;
 	struct fault_ring faults;
 	unsigned watchers;              /* vfio_machine_get_device(); under machine->lock */
+	unsigned users;                 /* files, opens under way; under machine->lock */
 	struct vfio_device_file *files; /* oldest first; under machine->lock */
 	struct uvfio_ratelimit fault_limit, log_limit;
 };
@@ -388,6 +418,14 @@ void poll_free(struct vfio_device *dev);
 void dma_abandon(struct vfio_device *dev);
 /* That, and wait until none is in flight. */
 void dma_stop(struct vfio_device *dev);
+
+/* unplug.c: finish what is being removed (nothing is open) and end the thread. */
+void unplug_stop(struct vfio_machine *machine);
+/* Was the device pulled out? */
+static inline bool device_is_cut(const struct vfio_device *dev)
+{
+	return atomic_load(&((struct vfio_device *)(uintptr_t)dev)->state) >= DEVICE_CUT;
+}
 
 /* observe.c */
 void observe_file(struct vfio_device_file *df, const struct vfio_client *client); /* opened */

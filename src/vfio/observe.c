@@ -61,8 +61,15 @@ void vfio_device_put(struct vfio_device *dev)
 
 	pthread_mutex_lock(&machine->lock);
 	if (--dev->watchers == 0)
-		pthread_cond_broadcast(&machine->watch_cond);
+		pthread_cond_broadcast(&machine->watch_cond); /* @dev may be gone now */
 	pthread_mutex_unlock(&machine->lock);
+}
+
+void vfio_devices_put(struct vfio_device **devs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		vfio_device_put(devs[i]);
+	free(devs);
 }
 
 void observe_wait(struct vfio_device *dev)

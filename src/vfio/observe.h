@@ -21,6 +21,8 @@ struct vfio_device *vfio_machine_get_device(struct vfio_machine *machine, const 
  * when there are none or there is no memory. */
 unsigned vfio_machine_get_devices(struct vfio_machine *machine, struct vfio_device ***out);
 void vfio_device_put(struct vfio_device *dev);
+/* Put all of a list and free it. */
+void vfio_devices_put(struct vfio_device **devs, unsigned n);
 
 /* ---- what is open by whom ---- */
 

@@ -44,7 +44,7 @@ struct vfio_machine;
 
 struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct uvfio_log *log,
 				      struct uvfio_error *err);
-/* Every file of it has been released. */
+/* Every file of it has been released.  Completes the removals that are under way. */
 void vfio_machine_free(struct vfio_machine *machine);
 /* As it was given to vfio_machine_new(), with defaults. */
 const struct vfio_policy *vfio_machine_policy(const struct vfio_machine *machine);
@@ -64,7 +64,24 @@ void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_f
 int vfio_machine_add_device(struct vfio_machine *machine, const char *spec,
 			    struct uvfio_error *err);
 
-/* What is there, for sysfs and listings. */
+/*
+ * Take device @name away.  Its users are asked to give it back by the REQ interrupt, at once and
+ * every 10 seconds (A.8); it cannot be opened any more.  @limit_ms milliseconds later the rest of
+ * them lose it as if it were pulled out: registers and config space read as ones, writes are
+ * dropped, RESET is ENOTTY, mapped BARs are withdrawn (SIGBUS), DMA and interrupts stop.
+ *
+ * @done (may be NULL) is called once, in a thread of the machine's, when everything of the device
+ * has been released: after the last file was closed and the last holder (observe.h) has put it.
+ * It may call the machine.  0; -ENODEV; -EALREADY when it is being removed (an earlier limit takes
+ * effect, @done is not called); -ENOMEM, -EAGAIN.
+ */
+#define VFIO_REMOVE_WAIT (~0u) /* no limit */
+int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, unsigned limit_ms,
+			       void (*done)(void *arg, const char *name), void *arg,
+			       struct uvfio_error *err);
+
+/* What is there.  While devices may be removed, use vfio_machine_get_devices() of observe.h, which
+ * holds them. */
 struct vfio_device;
 unsigned vfio_machine_devices(struct vfio_machine *machine, struct vfio_device **out, unsigned max);
 const char *vfio_device_name(const struct vfio_device *dev);

@@ -701,5 +701,6 @@ int main(void)
 		cmocka_unit_test(test_stress),
 	};
 
+	guarded_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

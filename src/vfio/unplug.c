@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Taking a device away (A.8, REQ; "unbind" in the kernel's words).
+ *
+ * Theory of operation.  A device that is to go cannot be opened any more.  Whoever has it open is
+ * asked for it by the REQ interrupt, again and again; when the last file is closed, the device
+ * leaves the machine, its group with it when it was the last one there, and is freed as soon as
+ * nobody looks at it.  A time limit cuts this short: the device is then as if pulled out of its
+ * slot.  Its registers and its config space read as ones, writes are dropped, resets do not work,
+ * mappings of its BARs are withdrawn, DMA and interrupts have stopped; the files stay until their
+ * users close them.
+ *
+ *     PRESENT ──remove──▶ ASKED ──last close──▶ LEFT ──last watcher──▶ freed
+ *                           └──limit──▶ CUT ──last close──▲
+ *
+ * All of this is done by one thread a machine, started by the first removal, so that nobody else
+ * waits for anything.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "vfio/machine_private.h"
+
+struct removal {
+	struct removal *next;
+	struct vfio_device *dev;
+	uint64_t cut_at, ask_at; /* uvfio_now_ns(); UINT64_MAX: never */
+	void (*done)(void *arg, const char *name);
+	void *arg;
+};
+
+static const char *const state_names[] = {
+	[DEVICE_PRESENT] = "present",
+	[DEVICE_ASKED] = "asked",
+	[DEVICE_CUT] = "cut",
+	[DEVICE_LEFT] = "left",
+};
+static_assert(sizeof(state_names) / sizeof(state_names[0]) == NR_DEVICE_STATES, "a name each");
+
+static void set_state(struct vfio_device *dev, enum device_state state)
+{
+	uvfio_log(dev->machine->log, UVFIO_LOG_DEBUG, "%s: %s → %s", dev->name,
+		  state_names[atomic_load(&dev->state)], state_names[state]);
+	atomic_store(&dev->state, state);
+}
+
+/* ---- the steps ---- */
+
+static void cut(struct vfio_device *dev)
+{
+	uvfio_log(dev->machine->log, UVFIO_LOG_WARN,
+		  "%s: its user did not give it back in time: it is taken away", dev->name);
+	pthread_mutex_lock(&dev->config_lock);
+	set_state(dev, DEVICE_CUT);
+	device_apply(dev); /* which now finds that it may do nothing */
+	irq_intx_level(dev->irqs, false);
+	pthread_mutex_unlock(&dev->config_lock);
+}
+
+/* Nobody has the device open, or is opening it.  machine->lock held. */
+static void leave_locked(struct vfio_device *dev)
+{
+	struct vfio_machine *machine = dev->machine;
+	unsigned i = 0;
+
+	while (machine->devices[i] != dev)
+		i++;
+	machine->nr_devices--;
+	memmove(&machine->devices[i], &machine->devices[i + 1],
+		(machine->nr_devices - i) * sizeof(machine->devices[0]));
+	if (!--dev->group->nr_devices)
+		machine_forget_group_locked(machine, dev->group);
+	set_state(dev, DEVICE_LEFT);
+}
+
+static void finish(struct removal *r)
+{
+	struct vfio_machine *machine = r->dev->machine;
+	struct vfio_group *group = r->dev->group;
+	char name[sizeof(r->dev->name)];
+
+	memcpy(name, r->dev->name, sizeof(name));
+	observe_wait(r->dev);
+	machine_put_loop(machine, r->dev->loop);
+	device_free(r->dev);
+	pthread_mutex_lock(&machine->lock);
+	group_put_locked(group);
+	pthread_mutex_unlock(&machine->lock);
+	uvfio_log(machine->log, UVFIO_LOG_INFO, "%s: removed", name);
+	if (r->done)
+		r->done(r->arg, name);
+	free(r);
+}
+
+/* Do what is due for @r; returns true when the device has left.  Takes and releases machine->lock,
+ * which is not held. */
+static bool step(struct removal *r, uint64_t now)
+{
+	struct vfio_device *dev = r->dev;
+	struct vfio_machine *machine = dev->machine;
+	bool cut_now, ask;
+
+	pthread_mutex_lock(&machine->lock);
+	if (!dev->users) {
+		leave_locked(dev);
+		pthread_mutex_unlock(&machine->lock);
+		return true;
+	}
+	cut_now = now >= r->cut_at;
+	ask = !cut_now && now >= r->ask_at;
+	if (cut_now)
+		r->cut_at = r->ask_at = UINT64_MAX;
+	if (ask)
+		r->ask_at = now + machine->req_interval_ns;
+	pthread_mutex_unlock(&machine->lock);
+	if (cut_now)
+		cut(dev);
+	if (ask && !irq_signal_req(dev->irqs))
+		uvfio_log(machine->log, UVFIO_LOG_INFO,
+			  "%s: waits for its user, who has set no REQ interrupt; close it",
+			  dev->name);
+	return false;
+}
+
+/* ---- the thread ---- */
+
+static uint64_t next_due(const struct vfio_machine *machine)
+{
+	uint64_t due = UINT64_MAX;
+
+	for (const struct removal *r = machine->removals; r; r = r->next) {
+		uint64_t t = r->dev->users ? (r->cut_at < r->ask_at ? r->cut_at : r->ask_at) : 0;
+
+		due = t < due ? t : due;
+	}
+	return due;
+}
+
+static void wait_until(struct vfio_machine *machine, uint64_t due)
+{
+	struct timespec ts = {.tv_sec = (time_t)(due / 1000000000),
+			      .tv_nsec = (long)(due % 1000000000)};
+
+	if (due == UINT64_MAX)
+		pthread_cond_wait(&machine->removal_cond, &machine->lock);
+	else
+		pthread_cond_timedwait(&machine->removal_cond, &machine->lock, &ts);
+}
+
+/* machine->lock held; released meanwhile. */
+static void run_due(struct vfio_machine *machine, uint64_t now)
+{
+	for (struct removal **p = &machine->removals, *r; (r = *p);) {
+		bool due = !r->dev->users || now >= r->cut_at || now >= r->ask_at, left = false;
+
+		if (due) {
+			pthread_mutex_unlock(&machine->lock);
+			left = step(r, now);
+			pthread_mutex_lock(&machine->lock);
+		}
+		if (!left) {
+			p = &r->next;
+			continue;
+		}
+		/* Others only add in front. */
+		for (p = &machine->removals; *p != r;)
+			p = &(*p)->next;
+		*p = r->next;
+		pthread_mutex_unlock(&machine->lock);
+		finish(r);
+		pthread_mutex_lock(&machine->lock);
+		p = &machine->removals;
+	}
+}
+
+static void *remover(void *arg)
+{
+	struct vfio_machine *machine = arg;
+
+	pthread_mutex_lock(&machine->lock);
+	while (!machine->remover_stop || machine->removals) {
+		uint64_t now = uvfio_now_ns(), due = next_due(machine);
+
+		if (due <= now)
+			run_due(machine, now);
+		else
+			wait_until(machine, due);
+	}
+	pthread_mutex_unlock(&machine->lock);
+	return NULL;
+}
+
+void unplug_stop(struct vfio_machine *machine)
+{
+	bool started;
+
+	pthread_mutex_lock(&machine->lock);
+	machine->remover_stop = true;
+	started = machine->remover_started;
+	pthread_cond_signal(&machine->removal_cond);
+	pthread_mutex_unlock(&machine->lock);
+	if (started)
+		pthread_join(machine->remover, NULL);
+}
+
+/* machine->lock held. */
+static int start_remover(struct vfio_machine *machine)
+{
+	sigset_t all, old;
+	int ret;
+
+	if (machine->remover_started)
+		return 0;
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGSEGV);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = pthread_create(&machine->remover, NULL, remover, machine);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	machine->remover_started = !ret;
+	return -ret;
+}
+
+int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, unsigned limit_ms,
+			       void (*done)(void *arg, const char *name), void *arg,
+			       struct uvfio_error *err)
+{
+	uint64_t now = uvfio_now_ns(), cut_at = UINT64_MAX;
+	struct removal *r = calloc(1, sizeof(*r)), *old = NULL;
+	struct vfio_device *dev = NULL;
+	int ret = 0;
+
+	if (!r)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	if (limit_ms != VFIO_REMOVE_WAIT)
+		cut_at = now + limit_ms * 1000000ull;
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; i < machine->nr_devices && !dev; i++)
+		if (!strcmp(machine->devices[i]->name, name))
+			dev = machine->devices[i];
+	for (old = machine->removals; old && old->dev != dev;)
+		old = old->next;
+	if (!dev) {
+		ret = uvfio_error_set(err, -ENODEV, "there is no device %s", name);
+	} else if (old) {
+		if (cut_at < old->cut_at && atomic_load(&dev->state) == DEVICE_ASKED)
+			old->cut_at = cut_at;
+		ret = uvfio_error_set(err, -EALREADY, "device %s is being removed already", name);
+	} else {
+		ret = start_remover(machine);
+		if (ret)
+			uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
+	}
+	if (!ret) {
+		*r = (struct removal){machine->removals, dev, cut_at, now, done, arg};
+		machine->removals = r;
+		set_state(dev, DEVICE_ASKED);
+		r = NULL;
+	}
+	pthread_cond_signal(&machine->removal_cond);
+	pthread_mutex_unlock(&machine->lock);
+	free(r);
+	return ret;
+}
