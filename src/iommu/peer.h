@@ -5,7 +5,7 @@
  *
  * Theory of operation.  A transfer that touches such memory is cut into messages (struct
  * iommu_peer_msg) of at most max_len bytes.  At most max_inflight of them, and
- * IOMMU_PEER_INFLIGHT_BYTES, are with the peer at a time; the others wait in the order in which
+ * max_bytes, are with the peer at a time; the others wait in the order in which
  * they came.  A message has a buffer of its own: the device's buffer is never given to the peer, so
  * that a transfer can be abandoned (unmap, reset, the peer died) while its messages are still out,
  * and a late answer touches nothing.  An abandoned message that was started keeps its place until
@@ -63,6 +63,8 @@ struct iommu_peer {
 	const struct iommu_peer_ops *ops;
 	uint32_t max_len;      /* bytes a message */
 	uint32_t max_inflight; /* messages */
+	uint64_t max_bytes;    /* of those in flight; IOMMU_PEER_INFLIGHT_BYTES unless changed
+				* before the first use */
 	/* The core's. */
 	uint32_t refs; /* atomic */
 	pthread_mutex_t lock;

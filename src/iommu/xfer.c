@@ -16,7 +16,12 @@ void iommu_peer_init(struct iommu_peer *peer, const struct iommu_peer_ops *ops, 
 
 	assert(max_len && max_inflight);
 	*peer = (struct iommu_peer){
-		.ops = ops, .max_len = max_len, .max_inflight = max_inflight, .refs = 1};
+		.ops = ops,
+		.max_len = max_len,
+		.max_inflight = max_inflight,
+		.max_bytes = IOMMU_PEER_INFLIGHT_BYTES,
+		.refs = 1,
+	};
 	pthread_mutex_init(&peer->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -176,7 +181,7 @@ static void pump(struct iommu_peer *peer)
 		struct iommu_peer_msg *msg = &part->msg;
 		int ret = -ENOMEM;
 
-		if (peer->inflight && peer->inflight_bytes + msg->len > IOMMU_PEER_INFLIGHT_BYTES)
+		if (peer->inflight && peer->inflight_bytes + msg->len > peer->max_bytes)
 			break;
 		TAILQ_REMOVE(&peer->waiting, part, link);
 		msg->data = malloc(msg->len);

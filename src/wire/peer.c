@@ -220,7 +220,9 @@ struct wire_peer *wire_peer_new(struct wire_conn *conn, uint32_t max_xfer)
 	pthread_mutex_init(&peer->lock, NULL);
 	peer->conn = conn;
 	peer->held_last = &peer->held;
-	iommu_peer_init(&peer->iommu, &ops, max_xfer, WIRE_DMA_MSGS);
+	iommu_peer_init(&peer->iommu, &ops, max_xfer < WIRE_DMA_LEN ? max_xfer : WIRE_DMA_LEN,
+			WIRE_DMA_MSGS);
+	peer->iommu.max_bytes = WIRE_DMA_BYTES;
 	return peer;
 }
 

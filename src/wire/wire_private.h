@@ -43,6 +43,11 @@
 #define WIRE_CLIENTS_MAX   64u   /* with those that are going; then nobody is accepted */
 #define WIRE_UNMASK_NUMBER 1000  /* numbers for eventfds that unmask start here */
 #define WIRE_DMA_MSGS      32u   /* DMA_READ and DMA_WRITE that a client has to answer at a time */
+/* QEMU 11.1 sends an answer as far as its socket's buffer takes it (208 KiB by default, and less for
+ * small messages) and forgets the rest: what it has to answer must fit.  Bytes of one message, and of
+ * all that are out. */
+#define WIRE_DMA_LEN   (32u << 10)
+#define WIRE_DMA_BYTES (64u << 10)
 
 /* ---- stream.c: bytes to messages and back ---- */
 
