@@ -4,8 +4,8 @@
  * and for automation.  docs/control.md is the protocol.
  *
  * Theory of operation.  A loop of its own accepts connections and answers; nothing there waits.
- * What waits (a reset, adding, removing) runs in worker threads, a few at a time, and is answered
- * when it is done.  All that a client can make the server keep is bounded; see control_private.h.
+ * What waits (a reset, adding, removing) runs in worker threads, and is answered when it is done.
+ * All that a client can make the server keep is bounded; see control_private.h.
  *
  * Who may connect: root, the user that the server runs as, and whom the config names; the socket's
  * mode decides who gets as far as being asked.
@@ -44,8 +44,9 @@ struct control_ops {
 	 */
 	int (*add)(void *arg, const struct control_add *add, char name[16],
 		   struct uvfio_error *err);
-	/* [worker thread, may wait] Remove it: asks its users to let go and waits for them; @force:
-	 * takes it from them.  0 or -errno with a message. */
+	/* [worker thread, may wait] Remove it: asks its users to let go and waits for them, which
+	 * may last for ever, so the server makes it return before control_free(); @force: takes it
+	 * from them.  0 or -errno with a message. */
 	int (*remove)(void *arg, const char *name, bool force, struct uvfio_error *err);
 	/* [the control's loop, must not wait] Put what the server knows of @dev into @out, an
 	 * object that `show` has as "door": its socket, who is connected. */

@@ -36,8 +36,8 @@
 #define MAX_FDS               16u         /* of one client, not yet taken by a request */
 #define MAX_JOBS              64u         /* waiting or running */
 #define MAX_CLIENT_JOBS       16u
-#define MAX_WORKERS           8u
-#define MAX_SUBSCRIPTIONS     8u /* of one client */
+#define MAX_WORKERS           MAX_JOBS /* so that no job waits for another */
+#define MAX_SUBSCRIPTIONS     8u       /* of one client */
 #define MAX_ALL_SUBSCRIPTIONS 32u
 #define RING_EVENTS           2048u
 #define TURN_NS               2000000u /* a client works for so long, then others may */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What waits: reset, add and remove.  Each is a job for a worker thread; workers are made as they
- * are needed, at most MAX_WORKERS, so that a device that does not answer holds up few others.
+ * are needed and stay, as many as there may be jobs, so that a device whose user does not let go of
+ * it holds up no other.
  */
 #include <errno.h>
 #include <stdlib.h>

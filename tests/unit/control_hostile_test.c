@@ -205,7 +205,7 @@ static void test_too_many_jobs(void **state)
 	for (unsigned i = 0; i < 40; i++)
 		say(p,
 		    "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"remove\",\"params\":[\"02:00.0\"]}");
-	/* 16 wait, of which 8 run; the others are told at once. */
+	/* 16 are begun; the others are told at once. */
 	for (unsigned i = 0; i < 24; i++) {
 		a = hear_json(p);
 		assert_int_equal(number_at(a, "error.code"), -32003);
