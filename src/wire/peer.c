@@ -39,6 +39,7 @@ struct slot {
 	struct iommu_peer_msg *msg;
 	uint16_t id;
 	uint32_t probe_len; /* bytes */
+	bool conclusive;    /* this probe */
 };
 
 struct wire_peer {
@@ -128,6 +129,7 @@ static int send_msg(struct wire_peer *peer, struct iommu_peer_msg *msg)
 		slot++; /* there is one: the core has no more out than max_inflight */
 	slot->msg = msg;
 	slot->state = SLOT_SENT;
+	slot->conclusive = false;
 	peer->sent++;
 	msg->user[1] = slot;
 	if (msg->write && peer->layout == LAYOUT_UNKNOWN) {
@@ -354,6 +356,13 @@ static int again(struct wire_peer *peer, struct slot *slot, enum slot_state stat
 	return send_slot(peer, slot) ? -EIO : 1;
 }
 
+/* @len bytes of which the last is not 0, if the layout is as specified. */
+static int ask_up_to(struct wire_peer *peer, struct slot *slot, uint32_t len)
+{
+	slot->conclusive = true;
+	return again(peer, slot, SLOT_PROBE, len);
+}
+
 /* A probe was answered. */
 static int probe_answer(struct wire_peer *peer, struct slot *slot, const struct wire_msg *reply,
 			int status)
@@ -362,11 +371,10 @@ static int probe_answer(struct wire_peer *peer, struct slot *slot, const struct 
 
 	if (peer->layout == LAYOUT_UNKNOWN && !status) {
 		peer->layout = tell(reply->payload, slot->probe_len, &last);
-		if (peer->layout == LAYOUT_UNKNOWN && last && last < slot->probe_len)
-			return again(peer, slot, SLOT_PROBE, last);
-		/* The last byte asked for is not 0 and yet not in its place. */
-		if (peer->layout == LAYOUT_UNKNOWN && last)
-			peer->layout = LAYOUT_32;
+		if (peer->layout == LAYOUT_UNKNOWN && slot->conclusive)
+			peer->layout = LAYOUT_32; /* the last byte is not where it would be */
+		else if (peer->layout == LAYOUT_UNKNOWN && last)
+			return ask_up_to(peer, slot, last);
 	}
 	return again(peer, slot, SLOT_SENT, 0);
 }
@@ -386,7 +394,7 @@ static int answer(struct wire_peer *peer, struct slot *slot, const struct wire_m
 	if (peer->layout == LAYOUT_UNKNOWN) {
 		peer->layout = tell(reply->payload, len, &last);
 		if (peer->layout == LAYOUT_UNKNOWN && last)
-			return again(peer, slot, SLOT_PROBE, last);
+			return ask_up_to(peer, slot, last);
 	}
 	memcpy(msg->data, reply->payload + DATA_AT(peer->layout), len);
 	return 0;

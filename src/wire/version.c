@@ -68,6 +68,22 @@ static int get_object(struct json_object *obj, const char *name, struct json_obj
 	return 0;
 }
 
+/* The library takes names in single quotes, which JSON has not. */
+static bool single_quoted(const char *text)
+{
+	bool inside = false;
+
+	for (; *text; text++) {
+		if (*text == '"')
+			inside = !inside;
+		else if (inside && *text == '\\' && text[1])
+			text++;
+		else if (!inside && *text == '\'')
+			return true;
+	}
+	return false;
+}
+
 static struct json_object *parse(const char *text, size_t len, struct uvfio_error *err)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
@@ -81,7 +97,7 @@ static struct json_object *parse(const char *text, size_t len, struct uvfio_erro
 	/* With its zero, so that a number at the end ends. */
 	root = json_tokener_parse_ex(tokener, text, (int)len);
 	if (json_tokener_get_error(tokener) != json_tokener_success || !root ||
-	    !json_object_is_type(root, json_type_object)) {
+	    single_quoted(text) || !json_object_is_type(root, json_type_object)) {
 		uvfio_error_set(err, -EINVAL, "the version data is not a JSON object: %s",
 				json_tokener_error_desc(json_tokener_get_error(tokener)));
 		json_object_put(root);
