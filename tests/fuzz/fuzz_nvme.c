@@ -167,6 +167,7 @@ static void settings(struct harness *h, struct input *in)
 	uint8_t v = u8(in);
 
 	h->delay_dma = v & 1;
+	h->dma_shuffle = v & 0x80;
 	h->block_async = v & 2;
 	h->no_pin = v & 4;
 	h->split_pin = v & 8;

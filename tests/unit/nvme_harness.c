@@ -156,15 +156,36 @@ int uvfio_dma_submit(struct uvfio_device *dev, struct uvfio_dma *op)
 	return 1;
 }
 
+/* Take the @n-th transfer that is pending. */
+static struct uvfio_dma *dma_take(struct harness *h, unsigned n)
+{
+	struct uvfio_dma *op = h->dma_head, *before = NULL;
+
+	while (n--) {
+		before = op;
+		op = op->core[0];
+	}
+	if (before)
+		before->core[0] = op->core[0];
+	else
+		h->dma_head = op->core[0];
+	if (h->dma_tail == op)
+		h->dma_tail = before;
+	return op;
+}
+
 static bool dma_complete_one(struct harness *h)
 {
-	struct uvfio_dma *op = h->dma_head;
+	struct uvfio_dma *op;
+	unsigned n = 0;
 
-	if (!op)
-		return false;
-	h->dma_head = op->core[0];
 	if (!h->dma_head)
-		h->dma_tail = NULL;
+		return false;
+	if (h->dma_shuffle) {
+		h->seed = h->seed * 1103515245 + 12345;
+		n = (h->seed >> 16) % h->nr_dma_pending;
+	}
+	op = dma_take(h, n);
 	h->nr_dma_pending--;
 	h->in_ctx = true;
 	op->status = dma_check(h, op->iova, op->len);
@@ -566,6 +587,19 @@ void h_complete_dma(struct harness *h, unsigned n)
 		;
 }
 
+void h_abandon_dma(struct harness *h, int status)
+{
+	while (h->dma_head) {
+		struct uvfio_dma *op = dma_take(h, 0);
+
+		h->nr_dma_pending--;
+		op->status = status;
+		h->in_ctx = true;
+		op->done(op);
+		h->in_ctx = false;
+	}
+}
+
 void h_complete_io(struct harness *h, unsigned n)
 {
 	while (n-- && io_complete_one(h))
@@ -616,6 +650,13 @@ const char *h_last_error(void)
 	return last_error.msg;
 }
 
+bool h_late(void)
+{
+	const char *late = getenv("NVME_TEST_DMA");
+
+	return late && !strcmp(late, "late");
+}
+
 static void harness_free(struct harness *h)
 {
 	assert(!h->nr_blocks && !h->timers);
@@ -640,6 +681,8 @@ struct harness *h_new_with(const char *args, void (*setup)(struct harness *h))
 	h->message = true;
 	h->block_direct = true;
 	h->block_align = 512;
+	if (h_late())
+		h->delay_dma = h->no_pin = h->dma_shuffle = true;
 	if (setup)
 		setup(h);
 	for (char *tok = strtok_r(copy, ",", &save); tok; tok = strtok_r(NULL, ",", &save)) {

@@ -3,6 +3,9 @@
  * A device without a core: everything of uvfio/device.h and block/block.h that the NVMe controller
  * calls, over plain memory, and a small driver.  Completions of DMA and of the backend come at once
  * or when the test lets them; both can be made to fail.
+ *
+ * With NVME_TEST_DMA=late in the environment client memory is like a peer's (iommu/peer.h): nothing
+ * can be pinned, and every transfer completes later, in any order.  The tests are run so once more.
  */
 #ifndef UVFIO_TESTS_NVME_HARNESS_H
 #define UVFIO_TESTS_NVME_HARNESS_H
@@ -78,8 +81,10 @@ struct harness {
 
 	/* DMA */
 	bool bus_master;
-	bool delay_dma; /* complete later, in order */
-	bool hold_dma;  /* not even when the harness runs */
+	bool delay_dma;   /* complete later, in order */
+	bool hold_dma;    /* not even when the harness runs */
+	bool dma_shuffle; /* in any order, rather */
+	unsigned seed;
 	struct {
 		uint64_t start, end;
 	} faults[H_FAULTS];
@@ -129,6 +134,8 @@ struct harness {
  * cannot be made; @setup, if any, runs before. */
 struct harness *h_new_with(const char *args, void (*setup)(struct harness *h));
 struct harness *h_new(const char *args);
+/* Is client memory like a peer's?  What a test counts in DMAs, pins and order is then otherwise. */
+bool h_late(void);
 void h_free(struct harness *h);
 const char *h_last_error(void);
 
@@ -151,6 +158,9 @@ uint64_t h_read64(struct harness *h, uint64_t offset);
 void h_run(struct harness *h);
 /* One call of ->work(), if it was kicked. */
 bool h_work(struct harness *h);
+/* Complete all DMAs that are held with @status, or what comes of them, and run: what the core does
+ * to a client that does not answer. */
+void h_abandon_dma(struct harness *h, int status);
 /* Complete @n DMAs, or backend requests, that are held. */
 void h_complete_dma(struct harness *h, unsigned n);
 void h_complete_io(struct harness *h, unsigned n);

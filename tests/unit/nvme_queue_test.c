@@ -412,9 +412,10 @@ static void batches(void **state)
 	h->irqs[1] = 0;
 	h_ring_sq(h, 1);
 	h_run(h);
-	/* One DMA for the commands, two for the completions, one interrupt. */
+	/* One DMA for the commands, two for the completions, one interrupt (or one each, when they
+	 * complete later). */
 	assert_int_equal(h->nr_dma, 3);
-	assert_int_equal(h->irqs[1], 1);
+	assert_int_equal(h->irqs[1], h_late() ? 2 : 1);
 	for (int i = 0; i < 32; i++)
 		assert_true(h_pop(h, 1, &cqe));
 	h_free(h);

@@ -251,6 +251,7 @@ static void reset_waits(void **state)
 	struct nvme_sqe cmd = h_rw(NVME_IO_READ, 1, 0, 8, h_alloc(h, 4096, 4096), 0);
 	struct nvme_ctrl *c = h->priv;
 
+	h->no_pin = false;
 	h->blocks[0]->direct = false;
 	h->block_async = h->hold_block = true;
 	h_push(h, 1, &cmd);

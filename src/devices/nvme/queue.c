@@ -560,6 +560,9 @@ static void cq_post(struct nvme_cq *cq)
 {
 	cq_write(cq);
 	cq_signal(cq);
+	/* A batch that was refused when the queue was to be deleted is out now. */
+	if (cq->delete_req && !cq->posting && !cq->posting_nr)
+		nvme_cq_delete(cq, cq->delete_req);
 }
 
 static void post_done(struct uvfio_dma *op)
