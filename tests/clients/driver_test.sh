@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
+# shellcheck disable=SC2016
 # The driver side (uvfio/driver.h) through both doors: the NVMe tool of examples/ on a device of `uvfio run` and
 # on one of `uvfio serve`, and a server that is killed while it is written to.
-# Environment: NVME, the tool; ENDURE, the client that outlives servers; DRIVER_KILLS, how many kills (12)
+# Environment: DRIVE, the smallest example; NVME, the tool; ENDURE, the client that outlives servers; DRIVER_KILLS, how many kills (12)
 # shellcheck source=tests/clients/lib.sh
 . "$(dirname "$0")/lib.sh"
 : "${NVME:?the NVMe tool}" "${ENDURE:?the client that outlives servers}"
@@ -48,11 +49,13 @@ both() {
 	check "$1: VFIO" "$UVFIO" run --device nvme,memory=64M -- bash -c "set -e; $2" _ "$bdf"
 	check "$1: vfio-user" bash -c "set -e; $2" _ "unix:$scratch/a"
 }
-export NVME
+: "${DRIVE:?the smallest example}"
+export NVME DRIVE
 
 serve a memory=64M
 ok $? "a server"
 
+both "the smallest example" '"$DRIVE" "$1" | grep -q "is 1234:4e56"'
 both "identify" '"$NVME" identify "$1" | grep -q "uvfio NVMe controller"'
 both "identify by interrupt" '"$NVME" identify --irq "$1"'
 both "identify without a mapping" '"$NVME" identify --no-map "$1"'
