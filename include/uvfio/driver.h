@@ -303,7 +303,7 @@ struct uvfio_pci_mem {
  * uvfio_pci_dma_free(), or uvfio_pci_close() does.
  *
  * Errors: -EINVAL size 0, -ENOSPC no IOVA is free or the kernel's dma_entry_limit is used up,
- * -ENOMEM no memory, or more than RLIMIT_MEMLOCK.
+ * -ENOMEM no memory, or more than RLIMIT_MEMLOCK, -EOPNOTSUPP the device has no IOMMU (A.9).
  */
 UVFIO_API int uvfio_pci_dma_alloc(struct uvfio_pci *dev, size_t size, unsigned flags,
 				  struct uvfio_pci_mem *mem, struct uvfio_error *err);

@@ -173,10 +173,14 @@ static int enter(struct uvfio_pci *dev, struct drv_mapping *m, uint64_t size, un
 	pthread_mutex_lock(&dma->lock);
 	ret = place(dev, m, size, flags, iova);
 	pthread_mutex_unlock(&dma->lock);
-	if (ret == -EADDRINUSE)
+	if (ret && !dma->nr_ranges) {
+		ret = -EOPNOTSUPP;
+		why = "it has no IOMMU (no-IOMMU mode), so nothing can be mapped";
+	} else if (ret == -EADDRINUSE) {
 		why = "that IOVA is in use, or not usable for this device";
-	else if (ret == -ENOSPC)
+	} else if (ret == -ENOSPC) {
 		why = "no free range of IOVAs is large enough";
+	}
 	if (ret)
 		goto fail;
 	ret = dev->ops->dma_map(dev, m);
