@@ -70,7 +70,9 @@ def two_devices(bench):
 
 
 def hot_plug_and_unplug_under_io(bench):
-    bench.serve("one", "two")
+    # QEMU 11.1 aborts when a vfio-user device that has MSI-X is unplugged: it takes its
+    # overlay of the pending bits out of the BAR only when the BAR has gone.
+    bench.serve("one", "two", interrupts="msi")
     guest = bench.boot("one")
     must(guest, WAIT.format("/dev/nvme0n1"))
     for turn in range(3):

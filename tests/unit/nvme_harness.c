@@ -83,7 +83,7 @@ void uvfio_quiesced(struct uvfio_device *dev)
 
 void uvfio_irq_raise(struct uvfio_device *dev, unsigned vector)
 {
-	assert(vector < dev->h->desc.msix_vectors);
+	assert(vector < dev->h->desc.msix_vectors || vector < dev->h->desc.msi_vectors);
 	if (dev->h->message)
 		dev->h->irqs[vector]++;
 }

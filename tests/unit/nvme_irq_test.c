@@ -97,6 +97,46 @@ static void pin(void **state)
 	h_free(h);
 }
 
+/* INTMS masks messages too, but not those of MSI-X. */
+static void msi_masks(void **state)
+{
+	struct harness *h = h_ready("memory=1M,queues=8,interrupts=msi", NULL);
+
+	assert_int_equal(h->desc.msi_vectors, 16);
+	assert_int_equal(h->desc.msix_vectors, 0);
+	memset(h->irqs, 0, sizeof(h->irqs));
+	h_write32(h, 0x0c, 1u << 1);
+	burst(h, 1, 1);
+	burst(h, 1, 1);
+	assert_int_equal(h->irqs[1], 0);
+	h_write32(h, 0x10, 1u << 2);
+	h_run(h);
+	assert_int_equal(h->irqs[1], 0);
+	h_write32(h, 0x10, 1u << 1);
+	h_run(h);
+	assert_int_equal(h->irqs[1], 1);
+	burst(h, 1, 1);
+	assert_int_equal(h->irqs[1], 2);
+	/* A reset forgets what was held back. */
+	h_write32(h, 0x0c, 1u << 1);
+	burst(h, 1, 1);
+	h_disable(h);
+	h_run(h);
+	assert_int_equal(h->irqs[1], 2);
+	h_free(h);
+
+	h = h_ready("memory=1M,queues=64,interrupts=msi", NULL);
+	assert_int_equal(h->desc.msi_vectors, 32);
+	assert_int_equal(h_create_cq(h, 2, 16, true, 32), 0x108 | 0x4000);
+	assert_int_equal(h_create_cq(h, 2, 16, true, 31), 0);
+	h_free(h);
+
+	h = h_new("memory=1M,interrupts=intx");
+	assert_int_equal(h->desc.msi_vectors, 0);
+	assert_int_equal(h->desc.msix_vectors, 0);
+	h_free(h);
+}
+
 static void coalescing(void **state)
 {
 	struct harness *h = h_ready("memory=1M", NULL);
@@ -343,10 +383,11 @@ static void concurrent(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(vectors),          cmocka_unit_test(pin),
-		cmocka_unit_test(coalescing),       cmocka_unit_test(dbbuf),
-		cmocka_unit_test(dbbuf_cq_full),    cmocka_unit_test(dbbuf_errors),
-		cmocka_unit_test(dbbuf_bus_master), cmocka_unit_test(concurrent),
+		cmocka_unit_test(vectors),      cmocka_unit_test(pin),
+		cmocka_unit_test(msi_masks),    cmocka_unit_test(coalescing),
+		cmocka_unit_test(dbbuf),        cmocka_unit_test(dbbuf_cq_full),
+		cmocka_unit_test(dbbuf_errors), cmocka_unit_test(dbbuf_bus_master),
+		cmocka_unit_test(concurrent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

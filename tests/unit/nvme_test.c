@@ -28,6 +28,7 @@ static void options(void **state)
 		{"memory=0", "no storage"},
 		{"memory=1M,queues=0", "queues"},
 		{"memory=1M,queues=512", "queues"},
+		{"memory=1M,interrupts=both", "interrupts"},
 		{"memory=1M,blocksize=1024", "blocksize"},
 		{"memory=1M,nbd=nbd://x", "only one"},
 		{"memory=1M,serial=123456789012345678901", "serial"},

@@ -4,8 +4,10 @@
  *
  * With MSI-X each completion queue raises its vector once for a batch of completions, unless
  * coalescing delays it (Interrupt Coalescing: a number of completions, or a time; both set for I/O
- * queues).  Without, INTx is asserted while any completion queue with interrupts has completions
- * that the host has not consumed and INTMS does not mask them: everything is vector 0 then.
+ * queues).  With MSI likewise, but that INTMS masks vectors: what is raised then is raised when
+ * INTMC unmasks them.  Without either, INTx is asserted while any completion queue with interrupts
+ * has completions that the host has not consumed and INTMS does not mask them: everything is vector
+ * 0 then.
  */
 #include "devices/nvme/nvme.h"
 
@@ -34,6 +36,10 @@ void nvme_irq_consumed(struct nvme_cq *cq)
 static void raise_vector(struct nvme_ctrl *c, unsigned vector)
 {
 	c->vectors[vector].pending = 0;
+	if (c->msi_vectors && atomic_load(&c->shared.intm) & 1u << vector) {
+		c->msi_held |= 1u << vector;
+		return;
+	}
 	uvfio_count_local(&c->stats.interrupts, 1);
 	uvfio_irq_raise(c->dev, vector);
 }
@@ -79,12 +85,19 @@ void nvme_irq_timer(void *arg)
 
 void nvme_irq_run(struct nvme_ctrl *c)
 {
+	uint32_t held;
 	bool level;
 
 	if (!c->irq_due && !atomic_load_explicit(&c->shared.irq_check, memory_order_relaxed))
 		return;
 	atomic_store(&c->shared.irq_check, false);
 	c->irq_due = false;
+	held = c->msi_held;
+	c->msi_held = 0;
+	for (unsigned v = 0; held; v++, held >>= 1) {
+		if (held & 1)
+			raise_vector(c, v);
+	}
 	level = c->nr_pin_cqs && !(atomic_load(&c->shared.intm) & 1) &&
 		!uvfio_irq_is_message(c->dev);
 	if (level != c->intx_level) {
@@ -102,6 +115,7 @@ void nvme_irq_reset(struct nvme_ctrl *c)
 	for (unsigned i = 0; i <= c->nr_queues; i++)
 		c->cqs[i].pin = false;
 	c->nr_pin_cqs = 0;
+	c->msi_held = 0;
 	c->irq_due = false;
 	if (c->irq_timer_armed) {
 		uvfio_timer_cancel(c->irq_timer);

@@ -41,6 +41,7 @@ static const struct uvfio_key keys[] = {
 	{"vendor", "ID", "PCI vendor, to look like some product; default 0x1234"},
 	{"device", "ID", "PCI device, likewise; default 0x4e56"},
 	{"queues", "N", "I/O queue pairs, each with a vector, 1 to 511; default 64"},
+	{"interrupts", "msix|msi|intx", "the best kind that it has, INTx always; default msix"},
 };
 
 static int parse_serial(const char *serial, struct uvfio_error *err)
@@ -57,6 +58,26 @@ static int parse_serial(const char *serial, struct uvfio_error *err)
 					       serial);
 	}
 	return 0;
+}
+
+/* Vectors for @kind: one a queue, as far as there are so many. */
+static int parse_interrupts(struct nvme_ctrl *c, const char *kind, struct uvfio_error *err)
+{
+	c->nr_vectors = c->nr_queues + 1;
+	if (!kind || !strcmp(kind, "msix"))
+		return 0;
+	if (!strcmp(kind, "msi")) {
+		for (c->msi_vectors = 1; c->msi_vectors < c->nr_vectors && c->msi_vectors < 32;)
+			c->msi_vectors *= 2;
+		c->nr_vectors = c->msi_vectors;
+		return 0;
+	}
+	c->intx_only = true;
+	c->nr_vectors = 1;
+	return strcmp(kind, "intx")
+		       ? uvfio_error_set(err, -EINVAL, "interrupts=%s: must be msix, msi or intx",
+					 kind)
+		       : 0;
 }
 
 static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
@@ -78,7 +99,9 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 		.revision = 1,
 		.interrupt_pin = 1,
 		.bars = {{BAR_SIZE, UVFIO_BAR_MEM64, areas, sizeof(areas) / sizeof(areas[0])}},
-		.msix_vectors = c->nr_vectors,
+		.msi_vectors = c->msi_vectors,
+		.msi_masking = true,
+		.msix_vectors = c->msi_vectors || c->intx_only ? 0 : c->nr_vectors,
 		.msix_bar = NVME_BAR,
 		.msix_table = MSIX_TABLE,
 		.msix_pba = MSIX_PBA,
@@ -173,7 +196,11 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	c->vendor = (uint16_t)vendor;
 	c->device = (uint16_t)device;
 	c->nr_queues = (unsigned)queues;
-	c->nr_vectors = c->nr_queues + 1;
+	r = parse_interrupts(c, uvfio_arg(args, "interrupts"), err);
+	if (r) {
+		free(c);
+		return r;
+	}
 	c->page_bits = 12;
 	c->temperature = 303;
 	c->started_ns = nvme_now_ns();

@@ -359,6 +359,9 @@ struct nvme_ctrl {
 	uint16_t vendor, device; /* PCI */
 	unsigned nr_queues;      /* I/O queue pairs */
 	unsigned nr_vectors;
+	unsigned msi_vectors; /* 0: MSI-X, or INTx only */
+	uint32_t msi_held;    /* raised while INTMS masked them */
+	bool intx_only;
 	uint32_t page_bits;
 	struct nvme_sq *sqs; /* nr_queues + 1 */
 	struct nvme_cq *cqs;
