@@ -6,10 +6,14 @@
  * user's rights, the files that the options name, makes the listening socket, and sends all of it
  * along.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -20,8 +24,13 @@
 struct files {
 	int fds[MAX_FILES];
 	unsigned nr;
-	struct json_object *names; /* what "fds" says of them */
-	char socket[CONTROL_PATH_MAX];
+	struct json_object *names;     /* what "fds" says of them */
+	char socket[CONTROL_PATH_MAX]; /* absolute */
+	mode_t mode;
+	const char *group;
+	char *spec; /* with the socket's absolute path */
+	size_t spec_len;
+	FILE *out; /* to it */
 };
 
 /* The next part of @*pos up to a single comma, with doubled commas made one; NULL at the end. */
@@ -79,46 +88,121 @@ static int open_file(struct files *f, const char *key, const char *path, bool re
 	return 0;
 }
 
-static int make_socket(struct files *f, const char *path)
+/* Who else wants to know where it is has another working directory. */
+static int absolute(const char *path, char out[CONTROL_PATH_MAX])
 {
-	struct uvfio_error err = {""};
-	int fd = control_listen(path, 0600, &err);
+	char dir[PATH_MAX] = "";
 
-	if (fd < 0) {
-		fprintf(stderr, "uvfio add: socket=: %s\n", err.msg);
+	if (path[0] != '/' && !getcwd(dir, sizeof(dir)))
+		return -1;
+	if (snprintf(out, CONTROL_PATH_MAX, "%s%s%s", dir, dir[0] ? "/" : "", path) >=
+	    (int)CONTROL_PATH_MAX) {
+		fprintf(stderr, "uvfio add: socket=%s: with its directory longer than %u bytes\n",
+			path, CONTROL_PATH_MAX - 1);
 		return -1;
 	}
-	snprintf(f->socket, sizeof(f->socket), "%s", path);
-	take(f, "socket", path, fd);
 	return 0;
+}
+
+static int make_socket(struct files *f)
+{
+	struct uvfio_error err = {""};
+	const struct group *group = f->group ? getgrnam(f->group) : NULL;
+	int fd;
+
+	if (f->group && !group) {
+		fprintf(stderr, "uvfio add: group=%s: there is no such group\n", f->group);
+		return -1;
+	}
+	/* The group first: nobody is let in who is not to be. */
+	fd = control_listen(f->socket, group ? 0600 : f->mode, &err);
+	if (fd >= 0 && group &&
+	    (chown(f->socket, (uid_t)-1, group->gr_gid) || chmod(f->socket, f->mode))) {
+		uvfio_error_set(&err, -errno, "%s: %s", f->socket, strerror(errno));
+		close(fd);
+		unlink(f->socket);
+		fd = -1;
+	}
+	if (fd < 0) {
+		fprintf(stderr, "uvfio add: socket=: %s\n", err.msg);
+		f->socket[0] = '\0';
+		return -1;
+	}
+	take(f, "socket", f->socket, fd);
+	return 0;
+}
+
+static void put_part(struct files *f, const char *key, const char *value)
+{
+	fprintf(f->out, "%s%s%s", ftell(f->out) ? "," : "", key, value ? "=" : "");
+	for (; value && *value; value++) {
+		if (*value == ',')
+			putc(',', f->out);
+		putc(*value, f->out);
+	}
+}
+
+static int take_part(struct files *f, const char *model, char *part, bool readonly, char **group)
+{
+	char *value = strchr(part, '='), *end;
+	unsigned long mode;
+	int ret = 0;
+
+	if (!value) {
+		put_part(f, part, NULL);
+		return 0; /* the server will say what is wrong with it */
+	}
+	*value++ = '\0';
+	if (!strcmp(part, "socket")) {
+		if (absolute(value, f->socket))
+			return -1;
+		value = f->socket;
+	} else if (!strcmp(part, "mode")) {
+		mode = strtoul(value, &end, 8);
+		if (!*end && end != value && mode <= 0777)
+			f->mode = (mode_t)mode;
+	} else if (!strcmp(part, "group") && !isdigit((unsigned char)*value)) {
+		free(*group);
+		*group = strdup(value); /* a number is the IOMMU group's */
+		f->group = *group;
+	} else if (names_file(model, part)) {
+		if (f->nr + 1 == MAX_FILES) {
+			fprintf(stderr, "uvfio add: more than %u files\n", MAX_FILES - 1);
+			return -1;
+		}
+		ret = open_file(f, part, value, readonly);
+	}
+	put_part(f, part, value);
+	return ret;
 }
 
 /* Open what @spec names.  0 or -1 with a message. */
 static int open_all(struct files *f, const char *spec)
 {
-	char *text = strdup(spec), *pos = text, *model, *part;
+	char *text = strdup(spec), *pos = text, *model, *part, *group = NULL;
 	bool readonly = strstr(spec, ",readonly=on") != NULL;
 	int ret = 0;
 
-	if (!text)
-		return -1;
-	model = next_part(&pos);
-	while (!ret && (part = next_part(&pos))) {
-		char *value = strchr(part, '=');
-
-		if (!value)
-			continue; /* the server will say what is wrong with it */
-		*value++ = '\0';
-		if (f->nr == MAX_FILES) {
-			fprintf(stderr, "uvfio add: more than %u files\n", MAX_FILES);
-			ret = -1;
-		} else if (!strcmp(part, "socket")) {
-			ret = make_socket(f, value);
-		} else if (names_file(model, part)) {
-			ret = open_file(f, part, value, readonly);
-		}
+	f->out = open_memstream(&f->spec, &f->spec_len);
+	f->mode = 0600;
+	if (!text || !f->out) {
+		fprintf(stderr, "uvfio add: out of memory\n");
+		ret = -1;
+	} else {
+		model = next_part(&pos);
+		put_part(f, model, NULL);
+		while (!ret && (part = next_part(&pos)))
+			ret = take_part(f, model, part, readonly, &group);
 	}
+	if (!ret && f->socket[0])
+		ret = make_socket(f);
+	else
+		f->socket[0] = '\0';
+	if (f->out && fclose(f->out))
+		ret = -1;
 	free(text);
+	free(group);
+	f->group = NULL;
 	return ret;
 }
 
@@ -147,7 +231,7 @@ int cmd_add(int argc, char **argv)
 	ret = open_all(&f, o.args[0]) ? 1 : 0;
 	if (!ret) {
 		params = json_object_new_object();
-		json_object_object_add(params, "device", json_object_new_string(o.args[0]));
+		json_object_object_add(params, "device", json_object_new_string(f.spec));
 		json_object_object_add(params, "fds", json_object_get(f.names));
 		result = remote_call_fds(&r, "add", params, f.fds, f.nr);
 		ret = !result;
@@ -158,6 +242,7 @@ int cmd_add(int argc, char **argv)
 		unlink(f.socket);
 	for (unsigned i = 0; i < f.nr; i++)
 		close(f.fds[i]);
+	free(f.spec);
 	json_object_put(f.names);
 	json_object_put(result);
 	remote_close(&r);

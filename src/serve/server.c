@@ -5,6 +5,11 @@
  * Threads: the main thread reads what the keeper tells; control's workers add and remove, too.
  * ->turn makes them take turns; it is held while a device is made or becomes quiet, and nothing
  * that a client waits for takes it.  ->lock guards the list and is never held for long.
+ *
+ * Removing.  Without force the user of the device is asked for it (REQ), and keeps its connection
+ * until it lets go, for as long as it likes: no lock is held meanwhile.  With force, also if that
+ * comes while somebody waits already, the connection is closed.  Who began the removal takes the
+ * device off the list in the end; when the server ends before that, it gives up.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +34,9 @@ struct served {
 	uint64_t id; /* the keeper's; 0: added through control */
 	char name[16];
 	char *socket;
-	struct wire_listener *listener;
+	struct wire_listener *listener; /* under ->lock; NULL: somebody closes it, or has */
+	bool removing;                  /* ditto */
+	bool gone;                      /* ditto: the machine has let go of it */
 };
 
 struct server {
@@ -42,7 +49,9 @@ struct server {
 
 	pthread_mutex_t turn; /* taken before ->lock */
 	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a device is gone or off the list; ->stopping */
 	struct served *devices;
+	bool stopping;
 };
 
 /* What this thread is adding for a client of control, with the files that came along. */
@@ -118,12 +127,6 @@ static void wire_settings(const struct serve_spec *spec, int mmio, struct wire_o
 		options->mmio = mmio == 'p' ? VFIO_MMIO_POLLED : VFIO_MMIO_NONE;
 }
 
-/* The machine cannot let go of a device yet: it stays, without a socket. */
-static int forget(struct server *server, const char *name)
-{
-	return -EOPNOTSUPP;
-}
-
 /* @fd becomes the server's.  In its turn. */
 static int add_in_turn(struct server *server, uint64_t id, const struct serve_spec *spec, int fd,
 		       char name[16], struct uvfio_error *err)
@@ -146,7 +149,7 @@ static int add_in_turn(struct server *server, uint64_t id, const struct serve_sp
 	ret = wire_listen(server->wire, d->name, fd, &options, &d->listener, err);
 	fd = -1;
 	if (ret) {
-		forget(server, d->name);
+		vfio_machine_remove_device(server->machine, d->name, 0, NULL, NULL, NULL);
 		goto fail;
 	}
 	d->id = id;
@@ -194,36 +197,107 @@ static struct served **find_locked(struct server *server, uint64_t id, const cha
 	return link;
 }
 
-/* By its name, or by @id when that is NULL.  Its clients are disconnected. */
-static int remove_device(struct server *server, uint64_t id, const char *name,
+/* In a thread of the machine's. */
+static void on_gone(void *arg, const char *name)
+{
+	struct server *server = arg;
+	struct served *d;
+
+	pthread_mutex_lock(&server->lock);
+	/* Another one may have its address already. */
+	for (d = server->devices; d && (!d->removing || d->gone || strcmp(d->name, name) != 0);)
+		d = d->next;
+	if (d)
+		d->gone = true;
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
+}
+
+/* Close the socket of @d and its connections.  ->lock is held, and let go of meanwhile. */
+static void hang_up(struct server *server, struct served *d)
+{
+	struct wire_listener *listener = d->listener;
+
+	d->listener = NULL;
+	if (!listener)
+		return;
+	pthread_mutex_unlock(&server->lock);
+	wire_unlisten(listener);
+	pthread_mutex_lock(&server->lock);
+}
+
+static struct served *being_removed(struct server *server, const char *name)
+{
+	struct served *d = server->devices;
+
+	while (d && (!d->removing || strcmp(d->name, name) != 0))
+		d = d->next;
+	return d;
+}
+
+/* By its name, or by @id when that is NULL. */
+static int remove_device(struct server *server, uint64_t id, const char *name, bool force,
 			 struct uvfio_error *err)
 {
 	struct served **link, *d;
-	int ret;
+	char found[16];
+	bool first;
+	int ret = 0;
 
-	pthread_mutex_lock(&server->turn);
 	pthread_mutex_lock(&server->lock);
-	link = find_locked(server, id, name);
-	d = *link;
-	if (d)
-		*link = d->next;
-	pthread_mutex_unlock(&server->lock);
+	d = *find_locked(server, id, name);
 	if (!d) {
-		pthread_mutex_unlock(&server->turn);
+		pthread_mutex_unlock(&server->lock);
 		return uvfio_error_set(err, -ENODEV, "%s is not served here", name ? name : "it");
 	}
-	wire_unlisten(d->listener);
-	ret = forget(server, d->name);
-	if (ret)
-		uvfio_error_set(err, ret, "device %s: %s", d->name, strerror(-ret));
-	uvfio_log(server->log, UVFIO_LOG_INFO, "%s: removed", d->name);
-	pthread_mutex_unlock(&server->turn);
+	memcpy(found, d->name, sizeof(found));
+	first = !d->removing;
+	d->removing = true;
+	pthread_mutex_unlock(&server->lock);
+
+	/* A later one with a shorter limit changes the limit. */
+	if (first || force)
+		ret = vfio_machine_remove_device(
+			server->machine, found, force ? 0 : VFIO_REMOVE_WAIT, on_gone, server, err);
+	pthread_mutex_lock(&server->lock);
+	if (ret && first) {
+		d->removing = false;
+		pthread_mutex_unlock(&server->lock);
+		return ret;
+	}
+	if (first) {
+		if (force)
+			hang_up(server, d);
+		while (!d->gone && !server->stopping)
+			pthread_cond_wait(&server->changed, &server->lock);
+	} else {
+		d = being_removed(server, found);
+		if (d && force)
+			hang_up(server, d);
+		while (being_removed(server, found) && !server->stopping)
+			pthread_cond_wait(&server->changed, &server->lock);
+	}
+	if (server->stopping) {
+		pthread_mutex_unlock(&server->lock);
+		return uvfio_error_set(err, -ECANCELED, "%s: the server ends", found);
+	}
+	if (!first) {
+		pthread_mutex_unlock(&server->lock);
+		return 0;
+	}
+	hang_up(server, d);
+	for (link = &server->devices; *link != d;)
+		link = &(*link)->next;
+	*link = d->next;
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
+	uvfio_log(server->log, UVFIO_LOG_INFO, "%s: removed", found);
 	if (name && d->id)
 		serve_send(server->config->tell,
 			   &(struct serve_message){.kind = SERVE_GONE, .id = d->id}, NULL, -1);
 	free(d->socket);
 	free(d);
-	return ret;
+	return 0;
 }
 
 /* ---- control ---- */
@@ -249,7 +323,7 @@ static int control_add_device(void *arg, const struct control_add *add, char nam
 
 static int control_remove_device(void *arg, const char *name, bool force, struct uvfio_error *err)
 {
-	return remove_device(arg, 0, name, err);
+	return remove_device(arg, 0, name, force, err);
 }
 
 static struct json_object *describe_client(const struct wire_connection_info *info)
@@ -339,7 +413,7 @@ static void listen_to_keeper(struct server *server)
 			answer(server, &msg, ret, ret ? err.msg : name);
 			break;
 		case SERVE_REMOVE:
-			ret = remove_device(server, msg.id, NULL, &err);
+			ret = remove_device(server, msg.id, NULL, true, &err);
 			answer(server, &msg, ret, err.msg);
 			break;
 		default: /* END */
@@ -385,8 +459,13 @@ static int start(struct server *server, struct uvfio_error *err)
 
 static void stop(struct server *server)
 {
+	pthread_mutex_lock(&server->lock);
+	server->stopping = true;
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
 	control_free(server->control);
-	wire_server_free(server->wire); /* every client is disconnected, every device quiet */
+	wire_server_free(server->wire);     /* every client is disconnected, every device quiet */
+	vfio_machine_free(server->machine); /* what is being removed is told of */
 	while (server->devices) {
 		struct served *d = server->devices;
 
@@ -394,7 +473,6 @@ static void stop(struct server *server)
 		free(d->socket);
 		free(d);
 	}
-	vfio_machine_free(server->machine);
 	uvfio_log_free(server->log);
 }
 
@@ -406,6 +484,7 @@ int serve_server(const struct serve_server_config *config)
 
 	pthread_mutex_init(&server.turn, NULL);
 	pthread_mutex_init(&server.lock, NULL);
+	pthread_cond_init(&server.changed, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	if (chdir("/")) { /* do not keep a file system busy */
 	}
@@ -414,6 +493,7 @@ int serve_server(const struct serve_server_config *config)
 	if (!started.value)
 		listen_to_keeper(&server);
 	stop(&server);
+	pthread_cond_destroy(&server.changed);
 	pthread_mutex_destroy(&server.lock);
 	pthread_mutex_destroy(&server.turn);
 	return started.value ? 1 : 0;

@@ -4,7 +4,7 @@
 here=$(dirname "$0")
 # shellcheck source=tests/clients/tap.sh
 . "$here/tap.sh"
-EXAMPLE=${EXAMPLE:?nvme-identify}
+EXAMPLE=${EXAMPLE:?nvme-identify} NVME=${NVME:?the example nvme}
 need python3 python3
 sock=$scratch/c.sock
 export XDG_RUNTIME_DIR=$scratch
@@ -199,16 +199,65 @@ if "$UVFIO" serve --help | grep -q -- --control; then
 	rm -f "$sock"
 	"$UVFIO" serve --control "$sock" --device "nvme,file=$scratch/disk.img,socket=$scratch/disk.sock" \
 		>"$scratch/serve.log" 2>&1 &
-	pids+=($!)
+	server=$!
+	pids+=($server)
 	check "serve: control" await u list
 	check "add, with a file and a socket" holds 0000:02:00.0 \
 		u add "nvme,file=$scratch/more.img,socket=$scratch/more.sock"
 	check "it is there" holds "0000:02:00.0  nvme" u list
 	check "and its socket" test -S "$scratch/more.sock"
+	check "where it is, for everybody" json door.socket "$scratch/more.sock" u show --json 02:00.0
 	check "remove" u remove 02:00.0
 	check "it has gone" bash -c "! '$UVFIO' show --control '$sock' 02:00.0"
+	check "and its socket" test ! -e "$scratch/more.sock"
+	(cd "$scratch" && u add nvme,file=more.img,socket=more.sock,addr=02:00.0,mode=0660) >/dev/null
+	ok $? "add, with paths from here"
+	check "mode=" test "$(stat -c %a "$scratch/more.sock")" = 660
+
+	# In use: its user is asked, and waited for.
+	"$NVME" perf --time 1000 "unix:$scratch/more.sock" >"$scratch/perf" 2>&1 &
+	user=$!
+	pids+=($user)
+	check "it is in use" await json users.0.pid $user u show --json 02:00.0
+	check "list says by whom" holds "vfio-user pid $user" u list
+	u remove 02:00.0 &
+	removal=$!
+	asked() { json interrupts.3.name req u show --json 02:00.0 && kill -0 $removal; }
+	check "remove waits for its user" asked
+	check "others are served meanwhile" u reset 01:00.0
+	kill $user
+	wait $removal
+	ok $? "when the user has gone, so has the device"
+	check "it is not listed" bash -c "! '$UVFIO' list --control '$sock' | grep -q 0000:02:00.0"
+
+	# Its user does not want to let go.
+	check "add once more" u add "nvme,file=$scratch/more.img,socket=$scratch/more.sock,addr=02:00.0"
+	"$NVME" perf --time 1000 "unix:$scratch/more.sock" >"$scratch/perf" 2>&1 &
+	user=$!
+	pids+=($user)
+	check "it is in use again" await json users.0.pid $user u show --json 02:00.0
+	u remove 02:00.0 &
+	removal=$!
+	check "remove --force takes it" u remove --force 02:00.0
+	wait $removal
+	ok $? "which is what the other remove waited for"
+	wait $user
+	test $? != 0
+	ok $? "its user has lost it"
+	check "the rest goes on" holds "0000:01:00.0  nvme" u list
+	"$NVME" perf --time 1000 "unix:$scratch/disk.sock" >"$scratch/perf" 2>&1 &
+	pids+=($!)
+	check "the other one in use" await json users.0.door vfio-user u show --json 01:00.0
 	check "a file that cannot be opened" holds "cannot open it" \
 		u add "nvme,file=$scratch/nosuch.img,socket=$scratch/x.sock"
+	u remove 01:00.0 >"$scratch/out" 2>&1 &
+	removal=$!
+	kill $server
+	wait $server
+	ok $? "the server ends, also while somebody waits for a removal"
+	wait $removal
+	test $? = 1
+	ok $? "who is told so"
 else
 	skip "serve: control" "this uvfio serve has none"
 fi
