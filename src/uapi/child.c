@@ -223,6 +223,9 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 	int tree, covered, devdir, sysdir, listener;
 
 	expect(sock, UAPI_MSG_TREE, &with_helper, &tree);
+	/* In a chroot, the link to our executable reads right only before. */
+	if (with_helper && !uapi_find_helper(helper, sizeof(helper)))
+		fail("the helper " UAPI_HELPER_NAME " has gone");
 	enter_namespaces(sock);
 	make_mounts(tree, &covered);
 	close(tree);
@@ -241,8 +244,7 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 		fail("cannot open the new /sys/bus/pci/devices");
 	tell(sock, UAPI_MSG_SYSDIR, 0, sysdir);
 	close(sysdir);
-	preload(config->mmio,
-		with_helper && uapi_find_helper(helper, sizeof(helper)) ? helper : NULL);
+	preload(config->mmio, with_helper ? helper : NULL);
 	listener = uapi_filter_install(&err);
 	if (listener < 0)
 		fail(err.msg);

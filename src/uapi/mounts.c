@@ -235,7 +235,14 @@ int uapi_mounts_make(int fd, int *covered, struct uvfio_error *err)
 		return failed(&m, "map", "the description of the tree");
 	/* What the machine mounts later still appears; what is mounted here stays here. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
-		ret = failed(&m, "make slaves of the mounts at", "/");
+		ret = errno == EINVAL
+			      ? uvfio_error_set(
+					err, -EINVAL,
+					"the root directory is not the root of a mount (a chroot into a "
+					"plain directory), so that what is mounted here could not be kept "
+					"from the rest of the machine; make it one before the chroot: mount "
+					"--rbind DIRECTORY DIRECTORY")
+			      : failed(&m, "make slaves of the mounts at", "/");
 	for (size_t off = 0; !ret && off < (size_t)st.st_size;) {
 		const struct tree_record *rec = (const struct tree_record *)(map + off);
 
