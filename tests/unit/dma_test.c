@@ -4,6 +4,7 @@
  * to be quiet, and a stress of everything at once.
  */
 #include "vfio_fixture.h"
+#include "peer_util.h"
 
 #define IOVA 0x40000000ull
 
@@ -291,10 +292,146 @@ static void test_stress(void **state)
 	fixture_close(&f);
 }
 
+/* ---- a client that is asked by messages, and does not answer ---- */
+
+static void fixture_peer(struct fixture *f, struct test_peer **peer, bool *released)
+{
+	fixture_up(f, "probe");
+	*released = false;
+	*peer = test_peer_new(0, CLIENT_MEM, 4096, 8, released);
+	f->tc.peer = &(*peer)->peer;
+	assert_int_equal(dma_map(f, IOVA, 0, 65536, 3), 0);
+	f->tc.peer = NULL;
+	config_put(f, PCI_COMMAND, 2, COMMAND_ON);
+}
+
+/* The peer's connection ends after the device was closed. */
+static void close_peer(struct fixture *f, struct test_peer *peer, bool *released)
+{
+	fixture_close(f);
+	while (test_peer_answer(peer, 0, 0))
+		;
+	iommu_peer_unref(&peer->peer);
+	assert_true(*released);
+}
+
+/* Begin a command that depends on the peer. */
+static void begin(struct fixture *f, struct test_peer *peer, uint32_t cmd, uint64_t iova)
+{
+	unsigned started = peer->started;
+
+	bar_put(f, 0, REG_DMA_IOVA, 8, iova);
+	bar_put(f, 0, REG_DMA_LEN, 4, 8192);
+	bar_put(f, 0, REG_DMA_CMD, 4, cmd);
+	test_peer_wait(peer, started + 2);
+	uvfio_ctx_flush(uvfio_device_ctx(f->probe->dev));
+	assert_true(f->probe->op_pending);
+}
+
+static int result(struct fixture *f)
+{
+	uvfio_ctx_flush(uvfio_device_ctx(f->probe->dev));
+	assert_false(f->probe->op_pending);
+	return -(int)bar_get(f, 0, REG_DMA_STATUS, 4);
+}
+
+static void test_peer_transfers(void **state)
+{
+	struct vfio_device_stats stats;
+	struct test_peer *peer;
+	struct fixture f;
+	bool released;
+
+	fixture_peer(&f, &peer, &released);
+	memset(peer->mem, 0x5A, 65536);
+	begin(&f, peer, CMD_READ, IOVA + 100);
+	while (test_peer_answer(peer, 1, 0) || test_peer_answer(peer, 0, 0))
+		;
+	assert_int_equal(result(&f), 0);
+	assert_int_equal(f.probe->buf[8191], 0x5A);
+	memset(f.probe->buf, 0x33, 8192);
+	begin(&f, peer, CMD_WRITE, IOVA);
+	assert_int_equal(probe_command(&f, CMD_HOLD, IOVA, 8), -ENOTSUP);
+	while (test_peer_answer(peer, 0, 0))
+		;
+	assert_int_equal(result(&f), 0);
+	assert_int_equal(peer->mem[8191], 0x33);
+	vfio_device_stats(f.dev, &stats);
+	assert_int_equal(stats.dma_ops, 2);
+	assert_int_equal(stats.dma_bytes, 2 * 8192);
+	/* An error of the client's is a fault. */
+	begin(&f, peer, CMD_READ, IOVA);
+	test_peer_answer(peer, 1, -EINVAL);
+	test_peer_answer(peer, 0, 0);
+	assert_int_equal(result(&f), -EIO);
+	vfio_device_stats(f.dev, &stats);
+	assert_int_equal(stats.faults, 1);
+	close_peer(&f, peer, &released);
+}
+
+/* None of the following waits for it. */
+static void test_peer_silent(void **state)
+{
+	struct test_peer *peer;
+	struct fixture f;
+	bool released;
+
+	fixture_peer(&f, &peer, &released);
+	vfio_machine_observe(f.machine, observe, NULL);
+	/* Bus mastering off: a moment's grace, then it is over. */
+	begin(&f, peer, CMD_READ, IOVA);
+	config_put(&f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(result(&f), -EPERM);
+	assert_int_equal(last_fault.c, IOMMU_FAULT_BUS_MASTER);
+	config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+	/* A reset. */
+	begin(&f, peer, CMD_WRITE, IOVA);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	assert_false(f.probe->op_pending);
+	/* An unmap. */
+	begin(&f, peer, CMD_READ, IOVA + 4096);
+	assert_int_equal(dma_unmap(&f, IOVA, 65536, NULL), 0);
+	assert_int_equal(result(&f), -EFAULT);
+	assert_int_equal(last_fault.c, IOMMU_FAULT_UNMAPPED);
+	assert_int_equal(last_fault.a, IOVA + 4096);
+	/* Its memory that is ordinary still works, and its late answers change nothing. */
+	memset(f.probe->buf, 0x77, sizeof(f.probe->buf));
+	while (test_peer_answer(peer, 0, 0))
+		;
+	assert_int_equal(f.probe->buf[0], 0x77);
+	assert_int_equal(dma_map(&f, IOVA, 0, 65536, 3), 0);
+	assert_int_equal(probe_command(&f, CMD_READ, IOVA, 8), 0);
+	/* The last close, with a transfer under way. */
+	assert_int_equal(dma_unmap(&f, IOVA, 65536, NULL), 0);
+	f.tc.peer = &peer->peer;
+	assert_int_equal(dma_map(&f, IOVA, 0, 65536, 3), 0);
+	begin(&f, peer, CMD_WRITE, IOVA);
+	vfio_machine_unobserve(f.machine, observe, NULL);
+	close_peer(&f, peer, &released);
+}
+
+static void test_peer_dead(void **state)
+{
+	struct test_peer *peer;
+	struct fixture f;
+	bool released;
+
+	fixture_peer(&f, &peer, &released);
+	begin(&f, peer, CMD_READ, IOVA);
+	iommu_peer_dead(&peer->peer);
+	assert_int_equal(result(&f), -EIO);
+	assert_int_equal(probe_command(&f, CMD_READ, IOVA, 8), -EIO);
+	assert_int_equal(dma_unmap(&f, IOVA, 65536, NULL), 0);
+	close_peer(&f, peer, &released);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_transfers),
+		cmocka_unit_test(test_peer_transfers),
+		cmocka_unit_test(test_peer_silent),
+		cmocka_unit_test(test_peer_dead),
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_bus_mastering),
 		cmocka_unit_test(test_pending_dma_is_waited_for),

@@ -81,7 +81,8 @@ struct probe {
 	uint64_t counter;
 	/* of the work context */
 	struct uvfio_dma_pin pin;
-	bool pinned, running, quiescing;
+	struct uvfio_dma op;
+	bool pinned, op_pending, running, quiescing;
 	uint8_t buf[8192];
 	/* what the tests look at */
 	_Atomic unsigned resets[UVFIO_RESET_CLOSE + 1];
@@ -103,7 +104,7 @@ static void probe_timer(void *arg)
 	uvfio_dma_unpin(p->dev, &p->pin);
 	p->pinned = false;
 	p->unpinned_late = true;
-	if (p->quiescing) {
+	if (p->quiescing && !p->op_pending) {
 		p->quiescing = false;
 		uvfio_quiesced(p->dev);
 	}
@@ -229,17 +230,45 @@ static uint64_t probe_read(void *priv, unsigned bar, uint64_t off, unsigned size
 	return value;
 }
 
+static void probe_command_done(struct probe *p, int ret)
+{
+	pthread_mutex_lock(&p->lock);
+	uvfio_reg_set(p->dev, 0, REG_DMA_STATUS, 4, (uint32_t)-ret);
+	uvfio_reg_set(p->dev, 0, REG_DMA_DONE, 4, ++p->done);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void probe_op_done(struct uvfio_dma *op)
+{
+	struct probe *p = (struct probe *)((char *)op - offsetof(struct probe, op));
+
+	p->op_pending = false;
+	probe_command_done(p, op->status);
+	if (p->quiescing && !p->pinned) {
+		p->quiescing = false;
+		uvfio_quiesced(p->dev);
+	}
+}
+
+/* 1: it will be done later. */
 static int probe_dma(struct probe *p, uint32_t cmd, uint64_t iova, uint32_t len)
 {
-	struct uvfio_dma op = {.iova = iova, .buf = p->buf, .to_client = cmd == CMD_WRITE};
 	struct iovec iov[4];
 	int ret;
 
-	op.len = len > sizeof(p->buf) ? sizeof(p->buf) : len;
 	switch (cmd) {
 	case CMD_READ:
 	case CMD_WRITE:
-		return uvfio_dma_submit(p->dev, &op);
+		if (p->op_pending)
+			return -EBUSY;
+		p->op = (struct uvfio_dma){.iova = iova,
+					   .buf = p->buf,
+					   .len = len > sizeof(p->buf) ? sizeof(p->buf) : len,
+					   .to_client = cmd == CMD_WRITE,
+					   .done = probe_op_done};
+		ret = uvfio_dma_submit(p->dev, &p->op);
+		p->op_pending = ret == 1;
+		return ret;
 	case CMD_HOLD:
 		if (p->pinned)
 			return -EBUSY;
@@ -273,10 +302,8 @@ static bool probe_work(void *priv)
 	if (!has)
 		return false;
 	ret = probe_dma(p, cmd, iova, len);
-	pthread_mutex_lock(&p->lock);
-	uvfio_reg_set(p->dev, 0, REG_DMA_STATUS, 4, (uint32_t)-ret);
-	uvfio_reg_set(p->dev, 0, REG_DMA_DONE, 4, ++p->done);
-	pthread_mutex_unlock(&p->lock);
+	if (ret != 1)
+		probe_command_done(p, ret);
 	return false;
 }
 
@@ -288,9 +315,10 @@ static void probe_quiesce(void *priv)
 	p->running = false;
 	p->unpinned_late = false;
 	uvfio_reg_set(p->dev, 0, REG_STATE, 4, 0);
-	if (p->pinned) {
+	if (p->pinned || p->op_pending) {
 		p->quiescing = true;
-		uvfio_timer_arm(p->timer, 2000000);
+		if (p->pinned)
+			uvfio_timer_arm(p->timer, 2000000);
 	} else {
 		uvfio_quiesced(p->dev);
 	}
@@ -330,8 +358,10 @@ static void probe_stats(void *priv, struct uvfio_stats *out)
 	struct probe *p = priv;
 
 	uvfio_stat_counter(out, "resets", "Function resets", p->resets[UVFIO_RESET_FUNCTION], NULL);
-	uvfio_stat_gauge(out, "works", "Calls of the work function", p->works, "kind=%s", "a \"b\"");
-	uvfio_stat_histogram(out, "command_seconds", "Time of a command", &p->times, "op=%s", "read");
+	uvfio_stat_gauge(out, "works", "Calls of the work function", p->works, "kind=%s",
+			 "a \"b\"");
+	uvfio_stat_histogram(out, "command_seconds", "Time of a command", &p->times, "op=%s",
+			     "read");
 }
 
 static const struct uvfio_key probe_keys[] = {
@@ -367,6 +397,7 @@ struct test_client {
 	struct vfio_client client; /* first */
 	int fd;                    /* what @mem is a mapping of */
 	uint8_t *mem;              /* CLIENT_MEM bytes that can be mapped for DMA */
+	struct iommu_peer *peer;   /* set: mappings go to it, at their distance from @mem */
 	/* Copies outside [low, high) fault when set.  As a process reads another: not memcpy(),
 	 * whose reads beyond an object, which a string is copied by, a sanitizer would take for
 	 * errors. */
@@ -432,9 +463,17 @@ static int client_import(void *client, uint64_t vaddr, uint64_t size, unsigned p
 
 	if (vaddr < base || vaddr - base > CLIENT_MEM || size > CLIENT_MEM - (vaddr - base))
 		return -EFAULT;
-	assert_int_equal(fstat(tc->fd, &st), 0);
 	*mem = calloc(1, sizeof(**mem));
 	assert_non_null(*mem);
+	*nr = 1;
+	if (tc->peer) {
+		**mem = (struct iommu_mem){.kind = IOMMU_MEM_PEER,
+					   .peer = tc->peer,
+					   .offset = vaddr - base,
+					   .len = size};
+		return 0;
+	}
+	assert_int_equal(fstat(tc->fd, &st), 0);
 	**mem = (struct iommu_mem){
 		.kind = IOMMU_MEM_FILE,
 		.fd = tc->fd,
@@ -443,7 +482,6 @@ static int client_import(void *client, uint64_t vaddr, uint64_t size, unsigned p
 		.file_id = {st.st_dev, st.st_ino},
 		.page = 4096,
 	};
-	*nr = 1;
 	return 0;
 }
 
