@@ -168,7 +168,9 @@ UVFIO_API int uvfio_pci_map_region(struct uvfio_pci *dev, unsigned index, struct
 /*
  * The address of [@offset, +@len) of a mapped region, or NULL when not all of it is mapped.  A
  * direct access raises SIGBUS while the device has its memory disabled (A.6), or when a server
- * takes the memory away; those of the register functions return an error instead.
+ * takes the memory away; those of the register functions return an error instead.  And where a
+ * vfio-user server has an eventfd for stores to an area (DEVICE_GET_REGION_IO_FDS), the register
+ * functions signal it; a direct store is found by the server a little later.
  */
 UVFIO_API volatile void *uvfio_pci_mapping(struct uvfio_pci *dev, unsigned index, uint64_t offset,
 					   uint64_t len);
@@ -255,10 +257,10 @@ UVFIO_API int uvfio_pci_reg_write_multi(struct uvfio_pci *dev, const struct uvfi
 
 /*
  * An eventfd whose signal does what writing @value (@size 1, 2, 4 or 8 bytes) at @offset does,
- * without a call or a message: the kernel's ioeventfd (VFIO_DEVICE_IOEVENTFD) or what the server
- * offers in DEVICE_GET_REGION_IO_FDS.  Returns the descriptor, which the caller closes (a
- * kernel keeps its side until uvfio_pci_close()), or -errno: -ENOENT the server offers none for
- * this register and value, -EEXIST the kernel was asked for it before.
+ * without a call or a message: the kernel's ioeventfd (VFIO_DEVICE_IOEVENTFD) or one for this value
+ * that the server offers in DEVICE_GET_REGION_IO_FDS.  Returns the descriptor, which the caller
+ * closes (a kernel keeps its side until uvfio_pci_close()), or -errno: -ENOENT the server offers
+ * none for this register and value, -EEXIST the kernel was asked for it before.
  */
 UVFIO_API int uvfio_pci_notify_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset,
 				  unsigned size, uint64_t value);

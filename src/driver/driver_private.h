@@ -34,11 +34,19 @@ struct drv_options {
 int drv_options_parse(struct drv_options *opt, const char *text, bool vfio_user,
 		      struct uvfio_error *err);
 
+/* After a store to [@offset, +@size) of a mapping, a signal of @fd has the device look at it. */
+struct drv_notify {
+	uint64_t offset, size;
+	int fd;
+};
+
 struct drv_region {
 	struct uvfio_pci_region pub; /* ->areas is owned */
 	uint64_t file_offset;        /* of the region in @fd */
 	int fd;                      /* to map; -1: the way's own */
 	void **maps;                 /* per area, or NULL before it is mapped */
+	struct drv_notify *notify;
+	unsigned nr_notify;
 };
 
 /* A piece of memory that the device can reach.  The extent is first, so that a set can hold it. */
@@ -120,6 +128,10 @@ struct drv_ops {
 	int (*write_multi)(struct uvfio_pci *dev, const struct uvfio_pci_reg *writes, unsigned nr);
 	int (*notify_fd)(struct uvfio_pci *dev, unsigned index, uint64_t offset, unsigned size,
 			 uint64_t value);
+	/* Optional: the areas of a mapped region that have an eventfd for stores.  *@out and the
+	 * descriptors in it are the caller's, also after an error. */
+	int (*notify_areas)(struct uvfio_pci *dev, unsigned index, struct drv_notify **out,
+			    unsigned *nr);
 	/* One SET_IRQS; @fds with DATA_EVENTFD, ->count of them.  May return a positive number
 	 * (A.8).  A way with limits cuts it up; @active: the mode is enabled. */
 	int (*set_irqs)(struct uvfio_pci *dev, const struct vfio_irq_set *set, const int *fds,

@@ -188,6 +188,31 @@ static void drop(struct drv_region *r)
 	r->pub.areas = NULL;
 }
 
+static void drop_notify(struct drv_region *r)
+{
+	for (unsigned i = 0; i < r->nr_notify; i++)
+		close(r->notify[i].fd);
+	free(r->notify);
+	r->notify = NULL;
+	r->nr_notify = 0;
+}
+
+/* For a region that is mapped. */
+static int get_notify(struct uvfio_pci *dev, unsigned index, struct uvfio_error *err)
+{
+	struct drv_region *r = &dev->regions[index];
+	int ret;
+
+	drop_notify(r);
+	if (!dev->ops->notify_areas)
+		return 0;
+	ret = dev->ops->notify_areas(dev, index, &r->notify, &r->nr_notify);
+	if (ret)
+		return uvfio_error_set(err, ret, "%s: asking for the eventfds of region %u: %s",
+				       dev->name, index, strerror(-ret));
+	return 0;
+}
+
 int drv_regions_init(struct uvfio_pci *dev, struct uvfio_error *err)
 {
 	dev->regions = calloc(dev->nr_regions, sizeof(*dev->regions));
@@ -213,6 +238,7 @@ void drv_regions_fini(struct uvfio_pci *dev)
 			if (r->maps[a])
 				munmap(r->maps[a], r->pub.areas[a].size);
 		free(r->maps);
+		drop_notify(r);
 		drop(r);
 	}
 	free(dev->regions);
@@ -264,7 +290,7 @@ int uvfio_pci_map_region(struct uvfio_pci *dev, unsigned index, struct uvfio_err
 	}
 	r->maps = maps;
 	atomic_store(&dev->shortcut, true);
-	return 0;
+	return get_notify(dev, index, err);
 }
 
 static bool same(const struct uvfio_pci_region *a, const struct uvfio_pci_region *b)
@@ -300,6 +326,11 @@ int drv_regions_renew(struct uvfio_pci *dev, struct uvfio_error *err)
 				return uvfio_error_set(err, -errno,
 						       "%s: mapping region %u anew: %s", dev->name,
 						       i, strerror(errno));
+		if (r->maps) {
+			ret = get_notify(dev, i, err);
+			if (ret)
+				return ret;
+		}
 	}
 	return 0;
 }
@@ -409,6 +440,23 @@ int uvfio_pci_reg_read(struct uvfio_pci *dev, unsigned index, uint64_t offset, u
 	return 0;
 }
 
+/* A store to a mapping, and the word to the device that there was one. */
+static int store(const struct drv_region *r, uint64_t offset, uint8_t *at, unsigned size,
+		 uint64_t value)
+{
+	int ret = uvfio_guard_store(at, size, value);
+	uint64_t one = 1;
+
+	for (unsigned i = 0; i < r->nr_notify && !ret; i++) {
+		if (offset - r->notify[i].offset >= r->notify[i].size)
+			continue;
+		/* A full counter is a signal, too. */
+		(void)!write(r->notify[i].fd, &one, sizeof(one));
+		break;
+	}
+	return ret;
+}
+
 int uvfio_pci_reg_write(struct uvfio_pci *dev, unsigned index, uint64_t offset, unsigned size,
 			uint64_t value)
 {
@@ -421,7 +469,7 @@ int uvfio_pci_reg_write(struct uvfio_pci *dev, unsigned index, uint64_t offset, 
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	at = mapped(dev, index, offset, size);
 	if (at)
-		return uvfio_guard_store(at, size, value);
+		return store(&dev->regions[index], offset, at, size, value);
 	n = dev->ops->write(dev, index, offset, &value, size, true);
 	if (n < 0)
 		return (int)n;

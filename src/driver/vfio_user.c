@@ -7,7 +7,6 @@
  * connection ends.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,29 +16,14 @@
 #include <unistd.h>
 #include "driver/vu.h"
 
-struct drv_vu {
-	const char *path;
-	struct vu_conn *conn; /* never NULL; dead after the server is gone */
-	int lost_fd;
-};
-
 static struct vu_conn *conn(const struct uvfio_pci *dev)
 {
-	return ((struct drv_vu *)dev->way)->conn;
+	return vu_conn(dev);
 }
 
-/* The server has lied. */
 static int lied(struct uvfio_pci *dev)
 {
-	vu_die(conn(dev), -EPROTO);
-	return -EPROTO;
-}
-
-static void close_fds(const int *fds, unsigned nr)
-{
-	for (unsigned i = 0; i < nr; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	return vu_lied(dev);
 }
 
 /* ---- open and close ---- */
@@ -172,7 +156,7 @@ static int user_region_info(struct uvfio_pci *dev, struct vfio_region_info *info
 		return ret;
 	if (call.got < sizeof(*info) || info->index != request.index ||
 	    info->argsz < sizeof(*info) || (info->argsz <= size && info->argsz > call.got)) {
-		close_fds(fds, call.got_fds);
+		vu_close_fds(fds, call.got_fds);
 		return lied(dev);
 	}
 	if (info->flags & VFIO_REGION_INFO_FLAG_MMAP && call.got_fds) {
@@ -182,7 +166,7 @@ static int user_region_info(struct uvfio_pci *dev, struct vfio_region_info *info
 		/* Without a file there is nothing to map; it can still be read and written. */
 		info->flags &= ~VFIO_REGION_INFO_FLAG_MMAP;
 	}
-	close_fds(fds, call.got_fds);
+	vu_close_fds(fds, call.got_fds);
 	return 0;
 }
 
@@ -325,72 +309,6 @@ static int user_write_multi(struct uvfio_pci *dev, const struct uvfio_pci_reg *w
 		writes += n;
 		nr -= n;
 	}
-	return ret;
-}
-
-/* What the program would write to must be an eventfd: anything else could block or kill it. */
-static bool is_eventfd(int fd)
-{
-	char path[32], target[32];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n < 0)
-		return false;
-	target[n] = '\0';
-	return !strcmp(target, "anon_inode:[eventfd]");
-}
-
-static int user_notify_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset, unsigned size,
-			  uint64_t value)
-{
-	const unsigned most = 4096; /* sub-regions */
-	size_t room =
-		sizeof(struct vfio_user_region_io_fds) + most * sizeof(struct vfio_user_sub_region);
-	struct vfio_user_region_io_fds request = {.argsz = (uint32_t)room, .index = index}, *info;
-	struct vfio_user_sub_region *subs;
-	int fds[VFIO_USER_MAX_FDS], ret;
-	struct vu_call call = {
-		.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,
-		.head = &request,
-		.head_len = sizeof(request),
-		.reply_len = room,
-		.reply_fds = fds,
-	};
-
-	info = call.reply = malloc(room);
-	if (!info)
-		return -ENOMEM;
-	ret = vu_call(conn(dev), &call);
-	if (ret)
-		goto out;
-	subs = (struct vfio_user_sub_region *)(info + 1);
-	if (call.got < sizeof(*info) || info->index != index ||
-	    info->count > (call.got - sizeof(*info)) / sizeof(*subs)) {
-		ret = lied(dev);
-		goto out;
-	}
-	ret = -ENOENT;
-	for (unsigned i = 0; i < info->count; i++) {
-		const struct vfio_user_sub_region *s = &subs[i];
-
-		if (s->type != VFIO_USER_IO_FD_TYPE_IOEVENTFD || s->offset != offset ||
-		    (s->size && s->size != size) ||
-		    (s->flags & VFIO_USER_IOEVENTFD_FLAG_DATAMATCH && s->datamatch != value))
-			continue;
-		if (s->fd_index >= call.got_fds || !is_eventfd(fds[s->fd_index])) {
-			ret = lied(dev);
-			break;
-		}
-		ret = fcntl(fds[s->fd_index], F_DUPFD_CLOEXEC, 0);
-		if (ret < 0)
-			ret = -errno;
-		break;
-	}
-out:
-	close_fds(fds, call.got_fds);
-	free(info);
 	return ret;
 }
 
@@ -581,7 +499,8 @@ const struct drv_ops drv_vfio_user_ops = {
 	.read = user_read,
 	.write = user_write,
 	.write_multi = user_write_multi,
-	.notify_fd = user_notify_fd,
+	.notify_fd = vu_notify_fd,
+	.notify_areas = vu_notify_areas,
 	.set_irqs = user_set_irqs,
 	.reset = user_reset,
 	.feature = user_feature,

@@ -20,6 +20,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/uio.h>
+#include <errno.h>
+#include <unistd.h>
 #include "driver/driver_private.h"
 #include "wire/protocol.h"
 
@@ -121,6 +123,37 @@ int vu_post(struct vu_conn *c, const struct vu_call *call);
 void vu_stay(struct vu_conn *c);
 /* The server cannot be trusted or reached any more: every call ends with @error. */
 void vu_die(struct vu_conn *c, int error);
+
+/* The way of a vfio-user device. */
+struct drv_vu {
+	const char *path;
+	struct vu_conn *conn; /* never NULL; dead after the server is gone */
+	int lost_fd;
+};
+
+static inline struct vu_conn *vu_conn(const struct uvfio_pci *dev)
+{
+	return ((struct drv_vu *)dev->way)->conn;
+}
+
+/* The server has lied: ends the connection; -EPROTO. */
+static inline int vu_lied(struct uvfio_pci *dev)
+{
+	vu_die(vu_conn(dev), -EPROTO);
+	return -EPROTO;
+}
+
+static inline void vu_close_fds(const int *fds, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* vu_io_fds.c: see struct drv_ops. */
+int vu_notify_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset, unsigned size,
+		 uint64_t value);
+int vu_notify_areas(struct uvfio_pci *dev, unsigned index, struct drv_notify **out, unsigned *nr);
 
 /* vu_version.c: the handshake's payloads.  vu_version_request() returns its length. */
 size_t vu_version_request(char *buf, size_t size, bool twin);

@@ -389,19 +389,27 @@ static void on_irqs(struct server *s, const struct vfio_user_header *h, uint8_t 
 	server_reply(s, h, NULL, 0, NULL, 0);
 }
 
-static void on_io_fds(struct server *s, const struct vfio_user_header *h)
+static void on_io_fds(struct server *s, const struct vfio_user_header *h, const uint8_t *payload)
 {
 	struct {
 		struct vfio_user_region_io_fds head;
 		struct vfio_user_sub_region sub;
-	} r = {
-		.head = {.argsz = sizeof(r), .count = 1},
-		.sub = {.offset = REG_NOTIFY,
-			.size = 4,
-			.flags = VFIO_USER_IOEVENTFD_FLAG_DATAMATCH,
-			.datamatch = 7},
-	};
+	} r = {.head = {.argsz = sizeof(r), .count = 1}};
 
+	memcpy(&r.head.index, payload + 8, 4);
+	if (r.head.index == 0) {
+		r.sub = (struct vfio_user_sub_region){.offset = REG_NOTIFY,
+						      .size = 4,
+						      .flags = VFIO_USER_IOEVENTFD_FLAG_DATAMATCH,
+						      .datamatch = 7};
+	} else if (r.head.index == 2) {
+		r.sub = (struct vfio_user_sub_region){.offset = 4096 + 64, .size = 64};
+	} else {
+		r.head.argsz = sizeof(r.head);
+		r.head.count = 0;
+		server_reply(s, h, &r, sizeof(r.head), NULL, 0);
+		return;
+	}
 	server_reply(s, h, &r, sizeof(r), &s->notify_fd, 1);
 }
 
@@ -463,7 +471,7 @@ static void handle(struct server *s, const struct vfio_user_header *h, uint8_t *
 		on_irqs(s, h, payload, fds, nr_fds);
 		break;
 	case VFIO_USER_DEVICE_GET_REGION_IO_FDS:
-		on_io_fds(s, h);
+		on_io_fds(s, h, payload);
 		break;
 	case VFIO_USER_DEVICE_FEATURE:
 		on_feature(s, h, payload);

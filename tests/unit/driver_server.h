@@ -4,8 +4,9 @@
  * thread of the test and does what it is told, lies included: ->hook sees each command first.
  *
  * The device: BAR 0, 4 KiB of registers, not mappable; BAR 2, 8 KiB in a file of which the second
- * page can be mapped; 256 bytes of config space with two capabilities; 64 MSI-X vectors.
- * Registers of BAR 0 that do something when they are written:
+ * page can be mapped, with an eventfd for stores to bytes 64 to 127 of it; 256 bytes of config
+ * space with two capabilities; 64 MSI-X vectors. Registers of BAR 0 that do something when they are
+ * written:
  */
 #ifndef TESTS_UNIT_DRIVER_SERVER_H
 #define TESTS_UNIT_DRIVER_SERVER_H

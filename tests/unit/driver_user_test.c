@@ -302,6 +302,16 @@ static void test_mapping(void **state)
 	uvfio_pci_write32(dev, 2, 8, 0xbeef);
 	assert_int_equal(uvfio_pci_read32(dev, 2, 8), 0xbeef);
 	assert_int_equal(count(VFIO_USER_REGION_READ), reads + 1);
+	/* A store to the area that has an eventfd is signalled, one beside it is not. */
+	assert_int_equal(read(server.notify_fd, &value, 8), -1);
+	uvfio_pci_write32(dev, 2, 4096 + 60, 1);
+	assert_int_equal(read(server.notify_fd, &value, 8), -1);
+	uvfio_pci_write32(dev, 2, 4096 + 64, 1);
+	uvfio_pci_write32(dev, 2, 4096 + 124, 1);
+	assert_int_equal(read(server.notify_fd, &value, 8), 8);
+	assert_int_equal(value, 2);
+	uvfio_pci_write32(dev, 2, 4096 + 128, 1);
+	assert_int_equal(read(server.notify_fd, &value, 8), -1);
 	/* A mapped access could overtake a posted write: nothing is posted any more. */
 	assert_int_equal(count_posted(VFIO_USER_REGION_WRITE), 1);
 	/* The server takes the file away: an error, no SIGBUS. */
