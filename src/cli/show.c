@@ -36,9 +36,10 @@ static void print_identity(struct json_object *d)
 	       : member_bool(group, "container") ? "in a container"
 	       : member_bool(group, "open")      ? "open"
 						 : "not in use");
-	printf("  state   %s, memory %s, bus mastering %s%s\n", member_text(bus, "power"),
+	printf("  state   %s, memory %s, bus mastering %s%s%s\n", member_text(bus, "power"),
 	       on_off[member_bool(bus, "memory")], on_off[member_bool(bus, "bus_master")],
-	       member_bool(bus, "resetting") ? ", in a reset" : "");
+	       member_bool(bus, "resetting") ? ", in a reset" : "",
+	       member_bool(bus, "leaving") ? ", being removed" : "");
 }
 
 static void print_users(struct json_object *d)

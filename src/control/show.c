@@ -51,6 +51,7 @@ static struct json_object *bus(struct vfio_device *dev)
 	json_put_bool(out, "bus_master", b.bus_master);
 	json_put_string(out, "power", power[b.power & 3]);
 	json_put_bool(out, "resetting", b.resetting);
+	json_put_bool(out, "leaving", b.leaving);
 	return out;
 }
 

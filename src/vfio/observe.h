@@ -51,6 +51,7 @@ void vfio_device_group_state(struct vfio_device *dev, struct vfio_group_state *o
 struct vfio_bus_state {
 	bool memory;     /* BARs can be accessed */
 	bool bus_master; /* in effect: the device may do DMA */
+	bool leaving;    /* it is being removed: its users were asked for it, or have lost it */
 	bool resetting;  /* accesses wait for a reset */
 	unsigned power;  /* D0 … D3hot = 3 */
 };

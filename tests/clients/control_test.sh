@@ -222,8 +222,8 @@ if "$UVFIO" serve --help | grep -q -- --control; then
 	check "list says by whom" holds "vfio-user pid $user" u list
 	u remove 02:00.0 &
 	removal=$!
-	asked() { json interrupts.3.name req u show --json 02:00.0 && kill -0 $removal; }
-	check "remove waits for its user" asked
+	check "remove asks its user" await json bus.leaving True u show --json 02:00.0
+	check "and waits" kill -0 $removal
 	check "others are served meanwhile" u reset 01:00.0
 	kill $user
 	wait $removal
@@ -238,6 +238,7 @@ if "$UVFIO" serve --help | grep -q -- --control; then
 	check "it is in use again" await json users.0.pid $user u show --json 02:00.0
 	u remove 02:00.0 &
 	removal=$!
+	check "its user is asked again" await json bus.leaving True u show --json 02:00.0
 	check "remove --force takes it" u remove --force 02:00.0
 	wait $removal
 	ok $? "which is what the other remove waited for"
