@@ -347,7 +347,8 @@ static int enqueue(struct wire_stream *s, const struct iovec *iov, int nr, size_
 	if (nr_fds)
 		memcpy(out->fds, fds, nr_fds * sizeof(int));
 	for (int i = 0; i < nr; i++) {
-		memcpy(out->data + at, iov[i].iov_base, iov[i].iov_len);
+		if (iov[i].iov_len)
+			memcpy(out->data + at, iov[i].iov_base, iov[i].iov_len);
 		at += iov[i].iov_len;
 	}
 	TAILQ_INSERT_TAIL(&s->outs, out, next);

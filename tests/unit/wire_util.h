@@ -58,7 +58,7 @@ struct wdev {
 	struct uvfio_dma op;
 	uint8_t data[WDEV_DATA];
 	_Atomic bool slow, may_end; /* quiesce waits; no longer */
-	bool quiescing;
+	_Atomic bool quiescing;
 	_Atomic unsigned resets, quiesces, doorbells;
 };
 
