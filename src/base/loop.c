@@ -195,6 +195,8 @@ static void *loop_main(void *arg)
 	struct uvfio_loop *loop = arg;
 	uint64_t last_io = 0;
 
+	/* By itself: for another thread this takes a file of /proc. */
+	pthread_setname_np(pthread_self(), loop->name);
 	while (!atomic_load(&loop->stop)) {
 		uint64_t now = uvfio_now_ns(), poll_at;
 
@@ -255,7 +257,6 @@ static void free_base(struct uvfio_loop *loop)
 struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 {
 	struct uvfio_loop *loop = calloc(1, sizeof(*loop));
-	char short_name[16] = "";
 	sigset_t blocked, old;
 	int rc;
 
@@ -281,6 +282,7 @@ struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 	sigdelset(&blocked, SIGTRAP);
 	sigdelset(&blocked, SIGABRT);
 	sigdelset(&blocked, SIGSYS);
+	strncpy(loop->name, name, sizeof(loop->name) - 1);
 	pthread_sigmask(SIG_BLOCK, &blocked, &old);
 	rc = pthread_create(&loop->thread, NULL, loop_main, loop);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -291,8 +293,6 @@ struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 				name, strerror(rc));
 		goto fail;
 	}
-	strncpy(short_name, name, sizeof(short_name) - 1);
-	pthread_setname_np(loop->thread, short_name);
 	return loop;
 
 fail:

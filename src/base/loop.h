@@ -37,6 +37,7 @@ struct uvfio_ctx {
 
 struct uvfio_loop {
 	pthread_t thread;
+	char name[16];
 	struct event_base *base;
 	struct event *wake;       /* activated to end a sleep */
 	struct event *poll_timer; /* when the next poller is due */

@@ -64,6 +64,7 @@ struct keeper {
 	char control_path[CONTROL_PATH_MAX]; /* what we made, or "" */
 	unsigned nr_children;
 	bool started, ready; /* the server; all devices of the beginning */
+	bool busy;           /* since READY=1 was said last */
 	bool reload;         /* asked for */
 	bool ending;
 	int status; /* exit status */
@@ -320,6 +321,7 @@ static void idle(struct keeper *keeper)
 		warn_of_unused(keeper);
 		keeper->ready = true;
 	}
+	keeper->busy = false;
 	serve_notify("READY=1");
 }
 
@@ -337,6 +339,7 @@ static void reload(struct keeper *keeper)
 	struct uvfio_error err = {""};
 
 	keeper->reload = false;
+	keeper->busy = true;
 	serve_notify("RELOADING=1");
 	if (!keeper->config->load)
 		complain("SIGHUP: there is no --config file to read again");
@@ -347,8 +350,6 @@ static void reload(struct keeper *keeper)
 /* Do the next thing, unless one is under way. */
 static void step(struct keeper *keeper)
 {
-	bool changed = !keeper->ready;
-
 	while (keeper->started && !keeper->ending) {
 		struct entry *e;
 
@@ -366,15 +367,13 @@ static void step(struct keeper *keeper)
 		e = entry_in(keeper, ENTRY_NEW);
 		if (e) {
 			send_add(keeper, e);
-			changed = true;
 			continue;
 		}
 		if (keeper->reload && keeper->ready) {
 			reload(keeper);
-			changed = true;
 			continue;
 		}
-		if (changed)
+		if (keeper->busy)
 			idle(keeper);
 		return;
 	}
@@ -652,8 +651,12 @@ static int prepare(struct keeper *keeper, struct uvfio_error *err)
 
 int serve_run(const struct serve_config *config)
 {
-	struct keeper keeper = {
-		.config = config, .tell = -1, .ask = -1, .signals = -1, .control_fd = -1};
+	struct keeper keeper = {.config = config,
+				.tell = -1,
+				.ask = -1,
+				.signals = -1,
+				.control_fd = -1,
+				.busy = true};
 	struct uvfio_error err = {""};
 	char *text = malloc(SERVE_MAX_TEXT);
 	int ret = text ? prepare(&keeper, &err) : uvfio_error_set(&err, -ENOMEM, "out of memory");

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include "serve/socket.h"
 
-#define BACKLOG         16
+#define BACKLOG         64
 #define FIRST_PASSED_FD 3
 #define MAX_PASSED      4096
 
@@ -106,10 +106,12 @@ int serve_listen(const char *path, mode_t mode, const char *group, struct uvfio_
 		close(fd);
 		return ret;
 	}
-	ret = set_rights(path, mode, group, err);
-	if (!ret && listen(fd, BACKLOG))
+	/* At once, so that hardly anybody takes it for one that was left behind. */
+	if (listen(fd, BACKLOG))
 		ret = uvfio_error_set(err, -errno, "socket %s: cannot listen: %s", path,
 				      strerror(errno));
+	if (!ret)
+		ret = set_rights(path, mode, group, err);
 	if (ret) {
 		unlink(path);
 		close(fd);

@@ -20,7 +20,8 @@ while ! { [ -S "$scratch/a" ] && [ -S "$scratch/b" ]; }; do
 	sleep 0.01
 done
 
-"$1" "$scratch/a" "$scratch/b" "$server" "${@:2}" >"$scratch/tap"
+# The process that has the clients is the first child of the one that was started.
+"$1" "$scratch/a" "$scratch/b" "$(pgrep -o -P "$server")" "${@:2}" >"$scratch/tap"
 failed=$?
 grep -v '^1\.\.' "$scratch/tap"
 points=$(grep -cE '^(not )?ok ' "$scratch/tap")
