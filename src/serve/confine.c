@@ -6,6 +6,7 @@
 #include <linux/landlock.h>
 #include <pwd.h>
 #include <sched.h>
+#include <signal.h>
 #include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -345,6 +346,10 @@ int serve_confine(const struct serve_identity *id, bool *landlock, struct uvfio_
 
 	if (!ret)
 		ret = drop_capabilities(err);
+	/* After the change of user, which takes it away again. */
+	if (!ret && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+		ret = uvfio_error_set(err, -errno, "cannot end with the parent: %s",
+				      strerror(errno));
 	if (!ret && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		ret = uvfio_error_set(err, -errno, "cannot set no_new_privs: %s", strerror(errno));
 	if (!ret)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Take from this process what serving devices does not need: capabilities, new privileges, every
- * path (Landlock) and most system calls (seccomp).
+ * path (Landlock) and most system calls (seccomp).  It is killed when its parent ends.
  *
  * Landlock.  No path can be opened, made or removed, TCP ports can neither be bound nor connected
  * to, and signals and abstract sockets end at this process, as far as the kernel knows these.  What

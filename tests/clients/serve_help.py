@@ -29,7 +29,8 @@ def activate(args):
         sock.bind(path)
         sock.listen()
         names.append(name or "unknown")
-        os.dup2(sock.detach(), fd, inheritable=True)
+        os.dup2(sock.detach(), fd)
+        os.set_inheritable(fd, True)
     os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=":".join(names))
     os.execvp(args[split + 1], args[split + 1:])
 
