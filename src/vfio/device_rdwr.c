@@ -316,10 +316,42 @@ ssize_t vfio_device_read(struct vfio_device_file *df, uint64_t offset, void *buf
 	return region_rdwr(df->dev, offset, buf, len, false);
 }
 
+void vfio_device_file_mask_vectors(struct vfio_device_file *df)
+{
+	atomic_store(&df->masks_vectors, true);
+}
+
+/* The client has written @len bytes at @offset, which region_rdwr() has swallowed if they belong to
+ * the MSI-X table: of those, a vector control word counts. */
+static void mask_vector(struct vfio_device *dev, uint64_t offset, const void *buf, size_t len)
+{
+	const struct range *range;
+	uint64_t pos, end;
+	unsigned index;
+	uint32_t value;
+
+	if (len != sizeof(value) || region_decode(offset, &index, &pos) || index >= NR_BARS ||
+	    pos >= dev->bars[index].size)
+		return;
+	range = bar_range(&dev->bars[index], pos, &end);
+	if (range->kind != RANGE_MSIX_TABLE ||
+	    (pos - range->first) % PCI_MSIX_ENTRY_SIZE != PCI_MSIX_ENTRY_VECTOR_CTRL)
+		return;
+	memcpy(&value, buf, sizeof(value));
+	pthread_mutex_lock(&dev->reg_lock);
+	msix_table_write(dev, pos - range->first, sizeof(value), value);
+	pthread_mutex_unlock(&dev->reg_lock);
+}
+
 ssize_t vfio_device_write(struct vfio_device_file *df, uint64_t offset, const void *buf, size_t len)
 {
+	ssize_t ret;
+
 	atomic_fetch_add_explicit(&df->dev->stats.writes, 1, memory_order_relaxed);
-	return region_rdwr(df->dev, offset, (void *)(uintptr_t)buf, len, true);
+	ret = region_rdwr(df->dev, offset, (void *)(uintptr_t)buf, len, true);
+	if (ret > 0 && atomic_load_explicit(&df->masks_vectors, memory_order_relaxed))
+		mask_vector(df->dev, offset, buf, (size_t)ret);
+	return ret;
 }
 
 /* ---- mapped pages ---- */

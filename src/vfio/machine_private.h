@@ -318,6 +318,7 @@ struct vfio_device {
 struct vfio_device_file {
 	struct vfio_device *dev;
 	_Atomic int mmio; /* enum vfio_mmio_mode */
+	atomic_bool masks_vectors;
 	/* For listings. */
 	struct vfio_device_file *next; /* of dev->files */
 	struct vfio_who who;           /* door NULL: unknown */

@@ -139,6 +139,11 @@ struct vfio_device *vfio_device_file_device(struct vfio_device_file *df);
  * any polled file is open; it must be chosen before vfio_device_view_fd(): -EBUSY when this session
  * has a view that is sealed against writing (the file stays in the mode that it had). */
 int vfio_device_file_set_mmio(struct vfio_device_file *df, enum vfio_mmio_mode mode);
+/* A client of this file masks MSI-X vectors by writing their vector control words, four bytes each,
+ * through the region; without, that is swallowed like every write to the table (A.6).  Reads are ones
+ * either way.  A vector whose word was never written is delivered.  For doors whose clients cannot
+ * map the table. */
+void vfio_device_file_mask_vectors(struct vfio_device_file *df);
 /* GET_INFO, GET_REGION_INFO, GET_IRQ_INFO, SET_IRQS, RESET, PCI_HOT_RESET_INFO, PCI_HOT_RESET,
  * IOEVENTFD, FEATURE; -ENOTTY for others. */
 int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, unsigned cmd,

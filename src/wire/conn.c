@@ -746,6 +746,8 @@ static void job_open(struct wire_conn *conn)
 		ret = vfio_group_get_device(conn->group_file, &c.client, 0, &conn->df);
 	if (!ret)
 		ret = vfio_device_file_set_mmio(conn->df, listener->options.mmio);
+	if (!ret)
+		vfio_device_file_mask_vectors(conn->df);
 	conn->error = -ret;
 	wire_do_version(conn, conn->job_msg);
 }
