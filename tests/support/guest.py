@@ -153,7 +153,8 @@ class Guest:
     def errors(self):
         self.log.flush()
         with open(self.log.name) as f:
-            return f.read()[-2000:]
+            text = f.read()
+        return text if len(text) < 3000 else text[:1500] + "\n…\n" + text[-1500:]
 
     # ---- the serial port ----
 
@@ -298,8 +299,9 @@ class Bench:
             self.initrd = initramfs(self.folder, self.kernel, modules, files)
         args = list(options.pop("args", ()))
         after = list(options.pop("args_after", ()))
+        port = options.pop("port", "pcie-root-port")
         for n in range(len(devices) + 2):
-            args += ["-device", f"pcie-root-port,id=rp{n},slot={n + 1}"]
+            args += ["-device", f"{port},id=rp{n},slot={n + 1},chassis={n + 1}"]
         for n, name in enumerate(devices):
             args += ["-device", json.dumps(vfio_user(self.path(name + ".sock"), bus=f"rp{n}", id=name))]
         guest = Guest(self.qemu, self.kernel, self.initrd, self.folder, args + after, **options)
