@@ -655,17 +655,19 @@ static void await_state(pid_t pid, char want)
 	CHECK(in_state(pid, want));
 }
 
-static void trace_for_a_moment(pid_t pid)
+/* True when it has ended, with *@status. */
+static bool trace_for_a_moment(pid_t pid, int *status)
 {
-	int status;
-
 	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL)) {
-		CHECK(errno == EPERM); /* YAMA */
-		return;
+		CHECK(errno == EPERM); /* YAMA, or it has just ended */
+		return false;
 	}
 	ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
-	CHECK(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+	CHECK(waitpid(pid, status, __WALL) == pid);
+	if (!WIFSTOPPED(*status))
+		return true;
 	ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	return false;
 }
 
 /* Stopped, continued and traced again and again, wherever it is in its calls: none of them fails,
@@ -689,7 +691,8 @@ static void stopped(void)
 	}
 	for (unsigned i = 0; !waitpid(pid, &status, WNOHANG); i++) {
 		if (i % 2) {
-			trace_for_a_moment(pid);
+			if (trace_for_a_moment(pid, &status))
+				break;
 		} else {
 			kill(pid, SIGSTOP);
 			usleep(500); /* anywhere: what for is the number of rounds */

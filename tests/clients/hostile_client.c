@@ -348,13 +348,19 @@ static void use_second(void *arg)
 /* While the first device waits for its backend in @fn, the second's client must not notice. */
 static void while_first(void (*fn)(void *arg))
 {
+	struct vfio_region_info region = {.argsz = sizeof(region)};
 	struct attempt bad, good;
 	struct nvme_client c;
+	uint64_t doorbell;
 	pthread_t a, b;
 
 	nvme_client_open(&c, names[0], false);
 	nvme_client_queue(&c, 2, 0, 0, false);
-	nvme_client_submit(&c);
+	/* Not by a store to the page, which would be found some time later: the read is on its way
+	 * when this returns. */
+	NEED(!ioctl(c.device, VFIO_DEVICE_GET_REGION_INFO, &region));
+	doorbell = region.offset + 0x1000 + 2 * c.stride;
+	NEED(pwrite(c.device, &c.tail, 4, (off_t)doorbell) == 4);
 	munmap((void *)c.bar, 2 * PAGE);
 	a = start(&bad, fn, &c.device);
 	usleep(100000); /* for it to get there; without this the test would only see less */
