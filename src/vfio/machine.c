@@ -21,6 +21,7 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 				      struct uvfio_error *err)
 {
 	struct vfio_machine *machine = calloc(1, sizeof(*machine));
+	pthread_rwlockattr_t rwattr;
 	pthread_condattr_t attr;
 
 	if (!machine) {
@@ -43,7 +44,11 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 	pthread_cond_init(&machine->removal_cond, &attr);
 	pthread_condattr_destroy(&attr);
 	machine->req_interval_ns = REQ_INTERVAL_NS;
-	pthread_rwlock_init(&machine->observer_lock, NULL);
+	/* Or a steady stream of events would keep those out who begin and end to observe. */
+	pthread_rwlockattr_init(&rwattr);
+	pthread_rwlockattr_setkind_np(&rwattr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&machine->observer_lock, &rwattr);
+	pthread_rwlockattr_destroy(&rwattr);
 	pthread_cond_init(&machine->watch_cond, NULL);
 	return machine;
 }

@@ -423,6 +423,49 @@ static void test_looking_on(void **state)
 	close(fd);
 }
 
+/* ---- a steady stream of events keeps nobody from beginning and ending to observe ---- */
+
+static void *emit_on(void *arg)
+{
+	struct looker *l = arg;
+
+	while (!atomic_load(&l->stop))
+		bar_get(l->f, 0, REG_ID, 4);
+	return NULL;
+}
+
+static void count_slowly(void *arg, const struct vfio_event *event)
+{
+	atomic_uint *n = arg;
+
+	/* So that there is always somebody in here. */
+	for (unsigned i = 0; i < 2000; i++)
+		atomic_fetch_add(n, 1);
+}
+
+static void test_steady_events(void **state)
+{
+	static atomic_uint slow, n;
+	pthread_t threads[4];
+	struct looker l = {0};
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	l.f = &f;
+	assert_int_equal(vfio_machine_observe(f.machine, count_slowly, &slow), 0);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, emit_on, &l), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(vfio_machine_observe(f.machine, count_slowly, &n), 0);
+		vfio_machine_unobserve(f.machine, count_slowly, &n);
+	}
+	atomic_store(&l.stop, true);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	vfio_machine_unobserve(f.machine, count_slowly, &slow);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -430,7 +473,7 @@ int main(void)
 		cmocka_unit_test(test_regions_and_bus), cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_mappings),        cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_host_reset),      cmocka_unit_test(test_observers),
-		cmocka_unit_test(test_looking_on),
+		cmocka_unit_test(test_looking_on),      cmocka_unit_test(test_steady_events),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
