@@ -275,8 +275,17 @@ static void go_away(struct wire_conn *conn)
 	wire_workers_run(&conn->server->workers, &conn->job);
 }
 
+static void close_peer(struct wire_conn *conn)
+{
+	if (conn->peer)
+		wire_peer_close(conn->peer);
+	conn->peer = NULL;
+}
+
 static void begin_closing(struct wire_conn *conn)
 {
+	/* Made by the job that opened the device, if the end came during that. */
+	close_peer(conn);
 	if (conn->container)
 		start_job(conn, WIRE_CLOSING, job_release);
 	else
@@ -298,11 +307,11 @@ void wire_conn_close(struct wire_conn *conn)
 	conn->timer = NULL;
 	/* The client sees the end at once; the fds go with the connection. */
 	wire_stream_shut(&conn->stream);
-	if (conn->twin_socket)
-		wire_stream_shut(&conn->twin);
-	if (conn->peer) {
-		wire_peer_close(conn->peer);
-		conn->peer = NULL;
+	/* While the device is being opened these are the job's. */
+	if (state != WIRE_OPENING) {
+		if (conn->twin_socket)
+			wire_stream_shut(&conn->twin);
+		close_peer(conn);
 	}
 	if (state != WIRE_OPENING && state != WIRE_WORKING)
 		begin_closing(conn);

@@ -288,10 +288,11 @@ unsigned wire_connections(struct wire_server *server, struct wire_connection_inf
 	{
 		TAILQ_FOREACH(conn, &listener->conns, next)
 		{
-			struct wire_connection_info *info = &out[n];
+			struct wire_connection_info *info;
 
 			if (n++ >= max)
 				continue;
+			info = &out[n - 1];
 			memset(info, 0, sizeof(*info));
 			memcpy(info->device, listener->device, sizeof(info->device));
 			info->state = wire_state_name(atomic_load(&conn->state));

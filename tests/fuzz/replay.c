@@ -51,23 +51,24 @@ static int play_file(const char *path)
 	return 0;
 }
 
+/* The folder is closed again before the first input: harnesses count descriptors. */
 static int play_path(const char *path)
 {
-	DIR *dir = opendir(path);
-	struct dirent *entry;
-	int r = 0;
+	struct dirent **entries;
+	int n = scandir(path, &entries, NULL, alphasort), r = 0;
 
-	if (!dir)
+	if (n < 0)
 		return play_file(path);
-	while ((entry = readdir(dir))) {
+	for (int i = 0; i < n; i++) {
 		char name[4096];
 
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
-		r |= play_file(name);
+		if (entries[i]->d_name[0] != '.') {
+			snprintf(name, sizeof(name), "%s/%s", path, entries[i]->d_name);
+			r |= play_file(name);
+		}
+		free(entries[i]);
 	}
-	closedir(dir);
+	free(entries);
 	return r;
 }
 
