@@ -25,10 +25,16 @@ struct job {
 	struct rpc_error err;
 };
 
-static void job_free(struct job *job)
+static void close_files(struct job *job)
 {
 	for (unsigned i = 0; i < job->nr_fds; i++)
 		close(job->fds[i].fd);
+	job->nr_fds = 0;
+}
+
+static void job_free(struct job *job)
+{
+	close_files(job);
 	json_object_put(job->fds_json);
 	free(job->spec);
 	free(job);
@@ -56,6 +62,7 @@ static void *worker(void *arg)
 			control->waiting_tail = &control->waiting;
 		pthread_mutex_unlock(&control->job_lock);
 		job->run(job);
+		close_files(job); /* here, because closing a client's file may take long */
 		pthread_mutex_lock(&control->job_lock);
 		job->next = control->done;
 		control->done = job;
