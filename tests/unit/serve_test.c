@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* src/serve: a device's options, what they name, where an NBD URI leads, and the channel. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "serve/broker.h"
+#include "serve/channel.h"
+#include "serve/spec.h"
+
+static void options_are_told_apart(void **state)
+{
+	static const struct {
+		const char *text, *device, *socket, *group;
+		unsigned mode;
+	} cases[] = {
+		{"nvme,memory=1M,socket=a", "nvme,memory=1M", "a", NULL, 0600},
+		{"nvme,socket=a,memory=1M,mode=0660,group=kvm", "nvme,memory=1M", "a", "kvm", 0660},
+		{"nvme,group=7,socket=a,group=kvm", "nvme,group=7", "a", "kvm", 0600},
+		{"nvme,socket=a,,b,serial=x,,socket=y", "nvme,serial=x,,socket=y", "a,b", NULL,
+		 0600},
+		{"nvme,file=a=b", "nvme,file=a=b", NULL, NULL, 0600},
+		{"nvme,,x,mode=777", "nvme,,x", NULL, NULL, 0777},
+		{"nvme", "nvme", NULL, NULL, 0600},
+		{"", "", NULL, NULL, 0600},
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct uvfio_error err = {""};
+		struct serve_spec spec;
+
+		assert_int_equal(serve_spec_parse(cases[i].text, &spec, &err), 0);
+		assert_string_equal(spec.device, cases[i].device);
+		assert_int_equal(spec.mode, cases[i].mode);
+		assert_string_equal(spec.socket ? spec.socket : "-",
+				    cases[i].socket ? cases[i].socket : "-");
+		assert_string_equal(spec.group ? spec.group : "-",
+				    cases[i].group ? cases[i].group : "-");
+		serve_spec_fini(&spec);
+	}
+}
+
+static void wrong_options_are_named(void **state)
+{
+	static const char *const cases[][2] = {
+		{"nvme,socket=a,socket=b", "socket="},
+		{"nvme,socket=", "socket="},
+		{"nvme,mode=9", "mode=9"},
+		{"nvme,mode=-1", "mode=-1"},
+		{"nvme,mode=0400", "mode=0400"},
+		{"nvme,mode=01777", "mode=01777"},
+		{"nvme,mode=", "mode="},
+		{"nvme,mode=0660,mode=0660", "twice"},
+		{"nvme,group=a,group=b", "twice"},
+		{"nvme,mmap=perhaps", "perhaps"},
+		{"nvme,spin=-1", "spin"},
+		{"nvme,spin=1000001", "1000001"},
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct uvfio_error err = {""};
+		struct serve_spec spec;
+
+		assert_int_equal(serve_spec_parse(cases[i][0], &spec, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, cases[i][1]));
+		serve_spec_fini(&spec);
+	}
+}
+
+static void only_what_is_named_is_opened(void **state)
+{
+	static const char device[] = "nvme,file=/a,,b,ns=file=/c:readonly=on,ns=file=/d::e,"
+				     "nbd=nbd://h:1/x,socket=/s";
+	static const char *const named[] = {"/a,b", "/c", "/d:e", "nbd://h:1/x", "on"};
+	static const char *const others[] = {"/a",      "/b",   "/",    "",  "/c:readonly=on",
+					     "/d",      "e",    "nvme", "h", "/etc/passwd",
+					     "file=/c", "/a,,b"};
+
+	for (unsigned i = 0; i < sizeof(named) / sizeof(*named); i++)
+		assert_true(serve_spec_names(device, named[i]));
+	for (unsigned i = 0; i < sizeof(others) / sizeof(*others); i++)
+		assert_false(serve_spec_names(device, others[i]));
+}
+
+static void uris_lead_somewhere(void **state)
+{
+	static const struct {
+		const char *uri, *host, *port, *path;
+		int ret;
+	} cases[] = {
+		{"nbd://host/x", "host", "10809", "", 0},
+		{"nbd://host:99", "host", "99", "", 0},
+		{"nbd://user@host:99/", "host", "99", "", 0},
+		{"nbd://[::1]:5/x", "::1", "5", "", 0},
+		{"nbd://[::1]/x", "::1", "10809", "", 0},
+		{"nbd+unix:///x?socket=/tmp/s", "", "10809", "/tmp/s", 0},
+		{"nbd+unix:///x?a=b&socket=%2ftmp%2Fs%20s&c=d", "", "10809", "/tmp/s s", 0},
+		{"nbd+unix:///x", "", "", "", -EINVAL},
+		{"nbd+unix:///x?socket=", "", "", "", -EINVAL},
+		{"nbd+unix:///x?socket=%", "", "", "", -EINVAL},
+		{"nbd+unix:///x?socket=%0", "", "", "", -EINVAL},
+		{"nbd+unix:///x?socket=a%00b", "", "", "", -EINVAL},
+		{"nbd:///x", "", "", "", -EINVAL},
+		{"nbd://[::1/x", "", "", "", -EINVAL},
+		{"nbd://h:/x", "", "", "", -EINVAL},
+		{"nbds://host/x", "", "", "", -EPROTONOSUPPORT},
+		{"http://host/x", "", "", "", -EPROTONOSUPPORT},
+		{"", "", "", "", -EPROTONOSUPPORT},
+	};
+	struct serve_target target;
+	char longer[600];
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		assert_int_equal(serve_parse_uri(cases[i].uri, &target), cases[i].ret);
+		if (cases[i].ret)
+			continue;
+		assert_string_equal(target.host, cases[i].host);
+		assert_string_equal(target.port, cases[i].port);
+		assert_string_equal(target.path, cases[i].path);
+	}
+	memset(longer, 'x', sizeof(longer));
+	memcpy(longer, "nbd://", 6);
+	longer[sizeof(longer) - 1] = '\0';
+	assert_true(serve_parse_uri(longer, &target) < 0);
+}
+
+static void messages_arrive_whole(void **state)
+{
+	const struct serve_message sent = {SERVE_ADD, -5, 77};
+	char *text = malloc(SERVE_MAX_TEXT), *longest = malloc(SERVE_MAX_TEXT + 1);
+	struct serve_message got;
+	int pair[2], fd;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	assert_int_equal(serve_send(pair[0], &sent, "hello", 1), 0);
+	assert_int_equal(serve_receive(pair[1], &got, text, &fd), 1);
+	assert_memory_equal(&got, &sent, sizeof(got));
+	assert_string_equal(text, "hello");
+	assert_true(fd >= 0);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	close(fd);
+	/* One that nobody wants the text of. */
+	assert_int_equal(serve_send(pair[0], &sent, "hello", -1), 0);
+	assert_int_equal(serve_receive(pair[1], &got, NULL, &fd), 1);
+	assert_int_equal(fd, -1);
+	/* The longest, and one more. */
+	memset(longest, 'x', SERVE_MAX_TEXT);
+	longest[SERVE_MAX_TEXT] = '\0';
+	assert_int_equal(serve_send(pair[0], &sent, longest, -1), -EMSGSIZE);
+	longest[SERVE_MAX_TEXT - 1] = '\0';
+	assert_int_equal(serve_send(pair[0], &sent, longest, -1), 0);
+	assert_int_equal(serve_receive(pair[1], &got, text, &fd), 1);
+	assert_string_equal(text, longest);
+	/* Less than a header; then the end. */
+	assert_int_equal(send(pair[0], "x", 1, 0), 1);
+	assert_int_equal(serve_receive(pair[1], &got, text, &fd), -EPROTO);
+	close(pair[0]);
+	assert_int_equal(serve_receive(pair[1], &got, text, &fd), 0);
+	close(pair[1]);
+	free(text);
+	free(longest);
+}
+
+static char *answered(const char *asked, int flags, int *fd)
+{
+	const struct serve_message msg = {.kind = SERVE_OPEN, .value = flags};
+	static char why[32];
+	struct serve_message got;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	assert_true(serve_answer(&msg, asked, pair[1]) > 0);
+	close(pair[1]);
+	assert_int_equal(serve_receive(pair[0], &got, NULL, fd), 1);
+	close(pair[0]);
+	snprintf(why, sizeof(why), "%s", got.value ? strerrorname_np(-got.value) : "ok");
+	return why;
+}
+
+static void files_are_opened_as_asked_and_no_more(void **state)
+{
+	char path[] = "/tmp/uvfio-serve-test.XXXXXX";
+	int file = mkstemp(path), fd;
+
+	assert_true(file >= 0);
+	assert_string_equal(answered(path, O_RDWR, &fd), "ok");
+	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDWR);
+	close(fd);
+	assert_string_equal(answered(path, O_RDONLY, &fd), "ok");
+	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	close(fd);
+	assert_string_equal(answered(path, O_WRONLY, &fd), "EPERM");
+	assert_string_equal(answered(path, O_RDWR | O_TRUNC, &fd), "EPERM");
+	assert_string_equal(answered(path, O_RDWR | O_APPEND, &fd), "EPERM");
+	assert_string_equal(answered("/tmp", O_RDWR | O_TMPFILE, &fd), "EPERM");
+	unlink(path);
+	assert_string_equal(answered(path, O_RDWR | O_CREAT, &fd), "EPERM");
+	assert_string_equal(answered(path, O_RDWR, &fd), "ENOENT");
+	assert_int_equal(fd, -1);
+	close(file);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(options_are_told_apart),
+		cmocka_unit_test(wrong_options_are_named),
+		cmocka_unit_test(only_what_is_named_is_opened),
+		cmocka_unit_test(uris_lead_somewhere),
+		cmocka_unit_test(messages_arrive_whole),
+		cmocka_unit_test(files_are_opened_as_asked_and_no_more),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
