@@ -42,10 +42,16 @@ listen() {
 	await test -S notify
 }
 
-# stop: as systemd does; the exit status is the server's
+# stop: as systemd does; the exit status is the server's, or 99 when a sanitizer has reported something
 stop() {
 	kill -TERM "$keeper"
 	wait "$keeper"
+	local status=$?
+	if grep -qE 'Sanitizer|runtime error' err; then
+		cp err log
+		return 99
+	fi
+	return $status
 }
 
 server() { pgrep -o -P "$keeper"; }
