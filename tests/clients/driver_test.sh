@@ -26,6 +26,15 @@ serve() {
 	return 1
 }
 
+# alive PID: has it a thread that has not ended yet? (Its files are open for so long.)
+alive() {
+	local threads
+	[ -e "/proc/$1" ] || return 1
+	grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || return 0
+	threads=("/proc/$1/task/"*)
+	[ ${#threads[@]} -gt 1 ]
+}
+
 # kill_server PID: as a crash would, with its processes; returns when none of them has anything open any more
 kill_server() {
 	local pid pids
@@ -34,7 +43,7 @@ kill_server() {
 	kill -9 $pids 2>/dev/null
 	wait "$1" 2>/dev/null
 	for pid in $pids; do
-		while [ -e "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.01; done
+		while alive "$pid"; do sleep 0.01; done
 	done
 }
 
