@@ -169,6 +169,28 @@ long attack_memory(const struct victim *v)
 	return kib;
 }
 
+static void print_threads(pid_t pid)
+{
+	char path[300], name[32];
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", (int)pid, entry->d_name);
+		file = entry->d_name[0] == '.' ? NULL : fopen(path, "re");
+		if (file && fgets(name, sizeof(name), file))
+			printf("# thread %s: %s", entry->d_name, name);
+		if (file)
+			fclose(file);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* Nobody tells us when the server has dropped what an ended client left, so it is looked for. */
 static void await(pid_t pid, const char *what, int want)
 {
@@ -181,6 +203,7 @@ static void await(pid_t pid, const char *what, int want)
 		pause_briefly();
 	}
 	if (now < 0 || now > want) {
+		print_threads(pid);
 		printf("# the server has %d entries in /proc/PID/%s, and had %d\n", now, what,
 		       want);
 		failures++;
