@@ -314,7 +314,8 @@ int attack_main(int argc, char **argv, const struct attack *const *attacks)
 		}
 	}
 	failures = 0;
-	await(v.pid, "task", threads);
+	/* A few may be started once and late, and stay; a leak of hundreds of attacks is no few. */
+	await(v.pid, "task", threads + 2);
 	printf("%sok %u - as many threads as before\n", failures ? "not " : "", ++number);
 	printf("1..%u\n", number);
 	return number < 2 || failed || failures;
