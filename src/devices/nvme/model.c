@@ -161,8 +161,6 @@ static bool allocate(struct nvme_ctrl *c)
 	}
 	for (unsigned i = 0; i < nr; i++)
 		c->sqs[i].cids = cids + i * (65536 / 64);
-	for (unsigned i = 0; i < NVME_NR_REQS; i++)
-		nvme_req_init(c, &c->reqs[i], &c->req_mem[i]);
 	c->shutdown_req = &c->reqs[NVME_NR_REQS];
 	nvme_req_init(c, c->shutdown_req, NULL);
 	c->size_req = &c->reqs[NVME_NR_REQS + 1];

@@ -370,7 +370,8 @@ struct nvme_ctrl {
 
 	struct nvme_req *reqs;
 	struct nvme_req_mem *req_mem;
-	struct nvme_req_list free_reqs;
+	unsigned nr_made; /* requests that have been used; the others are all zero */
+	struct nvme_req_list free_reqs; /* of those */
 	unsigned nr_free;
 
 	uint8_t *bounce[NVME_NR_BOUNCE]; /* allocated as needed, then kept */

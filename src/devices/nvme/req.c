@@ -31,7 +31,7 @@ void nvme_req_reset_all(struct nvme_ctrl *c)
 	nvme_fused_reset(c);
 	c->nr_aers = 0;
 	/* The first are used first: insert in order. */
-	for (unsigned i = 0; i < NVME_NR_REQS; i++) {
+	for (unsigned i = 0; i < c->nr_made; i++) {
 		struct nvme_req *req = &c->reqs[i];
 
 		if (req->bounce)
@@ -49,7 +49,13 @@ struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 {
 	struct nvme_req *req = STAILQ_FIRST(&c->free_reqs);
 
-	STAILQ_REMOVE_HEAD(&c->free_reqs, link);
+	if (req) {
+		STAILQ_REMOVE_HEAD(&c->free_reqs, link);
+	} else {
+		/* Memory is touched when it is first needed: an idle controller costs little. */
+		req = &c->reqs[c->nr_made];
+		nvme_req_init(c, req, &c->req_mem[c->nr_made++]);
+	}
 	req->state = NVME_REQ_ACTIVE;
 	req->status = 0;
 	req->err_location = 0xffff;
