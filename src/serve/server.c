@@ -434,9 +434,12 @@ static int start(struct server *server, struct uvfio_error *err)
 	int ret;
 
 	if (!config->unconfined) {
-		ret = serve_confine(server->config->identity, &landlock, err);
+		struct uvfio_error why = {""};
+
+		ret = serve_confine(server->config->identity, &landlock, &why);
 		if (ret)
-			return ret;
+			return uvfio_error_set(
+				err, ret, "%s; --confine off serves without confinement", why.msg);
 	}
 	server->log = uvfio_log_new(2, config->verbose ? UVFIO_LOG_DEBUG : UVFIO_LOG_WARN);
 	if (!landlock)

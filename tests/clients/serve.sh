@@ -98,6 +98,7 @@ refused "an unknown user" 1 'no such user' --user nosuchuser --device nvme,memor
 # ---- two devices ----
 
 group=$(id -gn)
+exec 9<plain
 start --device nvme,file=a.img,socket=a.sock --device "nvme,ns=file=b.img:blocksize=4096,socket=b.sock,mode=0660,group=$group"
 ok $? "it says when it is ready"
 [ "$(stat -c '%a %F' a.sock)" = "600 socket" ]
@@ -125,6 +126,9 @@ done
 ok $bad "every thread is confined"
 [ "$(readlink "/proc/$(server)/cwd")" = / ]
 ok $? "it holds no directory"
+! readlink "/proc/$(server)/fd/"* "/proc/$keeper/fd/"* | grep -q plain
+ok $? "it holds no file that it was not told of"
+exec 9<&-
 
 # What the debugger makes it do, it does under its filter.
 calls=(
@@ -158,6 +162,24 @@ if command -v gdb >/dev/null && inside "${calls[@]#*|}" && grep -q "^\$1 = $(ser
 else
 	skip "what it cannot do" "gdb is missing, or may not attach"
 	stop
+fi
+
+if command -v strace >/dev/null; then
+	PREFIX=(strace -D -f -o /dev/null -e trace=landlock_create_ruleset -e inject=landlock_create_ruleset:error=ENOSYS)
+	start --device nvme,file=a.img,socket=a.sock
+	ok $? "a kernel without Landlock"
+	PREFIX=()
+	grep -q 'no Landlock .*so io_uring is not used' err && ! readlink "/proc/$(server)/fd/"* | grep -q io_uring
+	ok $? "has no io_uring, and that is said"
+	"$NVME" write -p 3 -c 100 unix:a.sock >log 2>&1 && "$NVME" read -p 3 -v -c 100 unix:a.sock >log 2>&1
+	ok $? "and serves"
+	stop
+	PREFIX=(strace -D -f -o /dev/null -e trace=seccomp -e inject=seccomp:error=EINVAL)
+	! start --device nvme,file=a.img,socket=a.sock && grep -q 'seccomp filter: .*; --confine off serves without' err
+	ok $? "without seccomp it does not serve, and says what would"
+	PREFIX=()
+else
+	skip "a kernel without Landlock" "strace is missing"
 fi
 
 # ---- the end, and what comes after ----
