@@ -29,7 +29,8 @@ attack device-fds-without-end && silent device-fds-without-end
 attack descriptors-without-end
 attack eventfds-without-end
 attack messages-without-end
-is "messages: not a flood" yes "$([ "$(wc -l <"$work/err")" -lt 50 ] && echo yes)"
+# Of 4000 causes; how many are said depends on how long that takes.
+is "messages: not a flood" yes "$([ "$(wc -l <"$work/err")" -lt 400 ] && echo yes)"
 attack abused-file
 mmio=exact
 attack guessed-keys && silent guessed-keys
