@@ -43,9 +43,9 @@
 #define WIRE_CLIENTS_MAX   64u   /* with those that are going; then nobody is accepted */
 #define WIRE_UNMASK_NUMBER 1000  /* numbers for eventfds that unmask start here */
 #define WIRE_DMA_MSGS      32u   /* DMA_READ and DMA_WRITE that a client has to answer at a time */
-/* QEMU 11.1 sends an answer as far as its socket's buffer takes it (208 KiB by default, and less for
- * small messages) and forgets the rest: what it has to answer must fit.  Bytes of one message, and of
- * all that are out. */
+/* QEMU 11.1 sends an answer as far as its socket's buffer takes it (208 KiB by default, and less
+ * for small messages) and forgets the rest: what it has to answer must fit.  Bytes of one message,
+ * and of all that are out. */
 #define WIRE_DMA_LEN   (32u << 10)
 #define WIRE_DMA_BYTES (64u << 10)
 
@@ -284,6 +284,19 @@ struct wire_conn {
 	_Atomic uint64_t messages, bytes_in, bytes_out, errors;
 };
 
+#define OF_WORK(ptr, member)                                                                       \
+	((struct wire_conn *)((char *)(ptr)-offsetof(struct wire_conn, member)))
+
+static inline void set_state(struct wire_conn *conn, enum wire_state state)
+{
+	atomic_store(&conn->state, state);
+}
+
+static inline enum wire_state state_of(struct wire_conn *conn)
+{
+	return atomic_load_explicit(&conn->state, memory_order_relaxed);
+}
+
 /* -ENOMEM; @fd becomes the connection's in any case. */
 int wire_conn_new(struct wire_listener *listener, int fd);
 const char *wire_state_name(enum wire_state state);
@@ -306,6 +319,14 @@ void wire_conn_complain(struct wire_conn *conn, const char *fmt, ...)
 void wire_conn_close(struct wire_conn *conn);
 /* From any thread, with server->lock held. */
 void wire_conn_close_later(struct wire_conn *conn);
+
+/* Do @fn in a worker, in @state; the connection goes on when it is done. */
+void wire_conn_job(struct wire_conn *conn, enum wire_state state,
+		   void (*fn)(struct wire_conn *conn));
+/* The functions of its works but go_work. */
+void wire_conn_works(struct wire_conn *conn);
+/* Receive, handle, send: what there is. */
+void wire_conn_turn(struct wire_conn *conn);
 
 /* ---- command.c ---- */
 

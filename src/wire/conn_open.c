@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A connection from its making until it has the device.
+ *
+ * VERSION is checked before anything is touched.  Then the device is claimed: at once, or when the
+ * client before has been taken leave of.  Opening may wait, so a job does it and answers.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include "wire/wire_private.h"
+
+static void on_socket(void *arg)
+{
+	wire_conn_turn(arg);
+}
+
+/* ---- making one ---- */
+
+static void on_timer(void *arg)
+{
+	struct wire_conn *conn = arg;
+
+	if (state_of(conn) != WIRE_HELLO)
+		return;
+	wire_conn_complain(conn, "it has not sent VERSION for %u ms; the connection is closed",
+			   conn->listener->options.handshake_ms);
+	wire_conn_close(conn);
+}
+
+static void who_is_it(struct wire_conn *conn, int fd)
+{
+	struct ucred cred = {0, (uid_t)-1, (gid_t)-1};
+	socklen_t len = sizeof(cred);
+	struct timespec now;
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+	conn->pid = cred.pid;
+	conn->who = (struct vfio_who){"vfio-user", cred.uid == (uid_t)-1 ? -1 : (int64_t)cred.uid};
+	clock_gettime(CLOCK_REALTIME, &now);
+	conn->since = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void go_work(struct uvfio_work *work);
+
+/* server->lock is held.  The oldest that has not sent VERSION goes. */
+static void make_room(struct wire_listener *listener)
+{
+	struct wire_conn *conn;
+
+	TAILQ_FOREACH(conn, &listener->conns, next)
+	{
+		if (state_of(conn) == WIRE_HELLO && !conn->evicted) {
+			conn->evicted = true;
+			wire_conn_close_later(conn);
+			return;
+		}
+	}
+}
+
+int wire_conn_new(struct wire_listener *listener, int fd)
+{
+	struct wire_server *server = listener->server;
+	struct wire_conn *conn = calloc(1, sizeof(*conn));
+	unsigned at;
+
+	if (!conn) {
+		close(fd);
+		return -ENOMEM;
+	}
+	conn->server = server;
+	conn->listener = listener;
+	conn->unmask_fd = -1;
+	conn->doorbell_fd = -1;
+	TAILQ_INIT(&conn->pending);
+	conn->max_xfer = VFIO_USER_DEFAULT_XFER_SIZE;
+	conn->go_work.fn = go_work;
+	wire_conn_works(conn);
+	who_is_it(conn, fd);
+	at = atomic_fetch_add(&server->next_loop, 1) % server->nr_loops;
+	conn->loop = &server->loops[at];
+	conn->ctx = uvfio_ctx_new(conn->loop->loop);
+	if (wire_stream_init(&conn->stream, fd, WIRE_HELLO_MAX, &conn->bytes_in,
+			     &conn->bytes_out) ||
+	    !conn->ctx)
+		goto no_memory;
+	conn->timer = uvfio_ctx_timer_new(conn->ctx, on_timer, conn);
+	if (!conn->timer)
+		goto no_memory;
+
+	pthread_mutex_lock(&server->lock);
+	if (listener->closing || listener->nr_conns >= WIRE_CLIENTS_MAX) {
+		pthread_mutex_unlock(&server->lock);
+		uvfio_timer_free(conn->timer);
+		uvfio_ctx_free(conn->ctx);
+		wire_stream_fini(&conn->stream);
+		free(conn);
+		return -EMFILE;
+	}
+	if (listener->nr_conns >= WIRE_CLIENTS)
+		make_room(listener);
+	TAILQ_INSERT_TAIL(&listener->conns, conn, next);
+	listener->nr_conns++;
+	pthread_mutex_unlock(&server->lock);
+
+	if (listener->options.handshake_ms)
+		uvfio_timer_arm(conn->timer, listener->options.handshake_ms * 1000000ull);
+	/* From here on it may run, and go. */
+	uvfio_ctx_post(conn->ctx, &conn->go_work);
+	return 0;
+no_memory:
+	if (conn->timer)
+		uvfio_timer_free(conn->timer);
+	uvfio_ctx_free(conn->ctx);
+	wire_stream_fini(&conn->stream);
+	free(conn);
+	return -ENOMEM;
+}
+
+/* ---- getting the device ---- */
+
+static bool hung_up(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
+/* Opening: the core's files, as a program with /dev/vfio would make them. */
+static void job_open(struct wire_conn *conn)
+{
+	struct wire_listener *listener = conn->listener;
+	struct wire_client c;
+	char name[sizeof(listener->device)];
+	int ret;
+
+	memcpy(name, listener->device, sizeof(name));
+	wire_client_init(&c, conn, NULL, name, sizeof(name), sizeof(name));
+	ret = vfio_container_open(conn->server->machine, &conn->container);
+	if (!ret)
+		ret = vfio_group_open(conn->server->machine, listener->group, &conn->group_file);
+	if (!ret)
+		ret = vfio_group_set_container(conn->group_file, conn->container);
+	if (!ret)
+		ret = vfio_container_ioctl(conn->container, &c.client, VFIO_SET_IOMMU,
+					   VFIO_TYPE1v2_IOMMU);
+	if (!ret)
+		ret = vfio_group_get_device(conn->group_file, &c.client, 0, &conn->df);
+	if (!ret)
+		ret = vfio_device_file_set_mmio(conn->df, listener->options.mmio);
+	if (!ret)
+		vfio_device_file_mask_vectors(conn->df);
+	conn->error = -ret;
+	wire_do_version(conn, conn->job_msg);
+}
+
+/* Take the device for @conn, or find out why not: 0, EAGAIN to wait for it, EBUSY. */
+static int claim(struct wire_conn *conn)
+{
+	struct wire_listener *listener = conn->listener;
+	struct wire_conn *active;
+	int ret = 0;
+
+	pthread_mutex_lock(&conn->server->lock);
+	active = listener->active;
+	if (listener->closing) {
+		ret = ENODEV;
+	} else if (!active || active == conn) {
+		listener->active = conn;
+	} else if (state_of(active) == WIRE_CLOSING || hung_up(active->stream.fd)) {
+		/* It will be noticed by itself that it has gone. */
+		set_state(conn, WIRE_WAITING);
+		ret = EAGAIN;
+	} else {
+		ret = EBUSY;
+	}
+	pthread_mutex_unlock(&conn->server->lock);
+	return ret;
+}
+
+static void try_open(struct wire_conn *conn)
+{
+	int ret = claim(conn);
+
+	if (ret == EAGAIN)
+		return;
+	if (!ret) {
+		wire_conn_job(conn, WIRE_OPENING, job_open);
+		return;
+	}
+	wire_conn_complain(conn, ret == EBUSY ? "refused: another client has the device"
+					      : "refused: the device is being removed");
+	set_state(conn, WIRE_HELLO);
+	wire_reply_error(conn, conn->job_msg, ret);
+	conn->half_closed = true;
+}
+
+static void refuse(struct wire_conn *conn, const struct wire_msg *msg, int error)
+{
+	wire_reply_error(conn, msg, error);
+	conn->half_closed = true;
+}
+
+void wire_conn_hello(struct wire_conn *conn, struct wire_msg *msg)
+{
+	const struct vfio_policy *policy = vfio_machine_policy(conn->server->machine);
+	struct uvfio_error err = {""};
+	int error = 0;
+
+	conn->version = malloc(sizeof(*conn->version));
+	conn->job_msg = wire_msg_keep(msg);
+	if (!conn->job_msg || !conn->version)
+		error = -uvfio_error_set(&err, -ENOMEM, "out of memory");
+	else if (msg->hdr.flags & ~VFIO_USER_TYPE_MASK || conn->job_msg->nr_fds || msg->bad_fds)
+		error = -uvfio_error_set(&err, -EINVAL, "VERSION has flags or fds");
+	else
+		error = wire_version_parse(msg->payload, msg->len, policy->dma_entry_limit,
+					   conn->version, &err);
+	if (error) {
+		wire_conn_complain(conn, "refused: %s", err.msg);
+		refuse(conn, msg, error);
+		return;
+	}
+	uvfio_timer_cancel(conn->timer);
+	try_open(conn);
+}
+
+/* At first, and when the device has come back. */
+static void go_work(struct uvfio_work *work)
+{
+	struct wire_conn *conn = OF_WORK(work, go_work);
+
+	if (conn->dying)
+		return;
+	if (!conn->watch) {
+		conn->watch = uvfio_watch_new(conn->ctx, conn->stream.fd, on_socket, conn);
+		conn->reading = true;
+		if (!conn->watch)
+			wire_conn_close(conn);
+	} else if (state_of(conn) == WIRE_WAITING) {
+		try_open(conn);
+		wire_conn_turn(conn);
+	}
+}
