@@ -148,7 +148,8 @@ int control_listen(const char *path, mode_t mode, struct uvfio_error *err)
 	if (ret) {
 		uvfio_error_set(err, ret, "cannot make the socket %s: %s", path, strerror(-ret));
 	} else if (chmod(path, mode) || listen(fd, BACKLOG)) {
-		ret = uvfio_error_set(err, -errno, "the socket %s: %s", path, strerror(errno));
+		ret = uvfio_error_set(err, -errno, "the socket %s: %s", sun.sun_path,
+				      strerror(errno));
 		unlink(path);
 	}
 	if (ret) {
