@@ -40,6 +40,7 @@ struct slot {
 	uint16_t id;
 	uint32_t probe_len; /* bytes */
 	bool conclusive;    /* this probe */
+	bool cancelled;     /* nobody wants it any more: it is not asked for again */
 };
 
 struct wire_peer {
@@ -130,6 +131,7 @@ static int send_msg(struct wire_peer *peer, struct iommu_peer_msg *msg)
 	slot->msg = msg;
 	slot->state = SLOT_SENT;
 	slot->conclusive = false;
+	slot->cancelled = false;
 	peer->sent++;
 	msg->user[1] = slot;
 	if (msg->write && peer->layout == LAYOUT_UNKNOWN) {
@@ -184,14 +186,17 @@ static int start(struct iommu_peer *iommu, struct iommu_peer_msg *msg)
 static void cancel(struct iommu_peer *iommu, struct iommu_peer_msg *msg)
 {
 	struct wire_peer *peer = of_iommu(iommu);
-	struct slot *slot = msg->user[1];
+	struct slot *slot;
 	bool ended = false;
 
 	pthread_mutex_lock(&peer->lock);
+	slot = msg->user[1];
 	if (peer->conn && slot && slot->msg == msg) {
 		ended = wire_stream_dma_cancel(stream_of(peer), msg);
 		if (ended)
 			free_slot(peer, slot);
+		else
+			slot->cancelled = true;
 	} else if (peer->conn) {
 		ended = unhold(peer, msg);
 	}
@@ -387,6 +392,9 @@ static int answer(struct wire_peer *peer, struct slot *slot, const struct wire_m
 	uint32_t len = probe ? slot->probe_len : msg->len, last;
 	int status = check_answer(reply, slot, len, msg->write && !probe);
 
+	/* The client may have been told that the memory is unmapped: no message follows. */
+	if (slot->cancelled)
+		return -ECANCELED;
 	if (probe)
 		return probe_answer(peer, slot, reply, status);
 	if (status || msg->write)

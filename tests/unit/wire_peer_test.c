@@ -301,13 +301,42 @@ static void no_answer(void **state)
 	down(&c);
 }
 
+/* What is to be written is read first while the layout is not known.  When the memory is unmapped
+ * before the answer to that, nothing is written any more. */
+static void no_write_after_unmap(void **state)
+{
+	static struct reply late;
+	static struct client c;
+	uint64_t size;
+
+	for (unsigned zeros = 0; zeros < 2; zeros++) {
+		up(&c);
+		if (!zeros)
+			fill(&c);
+		command(&c, IOVA, 64, 2);
+		assert_int_equal(client_receive(c.dma, &late), 0);
+		assert_int_equal(late.hdr.command, VFIO_USER_DMA_READ);
+		assert_int_equal(client_unmap(c.fd, IOVA, SIZE, 0, &size), 0);
+		assert_int_equal(size, SIZE);
+		answer(&c, &late);
+		/* The next message is the answer to this. */
+		assert_int_equal(client_get(c.fd, W_ID), WDEV_ID);
+		down(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(both_layouts),    cmocka_unit_test(write_before_any_read),
-		cmocka_unit_test(one_byte),        cmocka_unit_test(small_messages),
-		cmocka_unit_test(any_order),       cmocka_unit_test(second_socket),
-		cmocka_unit_test(errors_and_lies), cmocka_unit_test(no_answer),
+		cmocka_unit_test(both_layouts),
+		cmocka_unit_test(write_before_any_read),
+		cmocka_unit_test(one_byte),
+		cmocka_unit_test(small_messages),
+		cmocka_unit_test(any_order),
+		cmocka_unit_test(second_socket),
+		cmocka_unit_test(errors_and_lies),
+		cmocka_unit_test(no_answer),
+		cmocka_unit_test(no_write_after_unmap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
