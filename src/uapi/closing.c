@@ -26,14 +26,16 @@ static bool unused(const struct uapi_file *file)
 
 void uapi_file_destroy(struct uapi_files *files, struct uapi_file *file)
 {
+	struct uapi_core *core = files->server->core;
+
 	if (file->watch >= 0)
 		inotify_rm_watch(files->inotify, file->watch);
 	if (file->device_file)
-		vfio_device_release(file->device_file);
+		core->ops->device_release(core, file->device_file);
 	if (file->group_file)
-		vfio_group_release(file->group_file);
+		core->ops->group_release(core, file->group_file);
 	if (file->container)
-		vfio_container_release(file->container);
+		core->ops->container_release(core, file->container);
 	if (file->probe >= 0)
 		close(file->probe);
 	free(file);
@@ -73,12 +75,12 @@ static void *release_main(void *arg)
 {
 	struct uapi_file *file = arg, **p;
 	struct uapi_files *files = file->files;
-	const struct vfio_device *dev = vfio_device_file_device(file->device_file);
+	struct uapi_core *core = files->server->core;
 
 	pthread_setname_np(pthread_self(), "release");
-	vfio_device_release(file->device_file);
+	core->ops->device_release(core, file->device_file);
 	file->device_file = NULL;
-	uapi_sysfs_refresh(files->server->sysfs, dev);
+	uapi_sysfs_refresh(files->server->sysfs, file->device);
 	pthread_mutex_lock(&files->lock);
 	for (p = &files->dying; *p != file; p = &(*p)->next)
 		;

@@ -11,7 +11,6 @@
 #include "uapi/files_private.h"
 #include "uapi/process.h"
 #include "uapi/task.h"
-#include "vfio/observe.h"
 
 static int reopen(int fd, int access)
 {
@@ -45,17 +44,15 @@ static int add_node(struct uapi_files *files, const char *name, enum uapi_file_k
 
 static int add_nodes(struct uapi_files *files)
 {
-	struct vfio_device **devs;
-	unsigned nr = vfio_machine_get_devices(files->server->machine, &devs);
+	const struct uapi_core *core = files->server->core;
 	int ret = add_node(files, "vfio", UAPI_CONTAINER, 0);
 
-	for (unsigned i = 0; i < nr && !ret; i++) {
+	for (unsigned i = 0; i < core->nr_devices && !ret; i++) {
 		char name[16];
 
-		snprintf(name, sizeof(name), "%u", vfio_device_group(devs[i]));
-		ret = add_node(files, name, UAPI_GROUP, vfio_device_group(devs[i]));
+		snprintf(name, sizeof(name), "%u", core->devices[i].group);
+		ret = add_node(files, name, UAPI_GROUP, core->devices[i].group);
 	}
-	vfio_devices_put(devs, nr);
 	return ret;
 }
 
@@ -268,6 +265,7 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file, int acce
 static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
 			    int access)
 {
+	struct uapi_core *core = files->server->core;
 	struct uapi_file *file;
 	int fd, ret;
 
@@ -276,9 +274,9 @@ static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, 
 		return -ENFILE;
 	file->group = group;
 	if (kind == UAPI_CONTAINER)
-		ret = vfio_container_open(files->server->machine, &file->container);
+		ret = core->ops->container_open(core, &file->container);
 	else
-		ret = vfio_group_open(files->server->machine, group, &file->group_file);
+		ret = core->ops->group_open(core, group, &file->group_file);
 	if (ret) {
 		free(file);
 		return ret;
@@ -306,11 +304,11 @@ int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, uns
 }
 
 static enum vfio_mmio_mode mmio_mode(const struct uapi_server *server,
-				     const struct vfio_device *dev)
+				     const struct uapi_device *dev)
 {
 	enum vfio_mmio_mode mode = server->config->mmio;
 
-	switch (vfio_device_mmio(dev)) {
+	switch (dev->mmio) {
 	case 'e':
 		mode = VFIO_MMIO_EXACT;
 		break;
@@ -328,32 +326,34 @@ static enum vfio_mmio_mode mmio_mode(const struct uapi_server *server,
 }
 
 /* Add @df to the file of its device, which is made when it has none.  files->opening held. */
-static int add_device_file(struct uapi_files *files, struct vfio_device_file *df, pid_t owner)
+static int add_device_file(struct uapi_files *files, struct core_device *df,
+			   const struct uapi_device *dev, int view, pid_t owner)
 {
-	struct vfio_device *dev = vfio_device_file_device(df);
+	struct uapi_core *core = files->server->core;
 	struct uapi_file *file;
 	struct stat st;
 	int ret;
 
-	if (fstat(vfio_device_view_fd(dev), &st))
+	if (fstat(view, &st))
 		return -errno;
 	pthread_mutex_lock(&files->lock);
 	file = lookup(files, st.st_dev, st.st_ino);
 	pthread_mutex_unlock(&files->lock);
 	if (file) {
-		vfio_device_release(df); /* not the last: nothing is closed */
+		core->ops->device_release(core, df); /* not the last: nothing is closed */
 		return 0;
 	}
 	file = file_new(files, UAPI_DEVICE);
 	if (!file)
 		return -ENFILE;
 	file->device_file = df;
+	file->device = dev;
 	file->owner = owner;
 	if (getrandom(&file->key, sizeof(file->key), 0) != sizeof(file->key))
 		file->key = 0; /* nothing is trapped then */
 	file->mmio = mmio_mode(files->server, dev);
-	file->group = vfio_device_group(dev);
-	file->probe = uapi_fd_to_keep(reopen(vfio_device_view_fd(dev), O_RDWR));
+	file->group = dev->group;
+	file->probe = uapi_fd_to_keep(reopen(view, O_RDWR));
 	ret = file->probe < 0 ? file->probe : insert(files, file);
 	if (ret) {
 		file->device_file = NULL; /* the caller releases it */
@@ -363,24 +363,25 @@ static int add_device_file(struct uapi_files *files, struct vfio_device_file *df
 }
 
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
-			   struct vfio_client *client, uint64_t arg, const struct vfio_device **dev)
+			   struct vfio_client *client, uint64_t arg, const struct uapi_device **dev)
 {
-	struct vfio_device_file *df = NULL;
-	int ret, fd;
+	struct uapi_core *core = files->server->core;
+	struct core_device *df = NULL;
+	int ret, fd, view;
 
 	uapi_files_open_begin(files, group->group);
-	ret = vfio_group_get_device(group->group_file, client, arg, &df);
+	ret = core->ops->group_get_device(core, group->group_file, client, arg, &df, dev);
 	if (ret)
 		goto out;
-	*dev = vfio_device_file_device(df); /* @df may not outlive what follows */
-	vfio_device_file_set_mmio(df, mmio_mode(files->server, vfio_device_file_device(df)));
+	core->ops->device_set_mmio(core, df, mmio_mode(files->server, *dev));
+	view = core->ops->device_view_fd(core, df);
 	/* Open for the program first: the probe must find the file in use from the start. */
-	fd = reopen(vfio_device_view_fd(vfio_device_file_device(df)), O_RDWR);
-	ret = fd < 0 ? fd : add_device_file(files, df, uapi_task_tgid(client->pid));
+	fd = view < 0 ? view : reopen(view, O_RDWR);
+	ret = fd < 0 ? fd : add_device_file(files, df, *dev, view, uapi_task_tgid(client->pid));
 	if (ret) {
 		if (fd >= 0)
 			close(fd);
-		vfio_device_release(df);
+		core->ops->device_release(core, df);
 		goto out;
 	}
 	ret = fd;

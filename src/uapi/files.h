@@ -52,15 +52,16 @@ struct uapi_file {
 	pid_t owner;    /* process that opened it first, of a device */
 	struct uapi_files *files;
 	unsigned group; /* number, of a group */
-	struct vfio_container *container;
-	struct vfio_group_file *group_file;
+	struct core_container *container;
+	struct core_group *group_file;
 	/* A device that GET_DEVICE_FD handed out several times has one inode: the first file
 	 * stands for all, until the last fd goes. */
-	struct vfio_device_file *device_file;
+	struct core_device *device_file;
+	const struct uapi_device *device; /* of which device */
 	enum vfio_mmio_mode mmio; /* of a device */
 };
 
-/* Needs server->machine, ->nodes and ->devdir.  NULL with a message. */
+/* Needs server->core, ->nodes and ->devdir.  NULL with a message. */
 struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error *err);
 /* Releases everything; no request is being handled. */
 void uapi_files_free(struct uapi_files *files);
@@ -82,7 +83,7 @@ int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, uns
 /* GROUP_GET_DEVICE_FD, likewise.  *@dev is set on success. */
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 			   struct vfio_client *client, uint64_t arg,
-			   const struct vfio_device **dev);
+			   const struct uapi_device **dev);
 
 /* Release what is closed by now, and wait until nothing of @group is left that is.  Any thread,
  * without locks. */

@@ -25,8 +25,7 @@
 #endif
 
 #define KEEP_PARKED   2u    /* threads that wait for their turn to receive */
-#define MAX_SLOW      1000u /* requests, at a time */
-#define MAX_RECEIVERS 1024u /* those, the leader, and some that come and go */
+#define MAX_RECEIVERS 1024u /* slow requests (at most 1000), the leader, and some that come and go */
 #define STACK_BYTES   (512u << 10)
 #define TICK_NS       1000000 /* how long one request may keep the others waiting */
 #define QUIET_TICKS   3u      /* without a request, after which the monitor sleeps */
@@ -374,7 +373,7 @@ struct uapi_pool *uapi_pool_new(struct uapi_server *server, struct uvfio_error *
 	pool->resp_size = sizes.seccomp_notif_resp > sizeof(struct seccomp_notif_resp)
 				  ? sizes.seccomp_notif_resp
 				  : sizeof(struct seccomp_notif_resp);
-	pool->shares = uapi_shares_new(MAX_SLOW, pool->notif_size, is_alive, server);
+	pool->shares = uapi_shares_new(server->core->max_calls, pool->notif_size, is_alive, server);
 	if (!pool->shares) {
 		uvfio_error_set(err, -ENOMEM, "out of memory");
 		free(pool);

@@ -158,7 +158,7 @@ void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 {
 	*req = (struct uapi_request){
 		.client = {.ops = &client_ops,
-			   .caps = server->config->policy.caller_caps,
+			   .caps = server->core->policy->caller_caps,
 			   .pid = (int32_t)notif->pid,
 			   .who = &server->who},
 		.server = server,
@@ -224,7 +224,7 @@ struct uapi_file *uapi_request_subject(struct uapi_request *req)
 		return NULL;
 	req->kind = file->kind;
 	if (file->kind == UAPI_DEVICE)
-		req->device = vfio_device_name(vfio_device_file_device(file->device_file));
+		req->device = file->device->name;
 	return file;
 }
 

@@ -36,7 +36,7 @@ struct uapi_request {
 	bool stored;         /* to a region: the device may have something to do */
 	/* Whose hardware's config space has changed, perhaps, and those of others too: the files in
 	 * sysfs are to be looked at.  NULL: nobody's. */
-	const struct vfio_device *changed;
+	const struct uapi_device *changed;
 
 	/* For the trace: which kind of file, and the device's name or NULL. */
 	enum uapi_file_kind kind;

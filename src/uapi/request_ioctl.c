@@ -20,6 +20,7 @@ static bool acts_at_once(unsigned cmd)
 
 static int set_container(struct uapi_request *req, struct uapi_file *group, uint64_t arg)
 {
+	struct uapi_core *core = req->server->core;
 	struct uapi_files *files = req->server->files;
 	struct uapi_file *container;
 	int32_t fd;
@@ -35,10 +36,10 @@ static int set_container(struct uapi_request *req, struct uapi_file *group, uint
 	if (!uapi_request_valid(req))
 		ret = -EBADF;
 	else
-		ret = vfio_group_set_container(group->group_file,
-					       container && container->kind == UAPI_CONTAINER
-						       ? container->container
-						       : NULL);
+		ret = core->ops->group_set_container(core, group->group_file,
+						     container && container->kind == UAPI_CONTAINER
+							     ? container->container
+							     : NULL);
 	uapi_files_put(files, container);
 	return ret;
 }
@@ -75,9 +76,12 @@ static void get_device(struct uapi_request *req, struct uapi_file *group, uint64
 static void group_ioctl(struct uapi_request *req, struct uapi_file *file, unsigned cmd,
 			uint64_t arg)
 {
+	struct uapi_core *core = req->server->core;
+
 	switch (cmd) {
 	case VFIO_GROUP_GET_STATUS:
-		uapi_answer(req, vfio_group_get_status(file->group_file, &req->client, arg));
+		uapi_answer(req,
+			    core->ops->group_get_status(core, file->group_file, &req->client, arg));
 		break;
 	case VFIO_GROUP_SET_CONTAINER:
 		uapi_answer(req, set_container(req, file, arg));
@@ -85,7 +89,7 @@ static void group_ioctl(struct uapi_request *req, struct uapi_file *file, unsign
 	case VFIO_GROUP_UNSET_CONTAINER:
 		/* EBUSY only for what is open now. */
 		uapi_files_settle(req->server->files, file->group);
-		uapi_answer(req, vfio_group_unset_container(file->group_file));
+		uapi_answer(req, core->ops->group_unset_container(core, file->group_file));
 		break;
 	case VFIO_GROUP_GET_DEVICE_FD:
 		get_device(req, file, arg);
@@ -97,6 +101,7 @@ static void group_ioctl(struct uapi_request *req, struct uapi_file *file, unsign
 
 void uapi_do_ioctl(struct uapi_request *req)
 {
+	struct uapi_core *core = req->server->core;
 	unsigned cmd = (unsigned)req->args[1];
 	uint64_t arg = req->args[2];
 	struct uapi_file *file;
@@ -110,16 +115,18 @@ void uapi_do_ioctl(struct uapi_request *req)
 		goto out;
 	switch (file->kind) {
 	case UAPI_CONTAINER:
-		uapi_answer(req, vfio_container_ioctl(file->container, &req->client, cmd, arg));
+		uapi_answer(req, core->ops->container_ioctl(core, file->container, &req->client,
+							    cmd, arg));
 		break;
 	case UAPI_GROUP:
 		group_ioctl(req, file, cmd, arg);
 		break;
 	default:
-		uapi_answer(req, vfio_device_ioctl(file->device_file, &req->client, cmd, arg));
+		uapi_answer(req, core->ops->device_ioctl(core, file->device_file, &req->client, cmd,
+							 arg));
 		if (cmd == VFIO_DEVICE_SET_IRQS || cmd == VFIO_DEVICE_RESET ||
 		    cmd == VFIO_DEVICE_PCI_HOT_RESET || cmd == VFIO_DEVICE_FEATURE)
-			req->changed = vfio_device_file_device(file->device_file);
+			req->changed = file->device;
 	}
 out:
 	uapi_files_put(req->server->files, file);

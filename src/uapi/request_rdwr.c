@@ -17,9 +17,10 @@
 #define MAX_IOVECS   1024u
 
 /* One read or write of a contiguous buffer. */
-static int64_t transfer(struct uapi_request *req, struct vfio_device_file *df, bool write,
+static int64_t transfer(struct uapi_request *req, struct core_device *df, bool write,
 			uint64_t offset, uint64_t uaddr, uint64_t count)
 {
+	struct uapi_core *core = req->server->core;
 	uint8_t small[64], *buf = small;
 	uint64_t done = 0;
 	int64_t ret = 0;
@@ -47,8 +48,8 @@ static int64_t transfer(struct uapi_request *req, struct vfio_device_file *df, b
 			ret = -EFAULT;
 			break;
 		}
-		n = write ? vfio_device_write(df, offset + done, buf, have)
-			  : vfio_device_read(df, offset + done, buf, have);
+		n = write ? core->ops->device_write(core, df, offset + done, buf, have)
+			  : core->ops->device_read(core, df, offset + done, buf, have);
 		if (n < 0) {
 			/* The end of a region in front of another chunk is a short transfer. */
 			ret = done && n == -EINVAL ? 0 : n;
@@ -91,11 +92,11 @@ void uapi_do_rw(struct uapi_request *req, bool write)
 					    req->args[1], req->args[2]));
 	req->stored = write;
 	if (file->kind == UAPI_DEVICE && writes_config(req, write))
-		req->changed = vfio_device_file_device(file->device_file);
+		req->changed = file->device;
 	uapi_files_put(req->server->files, file);
 }
 
-static int64_t vectored(struct uapi_request *req, struct vfio_device_file *df, bool write)
+static int64_t vectored(struct uapi_request *req, struct core_device *df, bool write)
 {
 	uint64_t nr = req->args[2], offset = req->args[3], total = 0;
 	struct iovec *iov;
@@ -152,6 +153,6 @@ void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags)
 		uapi_answer(req, vectored(req, file->device_file, write));
 	req->stored = write;
 	if (file->kind == UAPI_DEVICE && writes_config(req, write))
-		req->changed = vfio_device_file_device(file->device_file);
+		req->changed = file->device;
 	uapi_files_put(req->server->files, file);
 }

@@ -15,17 +15,19 @@
 #define MAX_RUN 4096u
 
 /* The flags of the page at @offset: ≥ 0, or -errno. */
-static int page_flags(struct uapi_file *file, uint64_t offset, uint64_t len)
+static int page_flags(struct uapi_core *core, struct uapi_file *file, uint64_t offset, uint64_t len)
 {
 	bool writable, trap_reads;
-	int ret = vfio_device_mmap(file->device_file, offset, len, true, &writable, &trap_reads);
+	int ret = core->ops->device_mmap(core, file->device_file, offset, len, true, &writable,
+					 &trap_reads);
 
 	if (ret)
 		return ret;
 	return (writable ? UVFIO_MMAP_WRITABLE : 0) | (trap_reads ? UVFIO_MMAP_TRAP_READS : 0);
 }
 
-static int64_t describe(struct uapi_file *file, uint64_t offset, uint64_t len)
+static int64_t describe(struct uapi_core *core, struct uapi_file *file, uint64_t offset,
+			uint64_t len)
 {
 	uint64_t pages, run = 1;
 	int whole, flags;
@@ -33,16 +35,16 @@ static int64_t describe(struct uapi_file *file, uint64_t offset, uint64_t len)
 	if (!len || len > UINT64_MAX - PAGE_BYTES || (offset & (PAGE_BYTES - 1)))
 		return -EINVAL;
 	pages = (len + PAGE_BYTES - 1) / PAGE_BYTES;
-	whole = page_flags(file, offset, pages * PAGE_BYTES);
+	whole = page_flags(core, file, offset, pages * PAGE_BYTES);
 	if (whole < 0)
 		return whole;
 	if (whole == UVFIO_MMAP_WRITABLE)
 		return uvfio_mmap_answer((unsigned)whole, pages);
-	flags = page_flags(file, offset, PAGE_BYTES);
+	flags = page_flags(core, file, offset, PAGE_BYTES);
 	if (flags < 0)
 		return flags;
 	while (run < pages && run < MAX_RUN &&
-	       page_flags(file, offset + run * PAGE_BYTES, PAGE_BYTES) == flags)
+	       page_flags(core, file, offset + run * PAGE_BYTES, PAGE_BYTES) == flags)
 		run++;
 	return uvfio_mmap_answer((unsigned)flags, run);
 }
@@ -57,7 +59,7 @@ static void trap_mmap(struct uapi_request *req)
 	if (!uapi_request_valid(req))
 		goto out;
 	if (file->kind == UAPI_DEVICE && file->mmio == VFIO_MMIO_EXACT)
-		answer = describe(file, req->args[2], req->args[3]);
+		answer = describe(req->server->core, file, req->args[2], req->args[3]);
 	if (answer >= 0 && uapi_copy_to(req, req->args[5], &file->key, sizeof(file->key)))
 		answer = -EFAULT;
 	uapi_answer(req, answer);
@@ -67,20 +69,23 @@ out:
 
 static void trap_store(struct uapi_request *req, unsigned size)
 {
+	struct uapi_core *core = req->server->core;
 	struct uapi_file *file = uapi_files_by_key(req->server->files, req->args[4]);
 
 	if (!file) {
 		uapi_answer(req, -EBADF);
 		return;
 	}
-	req->device = vfio_device_name(vfio_device_file_device(file->device_file));
+	req->device = file->device->name;
 	req->stored = true;
-	uapi_answer(req, vfio_device_store(file->device_file, req->args[2], size, req->args[3]));
+	uapi_answer(req, core->ops->device_store(core, file->device_file, req->args[2], size,
+						 req->args[3]));
 	uapi_files_put(req->server->files, file);
 }
 
 static void trap_load(struct uapi_request *req, unsigned size)
 {
+	struct uapi_core *core = req->server->core;
 	struct uapi_file *file = uapi_files_by_key(req->server->files, req->args[4]);
 	uint64_t value = 0;
 	int ret;
@@ -89,8 +94,8 @@ static void trap_load(struct uapi_request *req, unsigned size)
 		uapi_answer(req, -EBADF);
 		return;
 	}
-	req->device = vfio_device_name(vfio_device_file_device(file->device_file));
-	ret = vfio_device_load(file->device_file, req->args[2], size, &value);
+	req->device = file->device->name;
+	ret = core->ops->device_load(core, file->device_file, req->args[2], size, &value);
 	if (!ret && size == 8)
 		ret = uapi_copy_to(req, req->args[3], &value, sizeof(value));
 	uapi_answer(req, ret ? ret : size == 8 ? 0 : (int64_t)value);
@@ -174,6 +179,7 @@ static void refuse(struct uapi_request *req)
 
 static int check_mmap(struct uapi_request *req, struct uapi_file *file, bool *refused)
 {
+	struct uapi_core *core = req->server->core;
 	uint64_t len = req->args[1];
 	unsigned prot = (unsigned)req->args[2];
 	unsigned type = (unsigned)req->args[3] & MAP_TYPE;
@@ -187,8 +193,8 @@ static int check_mmap(struct uapi_request *req, struct uapi_file *file, bool *re
 	if (len > UINT64_MAX - PAGE_BYTES)
 		return -ENOMEM;
 	len = (len + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
-	ret = vfio_device_mmap(file->device_file, req->args[5], len, shared, &writable,
-			       &trap_reads);
+	ret = core->ops->device_mmap(core, file->device_file, req->args[5], len, shared, &writable,
+				     &trap_reads);
 	if (ret || file->mmio != VFIO_MMIO_EXACT)
 		return ret;
 	*refused = ((prot & PROT_WRITE) && !writable) || ((prot & PROT_READ) && trap_reads);

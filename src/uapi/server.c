@@ -35,7 +35,6 @@
 #include "uapi/task.h"
 #include "uapi/trace.h"
 #include "uapi/tree.h"
-#include "vfio/observe.h"
 
 struct run {
 	struct uapi_server server;
@@ -115,6 +114,11 @@ static int make_machine(struct run *run)
 			return -1;
 		}
 	}
+	run->server.core = uapi_core_local(run->server.machine);
+	if (!run->server.core) {
+		uvfio_error_set(&err, -ENOMEM, "out of memory");
+		return complain(&err);
+	}
 	if (config->trace) {
 		run->server.trace = uapi_trace_new(config->trace, config->trace_json,
 						   run->server.machine, &err);
@@ -130,16 +134,14 @@ static int make_machine(struct run *run)
 /* Is any device's mode `exact`?  That takes the helper. */
 static bool wants_helper(const struct run *run)
 {
-	struct vfio_device **devs;
-	unsigned nr = vfio_machine_get_devices(run->server.machine, &devs);
+	const struct uapi_core *core = run->server.core;
 	bool ret = false;
 
-	for (unsigned i = 0; i < nr; i++) {
-		int mode = vfio_device_mmio(devs[i]);
+	for (unsigned i = 0; i < core->nr_devices; i++) {
+		int mode = core->devices[i].mmio;
 
 		ret |= mode == 'e' || (!mode && run->server.config->mmio == VFIO_MMIO_EXACT);
 	}
-	vfio_devices_put(devs, nr);
 	return ret;
 }
 
@@ -175,7 +177,7 @@ static int send_tree(struct run *run)
 
 	if (find_helper(helper))
 		return -1;
-	fd = uapi_tree_make(run->server.machine, &run->server.config->policy, &err);
+	fd = uapi_tree_make(run->server.core, &err);
 	if (fd < 0)
 		return complain(&err);
 	uapi_send(run->child, UAPI_MSG_TREE, helper, fd);
@@ -254,7 +256,7 @@ static int prepare_child(struct run *run)
 			server->nodes = fd;
 			break;
 		case UAPI_MSG_SYSDIR:
-			server->sysfs = uapi_sysfs_new(server->machine, fd);
+			server->sysfs = uapi_sysfs_new(server->core, fd);
 			close(fd);
 			break;
 		case UAPI_MSG_LISTENER:
@@ -422,6 +424,8 @@ static void stop_serving(struct run *run)
 	if (run->served)
 		server->config->unserve(server->config, run->served);
 	uapi_trace_free(server->trace);
+	if (server->core)
+		server->core->ops->free(server->core);
 	if (server->machine)
 		vfio_machine_free(server->machine);
 	if (server->memory)

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "uapi/core.h"
 #include "uapi/memory.h"
 #include "uapi/uapi.h"
 
@@ -25,7 +26,8 @@ struct uapi_trace;
 
 struct uapi_server {
 	const struct uapi_config *config;
-	struct vfio_machine *machine;
+	struct uapi_core *core;
+	struct vfio_machine *machine; /* NULL: another process has it */
 	struct uvfio_log *log;
 	struct uapi_trace *trace; /* NULL: none */
 	struct uapi_files *files;

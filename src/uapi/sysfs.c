@@ -14,14 +14,12 @@
 #include <unistd.h>
 #include "pci/pci.h"
 #include "uapi/sysfs.h"
-#include "vfio/observe.h"
 
 #define MAX_FUNCTIONS 256u
 
 struct function {
-	struct vfio_machine *machine;
-	char name[16];
-	const struct vfio_device *dev; /* to be compared only: it may have been removed */
+	struct uapi_core *core;
+	const struct uapi_device *dev;
 	pthread_mutex_t lock;
 	atomic_bool stale; /* the file is to be looked at */
 	int fd;
@@ -35,10 +33,9 @@ struct uapi_sysfs {
 	struct function functions[];
 };
 
-struct uapi_sysfs *uapi_sysfs_new(struct vfio_machine *machine, int dir)
+struct uapi_sysfs *uapi_sysfs_new(struct uapi_core *core, int dir)
 {
-	struct vfio_device **devs;
-	unsigned nr = vfio_machine_get_devices(machine, &devs);
+	unsigned nr = core->nr_devices;
 	struct uapi_sysfs *sysfs;
 
 	sysfs = calloc(1, sizeof(*sysfs) + nr * sizeof(sysfs->functions[0]));
@@ -46,18 +43,16 @@ struct uapi_sysfs *uapi_sysfs_new(struct vfio_machine *machine, int dir)
 		struct function *f = &sysfs->functions[sysfs->nr];
 		char path[64];
 
-		snprintf(path, sizeof(path), "%s/config", vfio_device_name(devs[i]));
+		snprintf(path, sizeof(path), "%s/config", core->devices[i].name);
 		f->fd = openat(dir, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (f->fd < 0)
 			continue;
-		f->dev = devs[i];
-		f->machine = machine;
-		snprintf(f->name, sizeof(f->name), "%s", vfio_device_name(devs[i]));
+		f->dev = &core->devices[i];
+		f->core = core;
 		pthread_mutex_init(&f->lock, NULL);
-		f->size = pci_func_config_size(vfio_device_func(devs[i]));
+		f->size = core->devices[i].config_size;
 		sysfs->nr++;
 	}
-	vfio_devices_put(devs, nr);
 	uapi_sysfs_refresh(sysfs, NULL);
 	return sysfs;
 }
@@ -79,15 +74,9 @@ static bool refresh(struct function *f, bool wait)
 {
 	uint8_t now[PCI_EXT_CONFIG_SIZE];
 	unsigned first = 0, end = f->size;
-	struct vfio_device *dev;
-	bool got;
 
-	dev = vfio_machine_get_device(f->machine, f->name);
-	if (!dev)
-		return true;
-	got = vfio_device_hw_config(dev, now, wait);
-	vfio_device_put(dev);
-	if (!got)
+	memcpy(now, f->bytes, f->size);
+	if (!f->core->ops->hw_config(f->core, f->dev, now, wait))
 		return false;
 	if (!memcmp(now, f->bytes, f->size))
 		return true;
@@ -131,7 +120,7 @@ void uapi_sysfs_catch_up(struct uapi_sysfs *sysfs)
 		catch_up(sysfs, &sysfs->functions[i]);
 }
 
-void uapi_sysfs_refresh(struct uapi_sysfs *sysfs, const struct vfio_device *own)
+void uapi_sysfs_refresh(struct uapi_sysfs *sysfs, const struct uapi_device *own)
 {
 	if (!sysfs)
 		return;

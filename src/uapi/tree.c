@@ -9,7 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "uapi/tree.h"
-#include "vfio/observe.h"
+#include "iommu/space.h"
+#include "pci/pci.h"
 
 #define MAX_DEVICES 256
 
@@ -108,7 +109,7 @@ static uint64_t place(uint64_t *next, uint64_t size)
 }
 
 /* The file `resource`: start, end and flags of each BAR, then of the ROM. */
-static void add_resources(struct tree *tree, const char *base, const struct uvfio_pci_desc *desc,
+static void add_resources(struct tree *tree, const char *base, const struct uapi_device *dev,
 			  struct address_map *map)
 {
 	char text[RES_LINES * 64];
@@ -117,26 +118,25 @@ static void add_resources(struct tree *tree, const char *base, const struct uvfi
 	for (unsigned i = 0; i < RES_LINES; i++) {
 		uint64_t start = 0, size = 0, flags = 0;
 
-		if (i < 6 && desc->bars[i].size) {
-			const struct uvfio_bar_desc *bar = &desc->bars[i];
+		if (i < 6 && dev->bars[i].size) {
+			unsigned bar = dev->bars[i].flags;
 
-			size = bar->size;
+			size = dev->bars[i].size;
 			flags = RES_SIZEALIGN;
-			if (bar->flags & UVFIO_BAR_IO) {
+			if (bar & UVFIO_BAR_IO) {
 				flags |= RES_IO | PCI_BASE_ADDRESS_SPACE_IO;
 				start = place(&map->io, size);
 			} else {
 				flags |= RES_MEM;
-				if (bar->flags & UVFIO_BAR_PREFETCH)
+				if (bar & UVFIO_BAR_PREFETCH)
 					flags |= RES_PREFETCH | PCI_BASE_ADDRESS_MEM_PREFETCH;
-				if (bar->flags & UVFIO_BAR_MEM64)
+				if (bar & UVFIO_BAR_MEM64)
 					flags |= RES_MEM_64 | PCI_BASE_ADDRESS_MEM_TYPE_64;
-				start = place(bar->flags & UVFIO_BAR_MEM64 ? &map->mem64
-									   : &map->mem32,
+				start = place(bar & UVFIO_BAR_MEM64 ? &map->mem64 : &map->mem32,
 					      size);
 			}
-		} else if (i == 6 && desc->rom_size) {
-			size = desc->rom_size;
+		} else if (i == 6 && dev->rom_size) {
+			size = dev->rom_size;
 			flags = RES_MEM | RES_PREFETCH | RES_READONLY | RES_SIZEALIGN;
 			start = place(&map->mem32, size);
 		}
@@ -149,33 +149,25 @@ static void add_resources(struct tree *tree, const char *base, const struct uvfi
 	add_text(tree, 0444, base, "resource", "%s", text);
 }
 
-static void add_config(struct tree *tree, const char *base, const struct pci_func *func)
+static unsigned get(const uint8_t *bytes, unsigned off, unsigned size)
 {
-	unsigned size = pci_func_config_size(func);
-	uint8_t bytes[PCI_EXT_CONFIG_SIZE];
-	char path[PATH_MAX];
+	unsigned value = 0;
 
-	for (unsigned off = 0; off < size; off += 4) {
-		uint32_t value = pci_hw_read(func, off, 4);
-
-		memcpy(bytes + off, &value, 4);
-	}
-	snprintf(path, sizeof(path), "%s/config", base);
-	add(tree, TREE_FILE, 0644, path, bytes, size);
+	for (unsigned i = 0; i < size; i++)
+		value |= (unsigned)bytes[off + i] << (8 * i);
+	return value;
 }
 
-static void add_function(struct tree *tree, struct vfio_device *dev, struct address_map *map)
+static void add_function(struct tree *tree, const struct uapi_device *dev, const uint8_t *config,
+			 struct address_map *map)
 {
-	const char *name = vfio_device_name(dev);
-	struct pci_func *func = vfio_device_func(dev);
-	const struct uvfio_pci_desc *desc = pci_func_desc(func);
-	unsigned group = vfio_device_group(dev);
-	unsigned vendor = pci_hw_read(func, PCI_VENDOR_ID, 2);
-	unsigned device = pci_hw_read(func, PCI_DEVICE_ID, 2);
-	unsigned subvendor = pci_hw_read(func, PCI_SUBSYSTEM_VENDOR_ID, 2);
-	unsigned subdevice = pci_hw_read(func, PCI_SUBSYSTEM_ID, 2);
-	unsigned class = pci_hw_read(func, PCI_CLASS_REVISION, 4) >> 8;
-	char base[64], modalias[80];
+	const char *name = dev->name;
+	unsigned vendor = get(config, PCI_VENDOR_ID, 2);
+	unsigned device = get(config, PCI_DEVICE_ID, 2);
+	unsigned subvendor = get(config, PCI_SUBSYSTEM_VENDOR_ID, 2);
+	unsigned subdevice = get(config, PCI_SUBSYSTEM_ID, 2);
+	unsigned class = get(config, PCI_CLASS_REVISION, 4) >> 8;
+	char base[64], path[80], modalias[80];
 
 	snprintf(base, sizeof(base), "/sys/bus/pci/devices/%s", name);
 	snprintf(modalias, sizeof(modalias), "pci:v%08Xd%08Xsv%08Xsd%08Xbc%02Xsc%02Xi%02X", vendor,
@@ -186,7 +178,7 @@ static void add_function(struct tree *tree, struct vfio_device *dev, struct addr
 	add_text(tree, 0444, base, "subsystem_vendor", "0x%04x\n", subvendor);
 	add_text(tree, 0444, base, "subsystem_device", "0x%04x\n", subdevice);
 	add_text(tree, 0444, base, "class", "0x%06x\n", class);
-	add_text(tree, 0444, base, "revision", "0x%02x\n", pci_hw_read(func, PCI_REVISION_ID, 1));
+	add_text(tree, 0444, base, "revision", "0x%02x\n", get(config, PCI_REVISION_ID, 1));
 	add_text(tree, 0444, base, "irq", "0\n");
 	add_text(tree, 0644, base, "enable", "0\n");
 	add_text(tree, 0644, base, "numa_node", "-1\n");
@@ -196,9 +188,10 @@ static void add_function(struct tree *tree, struct vfio_device *dev, struct addr
 		 "DRIVER=vfio-pci\nPCI_CLASS=%X\nPCI_ID=%04X:%04X\nPCI_SUBSYS_ID=%04X:%04X\n"
 		 "PCI_SLOT_NAME=%s\nMODALIAS=%s\n",
 		 class, vendor, device, subvendor, subdevice, name, modalias);
-	add_resources(tree, base, desc, map);
-	add_config(tree, base, func);
-	add_link(tree, base, "iommu_group", "../../../../kernel/iommu_groups/%u", group);
+	add_resources(tree, base, dev, map);
+	snprintf(path, sizeof(path), "%s/config", base);
+	add(tree, TREE_FILE, 0644, path, config, dev->config_size);
+	add_link(tree, base, "iommu_group", "../../../../kernel/iommu_groups/%u", dev->group);
 	add_link(tree, base, "driver", "../../drivers/vfio-pci");
 	add_link(tree, base, "subsystem", "../../../pci");
 	add_link(tree, "/sys/bus/pci/drivers/vfio-pci", name, "../../devices/%s", name);
@@ -243,48 +236,46 @@ static void add_modules(struct tree *tree, const struct vfio_policy *policy)
 		 policy->disable_idle_d3 ? 'Y' : 'N');
 }
 
-static void describe(struct tree *tree, struct vfio_device **devs, unsigned nr,
-		     const struct vfio_policy *policy)
+static void describe(struct tree *tree, struct uapi_core *core)
 {
 	struct address_map map = {0x1000, 0xc0000000, 0x380000000000};
+	const struct uapi_device *devs = core->devices;
 
 	add(tree, TREE_MOUNT, 0755, TREE_DEV_VFIO, NULL, 0);
 	add_text(tree, 0666, TREE_DEV_VFIO, "vfio", "%s", "");
 	add(tree, TREE_CLAIM, 0755, "/sys/bus/pci/drivers/vfio-pci", NULL, 0);
-	for (unsigned i = 0; i < nr; i++)
-		add_function(tree, devs[i], &map);
-	for (unsigned i = 0; i < nr; i++) {
-		unsigned group = vfio_device_group(devs[i]);
+	for (unsigned i = 0; i < core->nr_devices; i++) {
+		uint8_t config[PCI_EXT_CONFIG_SIZE];
+
+		memset(config, 0xff, sizeof(config));
+		core->ops->hw_config(core, &devs[i], config, true);
+		add_function(tree, &devs[i], config, &map);
+	}
+	for (unsigned i = 0; i < core->nr_devices; i++) {
+		unsigned group = devs[i].group;
 		bool first = true;
 		char base[80];
 
 		for (unsigned j = 0; j < i; j++)
-			first &= vfio_device_group(devs[j]) != group;
+			first &= devs[j].group != group;
 		if (first)
 			add_group(tree, group);
 		snprintf(base, sizeof(base), "/sys/kernel/iommu_groups/%u/devices", group);
-		add_link(tree, base, vfio_device_name(devs[i]), "../../../../bus/pci/devices/%s",
-			 vfio_device_name(devs[i]));
+		add_link(tree, base, devs[i].name, "../../../../bus/pci/devices/%s", devs[i].name);
 	}
-	add_modules(tree, policy);
+	add_modules(tree, core->policy);
 }
 
-int uapi_tree_make(struct vfio_machine *machine, const struct vfio_policy *policy,
-		   struct uvfio_error *err)
+int uapi_tree_make(struct uapi_core *core, struct uvfio_error *err)
 {
-	struct vfio_device **devs;
-	unsigned nr = vfio_machine_get_devices(machine, &devs);
 	struct tree tree = {0};
 	int fd;
 
-	if (nr > MAX_DEVICES) {
-		vfio_devices_put(devs, nr);
+	if (core->nr_devices > MAX_DEVICES)
 		return uvfio_error_set(err, -E2BIG,
-				       "%u devices; at most %u can be shown to a program", nr,
-				       MAX_DEVICES);
-	}
-	describe(&tree, devs, nr, policy);
-	vfio_devices_put(devs, nr);
+				       "%u devices; at most %u can be shown to a program",
+				       core->nr_devices, MAX_DEVICES);
+	describe(&tree, core);
 	if (tree.failed) {
 		free(tree.buf);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");

@@ -8,7 +8,7 @@
 #define UVFIO_UAPI_TREE_H
 
 #include <stdint.h>
-#include "vfio/vfio.h"
+#include "uapi/core.h"
 
 enum tree_kind {
 	TREE_CLAIM, /* an empty directory; what the machine has under this name is hidden */
@@ -31,8 +31,7 @@ struct tree_record {
 
 #define TREE_DEV_VFIO "/dev/vfio"
 
-/* An fd of a memfd with the tree of @machine, or -errno with a message. */
-int uapi_tree_make(struct vfio_machine *machine, const struct vfio_policy *policy,
-		   struct uvfio_error *err);
+/* An fd of a memfd with the tree of @core's machine, or -errno with a message. */
+int uapi_tree_make(struct uapi_core *core, struct uvfio_error *err);
 
 #endif

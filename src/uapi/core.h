@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The machine as the runner sees it: what it calls of the core, and no more.  Two things are behind
+ * it: a machine of the run's own (core_local.c, direct calls), or one that a server has (src/join,
+ * each call a message).
+ *
+ * Each function is that of vfio/vfio.h with the same name: arguments, results and errno are its.
+ * Handles are opaque, belong to the core that gave them out, and are released once.  Any thread may
+ * call anything; a call may wait for a device, and for the client that it is made for.
+ */
+#ifndef UVFIO_UAPI_CORE_H
+#define UVFIO_UAPI_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "pci/pci.h"
+#include "vfio/vfio.h"
+
+struct uapi_core;
+struct core_container;
+struct core_group;
+struct core_device; /* a device file */
+
+/* A device of the machine as it was when the run began. */
+struct uapi_device {
+	char name[16];
+	unsigned group;       /* IOMMU group */
+	int mmio;             /* as vfio_device_mmio() */
+	unsigned config_size; /* bytes: 256 or 4096 */
+	struct {
+		uint64_t size;  /* bytes, 0: not implemented */
+		unsigned flags; /* UVFIO_BAR_… */
+	} bars[6];
+	uint64_t rom_size; /* bytes */
+};
+
+struct uapi_core_ops {
+	int (*container_open)(struct uapi_core *core, struct core_container **out);
+	void (*container_release)(struct uapi_core *core, struct core_container *container);
+	int (*container_ioctl)(struct uapi_core *core, struct core_container *container,
+			       struct vfio_client *client, unsigned cmd, uint64_t arg);
+
+	int (*group_open)(struct uapi_core *core, unsigned number, struct core_group **out);
+	void (*group_release)(struct uapi_core *core, struct core_group *group);
+	int (*group_get_status)(struct uapi_core *core, struct core_group *group,
+				struct vfio_client *client, uint64_t arg);
+	int (*group_set_container)(struct uapi_core *core, struct core_group *group,
+				   struct core_container *container);
+	int (*group_unset_container)(struct uapi_core *core, struct core_group *group);
+	/* *@which: of which device, one of core->devices. */
+	int (*group_get_device)(struct uapi_core *core, struct core_group *group,
+				struct vfio_client *client, uint64_t arg, struct core_device **out,
+				const struct uapi_device **which);
+
+	void (*device_release)(struct uapi_core *core, struct core_device *df);
+	int (*device_set_mmio)(struct uapi_core *core, struct core_device *df,
+			       enum vfio_mmio_mode mode);
+	int (*device_ioctl)(struct uapi_core *core, struct core_device *df,
+			    struct vfio_client *client, unsigned cmd, uint64_t arg);
+	ssize_t (*device_read)(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			       void *buf, size_t len);
+	ssize_t (*device_write)(struct uapi_core *core, struct core_device *df, uint64_t offset,
+				const void *buf, size_t len);
+	int (*device_store)(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			    unsigned size, uint64_t value);
+	int (*device_load)(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			   unsigned size, uint64_t *value);
+	int (*device_mmap)(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			   uint64_t len, bool shared, bool *writable, bool *trap_reads);
+	/* The core's, until the handle is released. */
+	int (*device_view_fd)(struct uapi_core *core, struct core_device *df);
+
+	/* vfio_device_hw_config().  True with @bytes untouched when the device has gone. */
+	bool (*hw_config)(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
+			  bool wait);
+	/* Every handle has been released. */
+	void (*free)(struct uapi_core *core);
+};
+
+struct uapi_core {
+	const struct uapi_core_ops *ops;
+	const struct vfio_policy *policy; /* the machine's */
+	struct vfio_machine *machine;     /* NULL: it is not in this process */
+	const struct uapi_device *devices;
+	unsigned nr_devices;
+	/* How many calls may wait at a time; those beyond wait for them. */
+	unsigned max_calls;
+};
+
+/* What the tree in /sys and the handles tell of @dev. */
+void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out);
+/* The core in front of @machine, whose devices stay until it goes; not freed with it.  NULL when
+ * out of memory. */
+struct uapi_core *uapi_core_local(struct vfio_machine *machine);
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A machine of the run's own: direct calls.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "uapi/core.h"
+#include "vfio/observe.h"
+
+struct local {
+	struct uapi_core core;
+	struct vfio_device **held;
+	struct uapi_device devices[];
+};
+
+static struct local *of_core(struct uapi_core *core)
+{
+	return (struct local *)core;
+}
+
+static struct vfio_container *container_of_handle(struct core_container *container)
+{
+	return (struct vfio_container *)container;
+}
+
+static struct vfio_group_file *group_of_handle(struct core_group *group)
+{
+	return (struct vfio_group_file *)group;
+}
+
+static struct vfio_device_file *file_of_handle(struct core_device *df)
+{
+	return (struct vfio_device_file *)df;
+}
+
+/* ---- containers ---- */
+
+static int container_open(struct uapi_core *core, struct core_container **out)
+{
+	struct vfio_container *container;
+	int ret = vfio_container_open(core->machine, &container);
+
+	if (!ret)
+		*out = (struct core_container *)container;
+	return ret;
+}
+
+static void container_release(struct uapi_core *core, struct core_container *container)
+{
+	vfio_container_release(container_of_handle(container));
+}
+
+static int container_ioctl(struct uapi_core *core, struct core_container *container,
+			   struct vfio_client *client, unsigned cmd, uint64_t arg)
+{
+	return vfio_container_ioctl(container_of_handle(container), client, cmd, arg);
+}
+
+/* ---- groups ---- */
+
+static int group_open(struct uapi_core *core, unsigned number, struct core_group **out)
+{
+	struct vfio_group_file *group;
+	int ret = vfio_group_open(core->machine, number, &group);
+
+	if (!ret)
+		*out = (struct core_group *)group;
+	return ret;
+}
+
+static void group_release(struct uapi_core *core, struct core_group *group)
+{
+	vfio_group_release(group_of_handle(group));
+}
+
+static int group_get_status(struct uapi_core *core, struct core_group *group,
+			    struct vfio_client *client, uint64_t arg)
+{
+	return vfio_group_get_status(group_of_handle(group), client, arg);
+}
+
+static int group_set_container(struct uapi_core *core, struct core_group *group,
+			       struct core_container *container)
+{
+	return vfio_group_set_container(group_of_handle(group), container_of_handle(container));
+}
+
+static int group_unset_container(struct uapi_core *core, struct core_group *group)
+{
+	return vfio_group_unset_container(group_of_handle(group));
+}
+
+static int group_get_device(struct uapi_core *core, struct core_group *group,
+			    struct vfio_client *client, uint64_t arg, struct core_device **out,
+			    const struct uapi_device **which)
+{
+	struct local *local = of_core(core);
+	const struct vfio_device *dev;
+	struct vfio_device_file *df;
+	int ret = vfio_group_get_device(group_of_handle(group), client, arg, &df);
+
+	if (ret)
+		return ret;
+	dev = vfio_device_file_device(df);
+	for (unsigned i = 0; i < core->nr_devices; i++) {
+		if (local->held[i] != dev)
+			continue;
+		*which = &local->devices[i];
+		*out = (struct core_device *)df;
+		return 0;
+	}
+	vfio_device_release(df); /* not there when the run began */
+	return -ENODEV;
+}
+
+/* ---- devices ---- */
+
+static void device_release(struct uapi_core *core, struct core_device *df)
+{
+	vfio_device_release(file_of_handle(df));
+}
+
+static int device_set_mmio(struct uapi_core *core, struct core_device *df, enum vfio_mmio_mode mode)
+{
+	return vfio_device_file_set_mmio(file_of_handle(df), mode);
+}
+
+static int device_ioctl(struct uapi_core *core, struct core_device *df, struct vfio_client *client,
+			unsigned cmd, uint64_t arg)
+{
+	return vfio_device_ioctl(file_of_handle(df), client, cmd, arg);
+}
+
+static ssize_t device_read(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			   void *buf, size_t len)
+{
+	return vfio_device_read(file_of_handle(df), offset, buf, len);
+}
+
+static ssize_t device_write(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			    const void *buf, size_t len)
+{
+	return vfio_device_write(file_of_handle(df), offset, buf, len);
+}
+
+static int device_store(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			unsigned size, uint64_t value)
+{
+	return vfio_device_store(file_of_handle(df), offset, size, value);
+}
+
+static int device_load(struct uapi_core *core, struct core_device *df, uint64_t offset,
+		       unsigned size, uint64_t *value)
+{
+	return vfio_device_load(file_of_handle(df), offset, size, value);
+}
+
+static int device_mmap(struct uapi_core *core, struct core_device *df, uint64_t offset,
+		       uint64_t len, bool shared, bool *writable, bool *trap_reads)
+{
+	return vfio_device_mmap(file_of_handle(df), offset, len, shared, writable, trap_reads);
+}
+
+static int device_view_fd(struct uapi_core *core, struct core_device *df)
+{
+	return vfio_device_view_fd(vfio_device_file_device(file_of_handle(df)));
+}
+
+/* ---- the machine ---- */
+
+static bool hw_config(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
+		      bool wait)
+{
+	struct local *local = of_core(core);
+
+	return vfio_device_hw_config(local->held[dev - local->devices], bytes, wait);
+}
+
+static void local_free(struct uapi_core *core)
+{
+	vfio_devices_put(of_core(core)->held, core->nr_devices);
+	free(core);
+}
+
+static const struct uapi_core_ops local_ops = {
+	.container_open = container_open,
+	.container_release = container_release,
+	.container_ioctl = container_ioctl,
+	.group_open = group_open,
+	.group_release = group_release,
+	.group_get_status = group_get_status,
+	.group_set_container = group_set_container,
+	.group_unset_container = group_unset_container,
+	.group_get_device = group_get_device,
+	.device_release = device_release,
+	.device_set_mmio = device_set_mmio,
+	.device_ioctl = device_ioctl,
+	.device_read = device_read,
+	.device_write = device_write,
+	.device_store = device_store,
+	.device_load = device_load,
+	.device_mmap = device_mmap,
+	.device_view_fd = device_view_fd,
+	.hw_config = hw_config,
+	.free = local_free,
+};
+
+void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out)
+{
+	struct pci_func *func = vfio_device_func(dev);
+	const struct uvfio_pci_desc *desc = pci_func_desc(func);
+
+	*out = (struct uapi_device){
+		.group = vfio_device_group(dev),
+		.mmio = vfio_device_mmio(dev),
+		.config_size = pci_func_config_size(func),
+		.rom_size = desc->rom_size,
+	};
+	snprintf(out->name, sizeof(out->name), "%s", vfio_device_name(dev));
+	for (unsigned i = 0; i < 6; i++) {
+		out->bars[i].size = desc->bars[i].size;
+		out->bars[i].flags = desc->bars[i].flags;
+	}
+}
+
+struct uapi_core *uapi_core_local(struct vfio_machine *machine)
+{
+	struct vfio_device **devs;
+	unsigned nr = vfio_machine_get_devices(machine, &devs);
+	struct local *local = calloc(1, sizeof(*local) + nr * sizeof(local->devices[0]));
+
+	if (!local) {
+		vfio_devices_put(devs, nr);
+		return NULL;
+	}
+	for (unsigned i = 0; i < nr; i++)
+		uapi_device_describe(devs[i], &local->devices[i]);
+	local->held = devs;
+	local->core = (struct uapi_core){
+		.ops = &local_ops,
+		.policy = vfio_machine_policy(machine),
+		.machine = machine,
+		.devices = local->devices,
+		.nr_devices = nr,
+		.max_calls = 1000,
+	};
+	return &local->core;
+}
