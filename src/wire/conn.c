@@ -262,17 +262,8 @@ static void go_away(struct wire_conn *conn)
 	wire_workers_run(&conn->server->workers, &conn->job);
 }
 
-static void close_peer(struct wire_conn *conn)
-{
-	if (conn->peer)
-		wire_peer_close(conn->peer);
-	conn->peer = NULL;
-}
-
 static void begin_closing(struct wire_conn *conn)
 {
-	/* Made by the job that opened the device, if the end came during that. */
-	close_peer(conn);
 	if (conn->container)
 		wire_conn_job(conn, WIRE_CLOSING, job_release);
 	else
@@ -294,11 +285,11 @@ void wire_conn_close(struct wire_conn *conn)
 	conn->timer = NULL;
 	/* The client sees the end at once; the fds go with the connection. */
 	wire_stream_shut(&conn->stream);
-	/* While the device is being opened these are the job's. */
-	if (state != WIRE_OPENING) {
-		if (conn->twin_socket)
-			wire_stream_shut(&conn->twin);
-		close_peer(conn);
+	if (conn->twin_socket)
+		wire_stream_shut(&conn->twin);
+	if (conn->peer) {
+		wire_peer_close(conn->peer);
+		conn->peer = NULL;
 	}
 	if (state != WIRE_OPENING && state != WIRE_WORKING)
 		begin_closing(conn);
@@ -576,6 +567,8 @@ static void job_done(struct uvfio_work *work)
 {
 	struct wire_conn *conn = OF_WORK(work, job_done_work);
 
+	if (state_of(conn) == WIRE_OPENING && !conn->dying)
+		wire_do_version(conn, conn->job_msg);
 	wire_msg_free(conn->job_msg);
 	conn->job_msg = NULL;
 	if (state_of(conn) == WIRE_CLOSING) {

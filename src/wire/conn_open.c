@@ -130,7 +130,8 @@ static bool hung_up(int fd)
 	return poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
-/* Opening: the core's files, as a program with /dev/vfio would make them. */
+/* Opening: the core's files, as a program with /dev/vfio would make them.  VERSION is answered in
+ * the context when this is done: until then the input is measured by what is not agreed yet. */
 static void job_open(struct wire_conn *conn)
 {
 	struct wire_listener *listener = conn->listener;
@@ -155,7 +156,6 @@ static void job_open(struct wire_conn *conn)
 	if (!ret)
 		vfio_device_file_mask_vectors(conn->df);
 	conn->error = -ret;
-	wire_do_version(conn, conn->job_msg);
 }
 
 /* Take the device for @conn, or find out why not: 0, EAGAIN to wait for it, EBUSY. */

@@ -269,8 +269,11 @@ void wire_do_version(struct wire_conn *conn, struct wire_msg *msg)
 		conn->half_closed = true;
 		return;
 	}
+	/* wire_connections() tells these. */
+	pthread_mutex_lock(&conn->server->lock);
 	conn->minor = v->minor;
 	conn->max_xfer = v->max_xfer;
+	pthread_mutex_unlock(&conn->server->lock);
 	conn->rx_fds = v->rx_fds;
 	conn->stream.max = WIRE_MSG_MAX;
 	wire_reply(conn, msg, &reply, sizeof(reply), v->reply, v->reply_len, &fd, fd >= 0 ? 1 : 0);

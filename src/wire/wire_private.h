@@ -351,7 +351,7 @@ int wire_version_parse(const uint8_t *payload, uint32_t len, uint64_t dma_entrie
 		       struct wire_version *out, struct uvfio_error *err);
 /* The first message: check it, then get the device. */
 void wire_conn_hello(struct wire_conn *conn, struct wire_msg *msg);
-/* Answer VERSION in the job that has opened the device, or has failed to (conn->error). */
+/* Answer VERSION when a job has opened the device, or has failed to (conn->error).  [context] */
 void wire_do_version(struct wire_conn *conn, struct wire_msg *msg);
 
 /* ---- the commands; each replies ---- */
