@@ -25,53 +25,14 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "control/control.h"
 #include "serve/broker.h"
 #include "serve/channel.h"
-#include "serve/confine.h"
-#include "serve/serve.h"
-#include "serve/server.h"
-#include "serve/socket.h"
-#include "serve/spec.h"
+#include "serve/keeper.h"
 
 #define MAX_DEVICES  4096u
 #define MAX_CHILDREN 64u
 
-enum entry_state { ENTRY_NEW, ENTRY_ADDING, ENTRY_UP, ENTRY_DOOMED, ENTRY_REMOVING };
-
-struct entry {
-	struct entry *next;
-	uint64_t id;
-	enum entry_state state;
-	struct serve_device said;
-	struct serve_spec spec;
-	bool configured; /* by the file, which may change */
-	bool kept;       /* while the file is read again: it is still there */
-	char *made;      /* the path of the socket that we made, and what is there */
-	dev_t dev;
-	ino_t ino;
-};
-
-struct keeper {
-	const struct serve_config *config;
-	struct serve_identity identity;
-	struct serve_passed passed;
-	struct entry *entries;
-	uint64_t next_id;
-	pid_t server;
-	int tell, ask, signals;
-	int control_fd;                      /* until the server has it, or -1 */
-	char control_path[CONTROL_PATH_MAX]; /* what we made, or "" */
-	unsigned nr_children;
-	bool started, ready; /* the server; all devices of the beginning */
-	bool busy;           /* since READY=1 was said last */
-	bool reload;         /* asked for */
-	bool ending;
-	int status; /* exit status */
-};
-
-static void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void complain(const char *fmt, ...)
+void keeper_complain(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -131,7 +92,7 @@ static void drop_socket(struct entry *e)
 	e->made = NULL;
 }
 
-static void entry_free(struct keeper *keeper, struct entry *entry)
+void keeper_free_entry(struct keeper *keeper, struct entry *entry)
 {
 	struct entry **link = &keeper->entries;
 
@@ -155,8 +116,8 @@ static struct entry *entry_find(struct keeper *keeper, uint64_t id)
 }
 
 /* Behind the others, so that devices are made in their order. */
-static int entry_add(struct keeper *keeper, const struct serve_device *said, bool configured,
-		     struct uvfio_error *err)
+int keeper_add(struct keeper *keeper, const struct serve_device *said, bool configured,
+	       struct uvfio_error *err)
 {
 	struct entry *e = calloc(1, sizeof(*e)), **link = &keeper->entries;
 	struct uvfio_error why = {""};
@@ -172,7 +133,7 @@ static int entry_add(struct keeper *keeper, const struct serve_device *said, boo
 	e->said.spec = strdup(said->spec);
 	e->said.where = strdup(said->where);
 	if (!e->said.spec || !e->said.where) {
-		entry_free(keeper, e);
+		keeper_free_entry(keeper, e);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	}
 	ret = serve_spec_parse(e->said.spec, &e->spec, &why);
@@ -187,12 +148,12 @@ static int entry_add(struct keeper *keeper, const struct serve_device *said, boo
 					      e->spec.socket, o->said.where);
 	if (ret) {
 		uvfio_error_set(err, ret, "%s: %s", e->said.where, why.msg);
-		entry_free(keeper, e);
+		keeper_free_entry(keeper, e);
 	}
 	return ret;
 }
 
-static int load(struct keeper *keeper, struct uvfio_error *err)
+int keeper_load(struct keeper *keeper, struct uvfio_error *err)
 {
 	struct serve_devices devices = {0};
 	int ret;
@@ -225,13 +186,13 @@ static int load(struct keeper *keeper, struct uvfio_error *err)
 
 		if (!devices.list[i].spec)
 			continue;
-		ret = entry_add(keeper, &devices.list[i], true, &why);
+		ret = keeper_add(keeper, &devices.list[i], true, &why);
 		if (ret && !keeper->started) {
 			*err = why;
 			break;
 		}
 		if (ret)
-			complain("%s; it is not added", why.msg);
+			keeper_complain("%s; it is not added", why.msg);
 		ret = 0;
 	}
 	serve_devices_fini(&devices);
@@ -254,8 +215,8 @@ static void end(struct keeper *keeper, int status)
 /* It could not be added: at the beginning that is the end. */
 static void failed(struct keeper *keeper, struct entry *e, const char *why)
 {
-	complain("%s: %s%s", e->said.where, why, keeper->ready ? "; it is not added" : "");
-	entry_free(keeper, e);
+	keeper_complain("%s: %s%s", e->said.where, why, keeper->ready ? "; it is not added" : "");
+	keeper_free_entry(keeper, e);
 	if (!keeper->ready)
 		end(keeper, 1);
 }
@@ -309,9 +270,10 @@ static void warn_of_unused(struct keeper *keeper)
 		struct serve_passed_socket *s = &keeper->passed.list[i];
 
 		if (!s->used)
-			complain("the socket %s (%s) that was passed is no device's; clients that "
-				 "connect to it wait in vain",
-				 s->name, s->path);
+			keeper_complain(
+				"the socket %s (%s) that was passed is no device's; clients that "
+				"connect to it wait in vain",
+				s->name, s->path);
 	}
 }
 
@@ -342,9 +304,9 @@ static void reload(struct keeper *keeper)
 	keeper->busy = true;
 	serve_notify("RELOADING=1");
 	if (!keeper->config->load)
-		complain("SIGHUP: there is no --config file to read again");
-	else if (load(keeper, &err))
-		complain("%s; everything stays as it is", err.msg);
+		keeper_complain("SIGHUP: there is no --config file to read again");
+	else if (keeper_load(keeper, &err))
+		keeper_complain("%s; everything stays as it is", err.msg);
 }
 
 /* Do the next thing, unless one is under way. */
@@ -389,8 +351,8 @@ static void on_done(struct keeper *keeper, const struct serve_message *msg, cons
 		return;
 	if (e->state == ENTRY_REMOVING) {
 		if (msg->value && msg->value != -ENODEV)
-			complain("%s: cannot be removed: %s", e->said.where, text);
-		entry_free(keeper, e);
+			keeper_complain("%s: cannot be removed: %s", e->said.where, text);
+		keeper_free_entry(keeper, e);
 	} else if (msg->value) {
 		failed(keeper, e, text);
 	} else if (e->state == ENTRY_ADDING) {
@@ -413,7 +375,7 @@ static bool on_tell(struct keeper *keeper, char *text)
 	case SERVE_STARTED:
 		keeper->started = !msg.value;
 		if (msg.value) {
-			complain("%s", text);
+			keeper_complain("%s", text);
 			end(keeper, 1);
 		}
 		break;
@@ -423,7 +385,7 @@ static bool on_tell(struct keeper *keeper, char *text)
 	case SERVE_GONE:
 		e = entry_find(keeper, msg.id);
 		if (e && e->state == ENTRY_UP)
-			entry_free(keeper, e);
+			keeper_free_entry(keeper, e);
 		break;
 	}
 	return true;
@@ -456,8 +418,8 @@ static void on_server_end(struct keeper *keeper, int status)
 {
 	keeper->server = 0;
 	if (WIFSIGNALED(status)) {
-		complain("the server process was ended by signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
+		keeper_complain("the server process was ended by signal %d (%s)", WTERMSIG(status),
+				strsignal(WTERMSIG(status)));
 		keeper->status = 1;
 	} else if (WEXITSTATUS(status) || !keeper->ending) {
 		keeper->status = 1;
@@ -498,7 +460,7 @@ static void on_signal(struct keeper *keeper)
 	}
 }
 
-static void watch(struct keeper *keeper, char *text)
+void keeper_watch(struct keeper *keeper, char *text)
 {
 	bool told = true;
 
@@ -519,170 +481,4 @@ static void watch(struct keeper *keeper, char *text)
 		if (fds[2].revents & POLLIN)
 			on_ask(keeper, text);
 	}
-}
-
-/* ---- start and end ---- */
-
-/* Where `uvfio list` and so on reach the server.  Without a word about it, another server may have
- * the place already, or this user none: then there is none. */
-static int make_control(struct keeper *keeper, struct uvfio_error *err)
-{
-	const struct serve_config *config = keeper->config;
-	const char *path = config->control;
-	struct serve_passed_socket *passed;
-	char standard[CONTROL_PATH_MAX];
-	int ret = 0;
-
-	if (path && !strcmp(path, "off"))
-		return 0;
-	if (!path) {
-		ret = control_path(config->machine ? config->machine : CONTROL_DEFAULT_MACHINE,
-				   standard, err);
-		path = standard;
-	}
-	passed = ret ? NULL : serve_passed_find(&keeper->passed, path);
-	if (passed) {
-		passed->used = true;
-		keeper->control_fd = fcntl(passed->fd, F_DUPFD_CLOEXEC, 3);
-		return 0;
-	}
-	if (!ret)
-		ret = control_listen(path, 0600, err);
-	if (ret >= 0) {
-		keeper->control_fd = ret;
-		snprintf(keeper->control_path, sizeof(keeper->control_path), "%s", path);
-		return 0;
-	}
-	if (config->control || config->machine)
-		return ret;
-	complain("without control: %s (--machine NAME or --control PATH gives it a place, "
-		 "--control off none)",
-		 err->msg);
-	return 0;
-}
-
-static int start_server(struct keeper *keeper, struct uvfio_error *err)
-{
-	int tell[2], ask[2];
-	pid_t pid;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, tell))
-		return uvfio_error_set(err, -errno, "socketpair: %s", strerror(errno));
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ask)) {
-		close(tell[0]);
-		close(tell[1]);
-		return uvfio_error_set(err, -errno, "socketpair: %s", strerror(errno));
-	}
-	pid = fork();
-	if (pid < 0)
-		return uvfio_error_set(err, -errno, "cannot start the server process: %s",
-				       strerror(errno));
-	if (!pid) {
-		const struct serve_server_config config = {
-			.config = keeper->config,
-			.identity = keeper->config->user ? &keeper->identity : NULL,
-			.tell = tell[1],
-			.ask = ask[1],
-			.control_fd = keeper->control_fd,
-			.keeper_uid = geteuid(),
-		};
-
-		close(tell[0]);
-		close(ask[0]);
-		close(keeper->signals);
-		for (unsigned i = 0; i < keeper->passed.nr; i++)
-			close(keeper->passed.list[i].fd);
-		/* Not exit(): what it would run is for a process that may open files. */
-		_exit(serve_server(&config));
-	}
-	close(tell[1]);
-	close(ask[1]);
-	if (keeper->control_fd >= 0)
-		close(keeper->control_fd);
-	keeper->control_fd = -1;
-	keeper->server = pid;
-	keeper->tell = tell[0];
-	keeper->ask = ask[0];
-	return 0;
-}
-
-static void raise_limit(void)
-{
-	struct rlimit limit;
-
-	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
-static int prepare(struct keeper *keeper, struct uvfio_error *err)
-{
-	const struct serve_config *config = keeper->config;
-	sigset_t set;
-	int ret;
-
-	ret = serve_passed_take(&keeper->passed, err);
-	if (ret)
-		return ret;
-	close_range(3 + keeper->passed.nr, ~0u, 0); /* whatever else was inherited */
-	raise_limit();
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	keeper->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (keeper->signals < 0)
-		return uvfio_error_set(err, -errno, "signalfd: %s", strerror(errno));
-	if (config->user) {
-		ret = serve_identity_find(config->user, &keeper->identity, err);
-		if (ret)
-			return ret;
-	}
-	for (unsigned i = 0; i < config->devices.nr && !ret; i++)
-		ret = entry_add(keeper, &config->devices.list[i], false, err);
-	if (!ret)
-		ret = load(keeper, err);
-	return ret ? ret : make_control(keeper, err);
-}
-
-int serve_run(const struct serve_config *config)
-{
-	struct keeper keeper = {.config = config,
-				.tell = -1,
-				.ask = -1,
-				.signals = -1,
-				.control_fd = -1,
-				.busy = true};
-	struct uvfio_error err = {""};
-	char *text = malloc(SERVE_MAX_TEXT);
-	int ret = text ? prepare(&keeper, &err) : uvfio_error_set(&err, -ENOMEM, "out of memory");
-
-	if (!ret)
-		ret = start_server(&keeper, &err);
-	if (ret) {
-		complain("%s", err.msg);
-		keeper.status = 1;
-	} else {
-		watch(&keeper, text);
-	}
-	while (keeper.entries)
-		entry_free(&keeper, keeper.entries);
-	if (keeper.control_path[0])
-		unlink(keeper.control_path);
-	if (keeper.control_fd >= 0)
-		close(keeper.control_fd);
-	serve_passed_fini(&keeper.passed);
-	serve_identity_fini(&keeper.identity);
-	if (keeper.signals >= 0)
-		close(keeper.signals);
-	if (keeper.tell >= 0)
-		close(keeper.tell);
-	if (keeper.ask >= 0)
-		close(keeper.ask);
-	free(text);
-	return keeper.status;
 }

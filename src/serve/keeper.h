@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of the keeper share (keeper.c: how it works; start.c: how it begins and ends). For
+ * nobody else.  One thread. */
+#ifndef UVFIO_SERVE_KEEPER_H
+#define UVFIO_SERVE_KEEPER_H
+
+#include <sys/stat.h>
+#include "control/control.h"
+#include "serve/confine.h"
+#include "serve/serve.h"
+#include "serve/socket.h"
+#include "serve/spec.h"
+
+enum entry_state { ENTRY_NEW, ENTRY_ADDING, ENTRY_UP, ENTRY_DOOMED, ENTRY_REMOVING };
+
+struct entry {
+	struct entry *next;
+	uint64_t id;
+	enum entry_state state;
+	struct serve_device said;
+	struct serve_spec spec;
+	bool configured; /* by the file, which may change */
+	bool kept;       /* while the file is read again: it is still there */
+	char *made;      /* the path of the socket that we made, and what is there */
+	dev_t dev;
+	ino_t ino;
+};
+
+struct keeper {
+	const struct serve_config *config;
+	struct serve_identity identity;
+	struct serve_passed passed;
+	struct entry *entries;
+	uint64_t next_id;
+	pid_t server;
+	int tell, ask, signals;
+	int control_fd;                      /* until the server has it, or -1 */
+	char control_path[CONTROL_PATH_MAX]; /* what we made, or "" */
+	unsigned nr_children;
+	bool started, ready; /* the server; all devices of the beginning */
+	bool busy;           /* since READY=1 was said last */
+	bool reload;         /* asked for */
+	bool ending;
+	int status; /* exit status */
+};
+
+/* To stderr, with the command's name in front. */
+void keeper_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A new entry for what was said; 0 or -errno with a message. */
+int keeper_add(struct keeper *keeper, const struct serve_device *said, bool configured,
+	       struct uvfio_error *err);
+/* Drops its socket too. */
+void keeper_free_entry(struct keeper *keeper, struct entry *entry);
+/* Reads the configuration file, if there is one: what is new is to be added, what has gone is
+ * doomed. */
+int keeper_load(struct keeper *keeper, struct uvfio_error *err);
+/* Everything between start and end.  @text: SERVE_MAX_TEXT bytes for messages. */
+void keeper_watch(struct keeper *keeper, char *text);
+
+#endif
