@@ -260,6 +260,35 @@ static void doorbells_early(void **state)
 	h_free(h);
 }
 
+/* Are these bytes as the kernel gave them? */
+static bool untouched(const void *p, size_t len)
+{
+	const uint8_t *bytes = p;
+
+	return !bytes[0] && !memcmp(bytes, bytes + 1, len - 1);
+}
+
+/* A queue that has never been created is not even written to: it costs no memory, whatever else
+ * happens to the controller. */
+static void unused_queues(void **state)
+{
+	struct harness *h = h_ready("memory=1M,queues=64", NULL);
+	struct nvme_ctrl *c = h->priv;
+
+	assert_int_equal(h_cmd(h, 1, &(struct nvme_sqe){.nsid = 1}, NULL), 0);
+	h_quiesce(h);
+	h_resume(h);
+	h_disable(h);
+	assert_true(h_enable(h, 16));
+	h_reset(h, UVFIO_RESET_FUNCTION);
+	h_run(h);
+	assert_false(untouched(&c->sqs[1], sizeof(c->sqs[1])));
+	assert_true(untouched(&c->sqs[2], 63 * sizeof(c->sqs[2])));
+	assert_true(untouched(&c->cqs[2], 63 * sizeof(c->cqs[2])));
+	assert_true(untouched(c->cids + NVME_CID_BYTES / 8 * 2, 63 * NVME_CID_BYTES));
+	h_free(h);
+}
+
 static void doorbell_pair(void **state)
 {
 	struct harness *h = h_ready("memory=1M", NULL);
@@ -536,6 +565,7 @@ int main(void)
 		cmocka_unit_test(bad_doorbells),
 		cmocka_unit_test(tail_jump),
 		cmocka_unit_test(doorbells_early),
+		cmocka_unit_test(unused_queues),
 		cmocka_unit_test(doorbell_pair),
 		cmocka_unit_test(wrap),
 		cmocka_unit_test(cq_full),

@@ -291,7 +291,8 @@ static void restart(struct nvme_ctrl *c)
 			TAILQ_INSERT_TAIL(&c->dirty_cqs, cq, dirty_link);
 		}
 		/* A look at a shadow doorbell may have been refused. */
-		cq->asked = false;
+		if (cq->asked)
+			cq->asked = false;
 		if (c->dbbuf && i && c->sqs[i].state == NVME_SQ_ACTIVE)
 			nvme_dbbuf_look(&c->sqs[i].db);
 	}

@@ -112,8 +112,10 @@ void nvme_irq_reset(struct nvme_ctrl *c)
 {
 	for (unsigned i = 0; i < c->nr_vectors; i++)
 		c->vectors[i] = (struct nvme_vector){0};
-	for (unsigned i = 0; i <= c->nr_queues; i++)
-		c->cqs[i].pin = false;
+	for (unsigned i = 0; i <= c->nr_queues; i++) {
+		if (c->cqs[i].pin)
+			c->cqs[i].pin = false;
+	}
 	c->nr_pin_cqs = 0;
 	c->msi_held = 0;
 	c->irq_due = false;

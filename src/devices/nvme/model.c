@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "devices/nvme/nvme.h"
 #include "devices/nvme/nvme_model.h"
@@ -113,8 +114,26 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 	return uvfio_device_init(c->dev, &desc, err);
 }
 
+/* Zeros that cost no memory until they are touched: of most controllers few queues are used, and of
+ * many none.  (What calloc() returns it may have had to clear.) */
+static void *lazy(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void lazy_free(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
+}
+
 static void release(struct nvme_ctrl *c)
 {
+	size_t nr = c->nr_queues + 1;
+
 	nvme_ns_close_all(c);
 	if (c->irq_timer)
 		uvfio_timer_free(c->irq_timer);
@@ -122,45 +141,28 @@ static void release(struct nvme_ctrl *c)
 		uvfio_timer_free(c->size_timer);
 	for (unsigned i = 0; i < c->nr_bounce; i++)
 		free(c->bounce[i]);
-	if (c->sqs)
-		free(c->sqs[0].cids);
-	free(c->sqs);
-	free(c->cqs);
 	free(c->vectors);
-	free(c->reqs);
-	free(c->req_mem);
+	lazy_free(c->sqs, nr * sizeof(*c->sqs));
+	lazy_free(c->cqs, nr * sizeof(*c->cqs));
+	lazy_free(c->cids, nr * NVME_CID_BYTES);
+	lazy_free(c->reqs, NVME_ALL_REQS * sizeof(*c->reqs));
+	lazy_free(c->req_mem, NVME_NR_REQS * sizeof(*c->req_mem));
 	free(c);
-}
-
-/* calloc() of things that need more than its alignment. */
-static void *zalloc(size_t nr, size_t size)
-{
-	size_t bytes = (nr * size + 4095) & ~(size_t)4095;
-	void *p = aligned_alloc(4096, bytes);
-
-	if (p)
-		memset(p, 0, bytes);
-	return p;
 }
 
 static bool allocate(struct nvme_ctrl *c)
 {
-	unsigned nr = c->nr_queues + 1;
-	uint64_t *cids;
+	size_t nr = c->nr_queues + 1;
 
-	c->sqs = zalloc(nr, sizeof(*c->sqs));
-	c->cqs = zalloc(nr, sizeof(*c->cqs));
-	c->vectors = calloc(c->nr_vectors, sizeof(*c->vectors));
+	c->sqs = lazy(nr * sizeof(*c->sqs));
+	c->cqs = lazy(nr * sizeof(*c->cqs));
+	c->cids = lazy(nr * NVME_CID_BYTES);
 	/* The last two requests are the controller's own. */
-	c->reqs = calloc(NVME_NR_REQS + 2, sizeof(*c->reqs));
-	c->req_mem = calloc(NVME_NR_REQS, sizeof(*c->req_mem));
-	cids = calloc(nr, 65536 / 8);
-	if (!c->sqs || !c->cqs || !c->vectors || !c->reqs || !c->req_mem || !cids) {
-		free(cids);
+	c->reqs = lazy(NVME_ALL_REQS * sizeof(*c->reqs));
+	c->req_mem = lazy(NVME_NR_REQS * sizeof(*c->req_mem));
+	c->vectors = calloc(c->nr_vectors, sizeof(*c->vectors));
+	if (!c->sqs || !c->cqs || !c->cids || !c->reqs || !c->req_mem || !c->vectors)
 		return false;
-	}
-	for (unsigned i = 0; i < nr; i++)
-		c->sqs[i].cids = cids + i * (65536 / 64);
 	c->shutdown_req = &c->reqs[NVME_NR_REQS];
 	nvme_req_init(c, c->shutdown_req, NULL);
 	c->size_req = &c->reqs[NVME_NR_REQS + 1];

@@ -47,13 +47,15 @@ enum {
 	NVME_MAX_TRANSFER = 4096 << NVME_MDTS,
 	NVME_MPSMAX = 4, /* 64 KiB pages */
 
-	NVME_NR_REQS = 1024,       /* commands in progress */
-	NVME_FETCH_MAX = 32,       /* entries fetched by one DMA */
-	NVME_POST_MAX = 16,        /* entries posted by one DMA; see queue.c */
-	NVME_WORK_BUDGET = 256,    /* commands in one pass of work */
-	NVME_SEGS_MAX = 768,       /* pieces of client memory that one command names */
-	NVME_SGL_DESCS_MAX = 2048, /* descriptors that one command may have */
-	NVME_PINS_MAX = 32,        /* pieces pinned at a time */
+	NVME_NR_REQS = 1024, /* commands in progress */
+	NVME_ALL_REQS = NVME_NR_REQS + 2,
+	NVME_CID_BYTES = 65536 / 8, /* a bit for each command identifier */
+	NVME_FETCH_MAX = 32,        /* entries fetched by one DMA */
+	NVME_POST_MAX = 16,         /* entries posted by one DMA; see queue.c */
+	NVME_WORK_BUDGET = 256,     /* commands in one pass of work */
+	NVME_SEGS_MAX = 768,        /* pieces of client memory that one command names */
+	NVME_SGL_DESCS_MAX = 2048,  /* descriptors that one command may have */
+	NVME_PINS_MAX = 32,         /* pieces pinned at a time */
 	NVME_IOV_MAX = 64,
 	NVME_SCRATCH = 4096,
 	NVME_BOUNCE_SIZE = 128 * 1024,
@@ -363,14 +365,17 @@ struct nvme_ctrl {
 	uint32_t msi_held;    /* raised while INTMS masked them */
 	bool intx_only;
 	uint32_t page_bits;
-	struct nvme_sq *sqs; /* nr_queues + 1 */
+	/* nr_queues + 1 of each.  A queue is all zero until it is first created, and costs no
+	 * memory. */
+	struct nvme_sq *sqs;
 	struct nvme_cq *cqs;
+	uint64_t *cids;
 	TAILQ_HEAD(, nvme_sq) ready_sqs;
 	TAILQ_HEAD(, nvme_cq) dirty_cqs;
 
 	struct nvme_req *reqs;
 	struct nvme_req_mem *req_mem;
-	unsigned nr_made; /* requests that have been used; the others are all zero */
+	unsigned nr_made;               /* requests that have been used; the others are all zero */
 	struct nvme_req_list free_reqs; /* of those */
 	unsigned nr_free;
 

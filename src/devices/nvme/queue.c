@@ -56,18 +56,58 @@ void nvme_queues_init(struct nvme_ctrl *c)
 	TAILQ_INIT(&c->dirty_cqs);
 	STAILQ_INIT(&c->free_reqs);
 	STAILQ_INIT(&c->bounce_waiters);
-	for (unsigned i = 0; i <= c->nr_queues; i++) {
-		c->sqs[i].id = (uint16_t)i;
-		c->sqs[i].ctrl = c;
-		c->sqs[i].op.done = fetch_done;
-		TAILQ_INIT(&c->sqs[i].reqs);
-		c->cqs[i].id = (uint16_t)i;
-		c->cqs[i].ctrl = c;
-		c->cqs[i].op.done = post_done;
-		STAILQ_INIT(&c->cqs[i].pending);
-		nvme_dbbuf_init(c, &c->sqs[i].db, 2 * i);
-		nvme_dbbuf_init(c, &c->cqs[i].db, 2 * i + 1);
+}
+
+/* A queue is all zero until it is created for the first time: then its ->ctrl is set, and remains.
+ */
+static void sq_first(struct nvme_ctrl *c, struct nvme_sq *sq, unsigned id)
+{
+	sq->id = (uint16_t)id;
+	sq->ctrl = c;
+	sq->cids = c->cids + id * (NVME_CID_BYTES / sizeof(*c->cids));
+	sq->op.done = fetch_done;
+	TAILQ_INIT(&sq->reqs);
+	nvme_dbbuf_init(c, &sq->db, 2 * id);
+}
+
+static void cq_first(struct nvme_ctrl *c, struct nvme_cq *cq, unsigned id)
+{
+	cq->id = (uint16_t)id;
+	cq->ctrl = c;
+	cq->op.done = post_done;
+	STAILQ_INIT(&cq->pending);
+	nvme_dbbuf_init(c, &cq->db, 2 * id + 1);
+}
+
+static void sq_reset(struct nvme_ctrl *c, struct nvme_sq *sq)
+{
+	if (sq->state != NVME_SQ_UNUSED) {
+		memset(sq->cids, 0, NVME_CID_BYTES);
+		nvme_doorbell_clear(c, 2u * sq->id);
 	}
+	sq->state = NVME_SQ_UNUSED;
+	sq->cq = NULL;
+	sq->ready = false;
+	sq->fetching = false;
+	sq->inflight = 0;
+	uvfio_count_local(&sq->completed, sq->submitted - sq->completed);
+	sq->delete_req = NULL;
+	sq->fused = NULL;
+	TAILQ_INIT(&sq->reqs);
+}
+
+static void cq_reset(struct nvme_ctrl *c, struct nvme_cq *cq)
+{
+	if (cq->used)
+		nvme_doorbell_clear(c, 2u * cq->id + 1);
+	cq->used = false;
+	cq->dirty = false;
+	cq->posting = false;
+	cq->posting_nr = cq->unsignalled = 0;
+	cq->reserved = 0;
+	cq->nr_sqs = 0;
+	cq->delete_req = NULL;
+	STAILQ_INIT(&cq->pending);
 }
 
 void nvme_queues_reset(struct nvme_ctrl *c)
@@ -76,32 +116,10 @@ void nvme_queues_reset(struct nvme_ctrl *c)
 	TAILQ_INIT(&c->ready_sqs);
 	TAILQ_INIT(&c->dirty_cqs);
 	for (unsigned i = 0; i <= c->nr_queues; i++) {
-		struct nvme_sq *sq = &c->sqs[i];
-		struct nvme_cq *cq = &c->cqs[i];
-
-		if (sq->state != NVME_SQ_UNUSED) {
-			memset(sq->cids, 0, 65536 / 8);
-			nvme_doorbell_clear(c, 2 * i);
-		}
-		sq->state = NVME_SQ_UNUSED;
-		sq->cq = NULL;
-		sq->ready = false;
-		sq->fetching = false;
-		sq->inflight = 0;
-		uvfio_count_local(&sq->completed, sq->submitted - sq->completed);
-		sq->delete_req = NULL;
-		sq->fused = NULL;
-		TAILQ_INIT(&sq->reqs);
-		if (cq->used)
-			nvme_doorbell_clear(c, 2 * i + 1);
-		cq->used = false;
-		cq->dirty = false;
-		cq->posting = false;
-		cq->posting_nr = cq->unsignalled = 0;
-		cq->reserved = 0;
-		cq->nr_sqs = 0;
-		cq->delete_req = NULL;
-		STAILQ_INIT(&cq->pending);
+		if (c->sqs[i].ctrl)
+			sq_reset(c, &c->sqs[i]);
+		if (c->cqs[i].ctrl)
+			cq_reset(c, &c->cqs[i]);
 	}
 }
 
@@ -110,6 +128,8 @@ void nvme_cq_open(struct nvme_ctrl *c, unsigned id, uint64_t base, uint32_t size
 {
 	struct nvme_cq *cq = &c->cqs[id];
 
+	if (!cq->ctrl)
+		cq_first(c, cq, id);
 	nvme_doorbell_clear(c, 2 * id + 1);
 	cq->base = base;
 	cq->size = size;
@@ -131,6 +151,8 @@ void nvme_sq_open(struct nvme_ctrl *c, unsigned id, uint64_t base, uint32_t size
 {
 	struct nvme_sq *sq = &c->sqs[id];
 
+	if (!sq->ctrl)
+		sq_first(c, sq, id);
 	nvme_doorbell_clear(c, 2 * id);
 	sq->base = base;
 	sq->size = size;
