@@ -56,7 +56,7 @@ static int copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, 
 	return 0;
 }
 
-static bool is_eventfd(int fd)
+bool wire_is_eventfd(int fd)
 {
 	static const char name[] = "anon_inode:[eventfd]";
 	char path[32], link[64];
@@ -84,7 +84,7 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	/* A descriptor that no call works on is to the kernel none at all. */
 	if (fcntl(ours, F_GETFL) & O_PATH)
 		return -EBADF;
-	if (!is_eventfd(ours))
+	if (!wire_is_eventfd(ours))
 		return -EINVAL;
 	c->msg->fds[fd] = -1; /* the core's from now on */
 	return ours;

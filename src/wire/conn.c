@@ -174,12 +174,18 @@ static void job_main(struct wire_job *job)
 	uvfio_defer_begin();
 	conn->job_fn(conn);
 	uvfio_defer_end();
+	if (conn->job_msg)
+		wire_msg_close_fds(conn->job_msg);
+	wire_trash_empty(&conn->job_trash);
 	uvfio_ctx_post(conn->ctx, &conn->job_done_work);
 }
 
 void wire_conn_job(struct wire_conn *conn, enum wire_state state,
 		   void (*fn)(struct wire_conn *conn))
 {
+	/* The device is not kept from the next client for these. */
+	if (state == WIRE_WORKING)
+		wire_trash_move(&conn->job_trash, &conn->trash);
 	set_state(conn, state);
 	conn->job_fn = fn;
 	conn->job.fn = job_main;
@@ -194,6 +200,29 @@ void wire_work(struct wire_conn *conn, struct wire_msg *msg, void (*fn)(struct w
 		return;
 	}
 	wire_conn_job(conn, WIRE_WORKING, fn);
+}
+
+/* The fds of @msg that nobody took. */
+static void drop_fds(struct wire_conn *conn, struct wire_msg *msg)
+{
+	for (unsigned i = 0; i < msg->nr_fds; i++)
+		wire_trash_add(&conn->trash, msg->fds[i]);
+	msg->nr_fds = 0;
+}
+
+static void job_nothing(struct wire_conn *conn)
+{
+}
+
+/* Have the fds closed that were dropped. */
+static void empty_trash(struct wire_conn *conn)
+{
+	if (conn->stream.spare.nr)
+		wire_trash_move(&conn->trash, &conn->stream.spare);
+	if (conn->twin_socket)
+		wire_trash_move(&conn->trash, &conn->twin.spare);
+	if (conn->trash.nr && state_of(conn) == WIRE_READY)
+		wire_conn_job(conn, WIRE_WORKING, job_nothing);
 }
 
 /* ---- closing ---- */
@@ -245,6 +274,8 @@ static void conn_free(struct wire_job *job)
 		wire_msg_free(msg);
 	}
 	wire_msg_free(conn->job_msg);
+	wire_trash_empty(&conn->trash);
+	wire_trash_empty(&conn->job_trash);
 	if (conn->unmask_fd >= 0)
 		close(conn->unmask_fd);
 	free(conn->version);
@@ -314,25 +345,29 @@ static void handle_command(struct wire_conn *conn, struct wire_msg *msg)
 	switch (state_of(conn)) {
 	case WIRE_HELLO:
 	case WIRE_READY:
+		/* Those that wait go first. */
+		if (!TAILQ_EMPTY(&conn->pending))
+			break;
 		wire_command(conn, msg);
-		wire_msg_close_fds(msg);
+		drop_fds(conn, msg);
 		return;
 	case WIRE_WAITING:
 	case WIRE_OPENING:
 	case WIRE_WORKING:
-		kept = wire_msg_keep(msg);
-		if (!kept) {
-			wire_conn_complain(conn, "out of memory; the connection is closed");
-			wire_msg_close_fds(msg);
-			wire_conn_close(conn);
-			return;
-		}
-		TAILQ_INSERT_TAIL(&conn->pending, kept, next);
-		conn->nr_pending++;
-		return;
+		break;
 	default:
-		wire_msg_close_fds(msg);
+		drop_fds(conn, msg);
+		return;
 	}
+	kept = wire_msg_keep(msg);
+	if (!kept) {
+		wire_conn_complain(conn, "out of memory; the connection is closed");
+		drop_fds(conn, msg);
+		wire_conn_close(conn);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&conn->pending, kept, next);
+	conn->nr_pending++;
 }
 
 static void handle_message(struct wire_conn *conn, struct wire_msg *msg)
@@ -347,11 +382,11 @@ static void handle_message(struct wire_conn *conn, struct wire_msg *msg)
 				   "it answers what was not asked (id %u, command %u); the "
 				   "connection is closed",
 				   msg->hdr.id, msg->hdr.command);
-		wire_msg_close_fds(msg);
+		drop_fds(conn, msg);
 		wire_conn_close(conn);
 		return;
 	}
-	wire_msg_close_fds(msg);
+	drop_fds(conn, msg);
 }
 
 /* May another message be handled? */
@@ -359,7 +394,7 @@ static bool may_go_on(struct wire_conn *conn)
 {
 	if (conn->dying || conn->half_closed)
 		return false;
-	if (conn->nr_pending >= WIRE_PENDING)
+	if (conn->nr_pending >= WIRE_PENDING || wire_trash_full(&conn->trash))
 		return false;
 	return wire_stream_queued(&conn->stream) == 0;
 }
@@ -451,17 +486,26 @@ static void lost(struct wire_conn *conn, ssize_t why)
 	wire_conn_close(conn);
 }
 
+/* Commands that were kept may be handled. */
+static bool pending_may_go_on(struct wire_conn *conn)
+{
+	return !conn->dying && !conn->half_closed && state_of(conn) == WIRE_READY &&
+	       !TAILQ_EMPTY(&conn->pending) && !wire_trash_full(&conn->trash) &&
+	       !wire_stream_queued(&conn->stream);
+}
+
 /* Commands that were kept while a job was at work. */
 static void handle_pending(struct wire_conn *conn)
 {
 	struct wire_msg *msg;
 
 	uvfio_defer_begin();
-	while (!conn->dying && !conn->half_closed && state_of(conn) == WIRE_READY &&
-	       !wire_stream_queued(&conn->stream) && (msg = TAILQ_FIRST(&conn->pending))) {
+	while (pending_may_go_on(conn)) {
+		msg = TAILQ_FIRST(&conn->pending);
 		TAILQ_REMOVE(&conn->pending, msg, next);
 		conn->nr_pending--;
 		wire_command(conn, msg);
+		drop_fds(conn, msg);
 		wire_msg_free(msg);
 	}
 	uvfio_defer_end();
@@ -512,9 +556,10 @@ void wire_conn_turn(struct wire_conn *conn)
 	}
 	if (conn->dying)
 		return;
+	empty_trash(conn);
 	watch_output(conn);
-	/* What is in the buffer already brings no event. */
-	if (wire_stream_ready(&conn->stream) && may_go_on(conn))
+	/* What is here already brings no event. */
+	if (pending_may_go_on(conn) || (wire_stream_ready(&conn->stream) && may_go_on(conn)))
 		uvfio_ctx_post(conn->ctx, &conn->turn_work);
 }
 
@@ -542,16 +587,19 @@ static void on_twin(void *arg)
 		lost(conn, n);
 		return;
 	}
-	while ((ret = wire_stream_next(&conn->twin, &msg)) > 0) {
+	while (!(ret = wire_trash_full(&conn->trash) ? -EPROTO : 0) &&
+	       (ret = wire_stream_next(&conn->twin, &msg)) > 0) {
 		atomic_fetch_add_explicit(&conn->messages, 1, memory_order_relaxed);
 		ret = !vfio_user_is_reply(&msg.hdr) || !conn->peer ||
 				      wire_peer_reply(conn->peer, &msg)
 			      ? -EPROTO
 			      : 0;
-		wire_msg_close_fds(&msg);
+		drop_fds(conn, &msg);
 		if (ret)
 			break;
 	}
+	if (ret >= 0)
+		empty_trash(conn);
 	if (ret < 0) {
 		wire_conn_complain(conn, "it sent what is no answer on the second socket; the "
 					 "connection is closed");

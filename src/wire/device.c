@@ -312,7 +312,9 @@ static void set_irqs(struct wire_conn *conn, struct wire_msg *msg)
 						 : WIRE_UNMASK_NUMBER;
 			if (c.first_number < WIRE_UNMASK_NUMBER)
 				c.first_number = WIRE_UNMASK_NUMBER;
-			unmask = fcntl(msg->fds[0], F_DUPFD_CLOEXEC, 3);
+			/* Anything else is refused, and not closed here. */
+			if (wire_is_eventfd(msg->fds[0]))
+				unmask = fcntl(msg->fds[0], F_DUPFD_CLOEXEC, 3);
 		}
 	}
 	ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_SET_IRQS, 0);

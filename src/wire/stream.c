@@ -63,6 +63,7 @@ void wire_stream_fini(struct wire_stream *s)
 	}
 	for (unsigned i = 0; i < s->nr_fds; i++)
 		close(s->fds[i]);
+	wire_trash_empty(&s->spare);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s->in);
@@ -129,7 +130,7 @@ static void take_fds(struct wire_stream *s, struct msghdr *m, uint32_t from)
 			if (s->nr_fds < VFIO_USER_MAX_FDS) {
 				s->fds[s->nr_fds++] = fds[i];
 			} else {
-				close(fds[i]);
+				wire_trash_add(&s->spare, fds[i]);
 				s->bad_fds = true;
 			}
 		}
@@ -198,6 +199,8 @@ ssize_t wire_stream_receive(struct wire_stream *s)
 	uint32_t from;
 	ssize_t n;
 
+	if (wire_trash_full(&s->spare))
+		return -EPROTO;
 	compact(s);
 	if (grow(s))
 		return -ENOMEM;

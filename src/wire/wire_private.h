@@ -49,6 +49,26 @@
 #define WIRE_DMA_LEN   (32u << 10)
 #define WIRE_DMA_BYTES (64u << 10)
 
+/* ---- trash.c: fds that nobody takes ---- */
+
+#define WIRE_TRASH (2u * VFIO_USER_MAX_FDS)
+
+struct wire_trash {
+	unsigned nr;
+	int fds[WIRE_TRASH];
+};
+
+/* May there be no room for the fds of another message? */
+static inline bool wire_trash_full(const struct wire_trash *trash)
+{
+	return trash->nr > WIRE_TRASH - VFIO_USER_MAX_FDS;
+}
+/* Closes @fd at once if that asks nobody; else there must be room for it.  < 0 is allowed. */
+void wire_trash_add(struct wire_trash *trash, int fd);
+void wire_trash_move(struct wire_trash *to, struct wire_trash *from);
+/* May take as long as a client likes. */
+void wire_trash_empty(struct wire_trash *trash);
+
 /* ---- stream.c: bytes to messages and back ---- */
 
 /* A message as it was received.  The payload lies in the stream's buffer and is valid until the
@@ -59,7 +79,7 @@ struct wire_msg {
 	uint8_t *payload;
 	uint32_t len; /* of @payload */
 	unsigned nr_fds;
-	bool bad_fds; /* more than fit: some were closed */
+	bool bad_fds; /* more than fit; the others are the stream's ->spare */
 	int *fds;     /* those that are taken become -1 */
 };
 
@@ -89,6 +109,7 @@ struct wire_stream {
 	unsigned nr_fds;
 	uint32_t fds_at;
 	bool bad_fds;
+	struct wire_trash spare; /* more than a message may have */
 
 	/* Output: under @lock. */
 	pthread_mutex_t lock;
@@ -106,7 +127,7 @@ int wire_stream_init(struct wire_stream *s, int fd, uint32_t max, _Atomic uint64
 		     _Atomic uint64_t *bytes_out);
 /* Nobody uses it any more. */
 void wire_stream_fini(struct wire_stream *s);
-/* One receive.  > 0 bytes; -EAGAIN; 0 end of the stream; -errno. */
+/* One receive.  > 0 bytes; -EAGAIN; 0 end of the stream; -errno; -EPROTO: too many fds. */
 ssize_t wire_stream_receive(struct wire_stream *s);
 /* The next whole message: 1; 0 when it has not arrived yet; -EPROTO when what arrived is none. */
 int wire_stream_next(struct wire_stream *s, struct wire_msg *msg);
@@ -115,7 +136,7 @@ bool wire_stream_ready(const struct wire_stream *s);
 /* A copy of @msg that does not depend on the stream, or NULL. */
 struct wire_msg *wire_msg_keep(struct wire_msg *msg);
 void wire_msg_free(struct wire_msg *msg);
-/* Close those fds that nobody took. */
+/* Close those fds that nobody took: not where others wait. */
 void wire_msg_close_fds(struct wire_msg *msg);
 /* A reply: @hdr, @fixed and @data one after the other; @fds become the stream's.  Small ones are
  * gathered until wire_stream_flush().  0, or -errno when the stream has failed. */
@@ -243,7 +264,10 @@ struct wire_conn {
 	bool reading;                    /* the socket is watched for input */
 	struct wire_version *version;    /* from HELLO to READY */
 
+	struct wire_trash trash; /* fds for the next job to close */
+
 	/* The job's while there is one. */
+	struct wire_trash job_trash; /* that it closes */
 	struct wire_job job;
 	void (*job_fn)(struct wire_conn *conn);
 	struct wire_msg *job_msg;
@@ -372,6 +396,8 @@ void wire_do_reset(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_feature(struct wire_conn *conn, struct wire_msg *msg);
 
 /* ---- client.c: a message as the core's client ---- */
+
+bool wire_is_eventfd(int fd);
 
 /* A request whose structure lies at the client's address 0, @in bytes of it given, up to @size
  * bytes wide. */

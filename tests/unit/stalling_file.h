@@ -33,7 +33,7 @@ struct stalling_file {
 	int dev;  /* /dev/fuse; the child's */
 	int pipe; /* a byte in it: the pages may come */
 	/* The child's. */
-	bool go;
+	bool go, closing;
 	uint64_t held[1024]; /* READ requests that wait */
 	uint32_t held_len[1024];
 	unsigned nr_held;
@@ -60,12 +60,13 @@ static void stalling_reply(struct stalling_file *f, uint64_t unique, int error, 
 static void stalling_read(struct stalling_file *f, const struct fuse_in_header *in)
 {
 	const struct fuse_read_in *request = (const void *)(in + 1);
+	uint32_t size = in->opcode == FUSE_READ ? request->size : 0;
 
 	if (f->go) {
-		stalling_reply(f, in->unique, 0, NULL, request->size);
+		stalling_reply(f, in->unique, 0, NULL, size);
 	} else if (f->nr_held < 1024) {
 		f->held[f->nr_held] = in->unique;
-		f->held_len[f->nr_held++] = request->size;
+		f->held_len[f->nr_held++] = size;
 		*f->waited_for = true;
 	}
 }
@@ -97,6 +98,11 @@ static void stalling_request(struct stalling_file *f, const struct fuse_in_heade
 		stalling_read(f, in);
 		break;
 	case FUSE_FLUSH:
+		if (f->closing) {
+			stalling_read(f, in);
+			break;
+		}
+		/* fall through */
 	case FUSE_RELEASE:
 		stalling_reply(f, in->unique, 0, NULL, 0);
 		break;
@@ -137,7 +143,8 @@ static void stalling_serve(struct stalling_file *f, int pipe)
 	}
 }
 
-static inline struct stalling_file *stalling_file_new(uint64_t size)
+/* @closing: closing it stalls, too. */
+static inline struct stalling_file *stalling_file_make(uint64_t size, bool closing)
 {
 	struct stalling_file *f = calloc(1, sizeof(*f));
 	char options[128];
@@ -145,6 +152,7 @@ static inline struct stalling_file *stalling_file_new(uint64_t size)
 
 	strcpy(f->path, "/tmp/uvfio-stalling-XXXXXX");
 	f->size = size;
+	f->closing = closing;
 	fd = mkstemp(f->path);
 	if (fd >= 0)
 		close(fd);
@@ -170,6 +178,11 @@ static inline struct stalling_file *stalling_file_new(uint64_t size)
 	close(f->dev);
 	f->pipe = ends[1];
 	return f;
+}
+
+static inline struct stalling_file *stalling_file_new(uint64_t size)
+{
+	return stalling_file_make(size, false);
 }
 
 /* Wait until somebody waits for a page. */

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A client sends files whose closing takes as long as it likes, where they do not belong: nobody
+ * else waits for that.
+ */
+#include "stalling_file.h"
+#include "wire_util.h"
+
+#define OTHERS 6 /* so that some are on the same loop */
+
+static const char twin[] =
+	"{\"capabilities\":{\"max_msg_fds\":16,\"twin_socket\":{\"supported\":true}}}";
+
+/* Ways to have an fd closed that nobody takes; each leaves the server with at least one. */
+static void map_badly(int fd, int dma, int file)
+{
+	struct vfio_user_dma_map map = {sizeof(map), 0x80, 0, 0, 4096};
+
+	client_send(fd, 1, VFIO_USER_DMA_MAP, 0, &map, sizeof(map), &file, 1);
+}
+
+static void with_what_takes_none(int fd, int dma, int file)
+{
+	client_send(fd, 1, VFIO_USER_DEVICE_RESET, 0, NULL, 0, &file, 1);
+}
+
+static void as_unmask(int fd, int dma, int file)
+{
+	struct vfio_irq_set set = {.argsz = sizeof(set),
+				   .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK,
+				   .index = VFIO_PCI_INTX_IRQ_INDEX,
+				   .count = 1};
+
+	client_send(fd, 1, VFIO_USER_DEVICE_SET_IRQS, 0, &set, sizeof(set), &file, 1);
+}
+
+static void too_many(int fd, int dma, int file)
+{
+	struct vfio_user_header hdr = {1, VFIO_USER_DEVICE_RESET, sizeof(hdr), 0, 0};
+	int fds[16];
+
+	for (unsigned i = 0; i < 16; i++)
+		fds[i] = file;
+	for (unsigned i = 0; i < sizeof(hdr); i++)
+		send_fds(fd, (char *)&hdr + i, 1, fds, i < 3 ? 16 : 0);
+}
+
+static void many_messages(int fd, int dma, int file)
+{
+	for (unsigned i = 0; i < 40; i++)
+		with_what_takes_none(fd, dma, file);
+}
+
+static void on_the_second_socket(int fd, int dma, int file)
+{
+	client_send(dma, 1, VFIO_USER_DEVICE_RESET, 0, NULL, 0, &file, 1);
+}
+
+static void nobody_waits(void (*attack)(int fd, int dma, int file))
+{
+	struct stalling_file *stalling = stalling_file_make(65536, true);
+	struct wire_fixture f;
+	struct reply r;
+	int fd, dma, file, other;
+
+	if (!stalling)
+		skip();
+	file = open(stalling->path, O_RDWR | O_CLOEXEC);
+	assert_true(file >= 0);
+	wire_up(&f);
+	fd = client_connect(&f);
+	assert_int_equal(client_version(fd, twin, &r), 0);
+	dma = r.fd;
+	attack(fd, dma, file);
+	stalling_file_wait(stalling);
+	for (unsigned i = 0; i < OTHERS; i++) {
+		other = client_connect(&f);
+		/* EBUSY, or 0 where the attack was the end of the connection. */
+		assert_true(client_version(other, NULL, &r) >= 0);
+		close(other);
+	}
+	stalling_file_go(stalling);
+	close(file);
+	close(dma);
+	close(fd);
+	wire_down(&f);
+	stalling_file_free(stalling);
+}
+
+static void bad_map(void **state)
+{
+	nobody_waits(map_badly);
+}
+
+static void not_taken(void **state)
+{
+	nobody_waits(with_what_takes_none);
+}
+
+static void unmask(void **state)
+{
+	nobody_waits(as_unmask);
+}
+
+static void more_than_fit(void **state)
+{
+	nobody_waits(too_many);
+}
+
+static void flood(void **state)
+{
+	nobody_waits(many_messages);
+}
+
+static void second_socket(void **state)
+{
+	nobody_waits(on_the_second_socket);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bad_map), cmocka_unit_test(not_taken),
+		cmocka_unit_test(unmask),  cmocka_unit_test(more_than_fit),
+		cmocka_unit_test(flood),   cmocka_unit_test(second_socket),
+	};
+
+	alarm(60);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
