@@ -8,9 +8,9 @@
  * stored to the mapping.
  */
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/fd.h"
 #include "driver/vu.h"
 
 #define MOST 1024u /* sub-regions */
@@ -21,20 +21,6 @@ struct io_fds {
 	int fds[VFIO_USER_MAX_FDS];
 	unsigned nr, nr_fds;
 };
-
-/* What the program or the library would write to must be an eventfd: anything else could block. */
-static bool is_eventfd(int fd)
-{
-	char path[32], target[32];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n < 0)
-		return false;
-	target[n] = '\0';
-	return !strcmp(target, "anon_inode:[eventfd]");
-}
 
 /* Ask for those of region @index.  0 with *@out for free_io_fds(), or -errno. */
 static int get_io_fds(struct uvfio_pci *dev, unsigned index, struct io_fds **out)
@@ -62,8 +48,9 @@ static int get_io_fds(struct uvfio_pci *dev, unsigned index, struct io_fds **out
 	for (unsigned i = 0; !ret && i < io->head.count; i++) {
 		const struct vfio_user_sub_region *s = &io->subs[i];
 
+		/* The program and the library write to it: anything but an eventfd could block. */
 		if (s->type == VFIO_USER_IO_FD_TYPE_IOEVENTFD &&
-		    (s->fd_index >= io->nr_fds || !is_eventfd(io->fds[s->fd_index])))
+		    (s->fd_index >= io->nr_fds || !uvfio_is_eventfd(io->fds[s->fd_index])))
 			ret = vu_lied(dev);
 	}
 	if (ret) {

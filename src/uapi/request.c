@@ -4,12 +4,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "uapi/process.h"
 #include "uapi/request.h"
 #include "uapi/task.h"
@@ -56,17 +56,6 @@ static int copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, 
 	return uapi_copy_to(of_client(client), uaddr, src, len);
 }
 
-static bool is_eventfd(int fd)
-{
-	static const char name[] = "anon_inode:[eventfd]";
-	char path[32], link[64];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, link, sizeof(link));
-	return n == (ssize_t)sizeof(name) - 1 && !memcmp(link, name, sizeof(name) - 1);
-}
-
 static int get_eventfd(struct vfio_client *client, int32_t fd)
 {
 	struct uapi_request *req = of_client(client);
@@ -91,7 +80,7 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 		close(ours);
 		return -EBADF;
 	}
-	if (!is_eventfd(ours)) {
+	if (!uvfio_is_eventfd(ours)) {
 		close(ours);
 		return -EINVAL;
 	}

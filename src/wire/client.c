@@ -5,9 +5,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include "base/fd.h"
 #include "wire/wire_private.h"
 
 static struct wire_client *of_client(struct vfio_client *client)
@@ -56,18 +55,6 @@ static int copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, 
 	return 0;
 }
 
-bool wire_is_eventfd(int fd)
-{
-	static const char name[] = "anon_inode:[eventfd]";
-	char path[32], link[64];
-	ssize_t n;
-
-	/* Asks nothing of whoever is behind the fd. */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, link, sizeof(link));
-	return n == (ssize_t)sizeof(name) - 1 && !memcmp(link, name, sizeof(name) - 1);
-}
-
 static int get_eventfd(struct vfio_client *client, int32_t fd)
 {
 	struct wire_client *c = of_client(client);
@@ -84,7 +71,7 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	/* A descriptor that no call works on is to the kernel none at all. */
 	if (fcntl(ours, F_GETFL) & O_PATH)
 		return -EBADF;
-	if (!wire_is_eventfd(ours))
+	if (!uvfio_is_eventfd(ours))
 		return -EINVAL;
 	c->msg->fds[fd] = -1; /* the core's from now on */
 	return ours;

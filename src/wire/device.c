@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include "vfio/observe.h"
+#include "base/fd.h"
 #include "wire/wire_private.h"
 
 #define MAX_AREAS 32u
@@ -313,7 +314,7 @@ static void set_irqs(struct wire_conn *conn, struct wire_msg *msg)
 			if (c.first_number < WIRE_UNMASK_NUMBER)
 				c.first_number = WIRE_UNMASK_NUMBER;
 			/* Anything else is refused, and not closed here. */
-			if (wire_is_eventfd(msg->fds[0]))
+			if (uvfio_is_eventfd(msg->fds[0]))
 				unmask = fcntl(msg->fds[0], F_DUPFD_CLOEXEC, 3);
 		}
 	}

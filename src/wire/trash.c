@@ -8,6 +8,7 @@
  */
 #include <fcntl.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "wire/wire_private.h"
 
 void wire_trash_add(struct wire_trash *trash, int fd)
@@ -15,7 +16,7 @@ void wire_trash_add(struct wire_trash *trash, int fd)
 	if (fd < 0)
 		return;
 	/* Those that clients send as a rule end at once. */
-	if (fcntl(fd, F_GET_SEALS) >= 0 || wire_is_eventfd(fd))
+	if (fcntl(fd, F_GET_SEALS) >= 0 || uvfio_is_eventfd(fd))
 		close(fd);
 	else
 		trash->fds[trash->nr++] = fd;

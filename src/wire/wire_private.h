@@ -397,8 +397,6 @@ void wire_do_feature(struct wire_conn *conn, struct wire_msg *msg);
 
 /* ---- client.c: a message as the core's client ---- */
 
-bool wire_is_eventfd(int fd);
-
 /* A request whose structure lies at the client's address 0, @in bytes of it given, up to @size
  * bytes wide. */
 struct wire_client {

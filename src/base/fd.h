@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Descriptors: what is behind one, and packets (SOCK_SEQPACKET) that take one along.  Any thread;
+ * nothing here keeps a state.
+ */
+#ifndef UVFIO_BASE_FD_H
+#define UVFIO_BASE_FD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* Whether @fd is an eventfd.  Asks nothing of whoever is behind it. */
+bool uvfio_is_eventfd(int fd);
+
+/* One packet of the @nr pieces; @fd rides along, -1: none.  0 or -errno. */
+int uvfio_packet_send(int sock, const struct iovec *iov, size_t nr, int fd);
+/*
+ * The next packet, into the @nr pieces; what is longer is cut.  Its length, 0 when the other side
+ * has gone, or -errno: -EPROTO when it is shorter than @least.  *@fd: the descriptor that came
+ * along (close-on-exec, the caller's), or -1.
+ */
+ssize_t uvfio_packet_receive(int sock, const struct iovec *iov, size_t nr, size_t least, int *fd);
+
+#endif
