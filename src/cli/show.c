@@ -80,22 +80,43 @@ static void print_users(struct json_object *d)
 }
 
 /* What the server adds, whatever it is. */
+/* One value of what the door says: text as it is, the members of an object in a row. */
+static void print_said(const char *key, struct json_object *value)
+{
+	const char *comma = "";
+	char text[600];
+
+	printf("  %-7s ", key);
+	if (!json_object_is_type(value, json_type_object)) {
+		printf("%s\n", printable(json_object_get_string(value), text, sizeof(text)));
+		return;
+	}
+	json_object_object_foreach(value, name, member_value)
+	{
+		char *c;
+
+		snprintf(text, sizeof(text), "%s", name);
+		while ((c = strchr(text, '_')))
+			*c = ' ';
+		printf("%s%s ", comma, text);
+		printf("%s", printable(json_object_get_string(member_value), text, sizeof(text)));
+		comma = ", ";
+	}
+	printf("\n");
+}
+
 static void print_door(struct json_object *d)
 {
 	struct json_object *door = member(d, "door");
-	char text[600];
 
-	if (!door || !json_object_object_length(door))
+	if (!door)
 		return;
 	json_object_object_foreach(door, key, value)
 	{
-		printf("  %-7s %s\n", key,
-		       printable(json_object_is_type(value, json_type_string)
-					 ? json_object_get_string(value)
-					 : json_object_to_json_string_ext(
-						   value, JSON_C_TO_STRING_SPACED |
-								  JSON_C_TO_STRING_NOSLASHESCAPE),
-				 text, sizeof(text)));
+		if (!json_object_is_type(value, json_type_array))
+			print_said(key, value);
+		for (size_t i = 0; i < length(value); i++)
+			print_said(i ? "" : key, json_object_array_get_idx(value, i));
 	}
 }
 
