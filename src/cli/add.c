@@ -220,12 +220,9 @@ int cmd_add(int argc, char **argv)
 	struct json_object *params, *result = NULL;
 	struct remote_options o;
 	struct remote r;
-	int ret = remote_options(&command, argc, argv, &o);
+	int ret = remote_begin(&command, argc, argv, &o, &r);
 
 	if (ret >= 0)
-		return ret;
-	ret = remote_open(&command, &o, &r);
-	if (ret)
 		return ret;
 	f.names = json_object_new_array();
 	ret = open_all(&f, o.args[0]) ? 1 : 0;

@@ -34,15 +34,11 @@ static int change(const struct remote_command *command, int argc, char **argv)
 	char socket[CONTROL_PATH_MAX] = "";
 	struct remote_options o;
 	struct remote r;
-	int ret = remote_options(command, argc, argv, &o);
+	int ret = remote_begin(command, argc, argv, &o, &r);
 
 	if (ret >= 0)
 		return ret;
-	ret = remote_open(command, &o, &r);
-	if (!ret) {
-		if (command->takes & REMOTE_FORCE)
-			ret = find_socket(&r, o.args[0], socket);
-	}
+	ret = command->takes & REMOTE_FORCE ? find_socket(&r, o.args[0], socket) : 0;
 	if (!ret) {
 		params = remote_device_params(o.args[0]);
 		if (o.given & REMOTE_FORCE)

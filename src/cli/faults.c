@@ -66,7 +66,6 @@ int cmd_faults(int argc, char **argv)
 	};
 	struct remote_command command = all;
 	struct listing listing = {0};
-	struct json_object *out;
 	struct remote_options o;
 	int ret = remote_options(&command, argc, argv, &o);
 
@@ -82,10 +81,7 @@ int cmd_faults(int argc, char **argv)
 		listing.table = table_new(heads, 7);
 	ret = remote_each(&command, &o, list_faults, &listing);
 	if (listing.json) {
-		out = json_object_new_object();
-		json_object_object_add(out, "machines", listing.json);
-		print_json(out);
-		json_object_put(out);
+		print_machines(listing.json);
 	} else {
 		table_print(listing.table, 0);
 		if (!ret && !listing.any)

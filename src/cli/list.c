@@ -71,7 +71,6 @@ int cmd_list(int argc, char **argv)
 		.takes = REMOTE_JSON | REMOTE_ALL_MACHINES,
 	};
 	struct listing listing = {0};
-	struct json_object *out;
 	struct remote_options o;
 	int ret = remote_options(&command, argc, argv, &o);
 
@@ -88,9 +87,6 @@ int cmd_list(int argc, char **argv)
 			printf("There are no devices.\n");
 		return ret;
 	}
-	out = json_object_new_object();
-	json_object_object_add(out, "machines", listing.json);
-	print_json(out);
-	json_object_put(out);
+	print_machines(listing.json);
 	return ret;
 }

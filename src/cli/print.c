@@ -50,6 +50,15 @@ void print_json(struct json_object *object)
 							    JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
+void print_machines(struct json_object *machines)
+{
+	struct json_object *out = json_object_new_object();
+
+	json_object_object_add(out, "machines", machines);
+	print_json(out);
+	json_object_put(out);
+}
+
 const char *size_text(uint64_t bytes, char out[24])
 {
 	static const char units[] = "KMGTPE";

@@ -188,50 +188,9 @@ static int connect_to(const struct remote_command *command, struct remote *r)
 	return r->tokener ? 0 : complain(command, "out of memory");
 }
 
-int remote_each(const struct remote_command *command, const struct remote_options *o,
-		int (*fn)(struct remote *r, void *arg), void *arg)
-{
-	char(*names)[CONTROL_PATH_MAX], dir[CONTROL_PATH_MAX];
-	struct remote r = {.fd = -1};
-	struct uvfio_error err = {""};
-	unsigned n;
-	int ret = 0;
-
-	if (o->machine || o->control || !(command->takes & REMOTE_ALL_MACHINES)) {
-		ret = remote_open(command, o, &r);
-		if (!ret)
-			ret = fn(&r, arg);
-		remote_close(&r);
-		return ret;
-	}
-	if (control_directory(dir, &err))
-		return complain(command, err.msg);
-	names = calloc(MAX_MACHINES, sizeof(*names));
-	if (!names)
-		return complain(command, "out of memory");
-	n = running(dir, names, MAX_MACHINES);
-	if (!n)
-		ret = none_running(command, dir);
-	qsort(names, n, sizeof(*names), compare_names);
-	for (unsigned i = 0; i < n; i++) {
-		int one;
-
-		r = (struct remote){.fd = -1};
-		snprintf(r.machine, sizeof(r.machine), "%s", names[i]);
-		one = control_path(names[i], r.path, &err) ? complain(command, err.msg)
-							   : connect_to(command, &r);
-		if (!one)
-			one = fn(&r, arg);
-		remote_close(&r);
-		if (!ret)
-			ret = one;
-	}
-	free(names);
-	return ret;
-}
-
-int remote_open(const struct remote_command *command, const struct remote_options *o,
-		struct remote *r)
+/* Connect to the one server that is meant.  0, or an exit status with a message printed. */
+static int open_one(const struct remote_command *command, const struct remote_options *o,
+		    struct remote *r)
 {
 	char(*names)[CONTROL_PATH_MAX], dir[CONTROL_PATH_MAX];
 	struct uvfio_error err = {""};
@@ -274,6 +233,62 @@ int remote_open(const struct remote_command *command, const struct remote_option
 	if (control_path(r->machine, r->path, &err))
 		return complain(command, err.msg);
 	return connect_to(command, r);
+}
+
+int remote_begin(const struct remote_command *command, int argc, char **argv,
+		 struct remote_options *o, struct remote *r)
+{
+	int ret = remote_options(command, argc, argv, o);
+
+	if (ret >= 0)
+		return ret;
+	ret = open_one(command, o, r);
+	if (!ret)
+		return -1;
+	remote_close(r);
+	return ret;
+}
+
+int remote_each(const struct remote_command *command, const struct remote_options *o,
+		int (*fn)(struct remote *r, void *arg), void *arg)
+{
+	char(*names)[CONTROL_PATH_MAX], dir[CONTROL_PATH_MAX];
+	struct remote r = {.fd = -1};
+	struct uvfio_error err = {""};
+	unsigned n;
+	int ret = 0;
+
+	if (o->machine || o->control || !(command->takes & REMOTE_ALL_MACHINES)) {
+		ret = open_one(command, o, &r);
+		if (!ret)
+			ret = fn(&r, arg);
+		remote_close(&r);
+		return ret;
+	}
+	if (control_directory(dir, &err))
+		return complain(command, err.msg);
+	names = calloc(MAX_MACHINES, sizeof(*names));
+	if (!names)
+		return complain(command, "out of memory");
+	n = running(dir, names, MAX_MACHINES);
+	if (!n)
+		ret = none_running(command, dir);
+	qsort(names, n, sizeof(*names), compare_names);
+	for (unsigned i = 0; i < n; i++) {
+		int one;
+
+		r = (struct remote){.fd = -1};
+		snprintf(r.machine, sizeof(r.machine), "%s", names[i]);
+		one = control_path(names[i], r.path, &err) ? complain(command, err.msg)
+							   : connect_to(command, &r);
+		if (!one)
+			one = fn(&r, arg);
+		remote_close(&r);
+		if (!ret)
+			ret = one;
+	}
+	free(names);
+	return ret;
 }
 
 void remote_close(struct remote *r)

@@ -51,9 +51,10 @@ struct remote {
 /* Parse; -1 to go on, or what to exit with (messages and help have been printed). */
 int remote_options(const struct remote_command *command, int argc, char **argv,
 		   struct remote_options *o);
-/* Connect to the one server that is meant.  0, or an exit status with a message printed. */
-int remote_open(const struct remote_command *command, const struct remote_options *o,
-		struct remote *r);
+/* Parse, and connect to the one server that is meant: -1 to go on, or what to exit with; then there
+ * is nothing to close. */
+int remote_begin(const struct remote_command *command, int argc, char **argv,
+		 struct remote_options *o, struct remote *r);
 /* The same for every server that is meant, one after the other: @fn for each; the first exit status
  * that is not 0, or 0. */
 int remote_each(const struct remote_command *command, const struct remote_options *o,
@@ -86,6 +87,8 @@ bool member_bool(struct json_object *object, const char *key);
 /* Text of somebody else's, with what is not printable made visible. */
 const char *printable(const char *text, char *out, size_t size);
 void print_json(struct json_object *object);
+/* {"machines": @machines}, an array, which is given away. */
+void print_machines(struct json_object *machines);
 /* "4K", "1.5M": for people. */
 const char *size_text(uint64_t bytes, char out[24]);
 /* "12.3 µs" */

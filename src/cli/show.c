@@ -300,20 +300,17 @@ int cmd_show(int argc, char **argv)
 		.max = 1,
 		.takes = REMOTE_JSON | REMOTE_MAPPINGS,
 	};
-	struct json_object *d = NULL;
+	struct json_object *d;
 	struct remote_options o;
 	struct remote r;
-	int ret = remote_options(&command, argc, argv, &o);
+	int ret = remote_begin(&command, argc, argv, &o, &r);
 
 	if (ret >= 0)
 		return ret;
-	ret = remote_open(&command, &o, &r);
-	if (!ret) {
-		d = remote_call(&r, "show",
-				o.given & REMOTE_MAPPINGS ? page_params(o.args[0], 0)
-							  : remote_device_params(o.args[0]));
-		ret = !d;
-	}
+	d = remote_call(&r, "show",
+			o.given & REMOTE_MAPPINGS ? page_params(o.args[0], 0)
+						  : remote_device_params(o.args[0]));
+	ret = !d;
 	if (!ret && (o.given & REMOTE_MAPPINGS))
 		ret = fetch_mappings(&r, d, o.args[0]);
 	if (!ret && (o.given & REMOTE_JSON))

@@ -117,13 +117,11 @@ static void print_all(struct json_object *const *results, unsigned nr)
 
 static void print_all_json(struct json_object *const *results, unsigned nr)
 {
-	struct json_object *out = json_object_new_object(), *list = json_object_new_array();
+	struct json_object *list = json_object_new_array();
 
 	for (unsigned i = 0; i < nr; i++)
 		json_object_array_add(list, json_object_get(results[i]));
-	json_object_object_add(out, "machines", list);
-	print_json(out);
-	json_object_put(out);
+	print_machines(list);
 }
 
 int cmd_stats(int argc, char **argv)

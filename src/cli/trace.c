@@ -72,21 +72,18 @@ int cmd_trace(int argc, char **argv)
 		.max = 1,
 		.takes = REMOTE_JSON | REMOTE_EVENTS,
 	};
-	struct json_object *params, *result = NULL;
+	struct json_object *params, *result;
 	struct remote_options o;
 	struct remote r;
-	int ret = remote_options(&command, argc, argv, &o);
+	int ret = remote_begin(&command, argc, argv, &o, &r);
 
 	if (ret >= 0)
 		return ret;
-	ret = remote_open(&command, &o, &r);
-	if (!ret) {
-		params = o.nr_args ? remote_device_params(o.args[0]) : json_object_new_object();
-		if (o.events)
-			json_object_object_add(params, "events", event_names(o.events));
-		result = remote_call(&r, "trace", params);
-		ret = result ? follow(&r, o.given & REMOTE_JSON) : 1;
-	}
+	params = o.nr_args ? remote_device_params(o.args[0]) : json_object_new_object();
+	if (o.events)
+		json_object_object_add(params, "events", event_names(o.events));
+	result = remote_call(&r, "trace", params);
+	ret = result ? follow(&r, o.given & REMOTE_JSON) : 1;
 	json_object_put(result);
 	remote_close(&r);
 	return ret;
