@@ -30,7 +30,13 @@ int drv_kernel_exists(const char *bdf, struct uvfio_error *err);
 /* A message for the -errno of opening @path, which @what is. */
 int drv_kernel_open_failed(const char *bdf, const char *path, int ret, struct uvfio_error *err);
 
+/* Messages: for EACCES of opening the device, which has to do with vf_token; for -errno of asking
+ * for the IOVA ranges. */
+int drv_kernel_token_refused(const struct uvfio_pci *dev, struct uvfio_error *err);
+int drv_kernel_no_ranges(const struct uvfio_pci *dev, int ret, struct uvfio_error *err);
+
 /* Operations on the device descriptor: see struct drv_ops. */
+void drv_kernel_close(struct uvfio_pci *dev);
 int drv_kernel_device_info(struct uvfio_pci *dev, struct vfio_device_info *info);
 int drv_kernel_region_info(struct uvfio_pci *dev, struct vfio_region_info *info, size_t size,
 			   int *fd);

@@ -72,12 +72,7 @@ static int bind_device(struct uvfio_pci *dev, struct drv_kernel *k, struct uvfio
 		int ret = -errno;
 
 		if (ret == -EACCES)
-			return uvfio_error_set(
-				err, ret,
-				*dev->opt.vf_token ? "%s: the vf_token is not that of its PF"
-						   : "%s: a token is needed: option vf_token=UUID, "
-						     "the one that its PF was opened with",
-				dev->name);
+			return drv_kernel_token_refused(dev, err);
 		if (ret == -EPERM)
 			return uvfio_error_set(
 				err, ret,
@@ -131,11 +126,6 @@ static int cdev_open(struct uvfio_pci *dev, struct uvfio_error *err)
 	return ret;
 }
 
-static void cdev_close(struct uvfio_pci *dev)
-{
-	drv_kernel_free(drv_kernel(dev));
-}
-
 static int cdev_iova_ranges(struct uvfio_pci *dev, struct uvfio_error *err)
 {
 	struct drv_kernel *k = drv_kernel(dev);
@@ -165,10 +155,7 @@ static int cdev_iova_ranges(struct uvfio_pci *dev, struct uvfio_error *err)
 		ret = drv_dma_add_range(dev, ranges[i].start, ranges[i].last);
 out:
 	free(ranges);
-	if (ret)
-		uvfio_error_set(err, ret, "%s: asking for the usable IOVAs: %s", dev->name,
-				strerror(-ret));
-	return ret;
+	return ret ? drv_kernel_no_ranges(dev, ret, err) : 0;
 }
 
 static int cdev_dma_map(struct uvfio_pci *dev, const struct drv_mapping *m)
@@ -201,7 +188,7 @@ static int cdev_dma_unmap(struct uvfio_pci *dev, uint64_t iova, uint64_t size)
 const struct drv_ops drv_kernel_cdev_ops = {
 	.way = UVFIO_PCI_WAY_CDEV,
 	.open = cdev_open,
-	.close = cdev_close,
+	.close = drv_kernel_close,
 	.device_info = drv_kernel_device_info,
 	.region_info = drv_kernel_region_info,
 	.map_fd = drv_kernel_map_fd,

@@ -65,6 +65,27 @@ int drv_kernel_open_failed(const char *bdf, const char *path, int ret, struct uv
 	return uvfio_error_set(err, ret, "%s: opening %s: %s", bdf, path, strerror(-ret));
 }
 
+int drv_kernel_token_refused(const struct uvfio_pci *dev, struct uvfio_error *err)
+{
+	return uvfio_error_set(err, -EACCES,
+			       *dev->opt.vf_token
+				       ? "%s: the vf_token is not that of its PF"
+				       : "%s: a token is needed: option vf_token=UUID, the one "
+					 "that its PF was opened with",
+			       dev->name);
+}
+
+int drv_kernel_no_ranges(const struct uvfio_pci *dev, int ret, struct uvfio_error *err)
+{
+	return uvfio_error_set(err, ret, "%s: asking for the usable IOVAs: %s", dev->name,
+			       strerror(-ret));
+}
+
+void drv_kernel_close(struct uvfio_pci *dev)
+{
+	drv_kernel_free(drv_kernel(dev));
+}
+
 int drv_kernel_device_info(struct uvfio_pci *dev, struct vfio_device_info *info)
 {
 	return ioctl(drv_kernel(dev)->device, VFIO_DEVICE_GET_INFO, info) ? -errno : 0;

@@ -46,6 +46,14 @@ static int group_path(const char *bdf, char *path, size_t size, bool *noiommu,
 	return 0;
 }
 
+static int not_attached(const struct uvfio_pci *dev, const char *what, int ret,
+			struct uvfio_error *err)
+{
+	return uvfio_error_set(
+		err, ret, "%s: %s: %s%s", dev->name, what, strerror(-ret),
+		ret == -EPERM ? " (are interrupts isolated? see allow_unsafe_interrupts)" : "");
+}
+
 static int attach(struct uvfio_pci *dev, struct drv_kernel *k, const char *path,
 		  struct uvfio_error *err)
 {
@@ -71,17 +79,9 @@ static int attach(struct uvfio_pci *dev, struct drv_kernel *k, const char *path,
 			"vfio-pci or to no driver",
 			dev->name, dev->name);
 	if (ioctl(k->group, VFIO_GROUP_SET_CONTAINER, &k->container))
-		return uvfio_error_set(err, -errno, "%s: attaching its group to a container: %s%s",
-				       dev->name, strerror(errno),
-				       errno == EPERM ? " (are interrupts isolated? see "
-							"allow_unsafe_interrupts)"
-						      : "");
+		return not_attached(dev, "attaching its group to a container", -errno, err);
 	if (ioctl(k->container, VFIO_SET_IOMMU, type))
-		return uvfio_error_set(err, -errno, "%s: setting the IOMMU type: %s%s", dev->name,
-				       strerror(errno),
-				       errno == EPERM ? " (are interrupts isolated? see "
-							"allow_unsafe_interrupts)"
-						      : "");
+		return not_attached(dev, "setting the IOMMU type", -errno, err);
 	return 0;
 }
 
@@ -96,12 +96,7 @@ static int get_device(struct uvfio_pci *dev, struct drv_kernel *k, struct uvfio_
 		return 0;
 	switch (errno) {
 	case EACCES:
-		return uvfio_error_set(
-			err, -EACCES,
-			*dev->opt.vf_token ? "%s: the vf_token is not that of its PF"
-					   : "%s: a token is needed: option vf_token=UUID, the one "
-					     "that its PF was opened with",
-			dev->name);
+		return drv_kernel_token_refused(dev, err);
 	case EINVAL:
 		if (*dev->opt.vf_token)
 			return uvfio_error_set(
@@ -145,11 +140,6 @@ static int group_open(struct uvfio_pci *dev, struct uvfio_error *err)
 	else
 		dev->way = k;
 	return ret;
-}
-
-static void group_close(struct uvfio_pci *dev)
-{
-	drv_kernel_free(drv_kernel(dev));
 }
 
 /* The pages sizes and the ranges of VFIO_IOMMU_GET_INFO (D.2). */
@@ -211,10 +201,7 @@ static int group_iova_ranges(struct uvfio_pci *dev, struct uvfio_error *err)
 		size = info->argsz;
 	}
 	free(info);
-	if (ret)
-		uvfio_error_set(err, ret, "%s: asking for the usable IOVAs: %s", dev->name,
-				strerror(-ret));
-	return ret;
+	return ret ? drv_kernel_no_ranges(dev, ret, err) : 0;
 }
 
 static int group_dma_map(struct uvfio_pci *dev, const struct drv_mapping *m)
@@ -244,7 +231,7 @@ static int group_dma_unmap(struct uvfio_pci *dev, uint64_t iova, uint64_t size)
 const struct drv_ops drv_kernel_group_ops = {
 	.way = UVFIO_PCI_WAY_GROUP,
 	.open = group_open,
-	.close = group_close,
+	.close = drv_kernel_close,
 	.device_info = drv_kernel_device_info,
 	.region_info = drv_kernel_region_info,
 	.map_fd = drv_kernel_map_fd,
