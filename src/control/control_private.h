@@ -208,11 +208,13 @@ struct json_object *method_lspci(struct call *, struct json_object *, struct rpc
 struct json_object *method_faults(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_show(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_stats(struct call *, struct json_object *, struct rpc_error *);
-/* The devices that a call is about: the one named, or a page of all; held, malloc'ed.  Puts
- * "total" and, when there are more, "next" into @out. */
-bool devices_page(struct call *call, struct json_object *params, struct json_object *out,
-		  struct vfio_device ***devs, unsigned *nr, struct rpc_error *err);
-void devices_put(struct vfio_device **devs, unsigned nr);
+/* What @fn gives for each of the devices that a call is about (the one named, or a page of all), as
+ * "devices" of @result, with "total" and, when there are more, "next".  Returns @result; or NULL,
+ * and then it has been freed. */
+struct json_object *devices_each(struct call *call, struct json_object *params,
+				 struct json_object *result,
+				 struct json_object *(*fn)(struct vfio_device *dev),
+				 struct rpc_error *err);
 void json_put(struct json_object *object, const char *key, struct json_object *value);
 void json_put_uint(struct json_object *object, const char *key, uint64_t value);
 void json_put_string(struct json_object *object, const char *key, const char *value);

@@ -28,15 +28,10 @@ void json_put_bool(struct json_object *object, const char *key, bool value)
 	json_put(object, key, json_object_new_boolean(value));
 }
 
-void devices_put(struct vfio_device **devs, unsigned nr)
-{
-	for (unsigned i = 0; i < nr; i++)
-		vfio_device_put(devs[i]);
-	free(devs);
-}
-
-bool devices_page(struct call *call, struct json_object *params, struct json_object *out,
-		  struct vfio_device ***devs, unsigned *nr, struct rpc_error *err)
+/* The devices that a call is about: the one named, or a page of all; held, malloc'ed.  Puts
+ * "total" and, when there are more, "next" into @out. */
+static bool devices_page(struct call *call, struct json_object *params, struct json_object *out,
+			 struct vfio_device ***devs, unsigned *nr, struct rpc_error *err)
 {
 	struct json_object *named = NULL;
 	uint64_t offset = 0, limit = LIST_MAX;
@@ -73,6 +68,27 @@ bool devices_page(struct call *call, struct json_object *params, struct json_obj
 	if (offset + *nr < all && *nr)
 		json_put_uint(out, "next", offset + *nr);
 	return true;
+}
+
+struct json_object *devices_each(struct call *call, struct json_object *params,
+				 struct json_object *result,
+				 struct json_object *(*fn)(struct vfio_device *dev),
+				 struct rpc_error *err)
+{
+	struct vfio_device **devs;
+	struct json_object *list;
+	unsigned nr;
+
+	if (!devices_page(call, params, result, &devs, &nr, err)) {
+		json_object_put(result);
+		return NULL;
+	}
+	list = json_object_new_array();
+	for (unsigned i = 0; i < nr; i++)
+		json_object_array_add(list, fn(devs[i]));
+	json_put(result, "devices", list);
+	vfio_devices_put(devs, nr);
+	return result;
 }
 
 /* ---- version ---- */
@@ -139,21 +155,10 @@ static struct json_object *list_one(struct vfio_device *dev)
 struct json_object *method_list(struct call *call, struct json_object *params,
 				struct rpc_error *err)
 {
-	struct json_object *result = json_object_new_object(), *list;
-	struct vfio_device **devs;
-	unsigned nr;
+	struct json_object *result = json_object_new_object();
 
 	json_put_string(result, "machine", call->client->control->name);
-	if (!devices_page(call, params, result, &devs, &nr, err)) {
-		json_object_put(result);
-		return NULL;
-	}
-	list = json_object_new_array();
-	for (unsigned i = 0; i < nr; i++)
-		json_object_array_add(list, list_one(devs[i]));
-	json_put(result, "devices", list);
-	devices_put(devs, nr);
-	return result;
+	return devices_each(call, params, result, list_one, err);
 }
 
 /* ---- lspci ---- */
@@ -184,30 +189,10 @@ static struct json_object *lspci_one(struct vfio_device *dev)
 	return one;
 }
 
-static struct json_object *for_each(struct call *call, struct json_object *params,
-				    struct json_object *(*fn)(struct vfio_device *dev),
-				    struct rpc_error *err)
-{
-	struct json_object *result = json_object_new_object(), *list;
-	struct vfio_device **devs;
-	unsigned nr;
-
-	if (!devices_page(call, params, result, &devs, &nr, err)) {
-		json_object_put(result);
-		return NULL;
-	}
-	list = json_object_new_array();
-	for (unsigned i = 0; i < nr; i++)
-		json_object_array_add(list, fn(devs[i]));
-	json_put(result, "devices", list);
-	devices_put(devs, nr);
-	return result;
-}
-
 struct json_object *method_lspci(struct call *call, struct json_object *params,
 				 struct rpc_error *err)
 {
-	return for_each(call, params, lspci_one, err);
+	return devices_each(call, params, json_object_new_object(), lspci_one, err);
 }
 
 /* ---- faults ---- */
@@ -256,5 +241,5 @@ static struct json_object *faults_one(struct vfio_device *dev)
 struct json_object *method_faults(struct call *call, struct json_object *params,
 				  struct rpc_error *err)
 {
-	return for_each(call, params, faults_one, err);
+	return devices_each(call, params, json_object_new_object(), faults_one, err);
 }

@@ -117,19 +117,10 @@ static struct json_object *stats_one(struct vfio_device *dev)
 struct json_object *method_stats(struct call *call, struct json_object *params,
 				 struct rpc_error *err)
 {
-	struct json_object *result = json_object_new_object(), *list;
-	struct vfio_device **devs;
-	unsigned nr;
+	struct json_object *result =
+		devices_each(call, params, json_object_new_object(), stats_one, err);
 
-	if (!devices_page(call, params, result, &devs, &nr, err)) {
-		json_object_put(result);
-		return NULL;
-	}
-	list = json_object_new_array();
-	for (unsigned i = 0; i < nr; i++)
-		json_object_array_add(list, stats_one(devs[i]));
-	json_put(result, "devices", list);
-	json_put_string(result, "machine", call->client->control->name);
-	devices_put(devs, nr);
+	if (result)
+		json_put_string(result, "machine", call->client->control->name);
 	return result;
 }
