@@ -170,8 +170,11 @@ bool uvfio_ctx_post(struct uvfio_ctx *ctx, struct uvfio_work *work)
 	 * that finds the work queued is seen by @fn. */
 	if (atomic_exchange(&work->queued, true))
 		return false;
+	/* Whoever runs @work may free the context before we have scheduled it. */
+	ctx_ref(ctx);
 	push(ctx, work);
 	schedule(ctx);
+	ctx_unref(ctx);
 	return true;
 }
 
