@@ -108,7 +108,7 @@ static int make_socket(struct files *f)
 {
 	struct uvfio_error err = {""};
 	const struct group *group = f->group ? getgrnam(f->group) : NULL;
-	int fd;
+	int fd, ret;
 
 	if (f->group && !group) {
 		fprintf(stderr, "uvfio add: group=%s: there is no such group\n", f->group);
@@ -116,9 +116,9 @@ static int make_socket(struct files *f)
 	}
 	/* The group first: nobody is let in who is not to be. */
 	fd = control_listen(f->socket, group ? 0600 : f->mode, &err);
-	if (fd >= 0 && group &&
-	    (chown(f->socket, (uid_t)-1, group->gr_gid) || chmod(f->socket, f->mode))) {
-		uvfio_error_set(&err, -errno, "%s: %s", f->socket, strerror(errno));
+	ret = fd >= 0 && group ? control_socket_rights(f->socket, group->gr_gid, f->mode) : 0;
+	if (ret) {
+		uvfio_error_set(&err, ret, "%s: %s", f->socket, strerror(-ret));
 		close(fd);
 		unlink(f->socket);
 		fd = -1;

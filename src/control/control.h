@@ -84,6 +84,10 @@ int control_path(const char *name, char out[CONTROL_PATH_MAX], struct uvfio_erro
  * one.  A socket that a server has left behind is replaced, one that is in use is -EADDRINUSE.  An
  * fd, or -errno with a message.  Remove the file with unlink(2) in the end. */
 int control_listen(const char *path, mode_t mode, struct uvfio_error *err);
+/* Give the socket at @path, which this user has just made there, to the group @gid (-1: leave it),
+ * then set its permissions.  0 or -errno: -EEXIST when something else is there by now, which is
+ * left alone. */
+int control_socket_rights(const char *path, gid_t gid, mode_t mode);
 /* A connected socket, or -errno: -ENOENT and -ECONNREFUSED mean that no server is there. */
 int control_connect(const char *path);
 

@@ -5,6 +5,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,27 @@ static int clear_the_way(const char *path, struct uvfio_error *err)
 	return 0;
 }
 
+int control_socket_rights(const char *path, gid_t gid, mode_t mode)
+{
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), ret = 0;
+	char self[32];
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	/* By name, a link that somebody puts in its place would be followed. */
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st))
+		ret = -errno;
+	else if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid())
+		ret = -EEXIST;
+	else if ((gid != (gid_t)-1 && fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH)) ||
+		 chmod(self, mode))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
 int control_listen(const char *path, mode_t mode, struct uvfio_error *err)
 {
 	struct sockaddr_un sun;
@@ -147,10 +169,15 @@ int control_listen(const char *path, mode_t mode, struct uvfio_error *err)
 	ret = fchmod(fd, 0600) || bind(fd, (struct sockaddr *)&sun, sizeof(sun)) ? -errno : 0;
 	if (ret) {
 		uvfio_error_set(err, ret, "cannot make the socket %s: %s", path, strerror(-ret));
-	} else if (chmod(path, mode) || listen(fd, BACKLOG)) {
-		ret = uvfio_error_set(err, -errno, "the socket %s: %s", sun.sun_path,
-				      strerror(errno));
-		unlink(path);
+	} else {
+		ret = control_socket_rights(path, (gid_t)-1, mode);
+		if (!ret && listen(fd, BACKLOG))
+			ret = -errno;
+		if (ret)
+			uvfio_error_set(err, ret, "the socket %s: %s", sun.sun_path,
+					strerror(-ret));
+		if (ret && ret != -EEXIST)
+			unlink(path);
 	}
 	if (ret) {
 		close(fd);

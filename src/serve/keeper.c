@@ -391,11 +391,11 @@ static bool on_tell(struct keeper *keeper, char *text)
 	return true;
 }
 
-/* Is it what an option of one of our devices says? */
-static bool is_named(struct keeper *keeper, const char *text)
+/* Is it what an option of one of our devices says, and if it is to be written, not readonly? */
+static bool is_named(struct keeper *keeper, const char *text, bool to_write)
 {
 	for (struct entry *e = keeper->entries; e; e = e->next)
-		if (serve_spec_names(e->said.spec, text))
+		if (serve_spec_names(e->said.spec, text, to_write))
 			return true;
 	return false;
 }
@@ -403,11 +403,14 @@ static bool is_named(struct keeper *keeper, const char *text)
 static void on_ask(struct keeper *keeper, char *text)
 {
 	struct serve_message msg;
+	bool to_write;
 	int reply;
 
 	if (serve_receive(keeper->ask, &msg, text, &reply) != 1 || reply < 0)
 		return;
-	if ((msg.kind != SERVE_OPEN && msg.kind != SERVE_CONNECT) || !is_named(keeper, text))
+	to_write = msg.kind == SERVE_OPEN && (msg.value & O_ACCMODE) != O_RDONLY;
+	if ((msg.kind != SERVE_OPEN && msg.kind != SERVE_CONNECT) ||
+	    !is_named(keeper, text, to_write))
 		serve_refuse(reply, -EPERM);
 	else if (serve_answer(&msg, text, reply) > 0)
 		keeper->nr_children++;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "control/control.h"
 #include "serve/socket.h"
 
 #define BACKLOG         64
@@ -58,24 +59,22 @@ static int make_way(const struct sockaddr_un *addr, struct uvfio_error *err)
 
 static int set_rights(const char *path, mode_t mode, const char *group, struct uvfio_error *err)
 {
-	const struct group *gr;
+	const struct group *gr = group ? getgrnam(group) : NULL;
+	int ret;
 
-	if (group) {
-		gr = getgrnam(group);
-		if (!gr)
-			return uvfio_error_set(err, -EINVAL,
-					       "socket %s: there is no group '%s' (getent group)",
-					       path, group);
-		if (chown(path, (uid_t)-1, gr->gr_gid))
-			return uvfio_error_set(
-				err, -errno,
-				"socket %s: cannot give it to the group '%s': %s; be "
-				"a member of it, or root",
-				path, group, strerror(errno));
-	}
-	if (chmod(path, mode))
-		return uvfio_error_set(err, -errno, "socket %s: cannot set its mode: %s", path,
-				       strerror(errno));
+	if (group && !gr)
+		return uvfio_error_set(err, -EINVAL,
+				       "socket %s: there is no group '%s' (getent group)", path,
+				       group);
+	ret = control_socket_rights(path, gr ? gr->gr_gid : (gid_t)-1, mode);
+	if (ret && group)
+		return uvfio_error_set(err, ret,
+				       "socket %s: cannot give it to the group '%s': %s; be "
+				       "a member of it, or root",
+				       path, group, strerror(-ret));
+	if (ret)
+		return uvfio_error_set(err, ret, "socket %s: cannot set its mode: %s", path,
+				       strerror(-ret));
 	return 0;
 }
 

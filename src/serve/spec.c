@@ -165,8 +165,25 @@ void serve_spec_fini(struct serve_spec *spec)
 	*spec = (struct serve_spec){0};
 }
 
+/* Is readonly=on a part of @text between @sep? */
+static bool says_readonly(const char *text, char sep)
+{
+	char *copy = strdup(text), *pos = copy, *part;
+	bool readonly = !copy;
+
+	while (copy && (part = next_part(&pos, sep))) {
+		const struct uvfio_option option = {"readonly", part + strlen("readonly=")};
+		const struct uvfio_args args = {&option, 1};
+
+		if (!strncmp(part, "readonly=", strlen("readonly=")))
+			(void)uvfio_arg_bool(&args, "readonly", &readonly, NULL);
+	}
+	free(copy);
+	return readonly;
+}
+
 /* Is one of the parts of @value, between colons, KEY=@wanted? */
-static bool part_names(const char *value, const char *wanted)
+static bool part_names(const char *value, const char *wanted, bool to_write)
 {
 	char *copy = strdup(value), *pos = copy, *part;
 	bool found = false;
@@ -177,10 +194,10 @@ static bool part_names(const char *value, const char *wanted)
 		found = equals && !strcmp(equals + 1, wanted);
 	}
 	free(copy);
-	return found;
+	return found && !(to_write && says_readonly(value, ':'));
 }
 
-bool serve_spec_names(const char *text, const char *value)
+bool serve_spec_names(const char *text, const char *value, bool to_write)
 {
 	char *copy = strdup(text), *pos = copy, *part;
 	bool found = false;
@@ -190,7 +207,10 @@ bool serve_spec_names(const char *text, const char *value)
 	while (copy && !found && (part = next_part(&pos, ','))) {
 		char *equals = strchr(part, '=');
 
-		found = equals && (!strcmp(equals + 1, value) || part_names(equals + 1, value));
+		if (!equals)
+			continue;
+		found = (!strcmp(equals + 1, value) && !(to_write && says_readonly(text, ','))) ||
+			part_names(equals + 1, value, to_write);
 	}
 	free(copy);
 	return found;

@@ -23,7 +23,7 @@ int serve_spec_parse(const char *text, struct serve_spec *spec, struct uvfio_err
 void serve_spec_fini(struct serve_spec *spec);
 
 /* Does an option of the device @text, or a part of one (ns=file=PATH:…), have exactly this value?
- */
-bool serve_spec_names(const char *text, const char *value);
+ * @to_write: and does it not say readonly=on beside it? */
+bool serve_spec_names(const char *text, const char *value, bool to_write);
 
 #endif

@@ -11,8 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "control/control.h"
 #include "serve/broker.h"
 #include "serve/channel.h"
 #include "serve/spec.h"
@@ -86,9 +89,23 @@ static void only_what_is_named_is_opened(void **state)
 					     "file=/c", "/a,,b"};
 
 	for (unsigned i = 0; i < sizeof(named) / sizeof(*named); i++)
-		assert_true(serve_spec_names(device, named[i]));
+		assert_true(serve_spec_names(device, named[i], false));
 	for (unsigned i = 0; i < sizeof(others) / sizeof(*others); i++)
-		assert_false(serve_spec_names(device, others[i]));
+		assert_false(serve_spec_names(device, others[i], false));
+}
+
+static void what_is_readonly_is_not_written(void **state)
+{
+	static const char two[] = "nvme,ns=file=a.img:readonly=on,ns=file=b.img,socket=s";
+
+	assert_true(serve_spec_names("nvme,file=a.img", "a.img", true));
+	assert_true(serve_spec_names("nvme,readonly=off,file=a.img", "a.img", true));
+	assert_true(serve_spec_names("nvme,file=a.img,readonly=on", "a.img", false));
+	assert_false(serve_spec_names("nvme,file=a.img,readonly=on", "a.img", true));
+	assert_false(serve_spec_names("nvme,readonly=yes,file=a.img", "a.img", true));
+	assert_true(serve_spec_names(two, "a.img", false));
+	assert_false(serve_spec_names(two, "a.img", true));
+	assert_true(serve_spec_names(two, "b.img", true));
 }
 
 static void uris_lead_somewhere(void **state)
@@ -133,13 +150,35 @@ static void uris_lead_somewhere(void **state)
 	assert_true(serve_parse_uri(longer, &target) < 0);
 }
 
+static void send_two(int sock, const struct serve_message *msg, int fd)
+{
+	union {
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} control = {{0}};
+	struct iovec iov = {(void *)(uintptr_t)msg, sizeof(*msg)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control.bytes,
+			   .msg_controllen = sizeof(control.bytes)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	int fds[2] = {fd, fd};
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fds));
+	memcpy(CMSG_DATA(c), fds, sizeof(fds));
+	assert_int_equal(sendmsg(sock, &m, 0), (ssize_t)sizeof(*msg));
+}
+
 static void messages_arrive_whole(void **state)
 {
 	const struct serve_message sent = {SERVE_ADD, -5, 77};
 	char *text = malloc(SERVE_MAX_TEXT), *longest = malloc(SERVE_MAX_TEXT + 1);
 	struct serve_message got;
-	int pair[2], fd;
+	int pair[2], ends[2], fd;
 
+	assert_int_equal(pipe(ends), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
 	assert_int_equal(serve_send(pair[0], &sent, "hello", 1), 0);
 	assert_int_equal(serve_receive(pair[1], &got, text, &fd), 1);
@@ -160,6 +199,13 @@ static void messages_arrive_whole(void **state)
 	assert_int_equal(serve_send(pair[0], &sent, longest, -1), 0);
 	assert_int_equal(serve_receive(pair[1], &got, text, &fd), 1);
 	assert_string_equal(text, longest);
+	/* A second descriptor is not kept. */
+	send_two(pair[0], &sent, ends[1]);
+	close(ends[1]);
+	assert_int_equal(serve_receive(pair[1], &got, text, &fd), 1);
+	close(fd);
+	assert_int_equal(read(ends[0], text, 1), 0);
+	close(ends[0]);
 	/* Less than a header; then the end. */
 	assert_int_equal(send(pair[0], "x", 1, 0), 1);
 	assert_int_equal(serve_receive(pair[1], &got, text, &fd), -EPROTO);
@@ -209,13 +255,48 @@ static void files_are_opened_as_asked_and_no_more(void **state)
 	close(file);
 }
 
+/* Whoever may write to the directory puts something else in the socket's place. */
+static void only_a_socket_is_given_rights(void **state)
+{
+	char dir[] = "/tmp/uvfio-serve-test.XXXXXX", path[64], file[64];
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+	int fd;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/socket", dir);
+	snprintf(file, sizeof(file), "%s/file", dir);
+	fd = open(file, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(symlink(file, path), 0);
+	assert_int_equal(control_socket_rights(path, (gid_t)-1, 0666), -EEXIST);
+	assert_int_equal(control_socket_rights(file, (gid_t)-1, 0666), -EEXIST);
+	assert_int_equal(stat(file, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	unlink(path);
+	assert_int_equal(control_socket_rights(path, (gid_t)-1, 0666), -ENOENT);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(control_socket_rights(path, getgid(), 0642), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0642);
+	close(fd);
+	unlink(path);
+	unlink(file);
+	rmdir(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_are_told_apart),
 		cmocka_unit_test(wrong_options_are_named),
 		cmocka_unit_test(only_what_is_named_is_opened),
+		cmocka_unit_test(what_is_readonly_is_not_written),
 		cmocka_unit_test(uris_lead_somewhere),
+		cmocka_unit_test(only_a_socket_is_given_rights),
 		cmocka_unit_test(messages_arrive_whole),
 		cmocka_unit_test(files_are_opened_as_asked_and_no_more),
 	};
