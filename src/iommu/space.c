@@ -522,6 +522,24 @@ int space_back(struct iommu_space *s, struct iommu_mapping *m, const struct iomm
 	return 0;
 }
 
+bool space_is_quiet(const struct iommu_space *s, const struct iommu_detached *list)
+{
+	for (uint32_t i = list->head; i;) {
+		const struct iommu_mapping *m = mapping_at(s, i);
+		uint64_t state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE);
+
+		/* They are dead: no count but that of who turns away at once goes up again. */
+		if (count_of(state, 0) | count_of(state, 1) || m->nr != 1)
+			return false;
+		/* The last one would unmap the file, which takes long, or close it. */
+		if (m->file->kind != IOMMU_MEM_PEER &&
+		    __atomic_load_n(&m->file->refs, __ATOMIC_RELAXED) <= list->count)
+			return false;
+		i = m->next;
+	}
+	return true;
+}
+
 void space_finish(struct iommu_space *s, struct iommu_detached *list)
 {
 	uint32_t i = list->head, batch[64];

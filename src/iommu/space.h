@@ -54,6 +54,13 @@
 struct iommu_space;
 struct iommu_peer;
 
+/* Mappings that were taken out and not yet waited for: its makers' alone to look into. */
+#define DETACHED_AHEAD 8u
+struct iommu_detached {
+	uint32_t head, recent[DETACHED_AHEAD]; /* the last ones added */
+	uint64_t count, bytes;
+};
+
 enum iommu_mem_kind {
 	IOMMU_MEM_PROCESS, /* @fd is a /proc/PID/mem, @offset the address: pread and pwrite */
 	IOMMU_MEM_FILE, /* @fd is memory that never blocks (memfd, shm, hugetlbfs): mapped here */

@@ -58,13 +58,6 @@ struct iommu_mapping {
 	bool vaddr_invalid; /* type1; writer mutex */
 } __attribute__((aligned(64)));
 
-/* Mappings that were taken out and not yet waited for. */
-#define DETACHED_AHEAD 8u
-struct iommu_detached {
-	uint32_t head, recent[DETACHED_AHEAD]; /* the last ones added */
-	uint64_t count, bytes;
-};
-
 struct iommu_space {
 	struct tree tree;
 	struct slab mappings;
@@ -111,6 +104,8 @@ void space_drop_spare(struct iommu_space *space, struct iommu_mapping *m);
 /* Give a reserved mapping its memory.  0, -EINVAL (lengths), -ENOMEM, -EFAULT. */
 int space_back(struct iommu_space *space, struct iommu_mapping *m, const struct iommu_mem *mem,
 	       unsigned nr);
+/* Would space_finish() wait for nobody?  No transfer is in flight, and no file is let go. */
+bool space_is_quiet(const struct iommu_space *space, const struct iommu_detached *list);
 /* Wait for the transfers, then let the memory go. */
 void space_finish(struct iommu_space *space, struct iommu_detached *list);
 /* space_finish() for what space_replace() detached. */

@@ -274,8 +274,20 @@ static int invalidate(struct iommu_space *space, uint64_t iova, uint64_t last, u
 	return 0;
 }
 
-int type1_unmap_bitmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
-		       const struct vfio_bitmap *bitmap)
+void type1_unmap_finish(struct type1 *t1, struct iommu_detached *left)
+{
+	struct iommu_space *space = t1->space;
+
+	space_finish(space, left);
+	space_lock(space);
+	t1->available += left->count;
+	t1->locked -= left->bytes;
+	space_unlock(space);
+}
+
+/* @left NULL: wait. */
+static int unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
+		 const struct vfio_bitmap *bitmap, struct iommu_detached *left)
 {
 	bool all = req->flags & VFIO_DMA_UNMAP_FLAG_ALL;
 	bool vaddr = req->flags & VFIO_DMA_UNMAP_FLAG_VADDR;
@@ -321,20 +333,32 @@ out:
 	space_unlock(space);
 	if (ret)
 		return ret;
-	if (list.count) {
-		space_finish(space, &list);
-		space_lock(space);
-		t1->available += list.count;
-		t1->locked -= list.bytes;
-		space_unlock(space);
-	}
 	req->size = bytes;
+	if (!list.count)
+		return 0;
+	if (left && !space_is_quiet(space, &list)) {
+		*left = list;
+		return 1;
+	}
+	type1_unmap_finish(t1, &list);
 	return 0;
+}
+
+int type1_unmap_bitmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
+		       const struct vfio_bitmap *bitmap)
+{
+	return unmap(t1, req, bitmap, NULL);
 }
 
 int type1_unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req)
 {
-	return type1_unmap_bitmap(t1, req, NULL);
+	return unmap(t1, req, NULL, NULL);
+}
+
+int type1_unmap_begin(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
+		      struct iommu_detached *left)
+{
+	return unmap(t1, req, NULL, left);
 }
 
 /* ---- GET_INFO ---- */

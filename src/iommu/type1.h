@@ -47,6 +47,11 @@ int type1_map(struct type1 *t1, const struct vfio_iommu_type1_dma_map *req,
 /* D.2 UNMAP without dirty tracking.  On success req->size is the number of bytes unmapped; on error
  * @req is unchanged.  Waits for the transfers of what it removed. */
 int type1_unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req);
+/* The same for a thread that must not wait.  1: there are transfers to be waited for, which
+ * type1_unmap_finish() does, once, before the client is answered; @req is complete. */
+int type1_unmap_begin(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
+		      struct iommu_detached *left);
+void type1_unmap_finish(struct type1 *t1, struct iommu_detached *left);
 /* When true, the caller fetches the struct vfio_bitmap behind the request (EFAULT when it cannot)
  * and calls type1_unmap_bitmap() in place of type1_unmap(). */
 bool type1_unmap_wants_bitmap(const struct vfio_iommu_type1_dma_unmap *req);

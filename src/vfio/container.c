@@ -167,7 +167,8 @@ static int map_dma(struct vfio_container *container, struct backend *backend,
 		return -EFAULT;
 	ret = type1_map(backend->type1, &req, &client->ops->memory, client);
 	if (machine_observed(container->machine))
-		machine_emit(container->machine, &(struct vfio_event){.kind = VFIO_EVENT_DMA_MAP, .container = container,
+		machine_emit(container->machine, &(struct vfio_event){.kind = VFIO_EVENT_DMA_MAP,
+								      .container = container,
 								      .a = req.iova,
 								      .b = req.size,
 								      .c = req.flags,
@@ -175,27 +176,78 @@ static int map_dma(struct vfio_container *container, struct backend *backend,
 	return ret;
 }
 
+struct vfio_unmap {
+	struct vfio_machine *machine;
+	struct backend *backend;
+	struct vfio_event event;
+	struct iommu_detached list;
+};
+
+/* @left NULL: wait. */
 static int unmap_dma(struct vfio_container *container, struct backend *backend,
-		     struct vfio_client *client, uint64_t arg)
+		     struct vfio_client *client, uint64_t arg, struct vfio_unmap **left)
 {
+	struct vfio_machine *machine = container->machine;
 	struct vfio_iommu_type1_dma_unmap req;
-	uint64_t iova, size;
+	struct iommu_detached list;
+	struct vfio_event event;
 	int ret;
 
 	if (client->ops->copy_from(client, &req, arg, sizeof(req)))
 		return -EFAULT;
-	iova = req.iova;
-	size = req.size;
-	ret = type1_unmap(backend->type1, &req);
-	if (machine_observed(container->machine))
-		machine_emit(container->machine, &(struct vfio_event){.kind = VFIO_EVENT_DMA_UNMAP, .container = container,
-								      .a = iova,
-								      .b = ret ? size : req.size,
-								      .c = req.flags,
-								      .result = ret});
+	event = (struct vfio_event){.kind = VFIO_EVENT_DMA_UNMAP,
+				    .container = container,
+				    .a = req.iova,
+				    .b = req.size,
+				    .c = req.flags};
+	ret = left ? type1_unmap_begin(backend->type1, &req, &list)
+		   : type1_unmap(backend->type1, &req);
+	if (ret >= 0)
+		event.b = req.size;
+	if (ret > 0) {
+		ret = client->ops->copy_to(client, arg, &req, sizeof(req)) ? -EFAULT : 0;
+		*left = malloc(sizeof(**left));
+		if (*left) {
+			atomic_fetch_add(&backend->refs, 1);
+			**left = (struct vfio_unmap){machine, backend, event, list};
+			(*left)->event.result = ret;
+			return -EINPROGRESS;
+		}
+		type1_unmap_finish(backend->type1, &list);
+		ret = 0;
+	}
+	event.result = ret;
+	if (machine_observed(machine))
+		machine_emit(machine, &event);
 	if (ret)
 		return ret;
 	return client->ops->copy_to(client, arg, &req, sizeof(req)) ? -EFAULT : 0;
+}
+
+int vfio_container_unmap(struct vfio_container *container, struct vfio_client *client, uint64_t arg,
+			 struct vfio_unmap **left)
+{
+	struct backend *backend = container_backend(container);
+	int ret;
+
+	if (!backend)
+		return -EINVAL;
+	ret = unmap_dma(container, backend, client, arg, left);
+	backend_put(backend);
+	return ret;
+}
+
+int vfio_unmap_finish(struct vfio_unmap *left)
+{
+	int ret = left->event.result;
+
+	type1_unmap_finish(left->backend->type1, &left->list);
+	left->event.result = 0;
+	if (machine_observed(left->machine))
+		machine_emit(left->machine, &left->event);
+	backend_put(left->backend);
+	free(left);
+	return ret;
 }
 
 int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *client, unsigned cmd,
@@ -223,7 +275,7 @@ int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *c
 		ret = map_dma(container, backend, client, arg);
 		break;
 	case VFIO_IOMMU_UNMAP_DMA:
-		ret = unmap_dma(container, backend, client, arg);
+		ret = unmap_dma(container, backend, client, arg, NULL);
 		break;
 	default:
 		ret = -ENOTTY;

@@ -109,6 +109,13 @@ void vfio_container_release(struct vfio_container *container);
  * that hand out or take a file are separate, because fds are the door's. */
 int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *client, unsigned cmd,
 			 uint64_t arg);
+/* VFIO_IOMMU_UNMAP_DMA for a thread that must not wait for transfers.  -EINPROGRESS: there are some
+ * to be waited for; then vfio_unmap_finish() does that, in any thread, once, and says what the
+ * ioctl would have said.  The client is not used by it. */
+struct vfio_unmap;
+int vfio_container_unmap(struct vfio_container *container, struct vfio_client *client, uint64_t arg,
+			 struct vfio_unmap **left);
+int vfio_unmap_finish(struct vfio_unmap *left);
 int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client, uint64_t arg);
 /* @container NULL: the client's fd is something else. */
 int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *container);

@@ -349,8 +349,8 @@ void wire_do_set_irqs(struct wire_conn *conn, struct wire_msg *msg)
 		wire_reply_error(conn, msg, EINVAL);
 		return;
 	}
-	/* Signalling a full eventfd takes a while; there may be many. */
-	if (data != VFIO_IRQ_SET_DATA_EVENTFD ||
+	/* Signalling a full eventfd takes a while; there may be many.  Masking signals none. */
+	if ((data != VFIO_IRQ_SET_DATA_EVENTFD && !(set.flags & VFIO_IRQ_SET_ACTION_MASK)) ||
 	    vfio_device_busy(vfio_device_file_device(conn->df)))
 		wire_work(conn, msg, job_set_irqs);
 	else

@@ -14,24 +14,26 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 #include "wire/wire_private.h"
 
-static bool is_memory_file(int fd)
+/* Those of a memory file; -1 for any other. */
+static int seals_of(int fd)
 {
-	return fcntl(fd, F_GET_SEALS) >= 0;
+	return fcntl(fd, F_GET_SEALS);
 }
 
 /* 0, or -errno as the rules have it for the memory of a program. */
-static int look_at(int fd, uint64_t offset, uint64_t size, unsigned prot, struct iommu_mem *mem)
+static int look_at(int fd, int seals, uint64_t offset, uint64_t size, unsigned prot,
+		   struct iommu_mem *mem)
 {
 	int flags = fcntl(fd, F_GETFL);
 	struct statfs fs;
+	bool memory = seals >= 0;
 	struct stat st;
-	bool memory;
 
 	if (flags < 0 || flags & O_PATH)
 		return -EINVAL;
-	memory = is_memory_file(fd);
 	if (fstat(fd, &st))
 		return -EFAULT;
 	if (!S_ISREG(st.st_mode))
@@ -56,12 +58,15 @@ static int look_at(int fd, uint64_t offset, uint64_t size, unsigned prot, struct
 		mem->file_id[1] |= (flags & O_ACCMODE) == O_RDWR ? 0 : 1ull << 63;
 		return 0;
 	}
-	if (fcntl(fd, F_GET_SEALS) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) && prot & IOMMU_WRITE)
+	if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) && prot & IOMMU_WRITE)
 		return -EFAULT;
-	if (fstatfs(fd, &fs))
-		return -EFAULT;
-	if (fs.f_type == HUGETLBFS_MAGIC)
-		mem->page = (uint32_t)fs.f_bsize;
+	/* With huge pages, which tmpfs may have too without being made of them. */
+	if (st.st_blksize != IOMMU_PAGE_SIZE) {
+		if (fstatfs(fd, &fs))
+			return -EFAULT;
+		if (fs.f_type == HUGETLBFS_MAGIC)
+			mem->page = (uint32_t)fs.f_bsize;
+	}
 	return 0;
 }
 
@@ -83,7 +88,7 @@ int wire_import(void *client, uint64_t vaddr, uint64_t size, unsigned prot, stru
 			.peer = wire_peer_iommu(c->conn->peer),
 		};
 	} else {
-		ret = look_at(c->fd, vaddr, size, prot, &c->mem);
+		ret = look_at(c->fd, c->seals, vaddr, size, prot, &c->mem);
 		if (ret)
 			return ret;
 	}
@@ -99,7 +104,8 @@ void wire_release(void *client, struct iommu_mem *mem, unsigned nr)
 
 /* ---- DMA_MAP ---- */
 
-static void map(struct wire_conn *conn, struct wire_msg *msg)
+/* @seals: of the fd, if there is one. */
+static void map(struct wire_conn *conn, struct wire_msg *msg, int seals)
 {
 	struct vfio_iommu_type1_dma_map req;
 	struct vfio_user_dma_map map;
@@ -116,6 +122,7 @@ static void map(struct wire_conn *conn, struct wire_msg *msg)
 	};
 	wire_client_init(&c, conn, msg, &req, sizeof(req), sizeof(req));
 	c.fd = msg->nr_fds ? msg->fds[0] : -1;
+	c.seals = seals;
 	c.address = map.address;
 	ret = vfio_container_ioctl(conn->container, &c.client, VFIO_IOMMU_MAP_DMA, 0);
 	if (ret)
@@ -126,12 +133,13 @@ static void map(struct wire_conn *conn, struct wire_msg *msg)
 
 static void job_map(struct wire_conn *conn)
 {
-	map(conn, conn->job_msg);
+	map(conn, conn->job_msg, -1);
 }
 
 void wire_do_dma_map(struct wire_conn *conn, struct wire_msg *msg)
 {
 	struct vfio_user_dma_map map_req;
+	int seals = -1;
 
 	memcpy(&map_req, msg->payload, sizeof(map_req));
 	/* What the protocol leaves open, or type 1 means otherwise. */
@@ -141,38 +149,95 @@ void wire_do_dma_map(struct wire_conn *conn, struct wire_msg *msg)
 		wire_reply_error(conn, msg, EINVAL);
 		return;
 	}
-	if (msg->nr_fds && !is_memory_file(msg->fds[0]))
+	if (msg->nr_fds)
+		seals = seals_of(msg->fds[0]);
+	if (msg->nr_fds && seals < 0) {
 		wire_work(conn, msg, job_map);
-	else
-		map(conn, msg);
+		return;
+	}
+	map(conn, msg, seals);
+	/* Memory files end at once. */
+	if (msg->nr_fds)
+		close(msg->fds[0]);
+	msg->nr_fds = 0;
 }
 
 /* ---- DMA_UNMAP ---- */
 
-static void job_unmap(struct wire_conn *conn)
-{
-	struct wire_msg *msg = conn->job_msg;
+/* How much may be unmapped without a worker: what lies in it is done with at once. */
+#define UNMAP_AT_ONCE (512 * IOMMU_PAGE_SIZE)
+
+struct unmap_request {
 	struct vfio_iommu_type1_dma_unmap req;
-	struct vfio_user_dma_unmap unmap;
 	struct wire_client c;
-	int ret;
+};
+
+static void unmap_request(struct unmap_request *r, struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_user_dma_unmap unmap;
 
 	memcpy(&unmap, msg->payload, sizeof(unmap));
-	req = (struct vfio_iommu_type1_dma_unmap){
-		.argsz = sizeof(req),
+	r->req = (struct vfio_iommu_type1_dma_unmap){
+		.argsz = sizeof(r->req),
 		.flags = unmap.flags,
 		.iova = unmap.address,
 		.size = unmap.size,
 	};
-	wire_client_init(&c, conn, msg, &req, sizeof(req), sizeof(req));
-	ret = vfio_container_ioctl(conn->container, &c.client, VFIO_IOMMU_UNMAP_DMA, 0);
-	if (ret) {
+	wire_client_init(&r->c, conn, msg, &r->req, sizeof(r->req), sizeof(r->req));
+}
+
+static void unmap_reply(struct wire_conn *conn, const struct wire_msg *msg,
+			const struct vfio_iommu_type1_dma_unmap *req, int ret)
+{
+	struct vfio_user_dma_unmap unmap = {
+		.argsz = sizeof(unmap),
+		.flags = req->flags,
+		.address = req->iova,
+		.size = req->size,
+	};
+
+	if (ret)
 		wire_reply_error(conn, msg, -ret);
+	else
+		wire_reply(conn, msg, &unmap, sizeof(unmap), NULL, 0, NULL, 0);
+}
+
+static void job_unmap(struct wire_conn *conn)
+{
+	struct wire_msg *msg = conn->job_msg;
+	struct unmap_request r;
+	int ret;
+
+	unmap_request(&r, conn, msg);
+	ret = vfio_container_ioctl(conn->container, &r.c.client, VFIO_IOMMU_UNMAP_DMA, 0);
+	unmap_reply(conn, msg, &r.req, ret);
+}
+
+/* The second half of what unmap_at_once() began. */
+static void job_unmap_finish(struct wire_conn *conn)
+{
+	const struct wire_msg msg = {.hdr = conn->unmap_hdr};
+	int ret = vfio_unmap_finish(conn->unmap_left);
+
+	conn->unmap_left = NULL;
+	unmap_reply(conn, &msg, &conn->unmap_req, ret);
+}
+
+/* Pages of a virtual IOMMU come and go one by one: a worker only when there is DMA to wait for. */
+static void unmap_at_once(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct unmap_request r;
+	int ret;
+
+	unmap_request(&r, conn, msg);
+	ret = vfio_container_unmap(conn->container, &r.c.client, 0, &conn->unmap_left);
+	if (ret != -EINPROGRESS) {
+		unmap_reply(conn, msg, &r.req, ret);
 		return;
 	}
-	unmap.argsz = sizeof(unmap);
-	unmap.size = req.size;
-	wire_reply(conn, msg, &unmap, sizeof(unmap), NULL, 0, NULL, 0);
+	conn->unmap_hdr = msg->hdr;
+	conn->unmap_req = r.req;
+	wire_conn_job(conn, WIRE_WORKING, job_unmap_finish);
 }
 
 void wire_do_dma_unmap(struct wire_conn *conn, struct wire_msg *msg)
@@ -181,9 +246,10 @@ void wire_do_dma_unmap(struct wire_conn *conn, struct wire_msg *msg)
 
 	memcpy(&unmap, msg->payload, sizeof(unmap));
 	/* Bit 2 is another thing in type 1.  There is no dirty tracking yet. */
-	if (unmap.argsz < sizeof(unmap) || unmap.flags & ~VFIO_USER_DMA_UNMAP_ALL) {
+	if (unmap.argsz < sizeof(unmap) || unmap.flags & ~VFIO_USER_DMA_UNMAP_ALL)
 		wire_reply_error(conn, msg, EINVAL);
-		return;
-	}
-	wire_work(conn, msg, job_unmap);
+	else if (unmap.flags || unmap.size > UNMAP_AT_ONCE)
+		wire_work(conn, msg, job_unmap);
+	else
+		unmap_at_once(conn, msg);
 }

@@ -272,6 +272,9 @@ struct wire_conn {
 	void (*job_fn)(struct wire_conn *conn);
 	struct wire_msg *job_msg;
 	int error;                      /* what the job came to */
+	struct vfio_unmap *unmap_left;  /* a DMA_UNMAP that the job ends, and its answer */
+	struct vfio_user_header unmap_hdr;
+	struct vfio_iommu_type1_dma_unmap unmap_req;
 	TAILQ_HEAD(, wire_msg) pending; /* commands behind the one that is worked on */
 	unsigned nr_pending;
 
@@ -411,6 +414,7 @@ struct wire_client {
 	int32_t first_number;
 	/* DMA_MAP: what is imported. */
 	int fd;
+	int seals; /* of a memory file, or -1 */
 	uint64_t address;
 	struct iommu_mem mem;
 };

@@ -568,6 +568,52 @@ static void stalled_import(void **state)
 	type1_free(t1);
 }
 
+static int unmap_begin(struct type1 *t1, uint64_t iova, struct iommu_detached *left, uint64_t *size)
+{
+	struct vfio_iommu_type1_dma_unmap req = {.argsz = 24, .iova = iova, .size = P};
+	int ret = type1_unmap_begin(t1, &req, left);
+
+	*size = req.size;
+	return ret;
+}
+
+/* An unmap that must not wait says when it would have to, and is finished later. */
+static void unmap_in_steps(void **state)
+{
+	struct type1 *t1 = type1_new(true, 3);
+	struct iommu_detached left;
+	struct iommu_fault fault;
+	struct uvfio_dma_pin pin;
+	struct iovec iov;
+	uint64_t size;
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(map(t1, R | W, i * P, i * P, P), 0);
+	assert_int_equal(iommu_pin(type1_space(t1), NULL, P, 8, true, &iov, 1, &pin, &fault), 1);
+	/* Nothing in flight: done. */
+	assert_int_equal(unmap_begin(t1, 0, &left, &size), 0);
+	assert_int_equal(size, P);
+	assert_int_equal(type1_entries_available(t1), 1);
+	/* The rules come first. */
+	assert_int_equal(unmap_begin(t1, P + 1, &left, &size), -EINVAL);
+	/* A transfer: it is out of the table, and not yet given back. */
+	assert_int_equal(unmap_begin(t1, P, &left, &size), 1);
+	assert_int_equal(size, P);
+	assert_int_equal(type1_entries_available(t1), 1);
+	assert_int_equal(iommu_mapping_count(type1_space(t1)), 1);
+	assert_int_equal(map(t1, R | W, 5 * P, P, P), 0);
+	iommu_unpin(&pin);
+	type1_unmap_finish(t1, &left);
+	assert_int_equal(type1_entries_available(t1), 1);
+	/* Of two the first leaves the file to the other; the last one lets the file go. */
+	assert_int_equal(unmap_begin(t1, P, &left, &size), 0);
+	assert_int_equal(unmap_begin(t1, 2 * P, &left, &size), 1);
+	assert_int_equal(type1_entries_available(t1), 2);
+	type1_unmap_finish(t1, &left);
+	assert_int_equal(type1_entries_available(t1), 3);
+	type1_free(t1);
+}
+
 static int setup(void **state)
 {
 	uint64_t n;
@@ -586,6 +632,7 @@ int main(void)
 		cmocka_unit_test(import_failures), cmocka_unit_test(unmap_errors),
 		cmocka_unit_test(unmap_table),     cmocka_unit_test(vaddr),
 		cmocka_unit_test(get_info),        cmocka_unit_test(stalled_import),
+		cmocka_unit_test(unmap_in_steps),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
