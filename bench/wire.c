@@ -23,6 +23,7 @@
 
 #include "bench.h"
 #include "devices/nvme/nvme_model.h"
+#include "support/send_fds.h"
 #include "vfio/vfio.h"
 #include "wire/protocol.h"
 #include "wire/wire.h"
@@ -306,25 +307,9 @@ static void ask(int fd, unsigned command, const void *payload, size_t len, const
 	struct vfio_user_header hdr = {.command = (uint16_t)command,
 				       .size = (uint32_t)(sizeof(hdr) + len),
 				       .flags = flags};
-	union {
-		char bytes[CMSG_SPACE(sizeof(int) * FDS)];
-		struct cmsghdr align;
-	} control;
 	struct iovec iov[2] = {{&hdr, sizeof(hdr)}, {(void *)(uintptr_t)payload, len}};
-	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
 
-	if (nr_fds) {
-		struct cmsghdr *c;
-
-		m.msg_control = control.bytes;
-		m.msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds);
-		c = CMSG_FIRSTHDR(&m);
-		*c = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int) * nr_fds),
-				      .cmsg_level = SOL_SOCKET,
-				      .cmsg_type = SCM_RIGHTS};
-		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
-	}
-	if (sendmsg(fd, &m, MSG_NOSIGNAL) != (ssize_t)hdr.size)
+	if (sendmsg_fds(fd, iov, 2, fds, nr_fds) != (ssize_t)hdr.size)
 		die("sendmsg");
 }
 

@@ -10,6 +10,7 @@
  * nothing; a write gets an error.
  */
 #include "hostile.h"
+#include "support/send_fds.h"
 #include <liburing.h>
 #include <linux/openat2.h>
 #include <sched.h>
@@ -31,18 +32,6 @@
 static bool unseen(int fd)
 {
 	return fd >= 0 && ioctl(fd, VFIO_GET_API_VERSION) == -1 && errno == ENOTTY;
-}
-
-static void group_path(char path[64], unsigned i)
-{
-	char link[256], name[64];
-	ssize_t n;
-
-	snprintf(name, sizeof(name), "/sys/bus/pci/devices/%s/iommu_group", names[i]);
-	n = readlink(name, link, sizeof(link) - 1);
-	NEED(n > 0);
-	link[n] = '\0';
-	snprintf(path, 64, "/dev/vfio/%s", strrchr(link, '/') + 1);
 }
 
 /* ---- io_uring ---- */
@@ -342,19 +331,10 @@ static void foreign_memory(void)
 
 static void send_fd(int sock, int fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] = "", c = 'x';
+	char c = 'x';
 	struct iovec iov = {&c, 1};
-	struct msghdr m = {.msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = control,
-			   .msg_controllen = sizeof(control)};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&m);
 
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	NEED(sendmsg(sock, &m, 0) == 1);
+	NEED(sendmsg_fds(sock, &iov, 1, &fd, 1) == 1);
 }
 
 /* Give the device to a process outside of the run, and end. */

@@ -58,16 +58,23 @@ struct device {
 
 static const char *const names[] = {"0000:01:00.0", "0000:02:00.0"};
 
-static inline int open_group(unsigned i)
+static inline void group_path(char path[64], unsigned i)
 {
-	char path[64], link[256];
+	char link[256], name[64];
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", names[i]);
-	n = readlink(path, link, sizeof(link) - 1);
+	snprintf(name, sizeof(name), "/sys/bus/pci/devices/%s/iommu_group", names[i]);
+	n = readlink(name, link, sizeof(link) - 1);
 	NEED(n > 0);
 	link[n] = '\0';
-	snprintf(path, sizeof(path), "/dev/vfio/%s", strrchr(link, '/') + 1);
+	snprintf(path, 64, "/dev/vfio/%s", strrchr(link, '/') + 1);
+}
+
+static inline int open_group(unsigned i)
+{
+	char path[64];
+
+	group_path(path, i);
 	return open(path, O_RDWR);
 }
 

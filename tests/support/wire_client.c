@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "support/send_fds.h"
 #include "support/wire_client.h"
 
 #include <errno.h>
@@ -127,27 +128,12 @@ void wire_close(struct wire *w)
 
 int wire_send_bytes(int fd, const void *bytes, size_t n, const int *fds, unsigned nfds)
 {
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
-	} control;
 	const uint8_t *p = bytes;
 
 	while (n) {
 		struct iovec iov = {(void *)(uintptr_t)p, n};
-		struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-		ssize_t done;
+		ssize_t done = sendmsg_fds(fd, &iov, 1, fds, nfds);
 
-		if (nfds) {
-			memset(&control, 0, sizeof(control));
-			control.head.cmsg_level = SOL_SOCKET;
-			control.head.cmsg_type = SCM_RIGHTS;
-			control.head.cmsg_len = CMSG_LEN(nfds * sizeof(int));
-			memcpy(CMSG_DATA(&control.head), fds, nfds * sizeof(int));
-			msg.msg_control = &control;
-			msg.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
-		}
-		done = sendmsg(fd, &msg, MSG_NOSIGNAL);
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)

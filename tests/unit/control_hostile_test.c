@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <sys/wait.h>
 #include "control_harness.h"
+#include "support/send_fds.h"
 
 static void still_answers(const struct server *s)
 {
@@ -154,16 +155,7 @@ static void test_left_open(void **state)
 /* Files sent without end, with requests that do not take them. */
 static void test_sends_files(void **state)
 {
-	union {
-		char bytes[CMSG_SPACE(16 * sizeof(int))];
-		struct cmsghdr align;
-	} control = {{0}};
 	struct iovec iov = {(void *)"{", 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.bytes,
-			     .msg_controllen = sizeof(control.bytes)};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	int fds[16], one = eventfd(0, EFD_CLOEXEC);
 	struct server s;
 	struct peer *p;
@@ -174,12 +166,8 @@ static void test_sends_files(void **state)
 	before = open_fds();
 	for (unsigned i = 0; i < 16; i++)
 		fds[i] = one;
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(fds));
-	memcpy(CMSG_DATA(c), fds, sizeof(fds));
 	for (unsigned i = 0; i < 64; i++) {
-		assert_int_equal(sendmsg(p->fd, &msg, MSG_NOSIGNAL), 1);
+		assert_int_equal(sendmsg_fds(p->fd, &iov, 1, fds, 16), 1);
 		iov = (struct iovec){(void *)" ", 1};
 	}
 	still_answers(&s);

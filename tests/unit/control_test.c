@@ -2,6 +2,7 @@
 /* src/control/: the methods, and JSON-RPC itself. */
 #include <sys/wait.h>
 #include "control_harness.h"
+#include "support/send_fds.h"
 
 #define IOVA 0x40000000ull
 
@@ -334,20 +335,11 @@ static void test_reset(void **state)
 
 static void test_add_and_remove(void **state)
 {
-	union {
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
-		struct cmsghdr align;
-	} control = {{0}};
 	static const char request[] =
 		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"add\",\"params\":{\"device\":"
 		"\"nvme,file=a.img\",\"fds\":[{\"key\":\"file\",\"value\":\"a.img\"},"
 		"{\"key\":\"socket\"}]}}";
 	struct iovec iov = {(void *)request, sizeof(request) - 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.bytes,
-			     .msg_controllen = sizeof(control.bytes)};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	struct json_object *a;
 	struct server s;
 	struct peer *p;
@@ -360,11 +352,7 @@ static void test_add_and_remove(void **state)
 	assert_int_equal(write(fds[0], "content", 7), 7);
 	assert_int_equal(pipe2(pipefd, O_CLOEXEC), 0);
 	fds[1] = pipefd[1];
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(fds));
-	memcpy(CMSG_DATA(c), fds, sizeof(fds));
-	assert_int_equal(sendmsg(p->fd, &msg, 0), sizeof(request) - 1);
+	assert_int_equal(sendmsg_fds(p->fd, &iov, 1, fds, 2), sizeof(request) - 1);
 	close(pipefd[1]);
 	close(fds[0]);
 	a = hear_json(p);
@@ -379,9 +367,8 @@ static void test_add_and_remove(void **state)
 	/* Files that no request takes are closed as well, and named ones must have come. */
 	assert_int_equal(pipe2(pipefd, O_CLOEXEC), 0);
 	fds[0] = fds[1] = pipefd[1];
-	memcpy(CMSG_DATA(c), fds, sizeof(fds));
 	iov = (struct iovec){(void *)"\n", 1};
-	assert_int_equal(sendmsg(p->fd, &msg, 0), 1);
+	assert_int_equal(sendmsg_fds(p->fd, &iov, 1, fds, 2), 1);
 	close(pipefd[1]);
 	assert_int_equal(read(pipefd[0], &byte, 1), 0);
 	close(pipefd[0]);

@@ -15,23 +15,7 @@
 #include <unistd.h>
 #include <uvfio/driver.h>
 
-#include "driver_server.h"
-
-static struct server server;
-static char name[128];
-
-static int setup(void **state)
-{
-	server_init(&server);
-	snprintf(name, sizeof(name), "unix:%s", server.path);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	server_fini(&server);
-	return 0;
-}
+#include "driver_fixture.h"
 
 static void assert_lost(struct uvfio_pci *dev)
 {

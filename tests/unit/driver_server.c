@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "driver_server.h"
+#include "support/send_fds.h"
 
 #define MAX_MESSAGE (2u << 20)
 #define must(x)                                                                                    \
@@ -24,30 +25,16 @@
 
 void server_send(int fd, const void *message, size_t len, const int *fds, unsigned nr_fds)
 {
-	char control[CMSG_SPACE(VFIO_USER_MAX_FDS * sizeof(int))] __attribute__((aligned(8)));
 	struct iovec iov = {.iov_base = (void *)message, .iov_len = len};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (nr_fds) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(nr_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, nr_fds * sizeof(int));
-	}
 	while (iov.iov_len) {
-		ssize_t n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+		ssize_t n = sendmsg_fds(fd, &iov, 1, fds, nr_fds);
 
 		if (n < 0) /* the client has gone */
 			return;
 		iov.iov_base = (char *)iov.iov_base + n;
 		iov.iov_len -= (size_t)n;
-		msg.msg_control = NULL;
-		msg.msg_controllen = 0;
+		nr_fds = 0;
 	}
 }
 

@@ -18,24 +18,8 @@
 #include <unistd.h>
 #include <uvfio/driver.h>
 
-#include "driver_server.h"
+#include "driver_fixture.h"
 #include "guarded.h"
-
-static struct server server;
-static char name[128];
-
-static int setup(void **state)
-{
-	server_init(&server);
-	snprintf(name, sizeof(name), "unix:%s", server.path);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	server_fini(&server);
-	return 0;
-}
 
 static struct uvfio_pci *open_device(const char *options)
 {

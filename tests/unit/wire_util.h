@@ -32,6 +32,7 @@
 #include <linux/pci_regs.h>
 #include <uvfio/device.h>
 #include "guarded.h"
+#include "support/send_fds.h"
 #include "vfio/vfio.h"
 #include "wire/protocol.h"
 #include "wire/wire.h"
@@ -254,25 +255,9 @@ static inline int client_connect(struct wire_fixture *f)
 
 static inline void send_fds(int fd, const void *data, size_t len, const int *fds, unsigned nr_fds)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int) * 16)];
-		struct cmsghdr align;
-	} control;
 	struct iovec iov = {(void *)(uintptr_t)data, len};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (nr_fds) {
-		struct cmsghdr *c;
-
-		m.msg_control = control.bytes;
-		m.msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds);
-		c = CMSG_FIRSTHDR(&m);
-		*c = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int) * nr_fds),
-				      .cmsg_level = SOL_SOCKET,
-				      .cmsg_type = SCM_RIGHTS};
-		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
-	}
-	assert_int_equal(sendmsg(fd, &m, MSG_NOSIGNAL), (ssize_t)len);
+	assert_int_equal(sendmsg_fds(fd, &iov, 1, fds, nr_fds), (ssize_t)len);
 }
 
 static inline void client_send(int fd, uint16_t id, unsigned command, uint32_t flags,

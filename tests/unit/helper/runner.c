@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "helper/runner.h"
+#include "support/send_fds.h"
 #include "uapi/helper/trap.h"
 
 #define KEY 0x5eed12345eed4321ull
@@ -76,19 +77,10 @@ static int install_filter(void)
 
 static void send_fd(int sock, int fd)
 {
-	char c = 0, control[CMSG_SPACE(sizeof(int))] = {0};
+	char c = 0;
 	struct iovec v = {&c, 1};
-	struct msghdr m = {.msg_iov = &v,
-			   .msg_iovlen = 1,
-			   .msg_control = control,
-			   .msg_controllen = sizeof(control)};
-	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
 
-	h->cmsg_level = SOL_SOCKET;
-	h->cmsg_type = SCM_RIGHTS;
-	h->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(h), &fd, sizeof(fd));
-	if (sendmsg(sock, &m, 0) != 1)
+	if (sendmsg_fds(sock, &v, 1, &fd, 1) != 1)
 		die("sendmsg");
 }
 
