@@ -9,20 +9,9 @@ if [ "$(id -u)" = 0 ]; then
 fi
 
 way() { # MMIO NAME
-	local status
-	timeout -s KILL 90 "${user[@]}" "$UVFIO" run --mmio "$1" --device nvme,memory=16M \
-		--device nvme,memory=16M -- "$client" "$2" >"$work/out" 2>"$work/err"
-	status=$?
-	if [ $status = $SKIP ]; then
-		skip "$2 ($1)" "$(cat "$work/out")"
-		return
-	fi
-	is "$2 ($1)" 0 $status
-	grep FAIL "$work/out" | sed 's/^/# /'
-	[ $status = 0 ] || sed 's/^/# /' "$work/err"
-	await "$2: no server is left" no_servers
+	sound "$2 ($1)" "${user[@]}" "$UVFIO" run --mmio "$1" --device nvme,memory=16M \
+		--device nvme,memory=16M -- "$client" "$2"
 }
-silent() { is "$1: nothing to say" "" "$(cat "$work/err")"; }
 
 # A process outside of the run that is handed the device: it can look, no more, and when the run has
 # ended there is nothing to be seen.

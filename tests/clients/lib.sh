@@ -98,3 +98,23 @@ servers() {
 }
 export UVFIO_TEST=$$
 no_servers() { [ -z "$(servers)" ]; }
+
+# ---- programs that check for themselves ----
+
+# sound NAME COMMAND [ARG …]: it says FAIL lines and exits 0, or SKIP; of its runs no server is left.
+# What it printed is in $work/out and $work/err.
+sound() {
+	local name=$1 status
+	shift
+	timeout -s KILL 90 "$@" >"$work/out" 2>"$work/err"
+	status=$?
+	if [ $status = $SKIP ]; then
+		skip "$name" "$(cat "$work/out")"
+		return
+	fi
+	is "$name" 0 $status
+	grep FAIL "$work/out" | sed 's/^/# /'
+	[ $status = 0 ] || sed 's/^/# /' "$work/err"
+	await "$name: no server is left" no_servers
+}
+silent() { is "$1: nothing to say" "" "$(cat "$work/err")"; }
