@@ -41,7 +41,11 @@ struct wire_server *wire_server_new(struct vfio_machine *machine, struct uvfio_l
 	TAILQ_INIT(&server->listeners);
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->changed, NULL);
-	wire_workers_init(&server->workers);
+	if (wire_workers_init(&server->workers)) {
+		uvfio_error_set(err, -EAGAIN, "cannot start a thread: there are too many");
+		wire_server_free(server);
+		return NULL;
+	}
 	for (unsigned i = 0; i < WIRE_MAX_LOOPS && (!i || i < (unsigned long)cpus); i++) {
 		server->loops[i].loop = uvfio_loop_new("uvfio-wire", err);
 		if (!server->loops[i].loop) {

@@ -174,11 +174,12 @@ struct wire_workers {
 	unsigned threads, idle;
 	bool stop;
 };
+/* -EAGAIN: no thread is to be had. */
 int wire_workers_init(struct wire_workers *w);
 /* All jobs are done. */
 void wire_workers_fini(struct wire_workers *w);
-/* Run @job in a thread; each caller has one job at a time.  When no thread can be had, it waits for
- * one; when there is none at all, it is done here and now. */
+/* Run @job in a thread; each caller has one job at a time.  When no further thread can be
+ * had, it waits for one. */
 void wire_workers_run(struct wire_workers *w, struct wire_job *job);
 
 /* ---- the server ---- */
