@@ -73,8 +73,9 @@ void drv_dma_fini(struct uvfio_pci *dev)
 	pthread_mutex_destroy(&dma->lock);
 }
 
-static int note_range(struct drv_dma *dma, uint64_t first, uint64_t last)
+static int note_range(void *arg, uint64_t first, uint64_t last)
 {
+	struct drv_dma *dma = arg;
 	void *more = realloc(dma->ranges, (dma->nr_ranges + 1) * sizeof(*dma->ranges));
 
 	if (!more)
@@ -96,15 +97,7 @@ int drv_dma_add_range(struct uvfio_pci *dev, uint64_t first, uint64_t last)
 	if (first > last)
 		return 0;
 	ret = drv_iova_add(&dma->iova, first, last);
-	if (ret)
-		return ret;
-	if (last < DRV_MSI_FIRST || first > DRV_MSI_LAST)
-		return note_range(dma, first, last);
-	if (first < DRV_MSI_FIRST)
-		ret = note_range(dma, first, DRV_MSI_FIRST - 1);
-	if (!ret && last > DRV_MSI_LAST)
-		ret = note_range(dma, DRV_MSI_LAST + 1, last);
-	return ret;
+	return ret ? ret : drv_iova_usable(first, last, note_range, dma);
 }
 
 unsigned uvfio_pci_dma_ranges(struct uvfio_pci *dev, uint64_t *first, uint64_t *last, unsigned max)

@@ -47,8 +47,9 @@ static void put(struct drv_iova *iova, uint64_t first, uint64_t last, struct ext
 	extent_insert(&iova->free, node);
 }
 
-static int add(struct drv_iova *iova, uint64_t first, uint64_t last)
+static int add(void *arg, uint64_t first, uint64_t last)
 {
+	struct drv_iova *iova = arg;
 	struct extent *e = extent_floor(&iova->free, last), *node;
 
 	if (e && e->last >= first)
@@ -60,19 +61,23 @@ static int add(struct drv_iova *iova, uint64_t first, uint64_t last)
 	return 0;
 }
 
-int drv_iova_add(struct drv_iova *iova, uint64_t first, uint64_t last)
+int drv_iova_usable(uint64_t first, uint64_t last,
+		    int (*part)(void *arg, uint64_t first, uint64_t last), void *arg)
 {
 	int ret = 0;
 
-	if (first > last)
-		return -EINVAL;
 	if (last < DRV_MSI_FIRST || first > DRV_MSI_LAST)
-		return add(iova, first, last);
+		return part(arg, first, last);
 	if (first < DRV_MSI_FIRST)
-		ret = add(iova, first, DRV_MSI_FIRST - 1);
+		ret = part(arg, first, DRV_MSI_FIRST - 1);
 	if (!ret && last > DRV_MSI_LAST)
-		ret = add(iova, DRV_MSI_LAST + 1, last);
+		ret = part(arg, DRV_MSI_LAST + 1, last);
 	return ret;
+}
+
+int drv_iova_add(struct drv_iova *iova, uint64_t first, uint64_t last)
+{
+	return first > last ? -EINVAL : drv_iova_usable(first, last, add, iova);
 }
 
 /* Take [@first, @last] out of @e, which contains it. */

@@ -22,6 +22,11 @@ struct drv_iova_token {
 	struct extent *spare;
 };
 
+/* @part with @arg for what is left of [@first, @last] without the interrupt window, until it does
+ * not return 0; what it returned last. */
+int drv_iova_usable(uint64_t first, uint64_t last,
+		    int (*part)(void *arg, uint64_t first, uint64_t last), void *arg);
+
 void drv_iova_fini(struct drv_iova *iova);
 /* Add [@first, @last] to the free addresses, except the interrupt window.  0, -EINVAL when it
  * overlaps what is there, or -ENOMEM. */
