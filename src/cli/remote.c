@@ -111,8 +111,23 @@ int remote_options(const struct remote_command *command, int argc, char **argv,
 
 /* ---- finding servers ---- */
 
+static int complain(const struct remote_command *command, const char *message)
+{
+	fprintf(stderr, "uvfio %s: %s\n", command->name, message);
+	return 1;
+}
+
+static void none_running(const struct remote_command *command, const char *dir)
+{
+	fprintf(stderr,
+		"uvfio %s: no server runs here: there is no control socket that answers in %s.\n"
+		"To start one: uvfio serve --device nvme,file=disk.img,socket=disk.sock\n"
+		"One that has its control socket elsewhere is named with --control SOCKET.\n",
+		command->name, dir);
+}
+
 /* The names of the machines whose server answers; how many. */
-static unsigned running(const char *dir, char (*names)[CONTROL_PATH_MAX], unsigned max)
+static unsigned look(const char *dir, char (*names)[CONTROL_PATH_MAX], unsigned max)
 {
 	DIR *d = opendir(dir);
 	struct dirent *e;
@@ -143,20 +158,28 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-static int complain(const struct remote_command *command, const char *message)
+/* The same for the user's directory, sorted; free() them.  0: a message has been printed. */
+static unsigned running(const struct remote_command *command, char (**names)[CONTROL_PATH_MAX])
 {
-	fprintf(stderr, "uvfio %s: %s\n", command->name, message);
-	return 1;
-}
+	struct uvfio_error err = {""};
+	char dir[CONTROL_PATH_MAX];
+	unsigned n;
 
-static int none_running(const struct remote_command *command, const char *dir)
-{
-	fprintf(stderr,
-		"uvfio %s: no server runs here: there is no control socket that answers in %s.\n"
-		"To start one: uvfio serve --device nvme,file=disk.img,socket=disk.sock\n"
-		"One that has its control socket elsewhere is named with --control SOCKET.\n",
-		command->name, dir);
-	return 1;
+	*names = NULL;
+	if (control_directory(dir, &err)) {
+		complain(command, err.msg);
+		return 0;
+	}
+	*names = calloc(MAX_MACHINES, sizeof(**names));
+	if (!*names) {
+		complain(command, "out of memory");
+		return 0;
+	}
+	n = look(dir, *names, MAX_MACHINES);
+	if (!n)
+		none_running(command, dir);
+	qsort(*names, n, sizeof(**names), compare_names);
+	return n;
 }
 
 static int cannot_connect(const struct remote_command *command, const struct remote *r, int error)
@@ -192,7 +215,7 @@ static int connect_to(const struct remote_command *command, struct remote *r)
 static int open_one(const struct remote_command *command, const struct remote_options *o,
 		    struct remote *r)
 {
-	char(*names)[CONTROL_PATH_MAX], dir[CONTROL_PATH_MAX];
+	char(*names)[CONTROL_PATH_MAX];
 	struct uvfio_error err = {""};
 	unsigned n;
 
@@ -210,13 +233,7 @@ static int open_one(const struct remote_command *command, const struct remote_op
 		snprintf(r->machine, sizeof(r->machine), "%s", o->machine);
 		return connect_to(command, r);
 	}
-	if (control_directory(dir, &err))
-		return complain(command, err.msg);
-	names = calloc(MAX_MACHINES, sizeof(*names));
-	if (!names)
-		return complain(command, "out of memory");
-	n = running(dir, names, MAX_MACHINES);
-	qsort(names, n, sizeof(*names), compare_names);
+	n = running(command, &names);
 	if (n == 1)
 		snprintf(r->machine, sizeof(r->machine), "%s", names[0]);
 	if (n > 1) {
@@ -226,10 +243,8 @@ static int open_one(const struct remote_command *command, const struct remote_op
 		fprintf(stderr, "; choose one with --machine NAME\n");
 	}
 	free(names);
-	if (n > 1)
+	if (n != 1)
 		return 1;
-	if (!n)
-		return none_running(command, dir);
 	if (control_path(r->machine, r->path, &err))
 		return complain(command, err.msg);
 	return connect_to(command, r);
@@ -252,7 +267,7 @@ int remote_begin(const struct remote_command *command, int argc, char **argv,
 int remote_each(const struct remote_command *command, const struct remote_options *o,
 		int (*fn)(struct remote *r, void *arg), void *arg)
 {
-	char(*names)[CONTROL_PATH_MAX], dir[CONTROL_PATH_MAX];
+	char(*names)[CONTROL_PATH_MAX];
 	struct remote r = {.fd = -1};
 	struct uvfio_error err = {""};
 	unsigned n;
@@ -265,15 +280,9 @@ int remote_each(const struct remote_command *command, const struct remote_option
 		remote_close(&r);
 		return ret;
 	}
-	if (control_directory(dir, &err))
-		return complain(command, err.msg);
-	names = calloc(MAX_MACHINES, sizeof(*names));
-	if (!names)
-		return complain(command, "out of memory");
-	n = running(dir, names, MAX_MACHINES);
+	n = running(command, &names);
 	if (!n)
-		ret = none_running(command, dir);
-	qsort(names, n, sizeof(*names), compare_names);
+		ret = 1;
 	for (unsigned i = 0; i < n; i++) {
 		int one;
 
