@@ -46,6 +46,7 @@ int option_mmio(struct run_options *o, const char *mode, struct uvfio_error *err
 
 int option_policy(struct run_options *o, const char *assignment, struct uvfio_error *err)
 {
+	o->policy_given = true;
 	return vfio_policy_set(&o->config.policy, assignment, err);
 }
 
@@ -106,6 +107,34 @@ int option_control(struct run_options *o, const char *path, struct uvfio_error *
 	return ret;
 }
 
+int option_machine(struct run_options *o, const char *name, struct uvfio_error *err)
+{
+	char path[CONTROL_PATH_MAX];
+	int ret = strchr(name, '/') ? 0 : control_path(name, path, err);
+
+	if (!ret)
+		ret = replace(&o->machine, name, err);
+	o->config.machine = o->machine;
+	return ret;
+}
+
+int options_check(const struct run_options *o, struct uvfio_error *err)
+{
+	const char *other = o->nr_devices     ? "--device"
+			    : o->policy_given ? "--policy"
+			    : o->name         ? "--name"
+			    : o->control      ? "--control"
+					      : NULL;
+
+	if (!o->machine || !other)
+		return 0;
+	return uvfio_error_set(
+		err, -EINVAL,
+		"--machine %s and %s: the devices, the policy and the control of that "
+		"machine are its server's; give one of the two options",
+		o->machine, other);
+}
+
 /* A string, or an array of strings, each given to @set. */
 static int each_string(struct run_options *o, const char *path, const char *key,
 		       struct json_object *value,
@@ -146,7 +175,7 @@ static int policy_object(struct run_options *o, const char *path, struct json_ob
 					      text) >= sizeof(assignment))
 			return uvfio_error_set(err, -EINVAL,
 					       "%s: policy \"%s\" has no usable value", path, knob);
-		ret = vfio_policy_set(&o->config.policy, assignment, err);
+		ret = option_policy(o, assignment, err);
 		if (ret)
 			return ret;
 	}
@@ -168,6 +197,8 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 		return each_string(o, path, key, value, option_name, false, err);
 	if (!strcmp(key, "control"))
 		return each_string(o, path, key, value, option_control, false, err);
+	if (!strcmp(key, "machine"))
+		return each_string(o, path, key, value, option_machine, false, err);
 	if (!strcmp(key, "policy")) {
 		if (json_object_is_type(value, json_type_object))
 			return policy_object(o, path, value, err);
@@ -182,7 +213,7 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 	}
 	return uvfio_error_set(
 		err, -EINVAL,
-		"%s: no key \"%s\"; there are: control, device, mmio, name, policy, trace, trace-format, verbose",
+		"%s: no key \"%s\"; there are: control, device, machine, mmio, name, policy, trace, trace-format, verbose",
 		path, key);
 }
 
@@ -212,4 +243,5 @@ void options_free(struct run_options *o)
 	free(o->trace);
 	free(o->name);
 	free(o->control);
+	free(o->machine);
 }

@@ -11,7 +11,8 @@ struct run_options {
 	struct uapi_config config;
 	char **devices; /* owned; config.devices points here */
 	unsigned nr_devices;
-	char *trace, *name, *control; /* owned */
+	char *trace, *name, *control, *machine; /* owned */
+	bool policy_given;
 	bool trace_format_given;
 };
 
@@ -24,6 +25,10 @@ int option_trace_format(struct run_options *o, const char *format, struct uvfio_
 /* --name and --control: the machine's name, and where its control socket is. */
 int option_name(struct run_options *o, const char *name, struct uvfio_error *err);
 int option_control(struct run_options *o, const char *path, struct uvfio_error *err);
+/* --machine: the name of a served machine, or the path of its control socket. */
+int option_machine(struct run_options *o, const char *name, struct uvfio_error *err);
+/* Do they go together?  When all have been taken. */
+int options_check(const struct run_options *o, struct uvfio_error *err);
 /* Read a JSON file: the keys are the long options; see uvfio-run(1). */
 int option_config(struct run_options *o, const char *path, struct uvfio_error *err);
 void options_free(struct run_options *o);

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `uvfio run [OPTIONS] -- PROGRAM [ARG…]` */
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "cli/remote.h"
 #include "control/control.h"
+#include "join/guest.h"
 
 static void usage(FILE *out)
 {
@@ -15,6 +21,7 @@ static void usage(FILE *out)
 		"usage: uvfio run [OPTIONS] -- PROGRAM [ARG...]\n\n"
 		"Runs PROGRAM so that it finds /dev/vfio and the given PCI devices, bound to vfio-pci.\n\n"
 		"  --device MODEL[,KEY=VALUE...]  add a device (repeatable); `uvfio models` lists the keys\n"
+		"  --machine NAME                 use the devices of `uvfio serve --machine NAME` instead\n"
 		"  --mmio exact|polled|none       how stores to mapped registers are honoured (exact)\n"
 		"  --policy KNOB=VALUE            a policy knob of the machine (repeatable)\n"
 		"  --config FILE                  read these options from a JSON file\n"
@@ -55,10 +62,53 @@ static void unserve_control(const struct uapi_config *config, void *served)
 	control_free(served);
 }
 
+/* Ask the server of @machine to let us in: a channel to it, or -1 with a message printed. */
+static int join_machine(const char *machine)
+{
+	static const struct remote_command command = {.name = "run"};
+	const bool path = strchr(machine, '/') != NULL;
+	const struct remote_options o = {.machine = path ? NULL : machine,
+					 .control = path ? machine : NULL};
+	struct json_object *params, *list, *entry, *result = NULL;
+	struct remote r;
+	int pair[2], sock = -1;
+
+	if (remote_open(&command, &o, &r)) {
+		remote_close(&r);
+		return -1;
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		fprintf(stderr, "uvfio run: cannot make a socket pair: %s\n", strerror(errno));
+	} else {
+		entry = json_object_new_object();
+		json_object_object_add(entry, "key", json_object_new_string("channel"));
+		list = json_object_new_array();
+		json_object_array_add(list, entry);
+		params = json_object_new_object();
+		json_object_object_add(params, "fds", list);
+		result = remote_call_fds(&r, "join", params, &pair[1], 1);
+		if (result)
+			sock = fcntl(pair[0], F_DUPFD_CLOEXEC, 3);
+		close(pair[0]);
+		close(pair[1]);
+	}
+	json_object_put(result);
+	remote_close(&r);
+	return sock;
+}
+
+/* In the server process of the run. */
+static struct uapi_core *join_core(const struct uapi_config *config, struct uvfio_log *log,
+				   struct uvfio_error *err)
+{
+	return join_guest_new(config->join_fd, config->machine, log, err);
+}
+
 int cmd_run(int argc, char **argv)
 {
 	enum {
 		DEVICE = 256,
+		MACHINE,
 		MMIO,
 		POLICY,
 		CONFIG,
@@ -71,6 +121,7 @@ int cmd_run(int argc, char **argv)
 	};
 	static const struct option options[] = {
 		{"device", required_argument, NULL, DEVICE},
+		{"machine", required_argument, NULL, MACHINE},
 		{"mmio", required_argument, NULL, MMIO},
 		{"policy", required_argument, NULL, POLICY},
 		{"config", required_argument, NULL, CONFIG},
@@ -93,6 +144,9 @@ int cmd_run(int argc, char **argv)
 		switch (c) {
 		case DEVICE:
 			ret = option_device(&o, optarg, &err);
+			break;
+		case MACHINE:
+			ret = option_machine(&o, optarg, &err);
 			break;
 		case MMIO:
 			ret = option_mmio(&o, optarg, &err);
@@ -130,6 +184,8 @@ int cmd_run(int argc, char **argv)
 			return EXIT_USAGE;
 		}
 	}
+	if (!ret)
+		ret = options_check(&o, &err);
 	if (ret) {
 		fprintf(stderr, "uvfio run: %s\n", err.msg);
 		options_free(&o);
@@ -146,7 +202,11 @@ int cmd_run(int argc, char **argv)
 		o.config.serve = serve_control;
 		o.config.unserve = unserve_control;
 	}
-	ret = uapi_run(&o.config);
+	if (o.machine) {
+		o.config.join_fd = join_machine(o.machine);
+		o.config.join = join_core;
+	}
+	ret = o.machine && o.config.join_fd < 0 ? UAPI_EXIT_FAILURE : uapi_run(&o.config);
 	options_free(&o);
 	return ret;
 }

@@ -51,6 +51,9 @@ struct control_ops {
 	/* [the control's loop, must not wait] Put what the server knows of @dev into @out, an
 	 * object that `show` has as "door": its socket, who is connected. */
 	void (*describe)(void *arg, struct vfio_device *dev, struct json_object *out);
+	/* [worker thread] A runner joins (src/join): @sock is its first channel, taken also on
+	 * failure; @uid is who it is.  0 or -errno with a message. */
+	int (*join)(void *arg, int sock, uid_t uid, struct uvfio_error *err);
 };
 
 struct control_config {

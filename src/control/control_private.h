@@ -227,6 +227,7 @@ struct json_object *json_core_stats(struct vfio_device *dev);
 struct json_object *method_reset(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_add(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_remove(struct call *, struct json_object *, struct rpc_error *);
+struct json_object *method_join(struct call *, struct json_object *, struct rpc_error *);
 void jobs_init(struct control *control);
 /* Wait for all; then what is done is answered to nobody. */
 void jobs_stop(struct control *control);

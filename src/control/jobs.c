@@ -16,7 +16,8 @@ struct job {
 	struct control *control;
 	void (*run)(struct job *job); /* in a worker */
 	/* What it is about, and what came of it. */
-	char device[16];
+	char device[16]; /* "": no device */
+	uid_t uid;       /* of who joins */
 	char *spec;
 	bool force;
 	struct control_fd fds[MAX_FDS];
@@ -89,7 +90,8 @@ static void finish_jobs(struct uvfio_work *work)
 		next = job->next;
 		if (!job->err.code) {
 			result = json_object_new_object();
-			json_put_string(result, "device", job->device);
+			if (job->device[0])
+				json_put_string(result, "device", job->device);
 		}
 		control->nr_jobs--;
 		job->call->client->nr_jobs--;
@@ -333,5 +335,47 @@ struct json_object *method_add(struct call *call, struct json_object *params, st
 		return NULL;
 	}
 	job_start(job);
+	return NULL;
+}
+
+/* ---- join ---- */
+
+static void run_join(struct job *job)
+{
+	const struct control *control = job->control;
+	int sock = job->fds[0].fd, ret;
+
+	job->nr_fds = 0; /* it is taken */
+	ret = control->ops->join(control->ops_arg, sock, job->uid, &job->err.msg);
+	if (ret) {
+		job->err.code = RPC_FAILED;
+		job->err.error = ret;
+	}
+}
+
+struct json_object *method_join(struct call *call, struct json_object *params,
+				struct rpc_error *err)
+{
+	const struct control *control = call->client->control;
+	struct job *job;
+
+	if (!control->ops->join)
+		return rpc_fail(
+			err, RPC_UNSUPPORTED, -EOPNOTSUPP,
+			"the machine of `uvfio %s` is its own; one that programs can join is "
+			"what `uvfio serve` has",
+			control->command);
+	job = job_new(call, run_join, err);
+	if (!job)
+		return NULL;
+	job->uid = call->client->uid;
+	if (take_fds(job, call->client, params, err) && job->nr_fds == 1) {
+		job_start(job);
+		return NULL;
+	}
+	if (!err->code)
+		rpc_fail(err, RPC_INVALID_PARAMS, -EINVAL,
+			 "one file comes with `join`: a socket, as {\"key\": \"channel\"}");
+	job_free(job);
 	return NULL;
 }

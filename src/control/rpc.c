@@ -19,6 +19,7 @@ const struct method rpc_methods[] = {
 	{"reset", method_reset, {"device"}},
 	{"add", method_add, {"device", "fds"}},
 	{"remove", method_remove, {"device", "force"}},
+	{"join", method_join, {"fds"}},
 	{"trace", method_trace, {"device", "events"}},
 	{"untrace", method_untrace, {"subscription"}},
 };

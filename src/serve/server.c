@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "control/control.h"
+#include "join/host.h"
 #include "serve/broker.h"
 #include "serve/channel.h"
 #include "serve/server.h"
@@ -44,6 +45,7 @@ struct server {
 	struct uvfio_log *log;
 	struct vfio_machine *machine;
 	struct wire_server *wire;
+	struct join_host *join;
 
 	struct control *control; /* NULL: none */
 
@@ -326,6 +328,11 @@ static int control_remove_device(void *arg, const char *name, bool force, struct
 	return remove_device(arg, 0, name, force, err);
 }
 
+static int control_join(void *arg, int sock, uid_t uid, struct uvfio_error *err)
+{
+	return join_host_connect(((struct server *)arg)->join, sock, uid, err);
+}
+
 static struct json_object *describe_client(const struct wire_connection_info *info)
 {
 	struct json_object *out = json_object_new_object();
@@ -365,7 +372,7 @@ static void control_describe(void *arg, struct vfio_device *dev, struct json_obj
 static int start_control(struct server *server, struct uvfio_error *err)
 {
 	static const struct control_ops ops = {control_add_device, control_remove_device,
-					       control_describe};
+					       control_describe, control_join};
 	const struct serve_config *config = server->config->config;
 	const struct control_config control = {
 		.name = config->machine ? config->machine : CONTROL_DEFAULT_MACHINE,
@@ -457,7 +464,12 @@ static int start(struct server *server, struct uvfio_error *err)
 					       config->models[i]->name, strerror(-ret));
 	}
 	server->wire = wire_server_new(server->machine, server->log, err);
-	return server->wire ? start_control(server, err) : -ENOMEM;
+	if (!server->wire)
+		return -ENOMEM;
+	server->join = join_host_new(server->machine, server->log);
+	if (!server->join)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	return start_control(server, err);
 }
 
 static void stop(struct server *server)
@@ -467,6 +479,7 @@ static void stop(struct server *server)
 	pthread_cond_broadcast(&server->changed);
 	pthread_mutex_unlock(&server->lock);
 	control_free(server->control);
+	join_host_free(server->join);
 	wire_server_free(server->wire);     /* every client is disconnected, every device quiet */
 	vfio_machine_free(server->machine); /* what is being removed is told of */
 	while (server->devices) {

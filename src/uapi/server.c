@@ -58,11 +58,12 @@ static int complain(const struct uvfio_error *err)
 static void leave_session(struct run *run)
 {
 	struct rlimit limit;
-	int keep[2] = {run->up, run->child};
+	const struct uapi_config *config = run->server.config;
+	int keep[3] = {run->up, run->child, config->join_fd};
 	sigset_t sync;
 
 	setsid();
-	uapi_drop_fds(keep, 2);
+	uapi_drop_fds(keep, config->join ? 3 : 2);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	prctl(PR_SET_NAME, "uvfio-server");
 	/* Memory that is hardly used is not worth a heap a thread. */
@@ -92,8 +93,6 @@ static int make_machine(struct run *run)
 	struct uvfio_error err = {""};
 	char what[80];
 
-	run->server.who = (struct vfio_who){"vfio", (int64_t)getuid()};
-	run->server.log = uvfio_log_new(2, config->verbose ? UVFIO_LOG_DEBUG : UVFIO_LOG_WARN);
 	run->server.machine = vfio_machine_new(&config->policy, run->server.log, &err);
 	if (!run->server.machine)
 		return complain(&err);
@@ -118,6 +117,23 @@ static int make_machine(struct run *run)
 	if (!run->server.core) {
 		uvfio_error_set(&err, -ENOMEM, "out of memory");
 		return complain(&err);
+	}
+	return 0;
+}
+
+static int find_machine(struct run *run)
+{
+	const struct uapi_config *config = run->server.config;
+	struct uvfio_error err = {""};
+
+	run->server.who = (struct vfio_who){"vfio", (int64_t)getuid()};
+	run->server.log = uvfio_log_new(2, config->verbose ? UVFIO_LOG_DEBUG : UVFIO_LOG_WARN);
+	if (config->join) {
+		run->server.core = config->join(config, run->server.log, &err);
+		if (!run->server.core)
+			return complain(&err);
+	} else if (make_machine(run)) {
+		return -1;
 	}
 	if (config->trace) {
 		run->server.trace = uapi_trace_new(config->trace, config->trace_json,
@@ -315,7 +331,7 @@ static int start_program(struct run *run)
 
 static int start(struct run *run)
 {
-	if (make_machine(run) || send_tree(run) || prepare_child(run) || start_serving(run) ||
+	if (find_machine(run) || send_tree(run) || prepare_child(run) || start_serving(run) ||
 	    start_program(run))
 		return -1;
 	if (chdir("/")) { /* do not keep a file system busy */

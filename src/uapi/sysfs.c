@@ -127,6 +127,9 @@ void uapi_sysfs_refresh(struct uapi_sysfs *sysfs, const struct uapi_device *own)
 	for (unsigned i = 0; i < sysfs->nr; i++) {
 		struct function *f = &sysfs->functions[i];
 
+		/* Each look is a message then, and a request concerns its own group. */
+		if (own && !f->core->machine && f->dev->group != own->group)
+			continue;
 		if (f->dev == own) {
 			pthread_mutex_lock(&f->lock);
 			refresh(f, true);

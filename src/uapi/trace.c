@@ -316,7 +316,8 @@ struct uapi_trace *uapi_trace_new(const char *path, bool json, struct vfio_machi
 	trace->json = json;
 	trace->machine = machine;
 	clock_gettime(CLOCK_MONOTONIC, &trace->start);
-	vfio_machine_observe(machine, observe, trace); /* the first: there is room */
+	if (machine)
+		vfio_machine_observe(machine, observe, trace); /* the first: there is room */
 	return trace;
 }
 
@@ -324,7 +325,8 @@ void uapi_trace_free(struct uapi_trace *trace)
 {
 	if (!trace)
 		return;
-	vfio_machine_unobserve(trace->machine, observe, trace);
+	if (trace->machine)
+		vfio_machine_unobserve(trace->machine, observe, trace);
 	close(trace->fd);
 	free(trace);
 }

@@ -11,7 +11,8 @@
 
 #include "uapi/request.h"
 
-/* Creates (or empties) @path, observes @machine.  NULL with a message. */
+/* Creates (or empties) @path, observes @machine; NULL: another process has it, and only what the
+ * program asks for is noted.  NULL with a message. */
 struct uapi_trace *uapi_trace_new(const char *path, bool json, struct vfio_machine *machine,
 				  struct uvfio_error *err);
 void uapi_trace_free(struct uapi_trace *trace);

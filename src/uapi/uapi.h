@@ -27,6 +27,8 @@
  * program that cannot be executed or was not found. */
 #define UAPI_EXIT_FAILURE 125
 
+struct uapi_core;
+
 struct uapi_config {
 	const char *const *devices; /* MODEL[,key=value…] */
 	unsigned nr_devices;
@@ -44,6 +46,13 @@ struct uapi_config {
 	void (*unserve)(const struct uapi_config *config, void *served);
 	const char *control; /* for these: the control socket, or NULL */
 	const char *name;    /* and the machine's name */
+	/* Optional: called in S, gives the core of a machine that another process has, in place of
+	 * one with these devices and this policy.  @join_fd (-1 without) is kept open for it and
+	 * becomes the core's.  NULL with a message ends the run. */
+	struct uapi_core *(*join)(const struct uapi_config *config, struct uvfio_log *log,
+				  struct uvfio_error *err);
+	int join_fd;
+	const char *machine; /* its name, for messages */
 	char **argv;         /* the program and its arguments, NULL terminated */
 };
 

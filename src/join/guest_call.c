@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Calls of the runner, and its answers to what the server asks meanwhile.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "join/guest_private.h"
+
+/* ---- answers ---- */
+
+static int answer(struct line *line, int64_t value, const void *data, size_t len, int fd)
+{
+	const struct join_head head = {.kind = JOIN_ANSWER, .value = value};
+
+	return join_send(line->sock, &head, data, len, &fd, fd >= 0 ? 1 : 0);
+}
+
+static int answer_from(struct line *line, struct vfio_client *client)
+{
+	uint64_t addr = line->in.head.arg[0], len = line->in.head.arg[1];
+	int ret;
+
+	if (len > JOIN_DATA)
+		return -EPROTO;
+	ret = client->ops->copy_from(client, line->in.data, addr, len);
+	return answer(line, ret, line->in.data, ret ? 0 : len, -1);
+}
+
+static int answer_to(struct line *line, struct vfio_client *client)
+{
+	return answer(line,
+		      client->ops->copy_to(client, line->in.head.arg[0], line->in.data,
+					   line->in.head.len),
+		      NULL, 0, -1);
+}
+
+static int answer_eventfd(struct line *line, struct vfio_client *client)
+{
+	int fd = client->ops->get_eventfd(client, (int32_t)line->in.head.arg[0]), ret;
+
+	ret = answer(line, fd < 0 ? fd : 0, NULL, 0, fd);
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+static int answer_group(struct line *line, struct vfio_client *client)
+{
+	int ret = client->ops->get_group
+			  ? client->ops->get_group(client, (int32_t)line->in.head.arg[0])
+			  : -EINVAL;
+
+	return answer(line, ret, NULL, 0, -1);
+}
+
+/* Pieces [@first, …) as one message.  How many, or -errno. */
+static int send_pieces(struct line *line, const struct iommu_mem *mem, unsigned first, unsigned nr)
+{
+	struct join_head head = {.kind = JOIN_MORE};
+	struct join_piece pieces[JOIN_PIECES];
+	unsigned n = 0, nr_fds = 0, process = 0;
+	int fds[JOIN_FDS], ret;
+	bool has_process = false;
+
+	_Static_assert(JOIN_PIECES <= JOIN_FDS, "a descriptor for each piece");
+	for (; n < JOIN_PIECES && first + n < nr; n++) {
+		const struct iommu_mem *m = &mem[first + n];
+		bool of_process = m->kind == IOMMU_MEM_PROCESS;
+
+		pieces[n] = (struct join_piece){
+			.kind = m->kind,
+			.fd = of_process && has_process ? process : nr_fds,
+			.offset = m->offset,
+			.len = m->len,
+			.id = m->file_id[0],
+		};
+		if (of_process && has_process)
+			continue;
+		if (of_process) {
+			process = nr_fds;
+			has_process = true;
+		}
+		fds[nr_fds++] = m->fd;
+	}
+	if (first + n == nr)
+		head.kind = JOIN_ANSWER;
+	ret = join_send(line->sock, &head, pieces, n * sizeof(pieces[0]), fds, nr_fds);
+	return ret ? ret : (int)n;
+}
+
+static int answer_import(struct line *line, struct vfio_client *client)
+{
+	const uint64_t *arg = line->in.head.arg;
+	struct iommu_mem *mem = NULL;
+	unsigned nr = 0, done = 0;
+	int ret;
+
+	ret = client->ops->memory.import(client, arg[0], arg[1], (unsigned)arg[2], &mem, &nr);
+	if (ret)
+		return answer(line, ret, NULL, 0, -1);
+	while (done < nr && ret >= 0) {
+		ret = send_pieces(line, mem, done, nr);
+		if (ret > 0)
+			done += (unsigned)ret;
+	}
+	client->ops->memory.release(client, mem, nr);
+	return ret < 0 ? ret : 0;
+}
+
+static int answer_limit(struct line *line, struct vfio_client *client)
+{
+	struct join_head head = {.kind = JOIN_ANSWER};
+
+	head.arg[0] = client->ops->memory.lock_limit ? client->ops->memory.lock_limit(client)
+						     : UINT64_MAX;
+	return join_send(line->sock, &head, NULL, 0, NULL, 0);
+}
+
+static int answer_question(struct line *line, struct vfio_client *client)
+{
+	if (!client)
+		return -EPROTO;
+	switch (line->in.head.kind) {
+	case JOIN_ASK_FROM:
+		return answer_from(line, client);
+	case JOIN_ASK_TO:
+		return answer_to(line, client);
+	case JOIN_ASK_EVENTFD:
+		return answer_eventfd(line, client);
+	case JOIN_ASK_GROUP:
+		return answer_group(line, client);
+	case JOIN_ASK_IMPORT:
+		return answer_import(line, client);
+	case JOIN_ASK_LIMIT:
+		return answer_limit(line, client);
+	}
+	return -EPROTO;
+}
+
+/* ---- calls ---- */
+
+int line_call(struct line *line, struct vfio_client *client, const struct join_head *head,
+	      const void *data, size_t len, const int *fds, unsigned nr)
+{
+	int ret = join_send(line->sock, head, data, len, fds, nr);
+
+	while (!ret) {
+		join_packet_close(&line->in);
+		ret = join_receive(line->sock, &line->in);
+		if (ret || line->in.head.kind == JOIN_DONE)
+			break;
+		ret = answer_question(line, client);
+	}
+	return ret ? -EIO : 0;
+}
+
+/* A call of which the result is wanted, and nothing else.  @out: the head of the answer, may be
+ * NULL. */
+static int64_t simple(struct uapi_core *core, struct vfio_client *client,
+		      const struct join_head *head, const void *data, size_t len,
+		      struct join_head *out)
+{
+	struct guest *guest = (struct guest *)core;
+	struct line *line = line_take(guest);
+	int64_t ret;
+
+	if (!line)
+		return -EIO;
+	ret = line_call(line, client, head, data, len, NULL, 0);
+	if (ret) {
+		line_put(guest, line, true);
+		return ret;
+	}
+	ret = line->in.head.value;
+	if (out)
+		*out = line->in.head;
+	line_put(guest, line, false);
+	return ret < -4095 ? -EIO : ret;
+}
+
+static uint32_t id_of(const void *handle)
+{
+	return handle ? ((const struct handle *)handle)->id : 0;
+}
+
+/* What an ioctl or the like gives. */
+static int result(int64_t value)
+{
+	return value > INT32_MAX ? -EIO : (int)value;
+}
+
+static int handle_new(int64_t id, struct handle **out)
+{
+	struct handle *handle;
+
+	if (id <= 0 || id > UINT32_MAX)
+		return id < 0 ? (int)id : -EIO;
+	handle = malloc(sizeof(*handle));
+	if (!handle)
+		return -ENOMEM;
+	*handle = (struct handle){.id = (uint32_t)id, .view = -1};
+	*out = handle;
+	return 0;
+}
+
+static void release_id(struct uapi_core *core, uint32_t id)
+{
+	const struct join_head head = {.kind = JOIN_RELEASE, .handle = id};
+
+	simple(core, NULL, &head, NULL, 0, NULL);
+}
+
+static void release(struct uapi_core *core, void *opaque)
+{
+	struct guest *guest = (struct guest *)core;
+	struct handle *handle = opaque;
+
+	release_id(core, handle->id);
+	if (handle->view >= 0) {
+		pthread_mutex_lock(&guest->lock);
+		LIST_REMOVE(handle, next);
+		pthread_mutex_unlock(&guest->lock);
+		close(handle->view);
+	}
+	free(handle);
+}
+
+/* ---- containers and groups ---- */
+
+static int open_object(struct uapi_core *core, const struct join_head *head, struct handle **out)
+{
+	int64_t id = simple(core, NULL, head, NULL, 0, NULL);
+	int ret = handle_new(id, out);
+
+	if (ret && id > 0)
+		release_id(core, (uint32_t)id);
+	return ret;
+}
+
+static int container_open(struct uapi_core *core, struct core_container **out)
+{
+	const struct join_head head = {.kind = JOIN_CONTAINER_OPEN};
+
+	return open_object(core, &head, (struct handle **)out);
+}
+
+static void container_release(struct uapi_core *core, struct core_container *container)
+{
+	release(core, container);
+}
+
+static int container_ioctl(struct uapi_core *core, struct core_container *container,
+			   struct vfio_client *client, unsigned cmd, uint64_t arg)
+{
+	const struct join_head head = {.kind = JOIN_CONTAINER_IOCTL,
+				       .handle = id_of(container),
+				       .arg = {(uint32_t)client->pid, cmd, arg}};
+
+	return result(simple(core, client, &head, NULL, 0, NULL));
+}
+
+static int group_open(struct uapi_core *core, unsigned number, struct core_group **out)
+{
+	const struct join_head head = {.kind = JOIN_GROUP_OPEN, .arg = {number}};
+
+	return open_object(core, &head, (struct handle **)out);
+}
+
+static void group_release(struct uapi_core *core, struct core_group *group)
+{
+	release(core, group);
+}
+
+static int group_get_status(struct uapi_core *core, struct core_group *group,
+			    struct vfio_client *client, uint64_t arg)
+{
+	const struct join_head head = {.kind = JOIN_GROUP_STATUS,
+				       .handle = id_of(group),
+				       .arg = {(uint32_t)client->pid, arg}};
+
+	return result(simple(core, client, &head, NULL, 0, NULL));
+}
+
+static int group_set_container(struct uapi_core *core, struct core_group *group,
+			       struct core_container *container)
+{
+	const struct join_head head = {
+		.kind = JOIN_GROUP_SET, .handle = id_of(group), .arg = {id_of(container)}};
+
+	return result(simple(core, NULL, &head, NULL, 0, NULL));
+}
+
+static int group_unset_container(struct uapi_core *core, struct core_group *group)
+{
+	const struct join_head head = {.kind = JOIN_GROUP_UNSET, .handle = id_of(group)};
+
+	return result(simple(core, NULL, &head, NULL, 0, NULL));
+}
+
+static const struct uapi_device *find_device(const struct uapi_core *core, const char *name)
+{
+	for (unsigned i = 0; i < core->nr_devices; i++) {
+		if (!strcmp(core->devices[i].name, name))
+			return &core->devices[i];
+	}
+	return NULL;
+}
+
+static int group_get_device(struct uapi_core *core, struct core_group *group,
+			    struct vfio_client *client, uint64_t arg, struct core_device **out,
+			    const struct uapi_device **which)
+{
+	const struct join_head head = {.kind = JOIN_GROUP_GET_DEVICE,
+				       .handle = id_of(group),
+				       .arg = {(uint32_t)client->pid, arg}};
+	struct guest *guest = (struct guest *)core;
+	struct line *line = line_take(guest);
+	struct handle *handle = NULL;
+	char name[16] = "";
+	int64_t id;
+	int ret;
+
+	if (!line)
+		return -EIO;
+	ret = line_call(line, client, &head, NULL, 0, NULL, 0);
+	if (ret) {
+		line_put(guest, line, true);
+		return ret;
+	}
+	id = line->in.head.value;
+	if (line->in.head.len == sizeof(name))
+		memcpy(name, line->in.data, sizeof(name) - 1);
+	line_put(guest, line, false);
+	ret = handle_new(id, &handle);
+	if (ret && id <= 0)
+		return ret;
+	*which = find_device(core, name);
+	if (!ret && !*which)
+		ret = -ENODEV; /* not there when the run began */
+	if (ret) {
+		release_id(core, (uint32_t)id);
+		free(handle);
+		return ret;
+	}
+	*out = (struct core_device *)handle;
+	return 0;
+}
+
+/* ---- devices ---- */
+
+static void device_release(struct uapi_core *core, struct core_device *df)
+{
+	release(core, df);
+}
+
+static int device_set_mmio(struct uapi_core *core, struct core_device *df, enum vfio_mmio_mode mode)
+{
+	const struct join_head head = {
+		.kind = JOIN_DEVICE_MMIO, .handle = id_of(df), .arg = {mode}};
+
+	return result(simple(core, NULL, &head, NULL, 0, NULL));
+}
+
+static int device_ioctl(struct uapi_core *core, struct core_device *df, struct vfio_client *client,
+			unsigned cmd, uint64_t arg)
+{
+	const struct join_head head = {.kind = JOIN_DEVICE_IOCTL,
+				       .handle = id_of(df),
+				       .arg = {(uint32_t)client->pid, cmd, arg}};
+
+	return result(simple(core, client, &head, NULL, 0, NULL));
+}
+
+static ssize_t device_read(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			   void *buf, size_t len)
+{
+	struct guest *guest = (struct guest *)core;
+	size_t want = len < JOIN_DATA ? len : JOIN_DATA;
+	const struct join_head head = {
+		.kind = JOIN_DEVICE_READ, .handle = id_of(df), .arg = {offset, want}};
+	struct line *line = line_take(guest);
+	int64_t ret;
+
+	if (!line)
+		return -EIO;
+	ret = line_call(line, NULL, &head, NULL, 0, NULL, 0);
+	if (ret) {
+		line_put(guest, line, true);
+		return (ssize_t)ret;
+	}
+	ret = line->in.head.value;
+	if (ret > 0 && ((uint64_t)ret > want || line->in.head.len != (uint64_t)ret))
+		ret = -EIO;
+	if (ret > 0)
+		memcpy(buf, line->in.data, (size_t)ret);
+	line_put(guest, line, false);
+	return ret < -4095 ? -EIO : (ssize_t)ret;
+}
+
+static ssize_t device_write(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			    const void *buf, size_t len)
+{
+	const struct join_head head = {
+		.kind = JOIN_DEVICE_WRITE, .handle = id_of(df), .arg = {offset}};
+	size_t want = len < JOIN_DATA ? len : JOIN_DATA;
+	int64_t ret = simple(core, NULL, &head, buf, want, NULL);
+
+	return ret > (int64_t)want ? -EIO : (ssize_t)ret;
+}
+
+static int device_store(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			unsigned size, uint64_t value)
+{
+	const struct join_head head = {
+		.kind = JOIN_DEVICE_STORE, .handle = id_of(df), .arg = {offset, size, value}};
+
+	return result(simple(core, NULL, &head, NULL, 0, NULL));
+}
+
+static int device_load(struct uapi_core *core, struct core_device *df, uint64_t offset,
+		       unsigned size, uint64_t *value)
+{
+	const struct join_head head = {
+		.kind = JOIN_DEVICE_LOAD, .handle = id_of(df), .arg = {offset, size}};
+	struct join_head out;
+	int ret = result(simple(core, NULL, &head, NULL, 0, &out));
+
+	if (!ret)
+		*value = out.arg[0];
+	return ret;
+}
+
+static int device_mmap(struct uapi_core *core, struct core_device *df, uint64_t offset,
+		       uint64_t len, bool shared, bool *writable, bool *trap_reads)
+{
+	const struct join_head head = {
+		.kind = JOIN_DEVICE_MMAP, .handle = id_of(df), .arg = {offset, len, shared}};
+	struct join_head out;
+	int ret = result(simple(core, NULL, &head, NULL, 0, &out));
+
+	if (!ret) {
+		*writable = out.arg[0];
+		*trap_reads = out.arg[1];
+	}
+	return ret;
+}
+
+/* Whether a program has it open we ask by a lease, to which only its owner and CAP_LEASE are
+ * entitled.
+ */
+static int check_view(struct guest *guest, int fd)
+{
+	int error;
+
+	if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+		fcntl(fd, F_SETLEASE, F_UNLCK);
+		return 0;
+	}
+	error = errno;
+	if (error == EAGAIN)
+		return 0;
+	uvfio_log(
+		guest->log, UVFIO_LOG_ERROR,
+		"the server of the machine %s is another user's, whose files this one cannot watch "
+		"(%s): run as that user, or with CAP_LEASE",
+		guest->name, strerror(error));
+	return -EACCES;
+}
+
+static int device_view_fd(struct uapi_core *core, struct core_device *df)
+{
+	const struct join_head head = {.kind = JOIN_DEVICE_VIEW, .handle = id_of(df)};
+	struct handle *handle = (struct handle *)df;
+	struct guest *guest = (struct guest *)core;
+	struct line *line;
+	int ret, fd;
+
+	if (handle->view >= 0)
+		return handle->view;
+	line = line_take(guest);
+	if (!line)
+		return -EIO;
+	ret = line_call(line, NULL, &head, NULL, 0, NULL, 0);
+	fd = ret ? -1 : join_packet_take(&line->in, 0);
+	if (!ret && line->in.head.value)
+		ret = result(line->in.head.value);
+	line_put(guest, line, ret == -EIO && fd < 0);
+	if (!ret && fd < 0)
+		ret = -EIO;
+	/* A memory file, whatever the server says: its size is what it may change. */
+	if (!ret && fcntl(fd, F_GET_SEALS) < 0)
+		ret = -EIO;
+	if (!ret)
+		ret = check_view(guest, fd);
+	if (ret) {
+		if (fd >= 0)
+			close(fd);
+		return ret < 0 ? ret : -EIO;
+	}
+	pthread_mutex_lock(&guest->lock);
+	handle->view = fd;
+	LIST_INSERT_HEAD(&guest->views, handle, next);
+	pthread_mutex_unlock(&guest->lock);
+	return fd;
+}
+
+/* ---- the machine ---- */
+
+static bool hw_config(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
+		      bool wait)
+{
+	const struct join_head head = {.kind = JOIN_CONFIG, .arg = {wait}};
+	struct guest *guest = (struct guest *)core;
+	struct line *line = line_take(guest);
+	bool busy;
+
+	if (!line)
+		return true;
+	if (line_call(line, NULL, &head, dev->name, strlen(dev->name), NULL, 0)) {
+		line_put(guest, line, true);
+		return true;
+	}
+	busy = !line->in.head.value;
+	if (line->in.head.value == 1 && line->in.head.len == PCI_EXT_CONFIG_SIZE)
+		memcpy(bytes, line->in.data, PCI_EXT_CONFIG_SIZE);
+	line_put(guest, line, false);
+	return !busy;
+}
+
+const struct uapi_core_ops join_guest_ops = {
+	.container_open = container_open,
+	.container_release = container_release,
+	.container_ioctl = container_ioctl,
+	.group_open = group_open,
+	.group_release = group_release,
+	.group_get_status = group_get_status,
+	.group_set_container = group_set_container,
+	.group_unset_container = group_unset_container,
+	.group_get_device = group_get_device,
+	.device_release = device_release,
+	.device_set_mmio = device_set_mmio,
+	.device_ioctl = device_ioctl,
+	.device_read = device_read,
+	.device_write = device_write,
+	.device_store = device_store,
+	.device_load = device_load,
+	.device_mmap = device_mmap,
+	.device_view_fd = device_view_fd,
+	.hw_config = hw_config,
+	.free = guest_free,
+};

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Connections, their channels and what they have open.  See host.h.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "join/host_private.h"
+
+#define STACK_BYTES (256u << 10)
+
+/* ---- objects ---- */
+
+static void destroy(enum object_kind kind, void *ptr)
+{
+	switch (kind) {
+	case OBJECT_CONTAINER:
+		vfio_container_release(ptr);
+		break;
+	case OBJECT_GROUP:
+		vfio_group_release(ptr);
+		break;
+	case OBJECT_DEVICE:
+		vfio_device_release(ptr);
+		break;
+	case OBJECT_NONE:
+		break;
+	}
+}
+
+int object_add(struct connection *connection, enum object_kind kind, void *ptr, unsigned group)
+{
+	int handle = -ENFILE;
+
+	pthread_mutex_lock(&connection->lock);
+	for (unsigned i = 0; i < JOIN_OBJECTS && handle < 0; i++) {
+		if (connection->objects[i].kind != OBJECT_NONE)
+			continue;
+		connection->objects[i] = (struct object){.kind = kind, .ptr = ptr, .group = group};
+		handle = (int)i + 1;
+	}
+	pthread_mutex_unlock(&connection->lock);
+	return handle;
+}
+
+struct object *object_get(struct connection *connection, uint64_t handle, enum object_kind kind)
+{
+	struct object *object;
+
+	if (!handle || handle > JOIN_OBJECTS)
+		return NULL;
+	object = &connection->objects[handle - 1];
+	pthread_mutex_lock(&connection->lock);
+	if (object->kind != kind || object->released)
+		object = NULL;
+	else
+		object->users++;
+	pthread_mutex_unlock(&connection->lock);
+	return object;
+}
+
+/* The lock is held, and given back. */
+static void end_use(struct connection *connection, struct object *object)
+{
+	struct object old = {.kind = OBJECT_NONE};
+
+	if (!object->users && object->released) {
+		old = *object;
+		object->kind = OBJECT_NONE;
+	}
+	pthread_mutex_unlock(&connection->lock);
+	destroy(old.kind, old.ptr);
+}
+
+void object_put(struct connection *connection, struct object *object)
+{
+	pthread_mutex_lock(&connection->lock);
+	object->users--;
+	end_use(connection, object);
+}
+
+int object_release(struct connection *connection, uint64_t handle)
+{
+	struct object *object;
+
+	if (!handle || handle > JOIN_OBJECTS)
+		return -EBADF;
+	object = &connection->objects[handle - 1];
+	pthread_mutex_lock(&connection->lock);
+	if (object->kind == OBJECT_NONE || object->released) {
+		pthread_mutex_unlock(&connection->lock);
+		return -EBADF;
+	}
+	object->released = true;
+	end_use(connection, object);
+	return 0;
+}
+
+bool has_group(struct connection *connection, int64_t number)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&connection->lock);
+	for (unsigned i = 0; i < JOIN_OBJECTS && !found; i++) {
+		const struct object *object = &connection->objects[i];
+
+		found = object->kind == OBJECT_GROUP && !object->released &&
+			object->group == number;
+	}
+	pthread_mutex_unlock(&connection->lock);
+	return found;
+}
+
+/* Nobody uses any of them. */
+static void release_all(struct connection *connection)
+{
+	static const enum object_kind order[] = {OBJECT_DEVICE, OBJECT_GROUP, OBJECT_CONTAINER};
+
+	for (unsigned k = 0; k < sizeof(order) / sizeof(*order); k++) {
+		for (unsigned i = 0; i < JOIN_OBJECTS; i++) {
+			struct object *object = &connection->objects[i];
+
+			if (object->kind != order[k])
+				continue;
+			destroy(object->kind, object->ptr);
+			object->kind = OBJECT_NONE;
+		}
+	}
+}
+
+/* ---- channels ---- */
+
+/* host->lock held: their threads find the end. */
+static void shut_down(struct connection *connection)
+{
+	struct channel *channel;
+
+	connection->ending = true;
+	TAILQ_FOREACH(channel, &connection->channels, next)
+	{
+		shutdown(channel->sock, SHUT_RDWR);
+	}
+}
+
+static void connection_free(struct connection *connection)
+{
+	pthread_mutex_destroy(&connection->lock);
+	free(connection);
+}
+
+static void channel_end(struct channel *channel)
+{
+	struct connection *connection = channel->connection;
+	struct join_host *host = connection->host;
+	bool last;
+
+	pthread_mutex_lock(&host->lock);
+	TAILQ_REMOVE(&connection->channels, channel, next);
+	if (channel->first)
+		shut_down(connection);
+	last = --connection->nr_channels == 0;
+	pthread_mutex_unlock(&host->lock);
+	close(channel->sock);
+	free(channel);
+	if (last) {
+		uvfio_defer_begin();
+		release_all(connection);
+		uvfio_defer_end();
+	}
+	/* The channel counts until then: nobody frees the host before. */
+	pthread_mutex_lock(&host->lock);
+	if (last) {
+		TAILQ_REMOVE(&host->connections, connection, next);
+		host->nr_connections--;
+	}
+	host->nr_channels--;
+	pthread_cond_broadcast(&host->changed);
+	pthread_mutex_unlock(&host->lock);
+	if (last)
+		connection_free(connection);
+}
+
+static void *channel_main(void *arg)
+{
+	struct channel *channel = arg;
+
+	pthread_setname_np(pthread_self(), "uvfio-join");
+	while (!join_receive(channel->sock, &channel->in)) {
+		bool go_on = call_make(channel);
+
+		join_packet_close(&channel->in);
+		if (!go_on)
+			break;
+	}
+	channel_end(channel);
+	return NULL;
+}
+
+static int start_thread(struct channel *channel)
+{
+	sigset_t all, old;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int ret;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	/* All but what an instruction raises (base/guard.h). */
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGILL);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGABRT);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	ret = pthread_create(&thread, &attr, channel_main, channel);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return -ret;
+}
+
+int channel_start(struct connection *connection, int sock, bool first)
+{
+	struct join_host *host = connection->host;
+	struct channel *channel = NULL;
+	int ret = 0;
+
+	if (!join_is_channel(sock))
+		ret = -EINVAL;
+	else if (!(channel = malloc(sizeof(*channel))))
+		ret = -ENOMEM;
+	if (ret) {
+		close(sock);
+		return ret;
+	}
+	channel->connection = connection;
+	channel->first = first;
+	channel->sock = sock;
+	channel->in.head.fds = 0;
+	pthread_mutex_lock(&host->lock);
+	if (host->stopping || connection->ending)
+		ret = -ESHUTDOWN;
+	else if (connection->nr_channels >= JOIN_CHANNELS || host->nr_channels >= JOIN_ALL_CHANNELS)
+		ret = -EUSERS;
+	else
+		ret = start_thread(channel); /* it ends no sooner than we let go of the lock */
+	if (!ret) {
+		TAILQ_INSERT_TAIL(&connection->channels, channel, next);
+		connection->nr_channels++;
+		host->nr_channels++;
+	}
+	pthread_mutex_unlock(&host->lock);
+	if (ret) {
+		close(sock);
+		free(channel);
+	}
+	return ret;
+}
+
+/* ---- connections ---- */
+
+int join_host_connect(struct join_host *host, int sock, uid_t uid, struct uvfio_error *err)
+{
+	struct connection *connection = calloc(1, sizeof(*connection));
+	bool room;
+	int ret;
+
+	if (!connection) {
+		close(sock);
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	}
+	connection->host = host;
+	connection->who = (struct vfio_who){"vfio", (int64_t)uid};
+	TAILQ_INIT(&connection->channels);
+	pthread_mutex_init(&connection->lock, NULL);
+	pthread_mutex_lock(&host->lock);
+	room = host->nr_connections < JOIN_CONNECTIONS;
+	if (room) {
+		TAILQ_INSERT_TAIL(&host->connections, connection, next);
+		host->nr_connections++;
+	}
+	pthread_mutex_unlock(&host->lock);
+	if (!room) {
+		close(sock);
+		connection_free(connection);
+		return uvfio_error_set(err, -EUSERS,
+				       "%u programs have joined, which is all that may",
+				       JOIN_CONNECTIONS);
+	}
+	ret = channel_start(connection, sock, true);
+	if (!ret)
+		return 0;
+	pthread_mutex_lock(&host->lock);
+	TAILQ_REMOVE(&host->connections, connection, next);
+	host->nr_connections--;
+	pthread_cond_broadcast(&host->changed);
+	pthread_mutex_unlock(&host->lock);
+	connection_free(connection);
+	return uvfio_error_set(err, ret, "cannot serve the runner: %s", strerror(-ret));
+}
+
+struct join_host *join_host_new(struct vfio_machine *machine, struct uvfio_log *log)
+{
+	struct join_host *host = calloc(1, sizeof(*host));
+
+	if (!host)
+		return NULL;
+	host->machine = machine;
+	host->log = log;
+	TAILQ_INIT(&host->connections);
+	pthread_mutex_init(&host->lock, NULL);
+	pthread_cond_init(&host->changed, NULL);
+	return host;
+}
+
+void join_host_free(struct join_host *host)
+{
+	struct connection *connection;
+
+	if (!host)
+		return;
+	pthread_mutex_lock(&host->lock);
+	host->stopping = true;
+	TAILQ_FOREACH(connection, &host->connections, next)
+	{
+		shut_down(connection);
+	}
+	while (host->nr_connections || host->nr_channels)
+		pthread_cond_wait(&host->changed, &host->lock);
+	pthread_mutex_unlock(&host->lock);
+	pthread_cond_destroy(&host->changed);
+	pthread_mutex_destroy(&host->lock);
+	free(host);
+}

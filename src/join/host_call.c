@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The calls: from the packet to the core and back.
+ */
+#include <errno.h>
+#include <string.h>
+#include "base/ctx.h"
+#include "join/host_private.h"
+
+/* A call being made.  @head: the packet's, which a question overwrites. */
+struct call {
+	struct channel *channel;
+	struct connection *connection;
+	struct join_head head, done;
+	size_t len; /* of channel->out */
+	int fd;     /* to be sent along, not ours; -1 */
+	struct object *object;
+	bool broken;
+	/* What it makes the device do comes before the answer: a driver polls for what it causes.
+	 */
+	bool device_first;
+};
+
+static void finish(struct call *call, struct host_client *c)
+{
+	call->broken |= c->broken;
+}
+
+/* The object of @kind that the call is on; false: EBADF. */
+static bool on(struct call *call, enum object_kind kind)
+{
+	call->object = object_get(call->connection, call->head.handle, kind);
+	if (!call->object)
+		call->done.value = -EBADF;
+	return call->object;
+}
+
+/* A new handle for @ptr. */
+static void add(struct call *call, enum object_kind kind, void *ptr, unsigned group)
+{
+	call->done.value = object_add(call->connection, kind, ptr, group);
+	if (call->done.value >= 0)
+		return;
+	switch (kind) {
+	case OBJECT_CONTAINER:
+		vfio_container_release(ptr);
+		break;
+	case OBJECT_GROUP:
+		vfio_group_release(ptr);
+		break;
+	default:
+		vfio_device_release(ptr);
+	}
+}
+
+/* ---- the connection ---- */
+
+static void hello(struct call *call)
+{
+	struct vfio_machine *machine = call->connection->host->machine;
+	uint8_t *out = call->channel->out;
+	struct join_hello hello;
+	struct vfio_device **devs;
+	unsigned nr;
+
+	_Static_assert(sizeof(hello) + JOIN_MAX_DEVICES * sizeof(struct uapi_device) <= JOIN_DATA,
+		       "all devices fit into an answer");
+	if (call->head.arg[0] != JOIN_VERSION) {
+		call->done.value = -EPROTO;
+		return;
+	}
+	nr = vfio_machine_get_devices(machine, &devs);
+	memset(&hello, 0, sizeof(hello));
+	hello.version = JOIN_VERSION;
+	hello.nr_devices = nr;
+	hello.policy = *vfio_machine_policy(machine);
+	memcpy(out, &hello, sizeof(hello));
+	call->len = sizeof(hello);
+	for (unsigned i = 0; i < nr && i < JOIN_MAX_DEVICES; i++) {
+		struct uapi_device dev;
+
+		memset(&dev, 0, sizeof(dev));
+		uapi_device_describe(devs[i], &dev);
+		memcpy(out + call->len, &dev, sizeof(dev));
+		call->len += sizeof(dev);
+	}
+	vfio_devices_put(devs, nr);
+}
+
+static void new_channel(struct call *call)
+{
+	int sock = join_packet_take(&call->channel->in, 0);
+
+	call->done.value = sock < 0 ? -EBADF : channel_start(call->connection, sock, false);
+}
+
+static void release(struct call *call)
+{
+	call->done.value = object_release(call->connection, call->head.handle);
+}
+
+static void config(struct call *call)
+{
+	struct join_packet *in = &call->channel->in;
+	struct vfio_device *dev;
+	char name[16] = "";
+
+	if (in->head.len >= sizeof(name)) {
+		call->done.value = -EINVAL;
+		return;
+	}
+	memcpy(name, in->data, in->head.len);
+	dev = vfio_machine_get_device(call->connection->host->machine, name);
+	if (!dev) {
+		call->done.value = -ENODEV;
+		return;
+	}
+	call->done.value = vfio_device_hw_config(dev, call->channel->out, call->head.arg[0]);
+	call->len = call->done.value ? PCI_EXT_CONFIG_SIZE : 0;
+	vfio_device_put(dev);
+}
+
+/* ---- containers and groups ---- */
+
+static void container_open(struct call *call)
+{
+	struct vfio_container *container;
+
+	call->done.value = vfio_container_open(call->connection->host->machine, &container);
+	if (!call->done.value)
+		add(call, OBJECT_CONTAINER, container, 0);
+}
+
+static void container_ioctl(struct call *call)
+{
+	struct host_client c;
+
+	if (!on(call, OBJECT_CONTAINER))
+		return;
+	host_client_init(&c, call->channel, call->head.arg[0]);
+	call->done.value = vfio_container_ioctl(call->object->ptr, &c.client,
+						(unsigned)call->head.arg[1], call->head.arg[2]);
+	finish(call, &c);
+}
+
+static void group_open(struct call *call)
+{
+	unsigned number = (unsigned)call->head.arg[0];
+	struct vfio_group_file *group;
+
+	call->done.value = vfio_group_open(call->connection->host->machine, number, &group);
+	if (!call->done.value)
+		add(call, OBJECT_GROUP, group, number);
+}
+
+static void group_status(struct call *call)
+{
+	struct host_client c;
+
+	if (!on(call, OBJECT_GROUP))
+		return;
+	host_client_init(&c, call->channel, call->head.arg[0]);
+	call->done.value = vfio_group_get_status(call->object->ptr, &c.client, call->head.arg[1]);
+	finish(call, &c);
+}
+
+static void group_set(struct call *call)
+{
+	struct object *container = NULL;
+
+	if (!on(call, OBJECT_GROUP))
+		return;
+	if (call->head.arg[0]) {
+		container = object_get(call->connection, call->head.arg[0], OBJECT_CONTAINER);
+		if (!container) {
+			call->done.value = -EBADF;
+			return;
+		}
+	}
+	call->done.value =
+		vfio_group_set_container(call->object->ptr, container ? container->ptr : NULL);
+	if (container)
+		object_put(call->connection, container);
+}
+
+static void group_unset(struct call *call)
+{
+	if (on(call, OBJECT_GROUP))
+		call->done.value = vfio_group_unset_container(call->object->ptr);
+}
+
+static void group_get_device(struct call *call)
+{
+	struct vfio_device_file *df;
+	struct host_client c;
+	char name[16];
+
+	if (!on(call, OBJECT_GROUP))
+		return;
+	host_client_init(&c, call->channel, call->head.arg[0]);
+	call->done.value =
+		vfio_group_get_device(call->object->ptr, &c.client, call->head.arg[1], &df);
+	finish(call, &c);
+	if (call->done.value)
+		return;
+	memset(name, 0, sizeof(name));
+	strncpy(name, vfio_device_name(vfio_device_file_device(df)), sizeof(name) - 1);
+	memcpy(call->channel->out, name, sizeof(name));
+	call->len = sizeof(name);
+	add(call, OBJECT_DEVICE, df, 0);
+}
+
+/* ---- devices ---- */
+
+static void device_mmio(struct call *call)
+{
+	uint64_t mode = call->head.arg[0];
+
+	if (!on(call, OBJECT_DEVICE))
+		return;
+	if (mode != VFIO_MMIO_EXACT && mode != VFIO_MMIO_POLLED && mode != VFIO_MMIO_NONE)
+		call->done.value = -EINVAL;
+	else
+		call->done.value =
+			vfio_device_file_set_mmio(call->object->ptr, (enum vfio_mmio_mode)mode);
+}
+
+static void device_ioctl(struct call *call)
+{
+	struct host_client c;
+
+	if (!on(call, OBJECT_DEVICE))
+		return;
+	host_client_init(&c, call->channel, call->head.arg[0]);
+	call->done.value = vfio_device_ioctl(call->object->ptr, &c.client,
+					     (unsigned)call->head.arg[1], call->head.arg[2]);
+	finish(call, &c);
+}
+
+static void device_read(struct call *call)
+{
+	uint64_t len = call->head.arg[1];
+
+	if (!on(call, OBJECT_DEVICE))
+		return;
+	if (len > JOIN_DATA) {
+		call->done.value = -EINVAL;
+		return;
+	}
+	call->done.value =
+		vfio_device_read(call->object->ptr, call->head.arg[0], call->channel->out, len);
+	if (call->done.value > 0)
+		call->len = (size_t)call->done.value;
+}
+
+static void device_write(struct call *call)
+{
+	const struct join_packet *in = &call->channel->in;
+
+	if (!on(call, OBJECT_DEVICE))
+		return;
+	call->done.value =
+		vfio_device_write(call->object->ptr, call->head.arg[0], in->data, in->head.len);
+	call->device_first = true;
+}
+
+static bool is_size(uint64_t size)
+{
+	return size == 1 || size == 2 || size == 4 || size == 8;
+}
+
+static void device_store(struct call *call)
+{
+	const uint64_t *arg = call->head.arg;
+
+	if (!on(call, OBJECT_DEVICE))
+		return;
+	call->done.value = is_size(arg[1]) ? vfio_device_store(call->object->ptr, arg[0],
+							       (unsigned)arg[1], arg[2])
+					   : -EINVAL;
+	call->device_first = true;
+}
+
+static void device_load(struct call *call)
+{
+	const uint64_t *arg = call->head.arg;
+
+	if (!on(call, OBJECT_DEVICE))
+		return;
+	call->done.value = is_size(arg[1]) ? vfio_device_load(call->object->ptr, arg[0],
+							      (unsigned)arg[1], &call->done.arg[0])
+					   : -EINVAL;
+}
+
+static void device_mmap(struct call *call)
+{
+	bool writable = false, trap_reads = false;
+
+	if (!on(call, OBJECT_DEVICE))
+		return;
+	call->done.value = vfio_device_mmap(call->object->ptr, call->head.arg[0], call->head.arg[1],
+					    call->head.arg[2] != 0, &writable, &trap_reads);
+	call->done.arg[0] = writable;
+	call->done.arg[1] = trap_reads;
+}
+
+static void device_view(struct call *call)
+{
+	int fd;
+
+	if (!on(call, OBJECT_DEVICE))
+		return;
+	fd = vfio_device_view_fd(vfio_device_file_device(call->object->ptr));
+	call->done.value = fd < 0 ? fd : 0;
+	call->fd = fd;
+}
+
+/* ---- */
+
+static void (*const calls[JOIN_CALLS])(struct call *call) = {
+	[JOIN_HELLO] = hello,
+	[JOIN_CHANNEL] = new_channel,
+	[JOIN_CONTAINER_OPEN] = container_open,
+	[JOIN_CONTAINER_IOCTL] = container_ioctl,
+	[JOIN_GROUP_OPEN] = group_open,
+	[JOIN_GROUP_STATUS] = group_status,
+	[JOIN_GROUP_SET] = group_set,
+	[JOIN_GROUP_UNSET] = group_unset,
+	[JOIN_GROUP_GET_DEVICE] = group_get_device,
+	[JOIN_DEVICE_MMIO] = device_mmio,
+	[JOIN_DEVICE_IOCTL] = device_ioctl,
+	[JOIN_DEVICE_READ] = device_read,
+	[JOIN_DEVICE_WRITE] = device_write,
+	[JOIN_DEVICE_STORE] = device_store,
+	[JOIN_DEVICE_LOAD] = device_load,
+	[JOIN_DEVICE_MMAP] = device_mmap,
+	[JOIN_DEVICE_VIEW] = device_view,
+	[JOIN_RELEASE] = release,
+	[JOIN_CONFIG] = config,
+};
+
+bool call_make(struct channel *channel)
+{
+	struct call call = {
+		.channel = channel,
+		.connection = channel->connection,
+		.head = channel->in.head,
+		.done = {.kind = JOIN_DONE},
+		.fd = -1,
+	};
+	int ret;
+
+	if (call.head.kind >= JOIN_CALLS)
+		return false;
+	uvfio_defer_begin();
+	calls[call.head.kind](&call);
+	if (call.device_first)
+		uvfio_defer_end();
+	ret = call.broken ? -EPROTO
+			  : join_send(channel->sock, &call.done, channel->out, call.len, &call.fd,
+				      call.fd >= 0 ? 1 : 0);
+	/* Not before: the descriptor that is sent is the object's. */
+	if (call.object)
+		object_put(call.connection, call.object);
+	if (!call.device_first)
+		uvfio_defer_end();
+	return !ret;
+}

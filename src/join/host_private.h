@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Shared by host.c (connections, channels, objects), host_call.c (calls) and host_client.c
+ * (questions).
+ *
+ * Locks: host->lock for the lists and counts, connection->lock for its objects; both are leaves,
+ * and not held across anything that waits.  A packet belongs to its channel's thread.
+ */
+#ifndef UVFIO_JOIN_HOST_PRIVATE_H
+#define UVFIO_JOIN_HOST_PRIVATE_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+#include "join/channel.h"
+#include "join/host.h"
+#include "vfio/observe.h"
+
+enum object_kind { OBJECT_NONE, OBJECT_CONTAINER, OBJECT_GROUP, OBJECT_DEVICE };
+
+struct object {
+	enum object_kind kind;
+	unsigned users; /* calls that use it */
+	bool released;  /* by the runner; the last user does it */
+	unsigned group; /* number, of a group */
+	void *ptr;
+};
+
+struct channel {
+	TAILQ_ENTRY(channel) next; /* of the connection: host->lock */
+	struct connection *connection;
+	bool first;
+	int sock;
+	struct join_packet in;
+	uint8_t out[JOIN_DATA];
+};
+
+struct connection {
+	TAILQ_ENTRY(connection) next; /* host->lock */
+	struct join_host *host;
+	TAILQ_HEAD(, channel) channels; /* host->lock, as the next two */
+	unsigned nr_channels;
+	bool ending;
+	struct vfio_who who;
+	pthread_mutex_t lock; /* what follows */
+	struct object objects[JOIN_OBJECTS];
+};
+
+struct join_host {
+	struct vfio_machine *machine;
+	struct uvfio_log *log;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	TAILQ_HEAD(, connection) connections;
+	unsigned nr_connections, nr_channels;
+	bool stopping;
+};
+
+/* host.c */
+
+/* Serve @sock, which is taken, as another channel.  0, -EINVAL, -EUSERS, -ENOMEM, -EAGAIN. */
+int channel_start(struct connection *connection, int sock, bool first);
+/* A handle for @ptr; -ENFILE at the limit. */
+int object_add(struct connection *connection, enum object_kind kind, void *ptr, unsigned group);
+/* What @handle stands for, in use until it is put; NULL when it is nothing of @kind. */
+struct object *object_get(struct connection *connection, uint64_t handle, enum object_kind kind);
+void object_put(struct connection *connection, struct object *object);
+/* -EBADF when it is no handle. */
+int object_release(struct connection *connection, uint64_t handle);
+/* Has the connection this group open? */
+bool has_group(struct connection *connection, int64_t number);
+
+/* host_call.c: make the call in channel->in and answer it.  False: the channel is at its end. */
+bool call_make(struct channel *channel);
+
+/* host_client.c */
+
+struct host_client {
+	struct vfio_client client; /* first */
+	struct channel *channel;
+	bool broken; /* nothing is to be had from the runner any more */
+};
+void host_client_init(struct host_client *c, struct channel *channel, uint64_t pid);
+
+#endif
