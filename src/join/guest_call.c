@@ -101,11 +101,11 @@ static int answer_import(struct line *line, struct vfio_client *client)
 	ret = client->ops->memory.import(client, arg[0], arg[1], (unsigned)arg[2], &mem, &nr);
 	if (ret)
 		return answer(line, ret, NULL, 0, -1);
-	while (done < nr && ret >= 0) {
+	do { /* also of none, which the core judges */
 		ret = send_pieces(line, mem, done, nr);
 		if (ret > 0)
 			done += (unsigned)ret;
-	}
+	} while (ret >= 0 && done < nr);
 	client->ops->memory.release(client, mem, nr);
 	return ret < 0 ? ret : 0;
 }
