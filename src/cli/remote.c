@@ -211,9 +211,8 @@ static int connect_to(const struct remote_command *command, struct remote *r)
 	return r->tokener ? 0 : complain(command, "out of memory");
 }
 
-/* Connect to the one server that is meant.  0, or an exit status with a message printed. */
-static int open_one(const struct remote_command *command, const struct remote_options *o,
-		    struct remote *r)
+int remote_open(const struct remote_command *command, const struct remote_options *o,
+		struct remote *r)
 {
 	char(*names)[CONTROL_PATH_MAX];
 	struct uvfio_error err = {""};
@@ -257,7 +256,7 @@ int remote_begin(const struct remote_command *command, int argc, char **argv,
 
 	if (ret >= 0)
 		return ret;
-	ret = open_one(command, o, r);
+	ret = remote_open(command, o, r);
 	if (!ret)
 		return -1;
 	remote_close(r);
@@ -274,7 +273,7 @@ int remote_each(const struct remote_command *command, const struct remote_option
 	int ret = 0;
 
 	if (o->machine || o->control || !(command->takes & REMOTE_ALL_MACHINES)) {
-		ret = open_one(command, o, &r);
+		ret = remote_open(command, o, &r);
 		if (!ret)
 			ret = fn(&r, arg);
 		remote_close(&r);

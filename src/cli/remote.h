@@ -51,6 +51,10 @@ struct remote {
 /* Parse; -1 to go on, or what to exit with (messages and help have been printed). */
 int remote_options(const struct remote_command *command, int argc, char **argv,
 		   struct remote_options *o);
+/* Connect to the one server that is meant: 0, or what to exit with and a message printed.  Close it
+ * in both cases. */
+int remote_open(const struct remote_command *command, const struct remote_options *o,
+		struct remote *r);
 /* Parse, and connect to the one server that is meant: -1 to go on, or what to exit with; then there
  * is nothing to close. */
 int remote_begin(const struct remote_command *command, int argc, char **argv,
