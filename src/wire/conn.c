@@ -420,8 +420,6 @@ static void handle_messages(struct wire_conn *conn)
 			msg.hdr.size, msg.hdr.flags);
 		wire_conn_close(conn);
 	}
-	if (!conn->dying)
-		wire_stream_flush(&conn->stream);
 }
 
 /* The client's last reply has gone, in a connection that was refused. */
@@ -431,6 +429,33 @@ static bool close_if_done(struct wire_conn *conn)
 		return false;
 	wire_conn_close(conn);
 	return true;
+}
+
+/* ---- more behind fds ---- */
+
+/*
+ * A message with fds ends a receive, even of a client that has sent many in a row (QEMU does with
+ * its memory).  So the next ones are looked for before the answer is sent and the socket waited
+ * for; less and less often with clients that wait for each answer.
+ */
+static bool more_behind_fds(struct wire_conn *conn)
+{
+	if (!conn->stream.cut || !may_go_on(conn))
+		return false;
+	if (conn->more_skip) {
+		conn->more_skip--;
+		return false;
+	}
+	/* Whatever else this says, the next receive will say it, too. */
+	if (wire_stream_receive(&conn->stream) > 0) {
+		conn->more_misses = 0;
+		return wire_stream_ready(&conn->stream);
+	}
+	conn->more_misses = conn->more_misses ? conn->more_misses * 2 : 1;
+	if (conn->more_misses > SPIN_SKIP_MAX)
+		conn->more_misses = SPIN_SKIP_MAX;
+	conn->more_skip = conn->more_misses;
+	return false;
 }
 
 /* ---- spinning ---- */
@@ -541,7 +566,12 @@ void wire_conn_turn(struct wire_conn *conn)
 		if (!may_go_on(conn))
 			break;
 		handle_messages(conn);
-		if (conn->dying || close_if_done(conn))
+		if (conn->dying)
+			return;
+		if (!wire_stream_ready(&conn->stream) && more_behind_fds(conn))
+			continue;
+		wire_stream_flush(&conn->stream);
+		if (close_if_done(conn))
 			return;
 		if (wire_stream_ready(&conn->stream))
 			continue;
@@ -556,6 +586,7 @@ void wire_conn_turn(struct wire_conn *conn)
 	}
 	if (conn->dying)
 		return;
+	wire_stream_flush(&conn->stream);
 	empty_trash(conn);
 	watch_output(conn);
 	/* What is here already brings no event. */

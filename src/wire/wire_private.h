@@ -105,6 +105,7 @@ struct wire_stream {
 	uint32_t used; /* of those: messages that were handed out */
 	uint32_t big_size;
 	bool eof;
+	bool cut; /* the last receive ended behind fds, whatever else was there */
 	int fds[VFIO_USER_MAX_FDS]; /* that came with the message at @fds_at */
 	unsigned nr_fds;
 	uint32_t fds_at;
@@ -303,8 +304,9 @@ struct wire_conn {
 	uint8_t *io; /* data of region accesses; grows */
 	size_t io_size;
 
-	/* Spinning. */
+	/* Spinning, and looking for more behind fds. */
 	unsigned spin_skip, spin_misses;
+	unsigned more_skip, more_misses;
 
 	int32_t pid;
 	struct vfio_who who;

@@ -89,6 +89,43 @@ static void each_command(void **state)
 	wire_down(&f);
 }
 
+/* As VMMs send their memory: many messages with fds, none waited for; and page by page away again.
+ * Each is answered, in order. */
+static void maps_in_a_row(void **state)
+{
+	struct wire_fixture f;
+	static struct reply r;
+	uint64_t size;
+	int fd, mem;
+
+	wire_up(&f);
+	fd = client_open(&f);
+	mem = memory_file(65536);
+	for (unsigned n = 1; n <= 20; n++) {
+		for (unsigned i = 0; i < n; i++) {
+			/* The third asks for what the second has. */
+			uint64_t at = (i == 2 ? 1 : i) * 4096ull;
+			struct vfio_user_dma_map map = {sizeof(map), 3, 0, at, 4096};
+
+			client_send(fd, (uint16_t)i, VFIO_USER_DMA_MAP, 0, &map, sizeof(map), &mem,
+				    1);
+		}
+		for (unsigned i = 0; i < n; i++) {
+			assert_int_equal(client_receive(fd, &r), 0);
+			assert_int_equal(r.hdr.id, i);
+			assert_int_equal(r.hdr.flags & VFIO_USER_ERROR ? r.hdr.error : 0,
+					 i == 2 ? EEXIST : 0);
+		}
+		for (unsigned i = 0; i < n; i++) {
+			assert_int_equal(client_unmap(fd, i * 4096ull, 4096, 0, &size), 0);
+			assert_int_equal(size, i == 2 ? 0 : 4096);
+		}
+	}
+	close(mem);
+	close(fd);
+	wire_down(&f);
+}
+
 static void interrupts(void **state)
 {
 	struct vfio_irq_set set = {sizeof(set),
@@ -476,6 +513,7 @@ int main(void)
 		cmocka_unit_test(one_client_at_a_time),
 		cmocka_unit_test(out_of_order),
 		cmocka_unit_test(silent_client_is_closed),
+		cmocka_unit_test(maps_in_a_row),
 		cmocka_unit_test(silent_clients_make_room),
 		cmocka_unit_test(client_that_does_not_read),
 		cmocka_unit_test(mapping_bars),
