@@ -23,12 +23,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/thread.h"
 
 #define LINE_MAX_BYTES 1024u
 #define QUEUE_BYTES    65536u
@@ -237,14 +237,10 @@ static void *writer_main(void *arg)
 /* Locked. */
 static bool start_writer(struct uvfio_log *log)
 {
-	sigset_t all, old;
 
 	if (log->started)
 		return true;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old); /* SIGPIPE too */
-	log->started = !pthread_create(&log->writer, NULL, writer_main, log);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	log->started = !uvfio_thread_create(&log->writer, NULL, writer_main, log);
 	return log->started;
 }
 

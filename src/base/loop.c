@@ -20,12 +20,12 @@
 #include <event2/event.h>
 #include <event2/thread.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uvfio/device.h>
 #include "base/ctx.h"
 #include "base/loop.h"
+#include "base/thread.h"
 
 #define IO_INTERVAL_NS      20000u
 #define POLL_SPIN_NS        75000u
@@ -257,7 +257,6 @@ static void free_base(struct uvfio_loop *loop)
 struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 {
 	struct uvfio_loop *loop = calloc(1, sizeof(*loop));
-	sigset_t blocked, old;
 	int rc;
 
 	if (!loop) {
@@ -274,18 +273,8 @@ struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 				name, strerror(rc));
 		goto fail;
 	}
-	sigfillset(&blocked);
-	sigdelset(&blocked, SIGBUS);
-	sigdelset(&blocked, SIGSEGV);
-	sigdelset(&blocked, SIGILL);
-	sigdelset(&blocked, SIGFPE);
-	sigdelset(&blocked, SIGTRAP);
-	sigdelset(&blocked, SIGABRT);
-	sigdelset(&blocked, SIGSYS);
 	strncpy(loop->name, name, sizeof(loop->name) - 1);
-	pthread_sigmask(SIG_BLOCK, &blocked, &old);
-	rc = pthread_create(&loop->thread, NULL, loop_main, loop);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = uvfio_thread_create(&loop->thread, NULL, loop_main, loop);
 	if (rc) {
 		uvfio_error_set(err, -rc,
 				"cannot start a thread for the event loop %s: %s; check the limit "

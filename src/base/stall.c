@@ -40,6 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/stall.h"
+#include "base/thread.h"
 #include "base/tsan.h"
 
 #define STALL_SIGNAL SIGURG
@@ -145,21 +146,17 @@ static void *watchdog_main(void *arg)
 
 static void start_watchdog(void)
 {
-	sigset_t all, old;
 	pthread_attr_t attr;
 	pthread_t thread;
 
 	pthread_mutex_lock(&lock);
 	if (atomic_load(&watchdog) == WATCHDOG_NONE && !pthread_attr_init(&attr)) {
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		sigfillset(&all);
-		pthread_sigmask(SIG_BLOCK, &all, &old);
 		/* Without a thread this bracket is not watched; the next one tries again. */
-		if (!pthread_create(&thread, &attr, watchdog_main, NULL)) {
+		if (!uvfio_thread_create(&thread, &attr, watchdog_main, NULL)) {
 			pthread_setname_np(thread, "uvfio-stall");
 			atomic_store(&watchdog, WATCHDOG_AWAKE);
 		}
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
 		pthread_attr_destroy(&attr);
 	}
 	pthread_mutex_unlock(&lock);

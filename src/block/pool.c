@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One lock for the queue and the count of idle threads. */
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
+#include "base/thread.h"
 #include "block/pool.h"
 
 struct pool {
@@ -74,7 +74,6 @@ void pool_free(struct pool *pool)
 void pool_submit(struct pool *pool, struct pool_job *job, void (*run)(struct pool_job *job),
 		 void (*done)(struct uvfio_work *work))
 {
-	sigset_t all, old;
 	bool here;
 
 	job->run = run;
@@ -82,15 +81,10 @@ void pool_submit(struct pool *pool, struct pool_job *job, void (*run)(struct poo
 	job->next = NULL;
 	pthread_mutex_lock(&pool->lock);
 	if (pool->queued >= pool->idle && pool->nr < pool->max) {
-		sigfillset(&all);
-		sigdelset(&all, SIGBUS);
-		sigdelset(&all, SIGSEGV);
-		pthread_sigmask(SIG_BLOCK, &all, &old);
-		if (!pthread_create(&pool->threads[pool->nr], NULL, pool_thread, pool)) {
+		if (!uvfio_thread_create(&pool->threads[pool->nr], NULL, pool_thread, pool)) {
 			pthread_setname_np(pool->threads[pool->nr], "uvfio-block");
 			pool->nr++;
 		}
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
 	}
 	here = !pool->nr;
 	if (!here) {

@@ -2,7 +2,6 @@
 /* A vfio-user connection: calls, the reader role, the connection's thread.  See vu.h. */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/guard.h"
+#include "base/thread.h"
 #include "driver/vu.h"
 
 /* ---- sending ---- */
@@ -385,18 +385,9 @@ static void *thread_main(void *arg)
 
 static int start_thread(struct vu_conn *c)
 {
-	sigset_t all, old;
 	int ret;
 
-	sigfillset(&all);
-	/* Faults are raised for the thread that makes them; guard.c wants SIGBUS. */
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGILL);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = -pthread_create(&c->thread, NULL, thread_main, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	ret = -uvfio_thread_create(&c->thread, NULL, thread_main, c);
 	c->has_thread = !ret;
 	return ret;
 }

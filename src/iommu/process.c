@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/thread.h"
 #include "iommu/space.h"
 
 #define JOB_BYTES    (128u << 10)
@@ -195,7 +195,6 @@ static void *worker(void *arg)
 /* Lock held. */
 static void add_thread(struct workers *w)
 {
-	sigset_t all, old;
 	pthread_attr_t attr;
 	pthread_t thread;
 	int ret;
@@ -206,15 +205,12 @@ static void add_thread(struct workers *w)
 		__atomic_fetch_sub(&nr_threads_all, 1, __ATOMIC_RELAXED);
 		return;
 	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	w->refs++;
 	w->nr_threads++;
-	ret = pthread_create(&thread, &attr, worker, w);
+	ret = uvfio_thread_create(&thread, &attr, worker, w);
 	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (ret) {
 		w->refs--;
 		w->nr_threads--;

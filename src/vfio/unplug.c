@@ -18,10 +18,10 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "base/thread.h"
 #include "vfio/machine_private.h"
 
 struct removal {
@@ -209,17 +209,11 @@ void unplug_stop(struct vfio_machine *machine)
 /* machine->lock held. */
 static int start_remover(struct vfio_machine *machine)
 {
-	sigset_t all, old;
 	int ret;
 
 	if (machine->remover_started)
 		return 0;
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&machine->remover, NULL, remover, machine);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	ret = uvfio_thread_create(&machine->remover, NULL, remover, machine);
 	machine->remover_started = !ret;
 	return -ret;
 }

@@ -5,8 +5,8 @@
  * A connection has one job at a time, so there are never more than connections.
  */
 #include <errno.h>
-#include <signal.h>
 #include <time.h>
+#include "base/thread.h"
 #include "wire/wire_private.h"
 
 #define IDLE_SECONDS 5
@@ -52,7 +52,6 @@ static void *worker(void *arg)
 
 static int start_thread(struct wire_workers *w)
 {
-	sigset_t all, old;
 	pthread_attr_t attr;
 	pthread_t thread;
 	int ret;
@@ -60,16 +59,7 @@ static int start_thread(struct wire_workers *w)
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	/* All but what an instruction raises (base/guard.h). */
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGILL);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGABRT);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	ret = pthread_create(&thread, &attr, worker, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	ret = uvfio_thread_create(&thread, &attr, worker, w);
 	pthread_attr_destroy(&attr);
 	return ret;
 }

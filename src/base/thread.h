@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef UVFIO_BASE_THREAD_H
+#define UVFIO_BASE_THREAD_H
+
+#include <pthread.h>
+
+/* pthread_create(3) of a thread that takes no signals but those that an instruction of its own
+ * raises (base/guard.h needs SIGBUS): the program's are for the program's threads.  0 or an errno.
+ */
+int uvfio_thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *arg),
+			void *arg);
+
+#endif
