@@ -115,7 +115,7 @@ await "a runner that is killed releases everything" unused
 is "and the next program has it" open "$(run -- "$client" $one)"
 
 hold $two
-kill -KILL $(pgrep -P "$keeper") "$keeper"
+kill -KILL $(pgrep -P "$keeper") "$keeper" 2>/dev/null # the one ends with the other
 wait "$keeper" 2>/dev/null
 echo ask >&8
 read -r -t 60 line <&9
