@@ -19,13 +19,13 @@ from guest import Bench, Failure, GuestError, WAIT, fetch_guest, must, require, 
 UVFIO, RULES = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
 
 
-MAKE = ("printf 'n\\np\\n1\\n2048\\n\\nw\\n' | fdisk /dev/{0} >/dev/null; " + WAIT.format("/dev/{0}p1") +
+MAKE = ("printf 'n\\np\\n1\\n2048\\n+32M\\nw\\n' | fdisk /dev/{0} >/dev/null; " + WAIT.format("/dev/{0}p1") +
         " && mke2fs -F /dev/{0}p1 >/dev/null")
 WRITE = "mount -t ext4 /dev/{0}p1 /mnt && dd if=/dev/urandom of=/mnt/random bs=64k count=128 2>/dev/null && " \
     "cp /bin/busybox /mnt/ && (cd /mnt && md5sum random busybox >sums) && umount /mnt"
 VERIFY = "mount -t ext4 /dev/{0}p1 /mnt && (cd /mnt && md5sum -c sums >/dev/null) && umount /mnt"
-# Writes for ever, and says how often: the I/O under which other things happen.
-LOAD = "(while dd if=/dev/urandom of=/dev/{0} bs=64k count=64 seek={1} conv=fsync 2>/dev/null; do :; done) & load=$!"
+# Writes for ever behind the partition: the I/O under which other things happen.
+LOAD = "(while dd if=/dev/urandom of=/dev/{0} bs=64k count=64 seek=600 conv=fsync 2>/dev/null; do :; done) & load=$!"
 
 
 def life_of_a_disk(bench, **options):
@@ -79,8 +79,13 @@ def hot_plug_and_unplug_under_io(bench):
     for turn in range(3):
         guest.qmp("device_add", **vfio_user(bench.path("two.sock"), bus="rp1", id=f"plug{turn}"))
         must(guest, WAIT.format("/dev/nvme1n1"))
-        must(guest, LOAD.format("nvme0n1", 0))
-        must(guest, LOAD.format("nvme1n1", 0))
+        if turn == 0:
+            must(guest, MAKE.format("nvme1n1"))
+            must(guest, WRITE.format("nvme1n1"))
+        must(guest, WAIT.format("/dev/nvme1n1p1"))
+        must(guest, VERIFY.format("nvme1n1"))
+        must(guest, LOAD.format("nvme0n1"))
+        must(guest, LOAD.format("nvme1n1"))
         must(guest, "dd if=/dev/nvme1n1 of=/dev/null bs=64k count=128 2>/dev/null")
         guest.qmp("device_del", id=f"plug{turn}")
         guest.await_event("DEVICE_DELETED", lambda data: data.get("device") == f"plug{turn}")
@@ -90,6 +95,7 @@ def hot_plug_and_unplug_under_io(bench):
         bench.alive()
     guest.power_off()
     bench.alive()
+    bench.clean("two")
 
 
 def reset_of_the_guest_under_io(bench):
@@ -99,27 +105,34 @@ def reset_of_the_guest_under_io(bench):
     must(guest, MAKE.format("nvme0n1"))
     must(guest, WRITE.format("nvme0n1"))
     for _ in range(3):
-        must(guest, LOAD.format("nvme0n1", 600))
+        must(guest, LOAD.format("nvme0n1"))
         must(guest, "dd if=/dev/nvme0n1 of=/dev/null bs=64k count=64 2>/dev/null")
         guest.qmp("system_reset")
         guest.ready()
         must(guest, WAIT.format("/dev/nvme0n1p1"))
         bench.alive()
-    must(guest, "dd if=/dev/nvme0n1 of=/dev/null bs=64k 2>/dev/null")
+        must(guest, VERIFY.format("nvme0n1"))
     guest.power_off()
     bench.alive()
+    bench.clean("disk")
 
 
 def qemu_killed_under_io(bench):
     bench.serve("disk")
-    for _ in range(3):
+    for turn in range(3):
         guest = bench.boot("disk")
         must(guest, WAIT.format("/dev/nvme0n1"))
-        must(guest, LOAD.format("nvme0n1", 0))
+        if turn == 0:
+            must(guest, MAKE.format("nvme0n1"))
+            must(guest, WRITE.format("nvme0n1"))
+            must(guest, "sync")
+        must(guest, VERIFY.format("nvme0n1"))
+        must(guest, LOAD.format("nvme0n1"))
         must(guest, "dd if=/dev/nvme0n1 of=/dev/null bs=64k count=64 2>/dev/null")
         guest.process.send_signal(signal.SIGKILL)
         guest.process.wait()
         bench.alive()
+    bench.clean("disk")
 
 
 def behind_an_iommu_with_vfio_pci_in_the_guest(bench):
