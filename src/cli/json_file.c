@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "cli/json_file.h"
+#include "vfio/vfio.h"
 
 #define MAX_CONFIG (1u << 20) /* bytes */
 
@@ -134,4 +135,27 @@ unsigned json_file_line(const char *text, const char *key, unsigned index)
 		}
 	}
 	return item;
+}
+
+int json_file_policy(struct json_object *object, struct vfio_policy *policy, const char *path,
+		     struct uvfio_error *err)
+{
+	json_object_object_foreach(object, knob, setting)
+	{
+		char assignment[256];
+		const char *text = json_object_get_string(setting);
+		int ret;
+
+		if (json_object_is_type(setting, json_type_boolean))
+			text = json_object_get_boolean(setting) ? "Y" : "N";
+		if (!text || (size_t)snprintf(assignment, sizeof(assignment), "%s=%s", knob,
+					      text) >= sizeof(assignment))
+			return uvfio_error_set(err, -EINVAL,
+					       "%s%spolicy \"%s\" has no usable value",
+					       path ? path : "", path ? ": " : "", knob);
+		ret = vfio_policy_set(policy, assignment, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
 }

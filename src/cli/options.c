@@ -160,28 +160,6 @@ static int each_string(struct run_options *o, const char *path, const char *key,
 	return 0;
 }
 
-static int policy_object(struct run_options *o, const char *path, struct json_object *value,
-			 struct uvfio_error *err)
-{
-	json_object_object_foreach(value, knob, setting)
-	{
-		char assignment[256];
-		const char *text = json_object_get_string(setting);
-		int ret;
-
-		if (json_object_is_type(setting, json_type_boolean))
-			text = json_object_get_boolean(setting) ? "Y" : "N";
-		if (!text || (size_t)snprintf(assignment, sizeof(assignment), "%s=%s", knob,
-					      text) >= sizeof(assignment))
-			return uvfio_error_set(err, -EINVAL,
-					       "%s: policy \"%s\" has no usable value", path, knob);
-		ret = option_policy(o, assignment, err);
-		if (ret)
-			return ret;
-	}
-	return 0;
-}
-
 static int take_key(struct run_options *o, const char *path, const char *key,
 		    struct json_object *value, struct uvfio_error *err)
 {
@@ -200,8 +178,10 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 	if (!strcmp(key, "machine"))
 		return each_string(o, path, key, value, option_machine, false, err);
 	if (!strcmp(key, "policy")) {
-		if (json_object_is_type(value, json_type_object))
-			return policy_object(o, path, value, err);
+		if (json_object_is_type(value, json_type_object)) {
+			o->policy_given |= json_object_object_length(value) > 0;
+			return json_file_policy(value, &o->config.policy, path, err);
+		}
 		return each_string(o, path, key, value, option_policy, true, err);
 	}
 	if (!strcmp(key, "verbose")) {

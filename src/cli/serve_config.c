@@ -209,23 +209,7 @@ static int policy_value(struct serve_options *o, struct json_object *value, stru
 		return uvfio_error_set(err, -EINVAL,
 				       "\"policy\" must be an object, like "
 				       "{\"dma_entry_limit\": 65535}");
-	json_object_object_foreach(value, knob, setting)
-	{
-		char assignment[256];
-		const char *text = json_object_get_string(setting);
-		int ret;
-
-		if (json_object_is_type(setting, json_type_boolean))
-			text = json_object_get_boolean(setting) ? "Y" : "N";
-		if (!text || (size_t)snprintf(assignment, sizeof(assignment), "%s=%s", knob,
-					      text) >= sizeof(assignment))
-			return uvfio_error_set(err, -EINVAL, "policy \"%s\" has no usable value",
-					       knob);
-		ret = vfio_policy_set(&o->config.policy, assignment, err);
-		if (ret)
-			return ret;
-	}
-	return 0;
+	return json_file_policy(value, &o->config.policy, NULL, err);
 }
 
 static int take_key(struct serve_options *o, const char *key, struct json_object *value,
