@@ -147,7 +147,7 @@ static void release(struct nvme_ctrl *c)
 	lazy_free(c->cids, nr * NVME_CID_BYTES);
 	lazy_free(c->reqs, NVME_ALL_REQS * sizeof(*c->reqs));
 	lazy_free(c->req_mem, NVME_NR_REQS * sizeof(*c->req_mem));
-	free(c);
+	lazy_free(c, sizeof(*c));
 }
 
 static bool allocate(struct nvme_ctrl *c)
@@ -189,7 +189,7 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 		r = uvfio_arg_uint(args, "device", 0, 0xffff, &device, err);
 	if (r)
 		return r;
-	c = calloc(1, sizeof(*c));
+	c = lazy(sizeof(*c)); /* most of it are statistics and doorbells */
 	if (!c)
 		return uvfio_error_set(err, -ENOMEM, "nvme: out of memory");
 	c->dev = dev;
@@ -198,7 +198,7 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	c->nr_queues = (unsigned)queues;
 	r = parse_interrupts(c, uvfio_arg(args, "interrupts"), err);
 	if (r) {
-		free(c);
+		lazy_free(c, sizeof(*c));
 		return r;
 	}
 	c->page_bits = 12;
