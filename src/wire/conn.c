@@ -9,7 +9,8 @@
  *        ▼                                                   ▼                  │
  *      gone ◀──────────job done────────── CLOSING ◀──the client has gone, or broke the rules
  *
- * A turn is: one receive, the messages that it brought, one send.  Then the socket is polled for a
+ * A turn is: one receive, the messages that it brought, one send.  (Descriptors end a receive, so
+ * behind those another is tried before the send.)  Then the socket is polled for a
  * little while, if the client has been quick lately, and else it is waited for.
  *
  * What may wait is done by a job in another thread.  Meanwhile the connection goes on to receive:

@@ -6,6 +6,10 @@
  * files (memfd, POSIX shared memory, hugetlbfs) answer F_GET_SEALS, which asks nothing of anyone;
  * they are mapped here, once a file.  Of any other fd a worker finds out what it is; a regular file
  * is reached by reads and writes that may be abandoned.  The rest is refused.
+ *
+ * An unmap of few pages is done on the loop, in two steps: what it removes is out of the table at
+ * once, and where a transfer is still in flight, or a file would be let go, a worker waits for that
+ * and answers.  Larger ones are a worker's altogether.
  */
 #include <errno.h>
 #include <fcntl.h>
