@@ -3,8 +3,8 @@
  * Opens a device as a VFIO program does and says "open", or the errno that stopped it.
  *
  * join_client ADDRESS: ends then.
- * join_client ADDRESS hold: keeps it until its input ends.  For each line of input it reads a register
- * by the region and by its mapping, and says what came of both.
+ * join_client ADDRESS hold: keeps it until its input ends.  For each line of input it reads a
+ * register by the region and by its mapping, and says what came of both.
  */
 #include <errno.h>
 #include <fcntl.h>
