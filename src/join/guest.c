@@ -97,8 +97,29 @@ struct line *line_take(struct guest *guest)
 	return line;
 }
 
+/* Has the server ended?  Then mapped registers answer SIGBUS before anybody is told of it. */
+static void look_for_end(struct guest *guest)
+{
+	struct pollfd fd = {.fd = guest->first};
+	struct handle *handle;
+
+	if (poll(&fd, 1, 0) <= 0)
+		return;
+	pthread_mutex_lock(&guest->lock);
+	atomic_store(&guest->gone, true);
+	LIST_FOREACH(handle, &guest->views, next)
+	{
+		if (ftruncate(handle->view, 0)) { /* then its registers stand still */
+		}
+	}
+	pthread_cond_broadcast(&guest->freed);
+	pthread_mutex_unlock(&guest->lock);
+}
+
 void line_put(struct guest *guest, struct line *line, bool broken)
 {
+	if (broken)
+		look_for_end(guest);
 	join_packet_close(&line->in);
 	pthread_mutex_lock(&guest->lock);
 	if (!broken && guest->nr_idle < KEEP_IDLE) {
@@ -121,25 +142,16 @@ static void *watch(void *arg)
 {
 	struct guest *guest = arg;
 	struct pollfd fd = {.fd = guest->first};
-	struct handle *handle;
 
 	pthread_setname_np(pthread_self(), "join-watch");
-	while (poll(&fd, 1, -1) <= 0 || !(fd.revents & (POLLHUP | POLLERR | POLLNVAL)))
+	while (poll(&fd, 1, -1) <= 0) /* no events asked for: its end */
 		;
 	if (!atomic_load(&guest->ending))
 		uvfio_log(guest->log, UVFIO_LOG_ERROR,
 			  "the server of the machine %s has ended: its devices are gone, and what "
 			  "the program asks of them is answered with EIO",
 			  guest->name);
-	pthread_mutex_lock(&guest->lock);
-	atomic_store(&guest->gone, true);
-	LIST_FOREACH(handle, &guest->views, next)
-	{
-		if (ftruncate(handle->view, 0)) { /* then its registers stand still */
-		}
-	}
-	pthread_cond_broadcast(&guest->freed);
-	pthread_mutex_unlock(&guest->lock);
+	look_for_end(guest);
 	return NULL;
 }
 
