@@ -20,17 +20,22 @@ is "a program that cannot be executed" 126 $?
 matches "is named" "*/etc/passwd*ermission denied*" "$(cat "$work/err")"
 run /etc/passwd/x 2>"$work/err"
 is "a path through a file" 126 $?
-mkdir -m 0 "$work/closed"
+# A folder of somebody else: in its user namespace a program may search whatever its user owns.
+closed=/root
 as_user=()
-[ "$(id -u)" != 0 ] || as_user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
-if "${as_user[@]}" "$UVFIO" run -- true 2>/dev/null; then
-	PATH="$work/closed:$PATH" "${as_user[@]}" "$UVFIO" run -- nosuchprogram 2>"$work/err"
+if [ "$(id -u)" = 0 ]; then
+	closed=$work/closed
+	mkdir -m 0 "$closed"
+	as_user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+fi
+if "${as_user[@]}" "$UVFIO" run -- true 2>/dev/null && ! "${as_user[@]}" test -x "$closed"; then
+	PATH="$closed:$PATH" "${as_user[@]}" "$UVFIO" run -- nosuchprogram 2>"$work/err"
 	is "an unknown program, and a folder of PATH that may not be searched" 127 $?
-	matches "is named" "*nosuchprogram*not found*$work/closed*ermission denied*" "$(cat "$work/err")"
+	matches "is named" "*nosuchprogram*not found*$closed*ermission denied*" "$(cat "$work/err")"
 	mkdir "$work/bin"
 	: >"$work/bin/plain"
 	chmod 755 "$work/bin"
-	PATH="$work/closed:$work/bin:$PATH" "${as_user[@]}" "$UVFIO" run -- plain 2>"$work/err"
+	PATH="$closed:$work/bin:$PATH" "${as_user[@]}" "$UVFIO" run -- plain 2>"$work/err"
 	is "a file in PATH that cannot be executed" 126 $?
 else
 	skip "an unsearchable PATH" "an ordinary user cannot run $UVFIO here"
