@@ -25,8 +25,7 @@ run() { timeout -k 5 120 "$UVFIO" run --machine "$socket" "$@"; }
 one=0000:01:00.0
 two=0000:02:00.0
 users() { "$UVFIO" list --control "$socket" | awk -v d="$1" '$2 == d { print $6 }'; }
-unused() { [ "$(users $one)$(users $two)" = -- ]; }
-used() { [ "$(users $one)" != - ]; }
+unused() { [ "$(users "$one")$(users "$two")" = -- ]; }
 
 # ---- options ----
 
