@@ -25,7 +25,9 @@
  *
  * Trust.  A vfio-user server is not trusted: lengths, counts, ids and layouts of what it says are
  * checked, and a lie ends the connection with -EPROTO.  It can read and write the memory that it
- * was given for DMA, and nothing else.
+ * was given for DMA, and nothing else.  What uvfio_pci_dma_alloc() hands out lies in one file, which a
+ * server that shares memory gets whole and for good: a server that lies reaches all of it, also what
+ * was freed, unmapped or made for reading only.  Where that is too much: share=no.
  *
  * Sizes and offsets are in bytes, and numbers in registers are little-endian as PCI has them; this
  * library is for little-endian machines.
