@@ -12,10 +12,10 @@
  * with EPERM, and clone3() with ENOSYS, because libraries know how to go on after that.  New
  * threads are allowed, new processes are not; memory cannot be made executable.
  *
- * io_uring goes past the filter.  It is allowed only where Landlock keeps it from opening files;
- * without that, files are read and written by threads.  What Landlock does not know it can still
- * do: make a socket, and connect it to any UNIX socket with a path that the user may connect to.  So
- * the user matters (--user): one that owns nothing and whom no server trusts.
+ * io_uring goes past the filter.  It is allowed only where Landlock keeps it from opening files, and
+ * not to root; otherwise files are read and written by threads.  What Landlock does not know it can
+ * still do: make a socket, and connect it to any UNIX socket with a path that the user may connect
+ * to.  So the user matters (--user): one that owns nothing and whom no server trusts.
  */
 #ifndef UVFIO_SERVE_CONFINE_H
 #define UVFIO_SERVE_CONFINE_H

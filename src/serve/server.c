@@ -453,6 +453,11 @@ static int start(struct server *server, struct uvfio_error *err)
 		uvfio_log(server->log, UVFIO_LOG_WARN,
 			  "this kernel has no Landlock (or it is not in lsm=), so io_uring is not "
 			  "used: it could open files past the seccomp filter");
+	else if (!config->unconfined && geteuid() == 0)
+		uvfio_log(
+			server->log, UVFIO_LOG_INFO,
+			"io_uring is not used as root, whom every server trusts; --user NAME gives "
+			"this one a user of its own");
 	server->machine = vfio_machine_new(&config->policy, server->log, err);
 	if (!server->machine)
 		return -ENOMEM;

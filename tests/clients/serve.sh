@@ -134,6 +134,10 @@ ok $? "it holds no directory"
 ! readlink "/proc/$(server)/fd/"* "/proc/$keeper/fd/"* | grep -q plain
 ok $? "it holds no file that it was not told of"
 exec 9<&-
+if [ "$(id -u)" = 0 ]; then
+	! readlink "/proc/$(server)/fd/"* | grep -q io_uring
+	ok $? "as root it has no io_uring"
+fi
 
 # What the debugger makes it do, it does under its filter.
 calls=(
