@@ -114,6 +114,21 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 	return uvfio_device_init(c->dev, &desc, err);
 }
 
+/* LeakSanitizer looks for references in what malloc() gave, unless it is told of more. */
+#ifdef __SANITIZE_ADDRESS__
+#define NVME_LSAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NVME_LSAN 1
+#endif
+#endif
+#ifdef NVME_LSAN
+#include <sanitizer/lsan_interface.h>
+#else
+#define __lsan_register_root_region(p, bytes)	((void)0)
+#define __lsan_unregister_root_region(p, bytes) ((void)0)
+#endif
+
 /* Zeros that cost no memory until they are touched: of most controllers few queues are used, and of
  * many none.  (What calloc() returns it may have had to clear.) */
 static void *lazy(size_t bytes)
@@ -121,13 +136,18 @@ static void *lazy(size_t bytes)
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	__lsan_register_root_region(p, bytes);
+	return p;
 }
 
 static void lazy_free(void *p, size_t bytes)
 {
-	if (p)
-		munmap(p, bytes);
+	if (!p)
+		return;
+	__lsan_unregister_root_region(p, bytes);
+	munmap(p, bytes);
 }
 
 static void release(struct nvme_ctrl *c)
