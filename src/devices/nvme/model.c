@@ -125,7 +125,7 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 #ifdef NVME_LSAN
 #include <sanitizer/lsan_interface.h>
 #else
-#define __lsan_register_root_region(p, bytes)	((void)0)
+#define __lsan_register_root_region(p, bytes)   ((void)0)
 #define __lsan_unregister_root_region(p, bytes) ((void)0)
 #endif
 
