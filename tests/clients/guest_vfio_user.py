@@ -25,7 +25,8 @@ WRITE = "mount -t ext4 /dev/{0}p1 /mnt && dd if=/dev/urandom of=/mnt/random bs=6
     "cp /bin/busybox /mnt/ && (cd /mnt && md5sum random busybox >sums) && umount /mnt"
 VERIFY = "mount -t ext4 /dev/{0}p1 /mnt && (cd /mnt && md5sum -c sums >/dev/null) && umount /mnt"
 # Writes for ever behind the partition: the I/O under which other things happen.
-LOAD = "(while dd if=/dev/urandom of=/dev/{0} bs=64k count=64 seek=600 conv=fsync 2>/dev/null; do :; done) & load=$!"
+LOAD = ("(while [ -b /dev/{0} ] && dd if=/dev/urandom of=/dev/{0} bs=64k count=64 seek=600 conv=fsync 2>/dev/null; "
+        "do :; done) & load=$!")
 
 
 def life_of_a_disk(bench, **options):
@@ -89,8 +90,10 @@ def hot_plug_and_unplug_under_io(bench):
         must(guest, "dd if=/dev/nvme1n1 of=/dev/null bs=64k count=128 2>/dev/null")
         guest.qmp("device_del", id=f"plug{turn}")
         guest.await_event("DEVICE_DELETED", lambda data: data.get("device") == f"plug{turn}")
-        must(guest, "n=0; while [ -e /dev/nvme1n1 ] && [ $n -lt 600 ]; do usleep 50000; n=$((n+1)); done; "
-                    "[ ! -e /dev/nvme1n1 ]")
+        # The writer may have made a plain file in the place of the node that went.
+        must(guest, "wait $load; [ -b /dev/nvme1n1 ] || rm -f /dev/nvme1n1; n=0; "
+                    "while [ -e /sys/block/nvme1n1 ] && [ $n -lt 600 ]; do usleep 50000; n=$((n+1)); done; "
+                    "[ ! -e /sys/block/nvme1n1 ]")
         must(guest, "killall dd sh 2>/dev/null; dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16 2>/dev/null")
         bench.alive()
     guest.power_off()
