@@ -236,6 +236,32 @@ static void test_limits(void **state)
 	join_close(&j);
 }
 
+/* An ioctl on @handle whose argument is @req, and what it says.  The one question but for @req's
+ * bytes is @question, with @want in argument @arg of it; the answer is @answer and @fd. */
+static int64_t asking_ioctl(int sock, struct join_head call, const void *req, size_t len,
+			    uint32_t question, unsigned arg, uint64_t want, const void *answer,
+			    size_t answer_len, int fd)
+{
+	post(sock, call, NULL, 0, -1);
+	for (;;) {
+		assert_int_equal(join_receive(sock, &packet), 0);
+		join_packet_close(&packet);
+		if (packet.head.kind == JOIN_DONE)
+			return packet.head.value;
+		if (packet.head.kind == JOIN_ASK_FROM) {
+			uint64_t at = packet.head.arg[0] - 64;
+
+			assert_true(at + packet.head.arg[1] <= len);
+			post(sock, (struct join_head){.kind = JOIN_ANSWER}, (const char *)req + at,
+			     packet.head.arg[1], -1);
+			continue;
+		}
+		assert_int_equal(packet.head.kind, question);
+		assert_int_equal(packet.head.arg[arg], want);
+		post(sock, (struct join_head){.kind = JOIN_ANSWER}, answer, answer_len, fd);
+	}
+}
+
 /* Ask for a mapping of @size bytes and answer with @piece and @fd; what MAP_DMA says. */
 static int64_t map(int sock, uint32_t container, uint64_t size, const struct join_piece *piece,
 		   int fd)
@@ -248,28 +274,11 @@ static int64_t map(int sock, uint32_t container, uint64_t size, const struct joi
 		.size = size,
 	};
 
-	post(sock,
-	     (struct join_head){.kind = JOIN_CONTAINER_IOCTL,
-				.handle = container,
-				.arg = {1, VFIO_IOMMU_MAP_DMA, 64}},
-	     NULL, 0, -1);
-	for (;;) {
-		assert_int_equal(join_receive(sock, &packet), 0);
-		join_packet_close(&packet);
-		if (packet.head.kind == JOIN_DONE)
-			return packet.head.value;
-		if (packet.head.kind == JOIN_ASK_FROM) {
-			uint64_t at = packet.head.arg[0] - 64;
-
-			assert_true(at + packet.head.arg[1] <= sizeof(req));
-			post(sock, (struct join_head){.kind = JOIN_ANSWER}, (const char *)&req + at,
-			     packet.head.arg[1], -1);
-			continue;
-		}
-		assert_int_equal(packet.head.kind, JOIN_ASK_IMPORT);
-		assert_int_equal(packet.head.arg[1], size);
-		post(sock, (struct join_head){.kind = JOIN_ANSWER}, piece, sizeof(*piece), fd);
-	}
+	return asking_ioctl(sock,
+			    (struct join_head){.kind = JOIN_CONTAINER_IOCTL,
+					       .handle = container,
+					       .arg = {1, VFIO_IOMMU_MAP_DMA, 64}},
+			    &req, sizeof(req), JOIN_ASK_IMPORT, 1, size, piece, sizeof(*piece), fd);
 }
 
 static void test_import(void **state)
@@ -331,27 +340,11 @@ static int64_t trigger(int sock, uint32_t device, int fd)
 			 .count = 1},
 		 .fd = 5};
 
-	post(sock,
-	     (struct join_head){.kind = JOIN_DEVICE_IOCTL,
-				.handle = device,
-				.arg = {1, VFIO_DEVICE_SET_IRQS, 64}},
-	     NULL, 0, -1);
-	for (;;) {
-		assert_int_equal(join_receive(sock, &packet), 0);
-		if (packet.head.kind == JOIN_DONE)
-			return packet.head.value;
-		if (packet.head.kind == JOIN_ASK_FROM) {
-			uint64_t at = packet.head.arg[0] - 64;
-
-			assert_true(at + packet.head.arg[1] <= sizeof(req));
-			post(sock, (struct join_head){.kind = JOIN_ANSWER}, (const char *)&req + at,
-			     packet.head.arg[1], -1);
-			continue;
-		}
-		assert_int_equal(packet.head.kind, JOIN_ASK_EVENTFD);
-		assert_int_equal(packet.head.arg[0], 5);
-		post(sock, (struct join_head){.kind = JOIN_ANSWER}, NULL, 0, fd);
-	}
+	return asking_ioctl(sock,
+			    (struct join_head){.kind = JOIN_DEVICE_IOCTL,
+					       .handle = device,
+					       .arg = {1, VFIO_DEVICE_SET_IRQS, 64}},
+			    &req, sizeof(req), JOIN_ASK_EVENTFD, 0, 5, NULL, 0, fd);
 }
 
 static void test_eventfd(void **state)
