@@ -35,6 +35,7 @@
 #endif
 
 int uvfio_guard_asm_copy(void *dst, const void *src, size_t len);
+int uvfio_guard_asm_copy_words(void *dst, const void *src, size_t words);
 int uvfio_guard_asm_fill(void *dst, int byte, size_t len);
 int uvfio_guard_asm_load1(const void *src, uint64_t *value);
 int uvfio_guard_asm_load2(const void *src, uint64_t *value);
@@ -125,6 +126,14 @@ __asm__(
 	"	xor	%eax, %eax\n"
 	"	ret\n"
 	END("uvfio_guard_asm_copy")
+
+	/* The element is what one access moves, however many of them the CPU takes at once. */
+	BEGIN("uvfio_guard_asm_copy_words")
+	"	mov	%rdx, %rcx\n"
+	"	rep movsq\n"
+	"	xor	%eax, %eax\n"
+	"	ret\n"
+	END("uvfio_guard_asm_copy_words")
 
 	BEGIN("uvfio_guard_asm_fill")
 	"	mov	%esi, %eax\n"
@@ -299,6 +308,11 @@ int uvfio_guard_init(void)
 int uvfio_guard_copy(void *dst, const void *src, size_t len)
 {
 	return uvfio_guard_asm_copy(dst, src, len);
+}
+
+int uvfio_guard_copy_words(void *dst, const void *src, size_t words)
+{
+	return uvfio_guard_asm_copy_words(dst, src, words);
 }
 
 int uvfio_guard_fill(void *dst, int byte, size_t len)

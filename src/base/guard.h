@@ -16,6 +16,8 @@ int uvfio_guard_init(void);
 /* 0, or -EFAULT when either side is gone (part may have been copied).  Up to 256 bytes, a multiple of
  * 16: in ascending stores of 16 (uvfio_dma_submit() promises it). */
 int uvfio_guard_copy(void *dst, const void *src, size_t len);
+/* The same for @words times 8 bytes: no word that is naturally aligned, on its side, is torn. */
+int uvfio_guard_copy_words(void *dst, const void *src, size_t words);
 int uvfio_guard_fill(void *dst, int byte, size_t len);
 /* One naturally aligned access of 1, 2, 4 or 8 bytes, never torn. */
 int uvfio_guard_load(const void *src, unsigned size, uint64_t *value);

@@ -77,6 +77,62 @@ static void copies_every_length(void **state)
 	}
 }
 
+static void copies_words(void **state)
+{
+	_Alignas(8) uint8_t src[6000], dst[6000], want[6000];
+
+	for (size_t i = 0; i < sizeof(src); i++)
+		src[i] = i * 7 + i / 251;
+	for (size_t words = 0; words < 600; words += words < 20 ? 1 : 83) {
+		for (size_t so = 0; so < 17; so += 5) {
+			for (size_t to = 0; to < 17; to += 4) {
+				memset(dst, 0xEE, sizeof(dst));
+				memset(want, 0xEE, sizeof(want));
+				memcpy(want + 64 + to, src + so, words * 8);
+				assert_int_equal(
+					uvfio_guard_copy_words(dst + 64 + to, src + so, words), 0);
+				assert_memory_equal(dst, want, sizeof(dst));
+			}
+		}
+	}
+}
+
+#define WORDS 512
+
+static _Alignas(64) uint64_t shared_words[WORDS];
+static atomic_bool words_stop;
+
+/* Words whose bytes are all alike, from a buffer that is not aligned. */
+static void *write_words(void *arg)
+{
+	uint8_t buf[WORDS * 8 + 3];
+
+	for (int byte = 0; !atomic_load(&words_stop); byte++) {
+		memset(buf, byte, sizeof(buf));
+		assert_int_equal(uvfio_guard_copy_words(shared_words, buf + 3, WORDS), 0);
+	}
+	return NULL;
+}
+
+static void words_are_not_torn(void **state)
+{
+	uint8_t buf[WORDS * 8 + 5];
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, write_words, NULL), 0);
+	for (unsigned i = 0; i < 3000; i++) {
+		assert_int_equal(uvfio_guard_copy_words(buf + 5, shared_words, WORDS), 0);
+		for (unsigned w = 0; w < WORDS; w++) {
+			uint64_t value;
+
+			memcpy(&value, buf + 5 + w * 8, sizeof(value));
+			assert_int_equal(value, (value & 0xff) * 0x0101010101010101ull);
+		}
+	}
+	atomic_store(&words_stop, true);
+	pthread_join(thread, NULL);
+}
+
 static void fill_load_store(void **state)
 {
 	_Alignas(8) uint8_t buf[32] = {0};
@@ -113,6 +169,13 @@ static void gone_memory_is_efault(void **state)
 		assert_int_equal(uvfio_guard_copy(buf, gone - len + 1, len), -EFAULT);
 		assert_int_equal(uvfio_guard_fill(gone - len + 1, 1, len), -EFAULT);
 	}
+	for (size_t words = 1; words <= 40; words++) {
+		assert_int_equal(uvfio_guard_copy_words(gone, buf, words), -EFAULT);
+		assert_int_equal(uvfio_guard_copy_words(gone - words * 8 + 8, buf, words), -EFAULT);
+		assert_int_equal(uvfio_guard_copy_words(buf, gone - words * 8 + 1, words), -EFAULT);
+		assert_int_equal(uvfio_guard_copy_words(buf, gone - words * 8, words), 0);
+	}
+	assert_int_equal(uvfio_guard_copy_words(gone, buf, 0), 0);
 	assert_int_equal(uvfio_guard_copy(gone, buf, 0), 0);
 	for (unsigned size = 1; size <= 8; size *= 2) {
 		assert_int_equal(uvfio_guard_load(gone, size, &v), -EFAULT);
@@ -210,6 +273,8 @@ int main(void)
 	struct sigaction sa = {.sa_sigaction = previous_handler, .sa_flags = SA_SIGINFO};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copies_every_length),
+		cmocka_unit_test(copies_words),
+		cmocka_unit_test(words_are_not_torn),
 		cmocka_unit_test(fill_load_store),
 		cmocka_unit_test(gone_memory_is_efault),
 		cmocka_unit_test(truncated_while_threads_copy),

@@ -14,7 +14,8 @@
  *   0x1000 doorbells, 64 bytes                 0x1800 pollable registers, 64 bytes
  *   0x2000 MSI-X table, 8 vectors              0x3000 PBA
  *
- * BAR 2 (with memory=on): 8 KiB of memory.  BAR 4: I/O, 32 bytes.
+ * BAR 2 (with memory=on): 8 KiB of memory; with mixed=on 64 KiB of it, with a register of 8 bytes at
+ * MIXED_REGISTER.  BAR 4: I/O, 32 bytes.
  */
 #ifndef TESTS_UNIT_VFIO_FIXTURE_H
 #define TESTS_UNIT_VFIO_FIXTURE_H
@@ -62,6 +63,9 @@ enum {
 	REG_TABLE = 0x2000,
 	REG_PBA = 0x3000,
 };
+
+#define MIXED_BYTES    65536u
+#define MIXED_REGISTER 4104u
 
 enum {
 	CMD_READ = 1,  /* client → device buffer */
@@ -122,6 +126,11 @@ static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args,
 	};
 	static const struct uvfio_area plain[] = {{0, 0x80, UVFIO_AREA_REGISTERS, 0}};
 	static const struct uvfio_area memory[] = {{0, 8192, UVFIO_AREA_MEMORY, 0}};
+	static const struct uvfio_area mixed[] = {
+		{0, MIXED_REGISTER, UVFIO_AREA_MEMORY, 0},
+		{MIXED_REGISTER, 8, UVFIO_AREA_REGISTERS, 0},
+		{MIXED_REGISTER + 8, MIXED_BYTES - MIXED_REGISTER - 8, UVFIO_AREA_MEMORY, 0},
+	};
 	static const struct uvfio_area io[] = {{0, 32, UVFIO_AREA_REGISTERS, 0}};
 	static const uint8_t rom[3000] = {0x55, 0xaa, 1};
 	struct uvfio_pci_desc desc = {
@@ -143,11 +152,13 @@ static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args,
 		.pm = true,
 		.flr = true,
 	};
-	bool with_memory = false, without_events = false, without_reset = false;
+	bool with_memory = false, with_mixed = false, without_events = false, without_reset = false;
 	struct probe *p;
 	int ret;
 
 	ret = uvfio_arg_bool(args, "memory", &with_memory, err);
+	if (!ret)
+		ret = uvfio_arg_bool(args, "mixed", &with_mixed, err);
 	if (!ret)
 		ret = uvfio_arg_bool(args, "plain", &without_events, err);
 	if (!ret)
@@ -158,6 +169,8 @@ static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args,
 		return uvfio_error_set(err, -EIO, "fail=%s was asked for", uvfio_arg(args, "fail"));
 	if (with_memory)
 		desc.bars[2] = (struct uvfio_bar_desc){8192, 0, memory, 1};
+	if (with_mixed)
+		desc.bars[2] = (struct uvfio_bar_desc){MIXED_BYTES, 0, mixed, 3};
 	if (without_events)
 		desc.bars[0] = (struct uvfio_bar_desc){16384, UVFIO_BAR_MEM64, plain, 1};
 	if (without_reset) {
@@ -366,6 +379,7 @@ static void probe_stats(void *priv, struct uvfio_stats *out)
 
 static const struct uvfio_key probe_keys[] = {
 	{"memory", "on|off", "a BAR of memory", false},
+	{"mixed", "on|off", "a BAR of memory with a register in it", false},
 	{"plain", "on|off", "registers only", false},
 	{"noreset", "on|off", "no function-level reset", false},
 	{"fail", "TEXT", "fail to be made", false},
@@ -377,7 +391,7 @@ static const struct uvfio_model probe_model = {
 	.name = "probe",
 	.summary = "a device for tests",
 	.keys = probe_keys,
-	.nr_keys = 5,
+	.nr_keys = 6,
 	.create = probe_create,
 	.destroy = probe_destroy,
 	.reg_write = probe_write,

@@ -293,6 +293,100 @@ static void test_memory_area(void **state)
 	fixture_close(&f);
 }
 
+static void fill_pattern(uint8_t *buf, size_t len, unsigned seed)
+{
+	for (size_t i = 0; i < len; i++)
+		buf[i] = (uint8_t)(i * 7 + i / 251 + seed);
+}
+
+/* Accesses of all lengths and alignments to memory areas, and the register between two of them. */
+static void test_memory_long_access(void **state)
+{
+	static const size_t offs[] = {0, 1, 7, 8, 100, 4095, 4096, 4104, 4112, 20003, 65000};
+	static const size_t lens[] = {1,   7,    8,    63,   64,    65,    71,    128,
+				      500, 4096, 4104, 9000, 16384, 16392, 40000, 65536};
+	const uint64_t base = VFIO_REGION_OFFSET(2);
+	uint8_t *want = calloc(1, MIXED_BYTES), *buf = malloc(MIXED_BYTES);
+	struct fixture f;
+	size_t full;
+
+	fixture_up(&f, "probe,mixed=on");
+	for (unsigned o = 0; o < sizeof(offs) / sizeof(offs[0]); o++) {
+		for (unsigned l = 0; l < sizeof(lens) / sizeof(lens[0]); l++) {
+			full = offs[o] + lens[l] > MIXED_BYTES ? MIXED_BYTES - offs[o] : lens[l];
+			fill_pattern(buf, lens[l], o * 16 + l);
+			assert_int_equal(vfio_device_write(f.df, base + offs[o], buf, lens[l]),
+					 full);
+			memcpy(want + offs[o], buf, full);
+			/* The model ignores what is written there. */
+			memset(want + MIXED_REGISTER, 0, 8);
+			memset(buf, 0xEE, MIXED_BYTES);
+			assert_int_equal(vfio_device_read(f.df, base, buf, MIXED_BYTES),
+					 MIXED_BYTES);
+			assert_memory_equal(buf, want, MIXED_BYTES);
+			memset(buf, 0xEE, MIXED_BYTES);
+			assert_int_equal(vfio_device_read(f.df, base + offs[o], buf, lens[l]),
+					 full);
+			assert_memory_equal(buf, want + offs[o], full);
+			for (size_t i = full; i < lens[l]; i++)
+				assert_int_equal(buf[i], 0xEE);
+		}
+	}
+	/* The register was written as one piece, in the middle of a long write. */
+	f.probe->nr_log = 0;
+	assert_int_equal(vfio_device_write(f.df, base, want, MIXED_BYTES), MIXED_BYTES);
+	assert_int_equal(f.probe->nr_log, 1);
+	assert_int_equal(f.probe->log[0][0], MIXED_REGISTER | 2 << 28);
+	assert_int_equal(f.probe->log[0][1], 8);
+	/* Memory decode off: nothing of it is read or written. */
+	config_put(&f, PCI_COMMAND, 2, 0);
+	memset(buf, 0xEE, MIXED_BYTES);
+	assert_int_equal(vfio_device_read(f.df, base, buf, MIXED_BYTES), -EIO);
+	for (size_t i = 0; i < MIXED_BYTES; i++)
+		assert_int_equal(buf[i], 0xEE);
+	assert_int_equal(vfio_device_write(f.df, base, buf, MIXED_BYTES), -EIO);
+	config_put(&f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(vfio_device_read(f.df, base, buf, MIXED_BYTES), MIXED_BYTES);
+	assert_memory_equal(buf, want, MIXED_BYTES);
+	fixture_close(&f);
+	free(want);
+	free(buf);
+}
+
+/* A client that cuts pages off the view gets zeros for those, and the other pages as they are. */
+static void test_memory_cut_off(void **state)
+{
+	const uint64_t base = VFIO_REGION_OFFSET(2), cut = 3 * 4096;
+	uint8_t *want = calloc(1, MIXED_BYTES), *buf = malloc(MIXED_BYTES);
+	struct fixture f;
+
+	fixture_up(&f, "probe,mixed=on");
+	guarded();
+	assert_true(vfio_device_view_fd(f.dev) >= 0);
+	fill_pattern(want, MIXED_BYTES, 3);
+	memset(want + MIXED_REGISTER, 0, 8);
+	assert_int_equal(vfio_device_write(f.df, base, want, MIXED_BYTES), MIXED_BYTES);
+	assert_int_equal(ftruncate(vfio_device_view_fd(f.dev), (off_t)(base + cut)), 0);
+	memset(want + cut, 0, MIXED_BYTES - cut);
+	memset(buf, 0xEE, MIXED_BYTES);
+	assert_int_equal(vfio_device_read(f.df, base, buf, MIXED_BYTES), MIXED_BYTES);
+	assert_memory_equal(buf, want, MIXED_BYTES);
+	memset(buf, 0xEE, MIXED_BYTES);
+	assert_int_equal(vfio_device_read(f.df, base + 4097, buf, 20000), 20000);
+	assert_memory_equal(buf, want + 4097, 20000);
+	/* What is written there is lost, and what is written in front of it is not. */
+	fill_pattern(want, cut, 9);
+	fill_pattern(buf, MIXED_BYTES, 9);
+	memset(want + MIXED_REGISTER, 0, 8);
+	assert_int_equal(vfio_device_write(f.df, base, buf, MIXED_BYTES), MIXED_BYTES);
+	memset(buf, 0xEE, MIXED_BYTES);
+	assert_int_equal(vfio_device_read(f.df, base, buf, MIXED_BYTES), MIXED_BYTES);
+	assert_memory_equal(buf, want, MIXED_BYTES);
+	fixture_close(&f);
+	free(want);
+	free(buf);
+}
+
 /* Wait, without a limit of ours, until the register reads @value. */
 static void await(struct fixture *f, unsigned off, uint32_t value)
 {
@@ -435,6 +529,8 @@ int main(void)
 		cmocka_unit_test(test_seal),
 		cmocka_unit_test(test_sessions_are_apart),
 		cmocka_unit_test(test_memory_area),
+		cmocka_unit_test(test_memory_long_access),
+		cmocka_unit_test(test_memory_cut_off),
 		cmocka_unit_test(test_polling),
 		cmocka_unit_test(test_polling_zero),
 		cmocka_unit_test(test_publishing_races),
