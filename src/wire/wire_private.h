@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include "base/ctx.h"
 #include "base/log.h"
@@ -69,7 +70,7 @@ void wire_trash_move(struct wire_trash *to, struct wire_trash *from);
 /* May take as long as a client likes. */
 void wire_trash_empty(struct wire_trash *trash);
 
-/* ---- stream.c: bytes to messages and back ---- */
+/* ---- stream.c, stream_send.c: bytes to messages and back ---- */
 
 /* A message as it was received.  The payload lies in the stream's buffer and is valid until the
  * handler returns, unless it is kept (wire_msg_keep()). */
@@ -105,7 +106,7 @@ struct wire_stream {
 	uint32_t used; /* of those: messages that were handed out */
 	uint32_t big_size;
 	bool eof;
-	bool cut; /* the last receive ended behind fds, whatever else was there */
+	bool cut;                   /* the last receive ended behind fds, whatever else was there */
 	int fds[VFIO_USER_MAX_FDS]; /* that came with the message at @fds_at */
 	unsigned nr_fds;
 	uint32_t fds_at;
@@ -121,6 +122,12 @@ struct wire_stream {
 	bool failed;     /* the client has gone */
 	bool want_write; /* there is something in @outs */
 	_Atomic uint64_t *bytes_in, *bytes_out;
+};
+
+/* Room for the fds of one message. */
+union wire_control {
+	char bytes[CMSG_SPACE(sizeof(int) * VFIO_USER_MAX_FDS)];
+	struct cmsghdr align;
 };
 
 /* -ENOMEM.  Takes @fd, which is non-blocking. */
@@ -159,6 +166,8 @@ bool wire_stream_dma_cancel(struct wire_stream *s, struct iommu_peer_msg *dma);
 bool wire_stream_dma_queued(struct wire_stream *s, struct iommu_peer_msg *dma);
 /* Bytes of replies that the client does not take. */
 size_t wire_stream_queued(struct wire_stream *s);
+/* Closes the fds of @out, too. */
+void wire_out_free(struct wire_out *out);
 
 /* ---- job.c: threads for what may wait ---- */
 
@@ -273,8 +282,8 @@ struct wire_conn {
 	struct wire_job job;
 	void (*job_fn)(struct wire_conn *conn);
 	struct wire_msg *job_msg;
-	int error;                      /* what the job came to */
-	struct vfio_unmap *unmap_left;  /* a DMA_UNMAP that the job ends, and its answer */
+	int error;                     /* what the job came to */
+	struct vfio_unmap *unmap_left; /* a DMA_UNMAP that the job ends, and its answer */
 	struct vfio_user_header unmap_hdr;
 	struct vfio_iommu_type1_dma_unmap unmap_req;
 	TAILQ_HEAD(, wire_msg) pending; /* commands behind the one that is worked on */
@@ -327,9 +336,27 @@ static inline enum wire_state state_of(struct wire_conn *conn)
 	return atomic_load_explicit(&conn->state, memory_order_relaxed);
 }
 
-/* -ENOMEM; @fd becomes the connection's in any case. */
+/* -ENOMEM; @fd becomes the connection's in any case.  (conn_open.c) */
 int wire_conn_new(struct wire_listener *listener, int fd);
 const char *wire_state_name(enum wire_state state);
+void wire_conn_complain(struct wire_conn *conn, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* The functions of its works but go_work. */
+void wire_conn_works(struct wire_conn *conn);
+/* Receive, handle, send: what there is. */
+void wire_conn_turn(struct wire_conn *conn);
+/* The second socket can be read or written; a connection. */
+void wire_conn_on_twin(void *arg);
+
+/* ---- conn_spin.c ---- */
+
+/* After a receive that ended behind fds: is there another message? */
+bool wire_conn_more_behind_fds(struct wire_conn *conn);
+/* A receive that waits a little, or does not try: like wire_stream_receive(). */
+ssize_t wire_conn_spin(struct wire_conn *conn);
+
+/* ---- conn_output.c ---- */
+
 /* Send a reply to @msg, or nothing if none is wanted.  @error: a positive errno, and then there is
  * no payload. */
 void wire_reply(struct wire_conn *conn, const struct wire_msg *msg, const void *fixed,
@@ -338,25 +365,38 @@ void wire_reply(struct wire_conn *conn, const struct wire_msg *msg, const void *
 void wire_reply_error(struct wire_conn *conn, const struct wire_msg *msg, int error);
 /* A buffer of at least @size bytes for the data of one reply; NULL without memory. */
 uint8_t *wire_io_buffer(struct wire_conn *conn, size_t size);
+/* May another message be received and handled? */
+bool wire_conn_may_go_on(struct wire_conn *conn);
+/* After anything that may have queued or sent something, or changed what may be received. */
+void wire_conn_watch(struct wire_conn *conn);
+/* Have the connection's output looked after by its context.  Any thread. */
+void wire_conn_output(struct wire_conn *conn);
+void wire_conn_output_work(struct uvfio_work *work);
+void wire_conn_ended_work(struct uvfio_work *work);
+
+/* ---- conn_job.c ---- */
+
 /* What was asked for cannot be done at once: keep @msg, do @fn in a worker, then go on.  No more
  * commands are handled meanwhile. */
 void wire_work(struct wire_conn *conn, struct wire_msg *msg, void (*fn)(struct wire_conn *conn));
-/* Have the connection's output looked after by its context.  Any thread. */
-void wire_conn_output(struct wire_conn *conn);
-void wire_conn_complain(struct wire_conn *conn, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+/* Do @fn in a worker, in @state; the connection goes on when it is done. */
+void wire_conn_job(struct wire_conn *conn, enum wire_state state,
+		   void (*fn)(struct wire_conn *conn));
+void wire_conn_job_done(struct uvfio_work *work);
+/* Have the fds closed that nobody took. */
+void wire_conn_empty_trash(struct wire_conn *conn);
+
+/* ---- conn_close.c ---- */
+
 /* Close it from its own context; what is queued for it is lost. */
 void wire_conn_close(struct wire_conn *conn);
 /* From any thread, with server->lock held. */
 void wire_conn_close_later(struct wire_conn *conn);
-
-/* Do @fn in a worker, in @state; the connection goes on when it is done. */
-void wire_conn_job(struct wire_conn *conn, enum wire_state state,
-		   void (*fn)(struct wire_conn *conn));
-/* The functions of its works but go_work. */
-void wire_conn_works(struct wire_conn *conn);
-/* Receive, handle, send: what there is. */
-void wire_conn_turn(struct wire_conn *conn);
+void wire_conn_close_work(struct uvfio_work *work);
+/* It is dying, and no job is at work: give the device back, if it has it, and go. */
+void wire_conn_begin_closing(struct wire_conn *conn);
+/* Nothing of the core is left to it. */
+void wire_conn_go_away(struct wire_conn *conn);
 
 /* ---- command.c ---- */
 

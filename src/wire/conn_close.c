@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The end of a connection.
+ *
+ * Closing.  The socket is closed at once, and transfers to the client end.  A job that is at work
+ * is waited for, then another one gives the device back, which resets it.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+#include "wire/wire_private.h"
+
+static void job_release(struct wire_conn *conn)
+{
+	if (conn->df) {
+		wire_doorbell_free(conn);
+		vfio_device_release(conn->df);
+	}
+	conn->df = NULL;
+	if (conn->group_file)
+		vfio_group_release(conn->group_file);
+	conn->group_file = NULL;
+	if (conn->container)
+		vfio_container_release(conn->container);
+	conn->container = NULL;
+}
+
+/* In a thread of its own: a context cannot be freed from within. */
+static void conn_free(struct wire_job *job)
+{
+	struct wire_conn *conn = OF_WORK(job, job);
+	struct wire_server *server = conn->server;
+	struct wire_listener *listener = conn->listener;
+	struct wire_msg *msg;
+	struct wire_conn *other;
+
+	pthread_mutex_lock(&server->lock);
+	TAILQ_REMOVE(&listener->conns, conn, next);
+	if (listener->active == conn)
+		listener->active = NULL;
+	/* The next one who waits for the device. */
+	TAILQ_FOREACH(other, &listener->conns, next)
+	{
+		if (!listener->active && state_of(other) == WIRE_WAITING) {
+			uvfio_ctx_post(other->ctx, &other->go_work);
+			break;
+		}
+	}
+	pthread_mutex_unlock(&server->lock);
+	/* Nobody finds it any more. */
+	uvfio_ctx_free(conn->ctx);
+	wire_stream_fini(&conn->stream);
+	if (conn->twin_socket)
+		wire_stream_fini(&conn->twin);
+	while ((msg = TAILQ_FIRST(&conn->pending))) {
+		TAILQ_REMOVE(&conn->pending, msg, next);
+		wire_msg_free(msg);
+	}
+	wire_msg_free(conn->job_msg);
+	wire_trash_empty(&conn->trash);
+	wire_trash_empty(&conn->job_trash);
+	if (conn->unmask_fd >= 0)
+		close(conn->unmask_fd);
+	free(conn->version);
+	free(conn->io);
+	free(conn);
+	pthread_mutex_lock(&server->lock);
+	listener->nr_conns--;
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
+}
+
+void wire_conn_go_away(struct wire_conn *conn)
+{
+	conn->job.fn = conn_free;
+	wire_workers_run(&conn->server->workers, &conn->job);
+}
+
+void wire_conn_begin_closing(struct wire_conn *conn)
+{
+	if (conn->container)
+		wire_conn_job(conn, WIRE_CLOSING, job_release);
+	else
+		wire_conn_go_away(conn);
+}
+
+void wire_conn_close(struct wire_conn *conn)
+{
+	enum wire_state state = state_of(conn);
+
+	if (conn->dying)
+		return;
+	conn->dying = true;
+	uvfio_watch_free(conn->watch);
+	conn->watch = NULL;
+	uvfio_watch_free(conn->twin_watch);
+	conn->twin_watch = NULL;
+	uvfio_timer_free(conn->timer);
+	conn->timer = NULL;
+	/* The client sees the end at once; the fds go with the connection. */
+	wire_stream_shut(&conn->stream);
+	if (conn->twin_socket)
+		wire_stream_shut(&conn->twin);
+	if (conn->peer) {
+		wire_peer_close(conn->peer);
+		conn->peer = NULL;
+	}
+	if (state != WIRE_OPENING && state != WIRE_WORKING)
+		wire_conn_begin_closing(conn);
+}
+
+void wire_conn_close_work(struct uvfio_work *work)
+{
+	wire_conn_close(OF_WORK(work, close_work));
+}
+
+void wire_conn_close_later(struct wire_conn *conn)
+{
+	uvfio_ctx_post(conn->ctx, &conn->close_work);
+}
