@@ -42,7 +42,7 @@ extern "C" {
 #endif
 
 /* Raised when this header changes so that a model must be compiled anew. */
-#define UVFIO_DEVICE_ABI 2
+#define UVFIO_DEVICE_ABI 3
 
 struct uvfio_device;
 struct uvfio_ctx;
@@ -110,6 +110,7 @@ struct uvfio_area {
 #define UVFIO_BAR_MEM64    (1u << 0) /* takes BAR index and index + 1 */
 #define UVFIO_BAR_IO       (1u << 1)
 #define UVFIO_BAR_PREFETCH (1u << 2)
+#define UVFIO_BAR_NO_MMAP  (1u << 3) /* clients must not map it (A.6): read and write only */
 
 struct uvfio_bar_desc {
 	uint64_t size; /* a power of two, ≥ 16 (memory) or ≥ 4 (I/O); 0: not implemented */
@@ -119,16 +120,44 @@ struct uvfio_bar_desc {
 	unsigned nr_areas;
 };
 
-/* Any further capability, declared as data.  @id < 0x100.  For a standard capability @data starts
- * with the byte after the next pointer, for an extended one with the byte after the 4-byte header. */
+/*
+ * A capability, declared as data.  @id < 0x100 unless extended.  For a standard capability @data
+ * starts with the byte after the next pointer, for an extended one with the byte after the 4-byte
+ * header.  Any id will do, also one that nobody knows: what clients see of it is A.7's business.
+ *
+ * An entry without data (@len 0) names a capability that the core builds from the fields of struct
+ * uvfio_pci_desc: it says where it lies and, by its place in the array, where the list has it.
+ *
+ * The lists link the core's capabilities that are not named, then those of the array in its order.
+ * Without @offset each is put at the first place where there is room.
+ */
 struct uvfio_cap_desc {
 	bool extended;
 	uint8_t version; /* extended only */
 	uint16_t id;
 	uint16_t len;        /* bytes in @data */
+	uint16_t offset;     /* of its first byte in config space, a multiple of 4; 0: anywhere */
 	const uint8_t *data; /* initial contents */
 	const uint8_t *wmask; /* bits that hardware lets software write; NULL: none */
 	const uint8_t *w1c;   /* bits that software clears by writing 1; NULL: none */
+};
+
+/* Registers in config space that belong to no capability: software knows where they are.  Clients
+ * reach them as they are (A.7: gaps), unless all of it is behind 0x100 without any capability. */
+struct uvfio_config_area {
+	uint16_t offset, len;
+	const uint8_t *data;  /* initial contents; NULL: zeros */
+	const uint8_t *wmask; /* as above */
+	const uint8_t *w1c;
+};
+
+#define UVFIO_PM_D1 (1u << 0)
+#define UVFIO_PM_D2 (1u << 1)
+
+enum uvfio_pcie_type { /* values of the device/port type field */
+	UVFIO_PCIE_ENDPOINT = 0,
+	UVFIO_PCIE_LEGACY_ENDPOINT = 1,
+	UVFIO_PCIE_INTEGRATED_ENDPOINT = 9, /* of a root complex: without link registers */
 };
 
 /* What the function is.  Copied; must stay valid only during uvfio_device_init(). */
@@ -137,25 +166,44 @@ struct uvfio_pci_desc {
 	uint32_t class_code; /* 24 bits, e.g. 0x010802 */
 	uint8_t revision;
 	uint8_t interrupt_pin; /* 0 none, 1 INTA … 4 INTD */
+	bool broken_intx; /* a quirk that the host knows: the pin is hidden from clients (A.3) */
 	struct uvfio_bar_desc bars[6];
-	uint64_t rom_size;      /* bytes, a power of two ≥ 2 KiB, or 0 */
+
+	/* Expansion ROM.  The image has its signature (0x55 0xAA), or clients cannot read it (A.6).
+	 * An image with @rom_size 0 is a shadow: memory of the host's, no ROM BAR. */
+	uint64_t rom_size;      /* bytes, a power of two from 2 KiB to 16 MiB, or 0 */
 	const void *rom;        /* the image, @rom_len ≤ @rom_size bytes, 0xFF behind it */
 	uint64_t rom_len;
+
 	unsigned msi_vectors;   /* 0, 1, 2, 4, 8, 16, 32 */
 	bool msi_masking;       /* per-vector masking (mask and pending dwords) */
+	bool msi_32bit;         /* 32-bit addresses only */
 	unsigned msix_vectors;  /* 0 to 2048 */
 	uint8_t msix_bar;       /* BAR of table and PBA */
 	uint64_t msix_table, msix_pba; /* offsets in it, 8-byte aligned */
-	bool pcie;              /* PCI Express capability: endpoint, FLR, 4 KiB of config space */
+
+	/* PCI Express: its capability, 4 KiB of config space and, unless @no_aer, advanced error
+	 * reporting. */
+	bool pcie;
+	uint8_t pcie_type;      /* enum uvfio_pcie_type */
+	uint8_t pcie_version;   /* of the capability: 1 or 2; 0: 2 */
+	bool no_aer;
+	bool flr;               /* function level reset, by PCI Express */
+	bool af;                /* advanced features capability: function level reset by that */
+
 	bool pm;                /* power management: D0, D3hot */
-	bool no_soft_reset;     /* PM: D3hot → D0 keeps the state */
-	bool flr;               /* function level reset */
+	unsigned pm_states;     /* UVFIO_PM_…: further states */
+	bool no_soft_reset;     /* D3hot → D0 keeps the state */
+
 	uint64_t serial;        /* device serial number capability; 0: none */
 	const void *vpd;        /* vital product data, at most 32 KiB; its capability is the core's */
 	unsigned vpd_len;       /* bytes, a multiple of 4; 0: none */
 	unsigned vpd_rw;        /* bytes from here on may be written; @vpd_len: none */
+
 	const struct uvfio_cap_desc *caps;
 	unsigned nr_caps;
+	const struct uvfio_config_area *config;
+	unsigned nr_config;
 };
 
 /* ---- the model ---- */
@@ -204,6 +252,12 @@ struct uvfio_model {
 	 * device is quiet.  Contents of UVFIO_AREA_MEMORY stay. */
 	void (*reset)(void *priv, enum uvfio_reset_kind kind);
 
+	/* Optional: software wrote @size bytes (1, 2, 4) at @offset of config space, where @desc has
+	 * capabilities with data or areas of the model's.  The masks have been applied: what is there
+	 * now says uvfio_config_get().  One at a time for a device, but ->reg_write() and the work
+	 * context may run meanwhile: record and return. */
+	void (*config_write)(void *priv, unsigned offset, unsigned size, uint32_t value);
+
 	/* Optional: what `uvfio stats` shows of the device, reported with uvfio_stat_counter() and
 	 * so on, the same names in the same order each time.  [any] thread, at any time between
 	 * ->create() and ->destroy(), also while the device works or is reset: it never waits. */
@@ -247,6 +301,17 @@ UVFIO_API uint64_t uvfio_reg_get(struct uvfio_device *dev, unsigned bar, uint64_
 /* The memory of the UVFIO_AREA_MEMORY area that starts at @offset.  Shared with clients: a value
  * may change between two reads of it.  Stays valid until ->destroy() has returned.  [any] */
 UVFIO_API void *uvfio_bar_memory(struct uvfio_device *dev, unsigned bar, uint64_t offset);
+
+/*
+ * Config space where @desc has capabilities with data or areas: read what is there now, and set it,
+ * whatever the masks say (the bits of @mask only).  @size 1, 2 or 4, all of it inside.  A reset puts
+ * the initial contents back.  [any], once uvfio_device_init() has returned.
+ */
+UVFIO_API uint32_t uvfio_config_get(struct uvfio_device *dev, unsigned offset, unsigned size);
+UVFIO_API void uvfio_config_set(struct uvfio_device *dev, unsigned offset, unsigned size,
+				uint32_t mask, uint32_t value);
+/* Where a capability lies, 0 when there is none; also the core's.  [any] */
+UVFIO_API unsigned uvfio_config_cap(struct uvfio_device *dev, bool extended, unsigned id);
 
 /* Have ->work() called soon in the work context.  [any] */
 UVFIO_API void uvfio_kick(struct uvfio_device *dev);

@@ -7,9 +7,9 @@
  * comparing the few registers that have effects (COMMAND, PMCSR, the FLR bits, MSI) before and
  * after, so that it does not matter with which width or offset software reached them.
  *
- * Power: D0 and D3hot.  Going from D3hot to D0 without NoSoftRst resets config space, as the PCI
- * power management specification says; the host (pci_set_power_state()) saves it before and
- * restores it after.
+ * Power: D0, D3hot and, where the description says so, D1 and D2.  Going from D3hot to D0 without
+ * NoSoftRst resets config space, as the PCI power management specification says; the host
+ * (pci_set_power_state()) saves it before and restores it after.
  */
 #include <errno.h>
 #include <linux/vfio.h>
@@ -18,6 +18,66 @@
 #include "pci/func_private.h"
 
 #define D3HOT 3u
+
+/* ---- the model's bytes ---- */
+
+static void model_lock(const struct pci_func *func)
+{
+	pthread_mutex_lock(&((struct pci_func *)(uintptr_t)func)->model_lock);
+}
+
+static void model_unlock(const struct pci_func *func)
+{
+	pthread_mutex_unlock(&((struct pci_func *)(uintptr_t)func)->model_lock);
+}
+
+/* Is any of these bytes the model's? */
+static bool is_model(const struct pci_func *func, unsigned off, unsigned size)
+{
+	for (unsigned i = 0; i < size; i++) {
+		if (func->model[off + i])
+			return true;
+	}
+	return false;
+}
+
+/* Are all? */
+static bool all_model(const struct pci_func *func, unsigned off, unsigned size)
+{
+	if ((size != 1 && size != 2 && size != 4) || off >= func->size || size > func->size - off)
+		return false;
+	for (unsigned i = 0; i < size; i++) {
+		if (!func->model[off + i])
+			return false;
+	}
+	return true;
+}
+
+int pci_model_get(const struct pci_func *func, unsigned off, unsigned size, uint32_t *value)
+{
+	if (!all_model(func, off, size))
+		return -EINVAL;
+	*value = 0;
+	model_lock(func);
+	for (unsigned i = 0; i < size; i++)
+		*value |= (uint32_t)func->config[off + i] << (8 * i);
+	model_unlock(func);
+	return 0;
+}
+
+int pci_model_set(struct pci_func *func, unsigned off, unsigned size, uint32_t mask, uint32_t value)
+{
+	if (!all_model(func, off, size))
+		return -EINVAL;
+	model_lock(func);
+	for (unsigned i = 0; i < size; i++) {
+		uint8_t m = (uint8_t)(mask >> (8 * i)), v = (uint8_t)(value >> (8 * i));
+
+		func->config[off + i] = (uint8_t)((func->config[off + i] & ~m) | (v & m));
+	}
+	model_unlock(func);
+	return 0;
+}
 
 /* ---- reading ---- */
 
@@ -56,12 +116,18 @@ static uint8_t read_byte(const struct pci_func *func, unsigned off, unsigned msi
 uint32_t pci_hw_read(const struct pci_func *func, unsigned off, unsigned size)
 {
 	unsigned mask = pci_msi_mask_offset(func);
+	bool model;
 	uint32_t value = 0;
 
 	if (size > 4 || off >= func->size || size > func->size - off)
 		return UINT32_MAX;
+	model = is_model(func, off, size);
+	if (model)
+		model_lock(func);
 	for (unsigned i = 0; i < size; i++)
 		value |= (uint32_t)read_byte(func, off + i, mask ? mask + 4 : 0) << (8 * i);
+	if (model)
+		model_unlock(func);
 	return value;
 }
 
@@ -102,6 +168,18 @@ static void publish(struct pci_func *func)
 	atomic_store_explicit(&func->live, live, memory_order_release);
 }
 
+static bool supports(const struct pci_func *func, unsigned state)
+{
+	switch (state) {
+	case 1:
+		return func->desc.pm_states & UVFIO_PM_D1;
+	case 2:
+		return func->desc.pm_states & UVFIO_PM_D2;
+	default:
+		return true;
+	}
+}
+
 /* Change bytes as software's write does; no effects. */
 static void store(struct pci_func *func, unsigned off, unsigned size, uint32_t value)
 {
@@ -113,7 +191,7 @@ static void store(struct pci_func *func, unsigned off, unsigned size, uint32_t v
 		if (func->pm && o == func->pm + PCI_PM_CTRL) {
 			unsigned state = v & PCI_PM_CTRL_STATE_MASK;
 
-			if (state != 0 && state != D3HOT)
+			if (!supports(func, state))
 				wmask &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
 		}
 		func->config[o] =
@@ -123,6 +201,7 @@ static void store(struct pci_func *func, unsigned off, unsigned size, uint32_t v
 
 static void config_reset(struct pci_func *func, enum uvfio_reset_kind kind)
 {
+	model_lock(func);
 	for (unsigned i = 0; i < func->size; i++) {
 		uint8_t keep = 0;
 
@@ -132,6 +211,7 @@ static void config_reset(struct pci_func *func, enum uvfio_reset_kind kind)
 			keep |= func->keep[i];
 		func->config[i] = (uint8_t)((func->config[i] & keep) | (func->reset[i] & ~keep));
 	}
+	model_unlock(func);
 	publish(func);
 }
 
@@ -164,12 +244,17 @@ static void fire(struct pci_func *func, const struct effects *old)
 void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t value)
 {
 	struct effects old;
-	bool flr;
+	bool flr, model;
 
 	if (size > 4 || off >= func->size || size > func->size - off)
 		return;
 	effects_take(func, &old);
+	model = is_model(func, off, size);
+	if (model)
+		model_lock(func);
 	store(func, off, size, value);
+	if (model)
+		model_unlock(func);
 	if (func->vpd && func->vpd + PCI_VPD_ADDR + 1 - off < size)
 		vpd_transfer(func);
 	if (old.power == D3HOT && stored_power(func) == 0 && soft_resets(func))
@@ -182,6 +267,8 @@ void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t v
 	      (func->af && (func->config[func->af + PCI_AF_CAP] & PCI_AF_CAP_FLR) &&
 	       wrote_one(func->af + PCI_AF_CTRL, PCI_AF_CTRL_FLR, off, size, value));
 	fire(func, &old);
+	if (model && func->ops.model_write)
+		func->ops.model_write(func->arg, off, size, value);
 	if (flr && func->ops.flr)
 		func->ops.flr(func->arg);
 }
@@ -251,11 +338,14 @@ void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind)
 
 void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE])
 {
+	model_lock(func);
 	memcpy(state, func->config, PCI_EXT_CONFIG_SIZE);
+	model_unlock(func);
 }
 
 void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE])
 {
+	model_lock(func);
 	for (unsigned i = 0; i < func->size; i++) {
 		uint8_t wmask = func->wmask[i];
 
@@ -267,6 +357,7 @@ void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SI
 			continue;
 		func->config[i] = (uint8_t)((func->config[i] & ~wmask) | (state[i] & wmask));
 	}
+	model_unlock(func);
 	if (func->msi)
 		pci_put16(func->config + func->msi + PCI_MSI_FLAGS, msi_flags(func));
 	if (func->msix)
@@ -302,15 +393,16 @@ int pci_set_power_state(struct pci_func *func, unsigned state)
 
 	if (state == old)
 		return 0;
-	if (!func->pm || (state != 0 && state != D3HOT))
+	/* To D0 from anywhere, else only deeper. */
+	if (!func->pm || !supports(func, state) || (state && state < old))
 		return -EINVAL;
 	effects_take(func, &before);
 	if (state == D3HOT && soft_resets(func)) {
-		memcpy(func->saved, func->config, PCI_EXT_CONFIG_SIZE);
+		pci_hw_save(func, func->saved);
 		func->have_saved = true;
 	}
 	store(func, ctrl, 1, (func->config[ctrl] & ~PCI_PM_CTRL_STATE_MASK) | state);
-	if (state == 0 && soft_resets(func)) {
+	if (state == 0 && old == D3HOT && soft_resets(func)) {
 		config_reset(func, UVFIO_RESET_PM);
 		if (func->have_saved)
 			pci_hw_restore(func, func->saved);
@@ -404,12 +496,12 @@ bool pci_is_pcie(const struct pci_func *func)
 
 unsigned pci_find_cap(const struct pci_func *func, uint8_t id)
 {
-	unsigned pos = func->config[PCI_CAPABILITY_LIST] & ~3u;
+	unsigned pos = func->reset[PCI_CAPABILITY_LIST] & ~3u;
 
 	for (unsigned n = 0; pos >= PCI_STD_HEADER_SIZEOF && n < 48; n++) {
-		if (func->config[pos + PCI_CAP_LIST_ID] == id)
+		if (func->reset[pos + PCI_CAP_LIST_ID] == id)
 			return pos;
-		pos = func->config[pos + PCI_CAP_LIST_NEXT] & ~3u;
+		pos = func->reset[pos + PCI_CAP_LIST_NEXT] & ~3u;
 	}
 	return 0;
 }
@@ -423,7 +515,7 @@ unsigned pci_find_ext_cap(const struct pci_func *func, uint16_t id)
 
 		if (pos < PCI_CONFIG_SIZE || pos + 4 > func->size)
 			return 0;
-		header = pci_get32(func->config + pos);
+		header = pci_get32(func->reset + pos);
 		if (header && PCI_EXT_CAP_ID(header) == id)
 			return pos;
 		pos = PCI_EXT_CAP_NEXT(header);
@@ -450,6 +542,7 @@ int pci_func_new(const struct uvfio_pci_desc *desc, const struct pci_addr *addr,
 		func->ops = *ops;
 	func->arg = ops_arg;
 	func->irq_mode = -1;
+	pthread_mutex_init(&func->model_lock, NULL);
 	func->size = desc->pcie ? PCI_EXT_CONFIG_SIZE : PCI_CONFIG_SIZE;
 	func->saved = malloc(PCI_EXT_CONFIG_SIZE);
 	func->vpd_data = malloc(desc->vpd_len + 1u);
@@ -472,6 +565,7 @@ void pci_func_free(struct pci_func *func)
 	if (!func)
 		return;
 	pci_desc_release(&func->desc);
+	pthread_mutex_destroy(&func->model_lock);
 	free(func->vpd_data);
 	free(func->saved);
 	free(func);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What func.c (how a function behaves) and build.c (what it is made of) share.
+ * What func.c (how a function behaves), desc.c (its description) and build.c (what it is made of)
+ * share.
  */
 #ifndef UVFIO_PCI_FUNC_PRIVATE_H
 #define UVFIO_PCI_FUNC_PRIVATE_H
 
 #include <linux/pci_regs.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -35,6 +37,11 @@ struct pci_func {
 	uint8_t sticky[PCI_EXT_CONFIG_SIZE]; /* survives all but power-on */
 	uint8_t keep[PCI_EXT_CONFIG_SIZE];   /* survives a function's own resets, not the bus's */
 
+	/* Bytes of data that the model declared: it may change them at any time, so they are read
+	 * and written under model_lock (a leaf). */
+	bool model[PCI_EXT_CONFIG_SIZE];
+	pthread_mutex_t model_lock;
+
 	uint8_t *saved; /* PCI_EXT_CONFIG_SIZE bytes: taken on the way to D3hot */
 	bool have_saved;
 	int irq_mode; /* of pci_set_irq_mode(): the host's, so no reset changes it */
@@ -42,7 +49,7 @@ struct pci_func {
 	_Atomic uint32_t live;
 
 	/* Offsets of capabilities that have behaviour; 0: absent. */
-	unsigned pm, vpd, msi, msix, exp, af;
+	unsigned pm, vpd, msi, msix, exp, af, aer;
 	uint8_t *vpd_data; /* desc.vpd_len bytes */
 };
 
@@ -71,11 +78,15 @@ static inline void pci_put32(uint8_t *p, uint32_t v)
 /* The mask and pending dwords of the MSI capability at @cap: 0 without per-vector masking. */
 unsigned pci_msi_mask_offset(const struct pci_func *func);
 
-/* build.c */
+/* desc.c */
+/* Does the core build capability @id, as the fields of @desc say? */
+bool pci_desc_builds(const struct uvfio_pci_desc *desc, bool extended, unsigned id);
 int pci_desc_check(const struct uvfio_pci_desc *desc, struct uvfio_error *err);
-/* Deep copy: areas, capability data, ROM.  -ENOMEM leaves @to to pci_desc_release(). */
+/* Deep copy: areas, data of capabilities and config areas, ROM.  -ENOMEM leaves @to to
+ * pci_desc_release(). */
 int pci_desc_copy(struct uvfio_pci_desc *to, const struct uvfio_pci_desc *from);
 void pci_desc_release(struct uvfio_pci_desc *desc);
+/* build.c */
 /* Fill reset values and masks from func->desc: 0, or -EINVAL when it does not fit. */
 int pci_build(struct pci_func *func, struct uvfio_error *err);
 

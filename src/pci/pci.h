@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <uvfio/device.h>
 
-#define PCI_CONFIG_SIZE	    256u
+#define PCI_CONFIG_SIZE     256u
 #define PCI_EXT_CONFIG_SIZE 4096u
 
 struct pci_addr {
@@ -38,12 +38,14 @@ struct pci_func_ops {
 	 * restoration by pci_set_power_state() have happened: look at COMMAND anew. */
 	void (*power)(void *arg, unsigned old_state, unsigned new_state);
 	void (*flr)(void *arg); /* FLR or AF-FLR bit written with 1 */
+	/* A write that touches bytes which the model declared. */
+	void (*model_write)(void *arg, unsigned off, unsigned size, uint32_t value);
 	void (*msi)(void *arg); /* MSI Enable, MME or mask bits changed: see pci_msi_state() */
 
 	/* Read live, at a read of the register that shows it. */
-	bool (*intx_line)(void *arg);	   /* STATUS: INTx is asserted */
-	bool (*intx_masked)(void *arg);	   /* COMMAND.INTX_DISABLE, which the host owns; NULL: as
-					    * written */
+	bool (*intx_line)(void *arg);       /* STATUS: INTx is asserted */
+	bool (*intx_masked)(void *arg);     /* COMMAND.INTX_DISABLE, which the host owns; NULL: as
+					     * written */
 	uint32_t (*msi_pending)(void *arg); /* the pending dword */
 };
 
@@ -63,17 +65,22 @@ uint32_t pci_hw_read(const struct pci_func *func, unsigned off, unsigned size);
 void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t value);
 /* For the function itself: sets bytes whatever the masks say, fires nothing. */
 void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t value);
+/* Bytes of data that the model declared (capabilities with data, config areas), @size 1, 2 or 4:
+ * 0, or -EINVAL where not all are such.  Any thread, without the caller's serialisation. */
+int pci_model_get(const struct pci_func *func, unsigned off, unsigned size, uint32_t *value);
+int pci_model_set(struct pci_func *func, unsigned off, unsigned size, uint32_t mask,
+		  uint32_t value);
 /* Back to the state after reset (BARs and command zero, power state D0, …); fires nothing.  Sticky
  * bits (AER) survive all but UVFIO_RESET_POWER_ON; MPS and the link's control bits survive all but
  * that and UVFIO_RESET_BUS. */
 void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind);
-/* Copy of everything a reset loses, and back (what the PCI core saves around a reset): the bits that
- * software may write, without the power state; MSI and MSI-X control follow the present interrupt mode
- * (pci_set_irq_mode()).  Fires nothing. */
+/* Copy of everything a reset loses, and back (what the PCI core saves around a reset): the bits
+ * that software may write, without the power state; MSI and MSI-X control follow the present
+ * interrupt mode (pci_set_irq_mode()).  Fires nothing. */
 void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE]);
 void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE]);
 
-/* Offset of a standard or extended capability, 0 when absent. */
+/* Offset of a standard or extended capability, 0 when absent.  Any thread. */
 unsigned pci_find_cap(const struct pci_func *func, uint8_t id);
 unsigned pci_find_ext_cap(const struct pci_func *func, uint16_t id);
 
@@ -84,8 +91,9 @@ bool pci_memory_enabled(const struct pci_func *func); /* COMMAND.MEM and power s
 bool pci_bus_master(const struct pci_func *func);     /* COMMAND.MASTER and D0 */
 unsigned pci_power_state(const struct pci_func *func);
 
-/* What the host does to change the power state (A.7, PM): an unsupported state is -EINVAL and changes
- * nothing; without NoSoftRst config space is saved on the way to D3hot and restored in D0.  Fires
+/* What the host does to change the power state (A.7, PM): an unsupported state, or one that is less
+ * deep than the present one and not D0, is -EINVAL and changes nothing; without NoSoftRst config
+ * space is saved on the way to D3hot and restored in D0.  Fires
  * ->power() last. */
 int pci_set_power_state(struct pci_func *func, unsigned state);
 
@@ -98,8 +106,9 @@ void pci_set_irq_mode(struct pci_func *func, int mode, unsigned vectors);
 /* MSI as the hardware has it now: Enable, and the mask dword (0 without per-vector masking). */
 void pci_msi_state(const struct pci_func *func, bool *enabled, uint32_t *mask);
 
-/* Vital product data behind the VPD capability: four bytes at @addr (to write: a multiple of 4, else
- * -EINVAL).  0, or -ENODEV without VPD, -EIO beyond the data or (write) where it is read-only. */
+/* Vital product data behind the VPD capability: four bytes at @addr (to write: a multiple of 4,
+ * else -EINVAL).  0, or -ENODEV without VPD, -EIO beyond the data or (write) where it is read-only.
+ */
 int pci_vpd_read(const struct pci_func *func, unsigned addr, uint32_t *data);
 int pci_vpd_write(struct pci_func *func, unsigned addr, uint32_t data);
 

@@ -114,7 +114,7 @@ static void plain_write(struct pci_vconfig *vc, const struct piece *p)
 static void fix_bars(struct pci_vconfig *vc)
 {
 	const struct uvfio_pci_desc *desc = pci_func_desc(vc->func);
-	uint64_t mask;
+	uint64_t mask, size;
 
 	for (unsigned i = 0; i < 6; i++) {
 		const struct uvfio_bar_desc *bar = &desc->bars[i];
@@ -142,7 +142,11 @@ static void fix_bars(struct pci_vconfig *vc)
 			pci_put32(at + 4, pci_get32(at + 4) & (uint32_t)(mask >> 32));
 		}
 	}
-	mask = desc->rom_size ? (~(desc->rom_size - 1) | PCI_ROM_ADDRESS_ENABLE) : 0;
+	size = desc->rom_size;
+	/* A shadow has a size, though no BAR. */
+	for (uint64_t n = 1; !desc->rom_size && desc->rom_len && size < desc->rom_len; n *= 2)
+		size = n;
+	mask = size ? (~(size - 1) | PCI_ROM_ADDRESS_ENABLE) : 0;
 	pci_put32(vc->bytes + PCI_ROM_ADDRESS,
 		  pci_get32(vc->bytes + PCI_ROM_ADDRESS) & (uint32_t)mask);
 }

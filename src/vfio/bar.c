@@ -267,7 +267,7 @@ bool bar_mappable(const struct vfio_device *dev, unsigned index, enum vfio_mmio_
 	if (index >= NR_BARS)
 		return false;
 	bar = &dev->bars[index];
-	if (!bar->size || bar->flags & UVFIO_BAR_IO)
+	if (!bar->size || bar->flags & (UVFIO_BAR_IO | UVFIO_BAR_NO_MMAP))
 		return false;
 	return mode != VFIO_MMIO_NONE || !bar->has_registers;
 }

@@ -72,6 +72,8 @@ static bool func_intx_masked(void *arg)
 
 	if (!dev->irqs)
 		return false;
+	if (pci_func_desc(dev->func)->broken_intx)
+		return true;
 	if (!dev->machine->policy.nointxmask)
 		return irq_intx_masked(dev->irqs);
 	/* Not a 2.3 device: its line is masked at the host, and DisINTx is touched for messages
@@ -87,8 +89,17 @@ static uint32_t func_msi_pending(void *arg)
 	return dev->irqs ? irq_msi_pending(dev->irqs) : 0;
 }
 
+static void func_model_write(void *arg, unsigned off, unsigned size, uint32_t value)
+{
+	struct vfio_device *dev = arg;
+
+	if (dev->model->config_write)
+		dev->model->config_write(dev->priv, off, size, value);
+}
+
 /* What config writes cause is found by device_apply(), which looks at the state. */
 static const struct pci_func_ops func_ops = {
+	.model_write = func_model_write,
 	.intx_line = func_intx_line,
 	.intx_masked = func_intx_masked,
 	.msi_pending = func_msi_pending,
@@ -230,11 +241,22 @@ void device_free(struct vfio_device *dev)
 	device_release_all(dev);
 }
 
+/* What the host cannot find an image in, it does not offer (A.6). */
+static bool rom_readable(const struct uvfio_pci_desc *desc)
+{
+	const uint8_t *image = desc->rom;
+
+	return desc->rom_len >= 2 && image[0] == 0x55 && image[1] == 0xaa;
+}
+
 static int copy_rom(struct vfio_device *dev, const struct uvfio_pci_desc *desc,
 		    struct uvfio_error *err)
 {
-	if (!desc->rom_size || !desc->rom || !desc->rom_len)
+	if (!rom_readable(desc))
 		return 0;
+	/* A shadow's region is the next power of two. */
+	for (dev->rom_size = desc->rom_size ? desc->rom_size : 1; dev->rom_size < desc->rom_len;)
+		dev->rom_size *= 2;
 	dev->rom_len = desc->rom_len;
 	dev->rom = malloc(desc->rom_len);
 	if (!dev->rom)
@@ -362,6 +384,42 @@ void *uvfio_bar_memory(struct uvfio_device *udev, unsigned bar, uint64_t off)
 	if (bar >= NR_BARS || bar_range(&dev->bars[bar], off, &end)->kind != RANGE_MEMORY)
 		return NULL;
 	return dev->bars[bar].memory + off;
+}
+
+/* As check_register(), of config space. */
+static void check_config(struct vfio_device *dev, int ret, unsigned off, unsigned size)
+{
+	if (ret)
+		uvfio_log(
+			dev->machine->log, UVFIO_LOG_ERROR,
+			"%s: model %s names %u bytes of config space at %#x, which are in none of "
+			"its capabilities with data or areas",
+			dev->name, dev->model->name, size, off);
+}
+
+uint32_t uvfio_config_get(struct uvfio_device *udev, unsigned off, unsigned size)
+{
+	struct vfio_device *dev = to_dev(udev);
+	uint32_t value = 0;
+
+	check_config(dev, pci_model_get(dev->func, off, size, &value), off, size);
+	return value;
+}
+
+void uvfio_config_set(struct uvfio_device *udev, unsigned off, unsigned size, uint32_t mask,
+		      uint32_t value)
+{
+	struct vfio_device *dev = to_dev(udev);
+
+	check_config(dev, pci_model_set(dev->func, off, size, mask, value), off, size);
+}
+
+unsigned uvfio_config_cap(struct uvfio_device *udev, bool extended, unsigned id)
+{
+	struct vfio_device *dev = to_dev(udev);
+
+	return extended ? pci_find_ext_cap(dev->func, (uint16_t)id)
+			: pci_find_cap(dev->func, (uint8_t)id);
 }
 
 void uvfio_kick(struct uvfio_device *udev)

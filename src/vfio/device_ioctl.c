@@ -82,10 +82,9 @@ static int get_region_info(struct vfio_device_file *df, struct vfio_client *clie
 		info.flags = RW;
 		break;
 	case VFIO_PCI_ROM_REGION_INDEX:
-		if (dev->rom_len) {
-			info.size = pci_func_desc(dev->func)->rom_size;
+		info.size = dev->rom_size;
+		if (info.size)
 			info.flags = VFIO_REGION_INFO_FLAG_READ;
-		}
 		break;
 	case VFIO_PCI_VGA_REGION_INDEX:
 		return -EINVAL; /* no VGA devices here */

@@ -78,6 +78,7 @@ static void enable_decode(struct vfio_device *dev)
 /* config_lock held. */
 static int open_sequence(struct vfio_device *dev)
 {
+	unsigned flags = 0;
 	int ret;
 
 	dev->saved = malloc(PCI_EXT_CONFIG_SIZE);
@@ -90,8 +91,13 @@ static int open_sequence(struct vfio_device *dev)
 	/* Any failure but contention is tolerated; success is remembered. */
 	dev->reset_works = device_function_reset(dev, UVFIO_RESET_OPEN) == 0;
 	pci_hw_save(dev->func, dev->saved);
-	set_command(dev, PCI_COMMAND_INTX_DISABLE, 0);
-	ret = pci_vconfig_new(dev->func, 0, &vconfig_ops, dev, &dev->vconfig);
+	if (pci_func_desc(dev->func)->broken_intx) {
+		flags |= PCI_VCONFIG_NO_INTX;
+		set_command(dev, 0, PCI_COMMAND_INTX_DISABLE);
+	} else {
+		set_command(dev, PCI_COMMAND_INTX_DISABLE, 0);
+	}
+	ret = pci_vconfig_new(dev->func, flags, &vconfig_ops, dev, &dev->vconfig);
 	if (ret)
 		return ret;
 	irq_intx_disable(dev->irqs, pci_vconfig_intx_disabled(dev->vconfig));

@@ -244,19 +244,30 @@ static ssize_t bar_rdwr(struct vfio_device *dev, unsigned index, uint64_t pos, v
 	return ret ? ret : (ssize_t)len;
 }
 
+/* Where the ROM's region ends for reads: its BAR, also with an image that cannot be read. */
+static uint64_t rom_end(const struct vfio_device *dev)
+{
+	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
+
+	return desc->rom_size ? desc->rom_size : dev->rom_size;
+}
+
 static ssize_t rom_read(struct vfio_device *dev, uint64_t pos, void *buf, size_t len)
 {
-	uint64_t size = dev->rom_len ? pci_func_desc(dev->func)->rom_size : 0;
+	uint64_t end = rom_end(dev);
 	size_t image;
 	bool on;
 
-	if (pos >= size)
+	if (pos >= end)
 		return -EINVAL;
-	if (len > size - pos)
-		len = size - pos;
+	if (len > end - pos)
+		len = end - pos;
+	if (!dev->rom)
+		return -ENOMEM;
 	pthread_mutex_lock(&dev->reg_lock);
 	wait_gate(dev);
-	on = dev->mem == MEM_ON;
+	/* A shadow is the host's memory. */
+	on = dev->mem == MEM_ON || !pci_func_desc(dev->func)->rom_size;
 	pthread_mutex_unlock(&dev->reg_lock);
 	if (!on)
 		return -EIO;
@@ -313,8 +324,8 @@ static ssize_t cut_rdwr(struct vfio_device *dev, unsigned index, uint64_t pos, v
 			return -EFAULT;
 	} else if (index < NR_BARS) {
 		size = dev->bars[index].size;
-	} else if (index == VFIO_PCI_ROM_REGION_INDEX && dev->rom_len && !write) {
-		size = pci_func_desc(dev->func)->rom_size;
+	} else if (index == VFIO_PCI_ROM_REGION_INDEX && !write) {
+		size = rom_end(dev);
 	}
 	if (pos >= size)
 		return -EINVAL;
@@ -531,7 +542,7 @@ unsigned vfio_device_sparse(struct vfio_device_file *df, unsigned index, struct 
 	uint64_t done = 0, end = 0;
 	unsigned n = 0;
 
-	if (index >= NR_BARS || df->dev->bars[index].flags & UVFIO_BAR_IO)
+	if (index >= NR_BARS || df->dev->bars[index].flags & (UVFIO_BAR_IO | UVFIO_BAR_NO_MMAP))
 		return 0;
 	bar = &df->dev->bars[index];
 	/* A page is decided by the ranges that touch it: look at each range's first and last page

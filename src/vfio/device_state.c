@@ -119,8 +119,10 @@ static void apply_irq_mode(struct vfio_device *dev)
 
 void device_count_irqs(struct vfio_device *dev)
 {
+	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
+
 	atomic_store(&dev->irq_counts[VFIO_PCI_INTX_IRQ_INDEX],
-		     pci_func_desc(dev->func)->interrupt_pin ? 1 : 0);
+		     desc->interrupt_pin && !desc->broken_intx ? 1 : 0);
 	atomic_store(&dev->irq_counts[VFIO_PCI_MSI_IRQ_INDEX], pci_msi_count(dev->func));
 	atomic_store(&dev->irq_counts[VFIO_PCI_MSIX_IRQ_INDEX], pci_msix_count(dev->func));
 }

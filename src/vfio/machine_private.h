@@ -265,8 +265,9 @@ struct vfio_device {
 	struct pci_func *func; /* NULL until uvfio_device_init() */
 	struct irq_set *irqs;
 	struct bar bars[NR_BARS];
-	uint8_t *rom;
+	uint8_t *rom; /* an image that the host can read */
 	uint64_t rom_len;
+	uint64_t rom_size; /* of its region; 0: no image */
 
 	pthread_mutex_t open_lock;
 	unsigned open_count;

@@ -184,8 +184,8 @@ int vfio_device_region_state(struct vfio_device *dev, unsigned index, enum vfio_
 	} else if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
 		out->size = pci_func_config_size(dev->func);
 		out->flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-	} else if (index == VFIO_PCI_ROM_REGION_INDEX && dev->rom_len) {
-		out->size = pci_func_desc(dev->func)->rom_size;
+	} else if (index == VFIO_PCI_ROM_REGION_INDEX && dev->rom_size) {
+		out->size = dev->rom_size;
 		out->flags = VFIO_REGION_INFO_FLAG_READ;
 	}
 	return 0;
