@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include "base/fd.h"
 #include "wire/wire_private.h"
 
 static struct wire_client *of_client(struct vfio_client *client)
@@ -69,10 +68,8 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 		return -EBADF;
 	ours = c->msg->fds[fd];
 	/* A descriptor that no call works on is to the kernel none at all. */
-	if (fcntl(ours, F_GETFL) & O_PATH)
-		return -EBADF;
-	if (!uvfio_is_eventfd(ours))
-		return -EINVAL;
+	if (!uvfio_eventfd_check(&c->conn->server->eventfds, ours))
+		return fcntl(ours, F_GETFL) & O_PATH ? -EBADF : -EINVAL;
 	c->msg->fds[fd] = -1; /* the core's from now on */
 	return ours;
 }

@@ -11,7 +11,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include "vfio/observe.h"
-#include "base/fd.h"
 #include "wire/wire_private.h"
 
 #define MAX_AREAS 32u
@@ -314,7 +313,7 @@ static void set_irqs(struct wire_conn *conn, struct wire_msg *msg)
 			if (c.first_number < WIRE_UNMASK_NUMBER)
 				c.first_number = WIRE_UNMASK_NUMBER;
 			/* Anything else is refused, and not closed here. */
-			if (uvfio_is_eventfd(msg->fds[0]))
+			if (uvfio_eventfd_check(&conn->server->eventfds, msg->fds[0]))
 				unmask = fcntl(msg->fds[0], F_DUPFD_CLOEXEC, 3);
 		}
 	}

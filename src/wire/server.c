@@ -41,6 +41,7 @@ struct wire_server *wire_server_new(struct vfio_machine *machine, struct uvfio_l
 	TAILQ_INIT(&server->listeners);
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->changed, NULL);
+	uvfio_eventfd_check_init(&server->eventfds);
 	if (wire_workers_init(&server->workers)) {
 		uvfio_error_set(err, -EAGAIN, "cannot start a thread: there are too many");
 		wire_server_free(server);
@@ -125,6 +126,7 @@ void wire_server_free(struct wire_server *server)
 	wire_workers_fini(&server->workers);
 	for (unsigned i = 0; i < server->nr_loops; i++)
 		uvfio_loop_free(server->loops[i].loop);
+	uvfio_eventfd_check_fini(&server->eventfds);
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
 	free(server);

@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include "base/ctx.h"
+#include "base/eventfd.h"
 #include "base/log.h"
 #include "iommu/peer.h"
 #include "vfio/client.h"
@@ -213,6 +214,7 @@ struct wire_server {
 	unsigned nr_loops;
 	atomic_uint next_loop;
 	struct wire_workers workers;
+	struct uvfio_eventfd_check eventfds;
 	struct uvfio_ratelimit complaints;
 
 	pthread_mutex_t lock;
