@@ -14,8 +14,8 @@
  *   0x1000 doorbells, 64 bytes                 0x1800 pollable registers, 64 bytes
  *   0x2000 MSI-X table, 8 vectors              0x3000 PBA
  *
- * BAR 2 (with memory=on): 8 KiB of memory; with mixed=on 64 KiB of it, with a register of 8 bytes at
- * MIXED_REGISTER.  BAR 4: I/O, 32 bytes.
+ * BAR 2 (with memory=on): 8 KiB of memory; with mixed=on 64 KiB of it, with a register of 8 bytes
+ * at MIXED_REGISTER.  BAR 4: I/O, 32 bytes.
  */
 #ifndef TESTS_UNIT_VFIO_FIXTURE_H
 #define TESTS_UNIT_VFIO_FIXTURE_H
@@ -114,6 +114,30 @@ static void probe_timer(void *arg)
 	}
 }
 
+/* One thing that is different from other probes. */
+static void probe_shape(struct uvfio_pci_desc *desc, const char *shape)
+{
+	static const uint8_t no_image[2048] = {1, 2, 3};
+
+	if (!strcmp(shape, "bad-rom")) {
+		desc->rom = no_image;
+		desc->rom_len = sizeof(no_image);
+	} else if (!strcmp(shape, "shadow-rom")) {
+		desc->rom_size = 0;
+	} else if (!strcmp(shape, "broken-intx")) {
+		desc->broken_intx = true;
+	} else if (!strcmp(shape, "no-soft-reset")) {
+		desc->no_soft_reset = true;
+	} else if (!strcmp(shape, "af")) {
+		desc->flr = false;
+		desc->af = true;
+	} else if (!strcmp(shape, "no-mmap")) {
+		desc->bars[0].flags |= UVFIO_BAR_NO_MMAP;
+	} else {
+		fail_msg("there is no shape '%s'", shape);
+	}
+}
+
 static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args, void **priv,
 			struct uvfio_error *err)
 {
@@ -176,6 +200,10 @@ static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args,
 	if (without_reset) {
 		desc.flr = false;
 		desc.no_soft_reset = true;
+	}
+	for (unsigned i = 0; i < args->nr_options; i++) {
+		if (!strcmp(args->options[i].key, "shape"))
+			probe_shape(&desc, args->options[i].value);
 	}
 	p = calloc(1, sizeof(*p));
 	assert_non_null(p);
@@ -382,6 +410,7 @@ static const struct uvfio_key probe_keys[] = {
 	{"mixed", "on|off", "a BAR of memory with a register in it", false},
 	{"plain", "on|off", "registers only", false},
 	{"noreset", "on|off", "no function-level reset", false},
+	{"shape", "NAME", "one thing that is different; see probe_shape()", true},
 	{"fail", "TEXT", "fail to be made", false},
 	{"list", "TEXT", "may be repeated", true},
 };
@@ -391,7 +420,7 @@ static const struct uvfio_model probe_model = {
 	.name = "probe",
 	.summary = "a device for tests",
 	.keys = probe_keys,
-	.nr_keys = 6,
+	.nr_keys = 7,
 	.create = probe_create,
 	.destroy = probe_destroy,
 	.reg_write = probe_write,
