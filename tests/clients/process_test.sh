@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The program behaves as if it ran by itself: status, signals, streams, inheritance; and nothing is
 # left of a run.
+
+# Whoever ignores signals (nohup ignores SIGHUP) passes that on, and a shell cannot undo it.
+[ -n "${SIGNALS_ARE_DEFAULT-}" ] || SIGNALS_ARE_DEFAULT=1 exec env --default-signal "$0" "$@"
 . "$(dirname "$0")/lib.sh"
 run() { "$UVFIO" run -- "$@"; }
 

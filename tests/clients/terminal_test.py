@@ -29,7 +29,8 @@ class Terminal:
     def __init__(self):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            for number in (signal.SIGINT, signal.SIGQUIT):  # a background job has them ignored
+            # A background job has the first two ignored, one of nohup the last.
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             os.environ["PS1"] = "$ "
             os.environ["LC_ALL"] = "C"
