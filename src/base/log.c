@@ -38,6 +38,7 @@
 struct uvfio_log {
 	int fd;
 	enum uvfio_log_level level;
+	_Atomic(const char *) mark;
 	pthread_mutex_t lock;
 	pthread_cond_t work;     /* the writer waits for lines, or the end */
 	pthread_cond_t progress; /* others wait for the writer */
@@ -123,6 +124,12 @@ void uvfio_log_free(struct uvfio_log *log)
 	pthread_mutex_unlock(&log->lock);
 	pthread_join(writer, NULL);
 	destroy(log);
+}
+
+void uvfio_log_mark(struct uvfio_log *log, const char *mark)
+{
+	if (log)
+		atomic_store(&log->mark, mark);
 }
 
 bool uvfio_log_wants(const struct uvfio_log *log, enum uvfio_log_level level)
@@ -311,19 +318,23 @@ void uvfio_vlog(struct uvfio_log *log, enum uvfio_log_level level, const char *p
 	static const char cut[] = "…\n";
 	const size_t room = LINE_MAX_BYTES - sizeof(cut);
 	char text[LINE_MAX_BYTES], line[LINE_MAX_BYTES];
+	const char *mark;
 	int saved = errno, n;
 	size_t len = 0;
 	bool whole;
 
 	if (!uvfio_log_wants(log, level))
 		return;
+	mark = atomic_load(&log->mark);
 	n = vsnprintf(text, sizeof(text), fmt, ap);
 	if (n < 0)
 		return;
 	if (n > 0 && (size_t)n < sizeof(text) && text[n - 1] == '\n')
 		text[n - 1] = '\0';
-	whole = append(line, &len, room, "uvfio: ") &&
-		append(line, &len, room, level_names[level]) && append(line, &len, room, ": ");
+	whole = append(line, &len, room, "uvfio: ");
+	if (mark)
+		whole = whole && append(line, &len, room, mark) && append(line, &len, room, " ");
+	whole = whole && append(line, &len, room, level_names[level]) && append(line, &len, room, ": ");
 	if (whole && prefix)
 		whole = append(line, &len, room, prefix) && append(line, &len, room, ": ");
 	whole = whole && append(line, &len, room, text) && (size_t)n < sizeof(text);

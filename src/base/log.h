@@ -25,6 +25,8 @@ struct uvfio_log *uvfio_log_new(int fd, enum uvfio_log_level level);
 void uvfio_log_free(struct uvfio_log *log);
 /* Until what has been logged by now is written, however long that takes. */
 void uvfio_log_flush(struct uvfio_log *log);
+/* From now on every line has @mark, a literal, behind "uvfio: ".  @log may be NULL.  Any thread. */
+void uvfio_log_mark(struct uvfio_log *log, const char *mark);
 bool uvfio_log_wants(const struct uvfio_log *log, enum uvfio_log_level level);
 /* @log may be NULL: nothing is written. */
 void uvfio_log(struct uvfio_log *log, enum uvfio_log_level level, const char *fmt, ...)

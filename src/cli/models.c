@@ -23,8 +23,13 @@ static const struct uvfio_key common_keys[] = {
 	 "PCI address (default: the next free of 0000:01:00.0, 0000:02:00.0, ...)", false},
 	{"group", "N", "IOMMU group; devices with the same number share it (default: its own)",
 	 false},
+	{"iommu", "on|off", "off: there is none in front of it; needs no-IOMMU mode (default: on)",
+	 false},
 	{"mmio", "exact|polled|none",
 	 "how stores to mapped registers are honoured (default: --mmio)", false},
+	{"poll-interrupt", "TIME",
+	 "of a device without interrupt pin: INTx from a timer, 100us to 60s (default: none)",
+	 false},
 };
 
 static void print_keys(const struct uvfio_key *keys, unsigned nr)

@@ -50,6 +50,16 @@ int option_policy(struct run_options *o, const char *assignment, struct uvfio_er
 	return vfio_policy_set(&o->config.policy, assignment, err);
 }
 
+int option_isolation(struct run_options *o, const char *value, struct uvfio_error *err)
+{
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return uvfio_error_set(err, -EINVAL, "--interrupt-isolation %s: it is on or off",
+				       value);
+	o->isolation_given = true;
+	o->config.policy.no_interrupt_isolation = !strcmp(value, "off");
+	return 0;
+}
+
 int option_trace(struct run_options *o, const char *file, struct uvfio_error *err)
 {
 	size_t len = strlen(file);
@@ -120,11 +130,12 @@ int option_machine(struct run_options *o, const char *name, struct uvfio_error *
 
 int options_check(const struct run_options *o, struct uvfio_error *err)
 {
-	const char *other = o->nr_devices     ? "--device"
-			    : o->policy_given ? "--policy"
-			    : o->name         ? "--name"
-			    : o->control      ? "--control"
-					      : NULL;
+	const char *other = o->nr_devices        ? "--device"
+			    : o->policy_given    ? "--policy"
+			    : o->isolation_given ? "--interrupt-isolation"
+			    : o->name            ? "--name"
+			    : o->control         ? "--control"
+						 : NULL;
 
 	if (!o->machine || !other)
 		return 0;
@@ -167,6 +178,8 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 		return each_string(o, path, key, value, option_device, true, err);
 	if (!strcmp(key, "mmio"))
 		return each_string(o, path, key, value, option_mmio, false, err);
+	if (!strcmp(key, "interrupt-isolation"))
+		return each_string(o, path, key, value, option_isolation, false, err);
 	if (!strcmp(key, "trace"))
 		return each_string(o, path, key, value, option_trace, false, err);
 	if (!strcmp(key, "trace-format"))
@@ -193,7 +206,7 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 	}
 	return uvfio_error_set(
 		err, -EINVAL,
-		"%s: no key \"%s\"; there are: control, device, machine, mmio, name, policy, trace, trace-format, verbose",
+		"%s: no key \"%s\"; there are: control, device, interrupt-isolation, machine, mmio, name, policy, trace, trace-format, verbose",
 		path, key);
 }
 

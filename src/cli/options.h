@@ -12,7 +12,7 @@ struct run_options {
 	char **devices; /* owned; config.devices points here */
 	unsigned nr_devices;
 	char *trace, *name, *control, *machine; /* owned */
-	bool policy_given;
+	bool policy_given, isolation_given;
 	bool trace_format_given;
 };
 
@@ -20,6 +20,8 @@ struct run_options {
 int option_device(struct run_options *o, const char *spec, struct uvfio_error *err);
 int option_mmio(struct run_options *o, const char *mode, struct uvfio_error *err);
 int option_policy(struct run_options *o, const char *assignment, struct uvfio_error *err);
+/* --interrupt-isolation: what the machine's platform has (F). */
+int option_isolation(struct run_options *o, const char *value, struct uvfio_error *err);
 int option_trace(struct run_options *o, const char *file, struct uvfio_error *err);
 int option_trace_format(struct run_options *o, const char *format, struct uvfio_error *err);
 /* --name and --control: the machine's name, and where its control socket is. */

@@ -24,6 +24,7 @@ static void usage(FILE *out)
 		"  --machine NAME                 use the devices of `uvfio serve --machine NAME` instead\n"
 		"  --mmio exact|polled|none       how stores to mapped registers are honoured (exact)\n"
 		"  --policy KNOB=VALUE            a policy knob of the machine (repeatable)\n"
+		"  --interrupt-isolation on|off   off: attaching needs allow_unsafe_interrupts=Y (on)\n"
 		"  --config FILE                  read these options from a JSON file\n"
 		"  --trace FILE                   a line an event; JSON lines when FILE ends in .json\n"
 		"  --trace-format text|json       whatever FILE is called\n"
@@ -111,6 +112,7 @@ int cmd_run(int argc, char **argv)
 		MACHINE,
 		MMIO,
 		POLICY,
+		ISOLATION,
 		CONFIG,
 		TRACE,
 		TRACE_FORMAT,
@@ -124,6 +126,7 @@ int cmd_run(int argc, char **argv)
 		{"machine", required_argument, NULL, MACHINE},
 		{"mmio", required_argument, NULL, MMIO},
 		{"policy", required_argument, NULL, POLICY},
+		{"interrupt-isolation", required_argument, NULL, ISOLATION},
 		{"config", required_argument, NULL, CONFIG},
 		{"trace", required_argument, NULL, TRACE},
 		{"trace-format", required_argument, NULL, TRACE_FORMAT},
@@ -138,6 +141,9 @@ int cmd_run(int argc, char **argv)
 	int c, ret = 0;
 
 	vfio_policy_default(&o.config.policy);
+	/* Who runs this is the machine's own administrator, and PROGRAM is theirs: what
+	 * CAP_SYS_RAWIO is asked for (A.9) is switched by enable_unsafe_noiommu_mode alone. */
+	o.config.policy.caller_caps |= VFIO_CAP_SYS_RAWIO;
 	argv[0] = (char *)"uvfio run"; /* as getopt names itself in its messages */
 	/* '+': what follows PROGRAM is PROGRAM's. */
 	while (!ret && (c = getopt_long(argc, argv, "+vh", options, NULL)) != -1) {
@@ -153,6 +159,9 @@ int cmd_run(int argc, char **argv)
 			break;
 		case POLICY:
 			ret = option_policy(&o, optarg, &err);
+			break;
+		case ISOLATION:
+			ret = option_isolation(&o, optarg, &err);
 			break;
 		case CONFIG:
 			ret = option_config(&o, optarg, &err);

@@ -20,6 +20,8 @@ static void usage(FILE *out)
 		"                         `uvfio models` lists the keys\n"
 		"  --config FILE          read these options from a JSON file\n"
 		"  --policy KNOB=VALUE    a policy knob of the machine (repeatable)\n"
+		"  --interrupt-isolation on|off\n"
+		"                         off: attaching needs allow_unsafe_interrupts=Y (on)\n"
 		"  --machine NAME         what `uvfio list` and so on call it (default)\n"
 		"  --control PATH|off     where they reach it\n"
 		"  --user NAME            give up root's rights for those of NAME\n"
@@ -31,11 +33,23 @@ static void usage(FILE *out)
 
 int cmd_serve(int argc, char **argv)
 {
-	enum { DEVICE = 256, CONFIG, POLICY, MACHINE, CONTROL, USER, CONFINE, VERBOSE, HELP };
+	enum {
+		DEVICE = 256,
+		CONFIG,
+		POLICY,
+		ISOLATION,
+		MACHINE,
+		CONTROL,
+		USER,
+		CONFINE,
+		VERBOSE,
+		HELP
+	};
 	static const struct option options[] = {
 		{"device", required_argument, NULL, DEVICE},
 		{"config", required_argument, NULL, CONFIG},
 		{"policy", required_argument, NULL, POLICY},
+		{"interrupt-isolation", required_argument, NULL, ISOLATION},
 		{"machine", required_argument, NULL, MACHINE},
 		{"control", required_argument, NULL, CONTROL},
 		{"user", required_argument, NULL, USER},
@@ -60,6 +74,9 @@ int cmd_serve(int argc, char **argv)
 			break;
 		case POLICY:
 			ret = vfio_policy_set(&o.config.policy, optarg, &err);
+			break;
+		case ISOLATION:
+			ret = serve_option_set(&o, "interrupt-isolation", optarg, &err);
 			break;
 		case MACHINE:
 			ret = serve_option_set(&o, "machine", optarg, &err);

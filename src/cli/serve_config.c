@@ -13,7 +13,7 @@
 #include "cli/serve_config.h"
 
 #define EXAMPLE "{\"device\": [\"nvme,file=disk.img,socket=disk.sock\"]}"
-#define KEYS    "device, policy, machine, control, user, confine, verbose"
+#define KEYS    "device, policy, interrupt-isolation, machine, control, user, confine, verbose"
 
 void serve_options_init(struct serve_options *o)
 {
@@ -57,8 +57,11 @@ int serve_option_set(struct serve_options *o, const char *key, const char *value
 	if (!strcmp(key, "user"))
 		return set_string(&o->user, &o->config.user, value, err);
 	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
-		return uvfio_error_set(err, -EINVAL, "confine %s: it is on or off", value);
-	o->config.unconfined = !strcmp(value, "off");
+		return uvfio_error_set(err, -EINVAL, "%s %s: it is on or off", key, value);
+	if (!strcmp(key, "interrupt-isolation"))
+		o->config.policy.no_interrupt_isolation = !strcmp(value, "off");
+	else
+		o->config.unconfined = !strcmp(value, "off");
 	return 0;
 }
 
@@ -215,7 +218,8 @@ static int policy_value(struct serve_options *o, struct json_object *value, stru
 static int take_key(struct serve_options *o, const char *key, struct json_object *value,
 		    struct uvfio_error *err)
 {
-	static const char *const strings[] = {"machine", "control", "user", "confine"};
+	static const char *const strings[] = {"interrupt-isolation", "machine", "control", "user",
+					      "confine"};
 
 	if (!strcmp(key, "device"))
 		return 0; /* load() */

@@ -16,6 +16,8 @@ static bool evaluate(struct irq_intx *intx)
 		return false;
 	intx->masked = true;
 	intx->hw_disabled = true;
+	if (intx->pulse)
+		intx->line = intx->pulse = false;
 	return true;
 }
 
@@ -48,6 +50,15 @@ void irq_intx_level(struct irq_set *set, bool level)
 {
 	pthread_mutex_lock(&set->intx.lock);
 	set->intx.line = level;
+	set->intx.pulse = false;
+	leave(set, evaluate(&set->intx));
+}
+
+void irq_intx_pulse(struct irq_set *set)
+{
+	pthread_mutex_lock(&set->intx.lock);
+	set->intx.pulse |= !set->intx.line;
+	set->intx.line = true;
 	leave(set, evaluate(&set->intx));
 }
 

@@ -7,9 +7,9 @@
  * enabled but masked, or has no eventfd, sets its pending bit and fires when that changes.
  *
  * Locks: the set's mutex is held by irq_set_irqs(), irq_disable_all() and irq_set_free(), which may
- * wait for an RCU grace period; not from a read side section.  Everything else ("leaf") takes no lock
- * that is held across a call out of this room, and may be called under any lock and from any thread.
- * So the order is: set's mutex → (ops) device config mutex → leaf functions.
+ * wait for an RCU grace period; not from a read side section.  Everything else ("leaf") takes no
+ * lock that is held across a call out of this room, and may be called under any lock and from any
+ * thread. So the order is: set's mutex → (ops) device config mutex → leaf functions.
  *
  * irq_raise() finds the eventfd under RCU; an eventfd that is replaced is closed, and SET_IRQS
  * returns, only when no raise can still use it.  A client that fills its eventfd's counter delays
@@ -66,6 +66,8 @@ int irq_set_irqs(struct irq_set *set, const struct vfio_irq_set *hdr,
 void irq_raise(struct irq_set *set, unsigned vector);
 /* The device's INTx line. */
 void irq_intx_level(struct irq_set *set, bool level);
+/* The same for one delivery: asserted until the eventfd has been signalled for it. */
+void irq_intx_pulse(struct irq_set *set);
 bool irq_intx_line(struct irq_set *set); /* STATUS.INTx */
 /* The virtual DisINTx changed: masks or unmasks (A.8: there is one mask state).  The set keeps it;
  * it starts clear. */
@@ -76,11 +78,12 @@ bool irq_intx_masked(struct irq_set *set);
 /* May messages be delivered now (bus mastering on, D0, not in reset)?  While not, raises become
  * pending; they fire when the gate opens.  Starts closed. */
 void irq_set_gate(struct irq_set *set, bool open);
-/* MSI Enable and mask dword as hardware has them (pci_msi_state()): vectors are held back by them. */
+/* MSI Enable and mask dword as hardware has them (pci_msi_state()): vectors are held back by them.
+ */
 void irq_msi_config(struct irq_set *set, bool enabled, uint32_t mask);
 uint32_t irq_msi_pending(struct irq_set *set);
-/* A reset of the device clears pending bits, the INTx line and the client's MSI-X masks; triggers and
- * the INTx mask state stay (A.5). */
+/* A reset of the device clears pending bits, the INTx line and the client's MSI-X masks; triggers
+ * and the INTx mask state stay (A.5). */
 void irq_reset(struct irq_set *set);
 /* -1 or the active index of INTX, MSI, MSIX; *@vectors (may be NULL) how many are allocated. */
 int irq_active(struct irq_set *set, unsigned *vectors);
@@ -91,8 +94,8 @@ bool irq_msi_active(struct irq_set *set, unsigned *log2_allocated);
 bool irq_signal_err(struct irq_set *set);
 bool irq_signal_req(struct irq_set *set);
 
-/* The MSI-X table and PBA as the device's BAR shows them.  16 bytes a vector, @off 4-byte aligned; a
- * client that writes the vector control word through a mapping gates delivery by it from then on,
+/* The MSI-X table and PBA as the device's BAR shows them.  16 bytes a vector, @off 4-byte aligned;
+ * a client that writes the vector control word through a mapping gates delivery by it from then on,
  * until the vector's eventfd is set anew.  Beyond the table: reads 0, writes dropped. */
 uint32_t irq_msix_table_read(struct irq_set *set, unsigned off);
 void irq_msix_table_write(struct irq_set *set, unsigned off, uint32_t value);
@@ -103,11 +106,11 @@ uint64_t irq_delivered(struct irq_set *set, unsigned index, unsigned vector); /*
 uint64_t irq_dropped(struct irq_set *set);
 
 struct irq_state {
-	unsigned count;	    /* what there is: pin, 1 << MMC, QSIZE + 1, 1 */
+	unsigned count;     /* what there is: pin, 1 << MMC, QSIZE + 1, 1 */
 	unsigned vectors;   /* that SET_IRQS has enabled; 0: not the active mode */
 	uint64_t delivered; /* of all vectors, ever */
-	bool masked;	    /* INTx */
-	bool line;	    /* INTx: asserted */
+	bool masked;        /* INTx */
+	bool line;          /* INTx: asserted */
 };
 /* What has become of interrupt @index.  Counts are summed up without stopping delivery. */
 void irq_observe(struct irq_set *set, unsigned index, struct irq_state *out);
@@ -116,8 +119,8 @@ struct irq_vector_state {
 	bool eventfd, masked, pending;
 	uint64_t delivered;
 };
-/* The vectors from @first on of which there is something to tell (an eventfd, a mask, a pending bit,
- * a delivery): how many of at most @max are in @out.  Go on behind the last one. */
+/* The vectors from @first on of which there is something to tell (an eventfd, a mask, a pending
+ * bit, a delivery): how many of at most @max are in @out.  Go on behind the last one. */
 unsigned irq_observe_vectors(struct irq_set *set, unsigned index, unsigned first,
 			     struct irq_vector_state *out, unsigned max);
 

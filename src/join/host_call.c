@@ -73,7 +73,7 @@ static void hello(struct call *call)
 	memset(&hello, 0, sizeof(hello));
 	hello.version = JOIN_VERSION;
 	hello.nr_devices = nr;
-	hello.policy = *vfio_machine_policy(machine);
+	vfio_machine_get_policy(machine, &hello.policy);
 	memcpy(out, &hello, sizeof(hello));
 	call->len = sizeof(hello);
 	for (unsigned i = 0; i < nr && i < JOIN_MAX_DEVICES; i++) {

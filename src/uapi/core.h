@@ -25,6 +25,7 @@ struct core_device; /* a device file */
 struct uapi_device {
 	char name[16];
 	unsigned group;       /* IOMMU group */
+	bool noiommu;         /* which is one of no-IOMMU mode (A.9) */
 	int mmio;             /* as vfio_device_mmio() */
 	unsigned config_size; /* bytes: 256 or 4096 */
 	struct {
@@ -89,6 +90,9 @@ struct uapi_core {
 
 /* What the tree in /sys and the handles tell of @dev. */
 void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out);
+/* The node of group @number in /dev/vfio: "7", or "noiommu-7" (A.9). */
+#define UAPI_NODE_NAME 24u /* bytes */
+void uapi_group_node(const struct uapi_core *core, unsigned number, char out[UAPI_NODE_NAME]);
 /* The core in front of @machine, whose devices stay until it goes; not freed with it.  NULL when
  * out of memory. */
 struct uapi_core *uapi_core_local(struct vfio_machine *machine);

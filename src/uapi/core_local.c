@@ -213,6 +213,7 @@ void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out)
 
 	*out = (struct uapi_device){
 		.group = vfio_device_group(dev),
+		.noiommu = vfio_device_noiommu(dev),
 		.mmio = vfio_device_mmio(dev),
 		.config_size = pci_func_config_size(func),
 		.rom_size = desc->rom_size,
@@ -222,6 +223,15 @@ void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out)
 		out->bars[i].size = desc->bars[i].size;
 		out->bars[i].flags = desc->bars[i].flags;
 	}
+}
+
+void uapi_group_node(const struct uapi_core *core, unsigned number, char out[UAPI_NODE_NAME])
+{
+	bool noiommu = false;
+
+	for (unsigned i = 0; i < core->nr_devices; i++)
+		noiommu |= core->devices[i].group == number && core->devices[i].noiommu;
+	snprintf(out, UAPI_NODE_NAME, "%s%u", noiommu ? "noiommu-" : "", number);
 }
 
 struct uapi_core *uapi_core_local(struct vfio_machine *machine)

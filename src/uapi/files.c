@@ -48,9 +48,9 @@ static int add_nodes(struct uapi_files *files)
 	int ret = add_node(files, "vfio", UAPI_CONTAINER, 0);
 
 	for (unsigned i = 0; i < core->nr_devices && !ret; i++) {
-		char name[16];
+		char name[UAPI_NODE_NAME];
 
-		snprintf(name, sizeof(name), "%u", core->devices[i].group);
+		uapi_group_node(core, core->devices[i].group, name);
 		ret = add_node(files, name, UAPI_GROUP, core->devices[i].group);
 	}
 	return ret;
@@ -233,14 +233,14 @@ static struct uapi_file *file_new(struct uapi_files *files, enum uapi_file_kind 
 /* A fresh inode, under the node's name: the newest fd's link in /proc reads exactly that. */
 static int make_inode(struct uapi_files *files, struct uapi_file *file, int access)
 {
-	char fresh[32], name[16];
+	char fresh[32], name[UAPI_NODE_NAME];
 	int fd;
 
 	snprintf(fresh, sizeof(fresh), ".%u", files->last_serial + 1);
 	if (file->kind == UAPI_CONTAINER)
 		strcpy(name, "vfio");
 	else
-		snprintf(name, sizeof(name), "%u", file->group);
+		uapi_group_node(files->server->core, file->group, name);
 	unlinkat(files->server->devdir, fresh, 0);
 	file->probe =
 		openat(files->server->devdir, fresh, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);

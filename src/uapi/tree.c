@@ -197,23 +197,34 @@ static void add_function(struct tree *tree, const struct uapi_device *dev, const
 	add_link(tree, "/sys/bus/pci/drivers/vfio-pci", name, "../../devices/%s", name);
 }
 
-static void add_group(struct tree *tree, unsigned group)
+static void add_group(struct tree *tree, const struct uapi_core *core, unsigned group)
 {
-	char base[64], node[64];
+	char base[64], node[UAPI_NODE_NAME];
+	bool noiommu;
+
+	uapi_group_node(core, group, node);
+	noiommu = node[0] == 'n';
 
 	snprintf(base, sizeof(base), "/sys/kernel/iommu_groups/%u", group);
 	add(tree, TREE_CLAIM, 0755, base, NULL, 0);
 	add_dir(tree, base, "devices");
-	add_text(tree, 0644, base, "type", "DMA\n");
-	add_text(tree, 0444, base, "reserved_regions", "0x%016llx 0x%016llx msi\n", IOMMU_MSI_FIRST,
-		 IOMMU_MSI_LAST);
-	snprintf(node, sizeof(node), "%u", group);
+	if (noiommu) {
+		/* VFIO's own, without a domain. */
+		add_text(tree, 0444, base, "name", "vfio-noiommu\n");
+		add_text(tree, 0644, base, "type", "unknown\n");
+		add_text(tree, 0444, base, "reserved_regions", "%s", "");
+	} else {
+		add_text(tree, 0644, base, "type", "DMA\n");
+		add_text(tree, 0444, base, "reserved_regions", "0x%016llx 0x%016llx msi\n",
+			 IOMMU_MSI_FIRST, IOMMU_MSI_LAST);
+	}
 	add_text(tree, 0666, TREE_DEV_VFIO, node, "%s", "");
 }
 
 static void add_modules(struct tree *tree, const struct vfio_policy *policy)
 {
 	static const char *const names[] = {"vfio", "vfio_pci", "vfio_iommu_type1"};
+	const struct vfio_knob *knob;
 	char base[64];
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -222,18 +233,14 @@ static void add_modules(struct tree *tree, const struct vfio_policy *policy)
 		add_dir(tree, base, "parameters");
 		add_text(tree, 0444, base, "initstate", "live\n");
 	}
-	add_text(tree, 0644, "/sys/module/vfio/parameters", "enable_unsafe_noiommu_mode", "%c\n",
-		 policy->enable_unsafe_noiommu_mode ? 'Y' : 'N');
-	add_text(tree, 0644, "/sys/module/vfio_iommu_type1/parameters", "allow_unsafe_interrupts",
-		 "%c\n", policy->allow_unsafe_interrupts ? 'Y' : 'N');
-	add_text(tree, 0644, "/sys/module/vfio_iommu_type1/parameters", "dma_entry_limit", "%u\n",
-		 policy->dma_entry_limit);
-	add_text(tree, 0444, "/sys/module/vfio_pci/parameters", "enable_sriov", "%c\n",
-		 policy->enable_sriov ? 'Y' : 'N');
-	add_text(tree, 0444, "/sys/module/vfio_pci/parameters", "nointxmask", "%c\n",
-		 policy->nointxmask ? 'Y' : 'N');
-	add_text(tree, 0444, "/sys/module/vfio_pci/parameters", "disable_idle_d3", "%c\n",
-		 policy->disable_idle_d3 ? 'Y' : 'N');
+	for (unsigned i = 0; (knob = vfio_policy_knob(i)); i++) {
+		char text[VFIO_KNOB_TEXT];
+
+		if (!knob->module || vfio_policy_text(policy, knob->name, text))
+			continue;
+		snprintf(base, sizeof(base), "/sys/module/%s/parameters", knob->module);
+		add_text(tree, knob->mode, base, knob->name, "%s\n", text);
+	}
 }
 
 static void describe(struct tree *tree, struct uapi_core *core)
@@ -259,7 +266,7 @@ static void describe(struct tree *tree, struct uapi_core *core)
 		for (unsigned j = 0; j < i; j++)
 			first &= devs[j].group != group;
 		if (first)
-			add_group(tree, group);
+			add_group(tree, core, group);
 		snprintf(base, sizeof(base), "/sys/kernel/iommu_groups/%u/devices", group);
 		add_link(tree, base, devs[i].name, "../../../../bus/pci/devices/%s", devs[i].name);
 	}

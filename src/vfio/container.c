@@ -6,6 +6,9 @@
  *       ▲                       │                     │
  *       └───last group leaves───┴─────────────────────┘   backend and mappings are dropped
  *
+ * A container is of one of two kinds, as its groups are (A.9): one with an IOMMU takes type 1, and
+ * one without takes no-IOMMU, which is a type that translates nothing and knows no further calls.
+ *
  * A request that reaches the backend holds a reference on it instead of a lock, because mapping
  * memory calls into the client, which may take as long as it likes.
  */
@@ -85,11 +88,15 @@ static struct backend *container_backend(struct vfio_container *container)
 	return backend;
 }
 
-/* Without a backend: what any backend could do; with one: what it does. */
-static int check_extension(struct vfio_container *container, uint64_t extension)
-{
-	struct backend *backend;
+/* ---- extensions and SET_IOMMU ---- */
 
+static int no_iommu_extension(uint64_t extension, bool enabled)
+{
+	return extension == VFIO_NOIOMMU_IOMMU && enabled;
+}
+
+static int type1_extension(uint64_t extension, bool set)
+{
 	switch (extension) {
 	case VFIO_TYPE1_IOMMU:
 	case VFIO_TYPE1v2_IOMMU:
@@ -98,45 +105,115 @@ static int check_extension(struct vfio_container *container, uint64_t extension)
 	case VFIO_UPDATE_VADDR:
 	case VFIO_DMA_CC_IOMMU:
 		/* Nothing stands against either, but there is no domain to ask before SET_IOMMU. */
-		backend = container_backend(container);
-		if (!backend)
-			return 0;
-		backend_put(backend);
-		return 1;
+		return set;
 	default:
 		return 0;
 	}
 }
 
+/* Without a group: what any type could do; with one: what those can that the group may have. */
+static int check_extension(struct vfio_container *container, uint64_t extension)
+{
+	struct vfio_machine *machine = container->machine;
+	bool any, noiommu, set, enabled;
+
+	pthread_mutex_lock(&machine->lock);
+	any = !container->nr_groups;
+	noiommu = container->noiommu;
+	set = container->backend != NULL;
+	enabled = machine->knobs.enable_unsafe_noiommu_mode;
+	pthread_mutex_unlock(&machine->lock);
+	if (any || !noiommu) {
+		if (type1_extension(extension, set))
+			return 1;
+	}
+	return any || noiommu ? no_iommu_extension(extension, enabled) : 0;
+}
+
+int container_may_attach_locked(struct vfio_container *container, enum attach_remark *remark)
+{
+	struct vfio_machine *machine = container->machine;
+
+	*remark = ATTACH_SILENT;
+	if (container->noiommu || !machine->policy.no_interrupt_isolation)
+		return 0;
+	if (!machine->knobs.allow_unsafe_interrupts) {
+		*remark = ATTACH_REFUSED;
+		return -EPERM;
+	}
+	if (!(vfio_machine_taint(machine) & 1u << VFIO_TAINT_INTERRUPTS))
+		*remark = ATTACH_UNSAFE;
+	return 0;
+}
+
+void container_attach_remark(struct vfio_machine *machine, enum attach_remark remark)
+{
+	unsigned lost;
+
+	switch (remark) {
+	case ATTACH_UNSAFE:
+		machine_add_taint(machine, VFIO_TAINT_INTERRUPTS);
+		uvfio_log(machine->log, UVFIO_LOG_WARN,
+			  "a group is attached although interrupts are not isolated: the machine "
+			  "is tainted");
+		break;
+	case ATTACH_REFUSED:
+		if (uvfio_ratelimit_ok(&machine->refused_limit, 1, 10000, &lost))
+			uvfio_log(machine->log, UVFIO_LOG_WARN,
+				  "a group was not attached (EPERM), because this machine does "
+				  "not isolate interrupts; to attach anyway: --policy "
+				  "allow_unsafe_interrupts=Y");
+		break;
+	default:
+		break;
+	}
+}
+
+/* machine->lock held: who would be asked, and what would it say?  0: *@noiommu is the answer. */
+static int choose_backend_locked(struct vfio_container *container, uint64_t type, bool *noiommu,
+				 enum attach_remark *remark)
+{
+	struct vfio_machine *machine = container->machine;
+
+	if (!container->nr_groups || container->backend)
+		return -EINVAL;
+	*noiommu = container->noiommu;
+	if (container->noiommu) {
+		if (!no_iommu_extension(type, machine->knobs.enable_unsafe_noiommu_mode))
+			return -ENODEV;
+		return machine_may_rawio(machine) ? 0 : -EPERM;
+	}
+	if (type == VFIO_TYPE1_IOMMU || type == VFIO_TYPE1v2_IOMMU)
+		return container_may_attach_locked(container, remark);
+	/* What type 1 has as an extension it takes for its own, and refuses to open. */
+	return type == VFIO_UNMAP_ALL ? -EINVAL : -ENODEV;
+}
+
 static int set_iommu(struct vfio_container *container, uint64_t type)
 {
 	struct vfio_machine *machine = container->machine;
-	struct backend *backend = NULL;
-	int ret = 0;
+	struct backend *backend = calloc(1, sizeof(*backend));
+	enum attach_remark remark = ATTACH_SILENT;
+	struct vfio_policy policy;
+	int ret;
 
-	if (type == VFIO_TYPE1_IOMMU || type == VFIO_TYPE1v2_IOMMU) {
-		backend = calloc(1, sizeof(*backend));
-		if (!backend)
-			return -ENOMEM;
-		atomic_init(&backend->refs, 1);
-		backend->type1 =
-			type1_new(type == VFIO_TYPE1v2_IOMMU, machine->policy.dma_entry_limit);
-		if (!backend->type1) {
-			free(backend);
-			return -ENOMEM;
-		}
+	if (!backend)
+		return -ENOMEM;
+	vfio_machine_get_policy(machine, &policy);
+	atomic_init(&backend->refs, 1);
+	backend->type1 = type1_new(type == VFIO_TYPE1v2_IOMMU, policy.dma_entry_limit);
+	if (!backend->type1) {
+		free(backend);
+		return -ENOMEM;
 	}
 	pthread_mutex_lock(&machine->lock);
-	if (!container->nr_groups || container->backend) {
-		ret = -EINVAL;
-	} else if (!backend) {
-		/* What type 1 has as an extension it takes for its own, and refuses to open. */
-		ret = type == VFIO_UNMAP_ALL ? -EINVAL : -ENODEV;
-	} else {
+	ret = choose_backend_locked(container, type, &backend->noiommu, &remark);
+	if (!ret) {
 		container->backend = backend;
 		backend = NULL;
 	}
 	pthread_mutex_unlock(&machine->lock);
+	container_attach_remark(machine, remark);
 	backend_put(backend);
 	return ret;
 }
@@ -232,7 +309,7 @@ int vfio_container_unmap(struct vfio_container *container, struct vfio_client *c
 
 	if (!backend)
 		return -EINVAL;
-	ret = unmap_dma(container, backend, client, arg, left);
+	ret = backend->noiommu ? -ENOTTY : unmap_dma(container, backend, client, arg, left);
 	backend_put(backend);
 	return ret;
 }
@@ -267,7 +344,8 @@ int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *c
 	backend = container_backend(container);
 	if (!backend)
 		return -EINVAL;
-	switch (cmd) {
+	/* There is nothing to map (A.9). */
+	switch (backend->noiommu ? 0 : cmd) {
 	case VFIO_IOMMU_GET_INFO:
 		ret = get_info(backend, client, arg);
 		break;

@@ -74,7 +74,7 @@ static bool func_intx_masked(void *arg)
 		return false;
 	if (pci_func_desc(dev->func)->broken_intx)
 		return true;
-	if (!dev->machine->policy.nointxmask)
+	if (!dev->nointxmask)
 		return irq_intx_masked(dev->irqs);
 	/* Not a 2.3 device: its line is masked at the host, and DisINTx is touched for messages
 	 * only (A.3, A.8). */
@@ -150,6 +150,8 @@ static void call_reset_power_on(struct vfio_device *dev, void *arg)
 
 static void device_release_all(struct vfio_device *dev)
 {
+	if (dev->ctx)
+		poll_irq_fini(dev);
 	if (dev->irqs)
 		irq_set_free(dev->irqs);
 	if (dev->ctx) {
@@ -174,10 +176,12 @@ static void device_release_all(struct vfio_device *dev)
 }
 
 int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
-	       const struct pci_addr *addr, const struct uvfio_args *args, int mmio,
-	       struct uvfio_loop *loop, struct vfio_device **out, struct uvfio_error *err)
+	       const struct pci_addr *addr, const struct device_spec *spec, struct uvfio_loop *loop,
+	       struct vfio_device **out, struct uvfio_error *err)
 {
+	const struct uvfio_args args = {spec->options, spec->nr_options};
 	struct vfio_device *dev = calloc(1, sizeof(*dev));
+	struct vfio_policy policy;
 	pthread_condattr_t attr;
 	int ret;
 
@@ -187,7 +191,10 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	dev->model = model;
 	dev->loop = loop;
 	dev->addr = *addr;
-	dev->mmio = mmio;
+	dev->mmio = spec->keys.mmio;
+	dev->poll_ns = spec->keys.poll_ns;
+	vfio_machine_get_policy(machine, &policy);
+	dev->nointxmask = policy.nointxmask;
 	dev->work.fn = run_work;
 	dev->wakeup_fd = -1;
 	dev->mem = MEM_OFF;
@@ -215,7 +222,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 		goto fail;
 	}
 	iommu_user_init(&dev->dma_user, dev->ctx);
-	ret = model->create((struct uvfio_device *)dev, args, &dev->priv, err);
+	ret = model->create((struct uvfio_device *)dev, &args, &dev->priv, err);
 	if (ret)
 		goto fail;
 	if (!dev->func) {
@@ -265,15 +272,18 @@ static int copy_rom(struct vfio_device *dev, const struct uvfio_pci_desc *desc,
 	return 0;
 }
 
-int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *desc,
+int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *given,
 		      struct uvfio_error *err)
 {
 	struct vfio_device *dev = (struct vfio_device *)udev;
+	struct uvfio_pci_desc copy = *given, *desc = &copy;
 	int ret;
 
 	if (dev->func)
 		return uvfio_error_set(err, -EINVAL, "uvfio_device_init() is called twice");
-	ret = pci_func_new(desc, &dev->addr, &func_ops, dev, &dev->func, err);
+	ret = poll_irq_init(dev, desc, err);
+	if (!ret)
+		ret = pci_func_new(desc, &dev->addr, &func_ops, dev, &dev->func, err);
 	if (ret)
 		return ret;
 	ret = copy_rom(dev, desc, err);
@@ -486,6 +496,11 @@ const char *vfio_device_name(const struct vfio_device *dev)
 unsigned vfio_device_group(const struct vfio_device *dev)
 {
 	return dev->group->number;
+}
+
+bool vfio_device_noiommu(const struct vfio_device *dev)
+{
+	return dev->group->noiommu;
 }
 
 const struct uvfio_model *vfio_device_model(const struct vfio_device *dev)

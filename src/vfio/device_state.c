@@ -113,6 +113,7 @@ static void apply_irq_mode(struct vfio_device *dev)
 		pci_set_irq_mode(dev->func, (int)(packed >> 32) - 1, (unsigned)packed);
 		view_publish_msix(dev);
 	}
+	poll_irq_apply(dev);
 	pci_msi_state(dev->func, &enabled, &mask);
 	irq_msi_config(dev->irqs, enabled, mask);
 }

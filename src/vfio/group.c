@@ -16,6 +16,7 @@ int vfio_group_open(struct vfio_machine *machine, unsigned number, struct vfio_g
 {
 	struct vfio_group_file *gf = calloc(1, sizeof(*gf));
 	struct vfio_group *group;
+	unsigned lost;
 	int ret = 0;
 
 	if (!gf)
@@ -24,6 +25,8 @@ int vfio_group_open(struct vfio_machine *machine, unsigned number, struct vfio_g
 	group = machine_group_locked(machine, number, false);
 	if (!group || !group->nr_devices) {
 		ret = -ENODEV;
+	} else if (group->noiommu && !machine_may_rawio(machine)) {
+		ret = -EPERM;
 	} else if (group->file || group->device_files) {
 		/* A device file keeps the group's file alive, as in the kernel, whichever of the
 		 * two the client closed first. */
@@ -38,6 +41,12 @@ int vfio_group_open(struct vfio_machine *machine, unsigned number, struct vfio_g
 		free(gf);
 	else
 		*out = gf;
+	if (ret == -EPERM && uvfio_ratelimit_ok(&machine->refused_limit, 1, 10000, &lost))
+		uvfio_log(
+			machine->log, UVFIO_LOG_WARN,
+			"noiommu-%u was not opened (EPERM): no-IOMMU mode asks for CAP_SYS_RAWIO; "
+			"to treat clients as having it: --policy caller_caps=ipc_lock+sys_rawio",
+			number);
 	return ret;
 }
 
@@ -85,9 +94,22 @@ int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client
 	return client->ops->copy_to(client, arg, &status, sizeof(status)) ? -EFAULT : 0;
 }
 
+/* machine->lock held.  Real groups and no-IOMMU groups do not share a container (A.9); who joins
+ * one that has an IOMMU is attached (F). */
+static int may_join_locked(const struct vfio_group *group, struct vfio_container *container,
+			   enum attach_remark *remark)
+{
+	if (group->noiommu && !machine_may_rawio(group->machine))
+		return -EPERM;
+	if (container->nr_groups && container->noiommu != group->noiommu)
+		return -EPERM;
+	return container->backend ? container_may_attach_locked(container, remark) : 0;
+}
+
 int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *container)
 {
 	struct vfio_group *group = gf->group;
+	enum attach_remark remark = ATTACH_SILENT;
 	int ret = 0;
 
 	pthread_mutex_lock(&group->machine->lock);
@@ -96,11 +118,16 @@ int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *
 	} else if (!container || container->machine != group->machine) {
 		ret = -EBADFD;
 	} else {
+		ret = may_join_locked(group, container, &remark);
+	}
+	if (!ret) {
 		group->container = container;
+		container->noiommu = group->noiommu;
 		container->nr_groups++;
 		container_get_locked(container);
 	}
 	pthread_mutex_unlock(&group->machine->lock);
+	container_attach_remark(group->machine, remark);
 	return ret;
 }
 
@@ -228,20 +255,27 @@ static void put_user(struct vfio_device *dev)
 	pthread_mutex_unlock(&machine->lock);
 }
 
-/* Keeps the group in its container from here on.  NULL: there is no container, or no SET_IOMMU. */
-static struct backend *group_claim(struct vfio_group *group)
+/* Keeps the group in its container from here on.  -EINVAL: there is no container, or no SET_IOMMU;
+ * -EPERM (A.9). */
+static int group_claim(struct vfio_group *group, struct backend **out)
 {
 	struct backend *backend = NULL;
+	int ret = 0;
 
 	pthread_mutex_lock(&group->machine->lock);
 	if (group->container)
 		backend = group->container->backend;
-	if (backend) {
+	if (!backend) {
+		ret = -EINVAL;
+	} else if (group->noiommu && !machine_may_rawio(group->machine)) {
+		ret = -EPERM;
+	} else {
 		atomic_fetch_add(&backend->refs, 1);
 		group->device_files++;
+		*out = backend;
 	}
 	pthread_mutex_unlock(&group->machine->lock);
-	return backend;
+	return ret;
 }
 
 static void group_unclaim(struct vfio_group *group)
@@ -275,11 +309,11 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 		put_user(dev);
 		return -ENOMEM;
 	}
-	backend = group_claim(group);
-	if (!backend) {
+	ret = group_claim(group, &backend);
+	if (ret) {
 		put_user(dev);
 		free(df);
-		return -EINVAL;
+		return ret;
 	}
 	ret = device_open(dev, backend);
 	backend_put(backend);
@@ -292,6 +326,9 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 	df->dev = dev;
 	observe_file(df, client);
 	*out = df;
+	if (group->noiommu)
+		uvfio_log(dev->machine->log, UVFIO_LOG_WARN,
+			  "%s: opened in no-IOMMU mode by process %d", dev->name, client->pid);
 	device_emit(dev, VFIO_EVENT_OPEN, group->number, 0, 0, 0);
 	return 0;
 }

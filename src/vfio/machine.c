@@ -12,10 +12,8 @@
 #include <unistd.h>
 #include "vfio/machine_private.h"
 
-#define MAX_GROUP        65535u
-#define MAX_DEVICES      65536u
-#define MAX_SPEC_OPTIONS 1024u
-#define REQ_INTERVAL_NS  10000000000ull /* A.8 */
+#define MAX_DEVICES     65536u
+#define REQ_INTERVAL_NS 10000000000ull /* A.8 */
 
 struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct uvfio_log *log,
 				      struct uvfio_error *err)
@@ -32,6 +30,7 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 		machine->policy = *policy;
 	else
 		vfio_policy_default(&machine->policy);
+	machine->knobs = machine->policy;
 	machine->log = log;
 	machine->next_bus = 1;
 	machine->next_mem32 = FIRST_MEM32;
@@ -162,173 +161,6 @@ static unsigned next_group_locked(struct vfio_machine *machine)
 
 /* ---- adding a device ---- */
 
-/* What stands behind `--device`, taken apart. */
-struct spec {
-	char *text; /* all strings point into it */
-	const char *model;
-	struct uvfio_option *options; /* the model's */
-	unsigned nr_options;
-	const char *addr, *group, *mmio; /* the core's own keys */
-};
-
-static void spec_fini(struct spec *spec)
-{
-	free(spec->options);
-	free(spec->text);
-}
-
-/* The next part up to a single comma, with doubled commas made one; NULL at the end. */
-static char *spec_next(char **pos)
-{
-	char *start = *pos, *in = start, *out = start;
-
-	if (!start)
-		return NULL;
-	for (; *in; in++) {
-		if (in[0] == ',') {
-			if (in[1] != ',')
-				break;
-			in++;
-		}
-		*out++ = *in;
-	}
-	*pos = *in ? in + 1 : NULL;
-	*out = '\0';
-	return start;
-}
-
-/* "a, b, c" of a model's keys and the core's, for messages. */
-static void list_keys(const struct uvfio_model *model, char *out, size_t size)
-{
-	size_t len = 0;
-
-	out[0] = '\0';
-	for (unsigned i = 0; i < model->nr_keys && len < size; i++)
-		len += (size_t)snprintf(out + len, size - len, "%s, ", model->keys[i].name);
-	if (len < size)
-		snprintf(out + len, size - len, "addr, group, mmio");
-}
-
-static const struct uvfio_key *find_key(const struct uvfio_model *model, const char *name)
-{
-	for (unsigned i = 0; i < model->nr_keys; i++) {
-		if (!strcmp(model->keys[i].name, name))
-			return &model->keys[i];
-	}
-	return NULL;
-}
-
-static int spec_option(struct spec *spec, const struct uvfio_model *model, char *part,
-		       struct uvfio_error *err)
-{
-	const struct {
-		const char *name;
-		const char **value;
-	} own[] = {{"addr", &spec->addr}, {"group", &spec->group}, {"mmio", &spec->mmio}};
-	char *equals = strchr(part, '='), keys[400];
-	struct uvfio_option *options;
-	const struct uvfio_key *key;
-
-	if (!equals || equals == part)
-		return uvfio_error_set(err, -EINVAL,
-				       "device %s: '%s' is not KEY=VALUE (a comma inside a value "
-				       "is written twice)",
-				       model->name, part);
-	*equals = '\0';
-	key = find_key(model, part);
-	if (!key) {
-		for (unsigned i = 0; i < ARRAY_SIZE(own); i++) {
-			if (strcmp(own[i].name, part))
-				continue;
-			if (*own[i].value)
-				return uvfio_error_set(
-					err, -EINVAL, "device %s: %s= is given twice; give it once",
-					model->name, part);
-			*own[i].value = equals + 1;
-			return 0;
-		}
-		list_keys(model, keys, sizeof(keys));
-		return uvfio_error_set(err, -EINVAL, "device %s has no key '%s'; its keys are: %s",
-				       model->name, part, keys);
-	}
-	for (unsigned i = 0; i < spec->nr_options && !key->repeatable; i++) {
-		if (!strcmp(spec->options[i].key, part))
-			return uvfio_error_set(err, -EINVAL,
-					       "device %s: %s= is given twice; give it once",
-					       model->name, part);
-	}
-	if (spec->nr_options == MAX_SPEC_OPTIONS)
-		return uvfio_error_set(err, -EINVAL, "device %s: more than %u options", model->name,
-				       MAX_SPEC_OPTIONS);
-	options = realloc(spec->options, (spec->nr_options + 1) * sizeof(*options));
-	if (!options)
-		return uvfio_error_set(err, -ENOMEM, "out of memory");
-	spec->options = options;
-	options[spec->nr_options++] = (struct uvfio_option){.key = part, .value = equals + 1};
-	return 0;
-}
-
-static const struct uvfio_model *find_model(struct vfio_machine *machine, const char *name,
-					    struct uvfio_error *err)
-{
-	const struct uvfio_model *model = NULL;
-	char names[400] = "";
-	size_t len = 0;
-
-	pthread_mutex_lock(&machine->lock);
-	for (unsigned i = 0; i < machine->nr_models; i++) {
-		if (!strcmp(machine->models[i]->name, name))
-			model = machine->models[i];
-		if (len < sizeof(names))
-			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
-						i ? ", " : "", machine->models[i]->name);
-	}
-	pthread_mutex_unlock(&machine->lock);
-	if (!model)
-		uvfio_error_set(err, -EINVAL, "there is no device model '%s'; the models are: %s",
-				name, names);
-	return model;
-}
-
-static int spec_parse(struct vfio_machine *machine, const char *text, struct spec *spec,
-		      const struct uvfio_model **model, struct uvfio_error *err)
-{
-	char *pos, *part;
-	int ret;
-
-	memset(spec, 0, sizeof(*spec));
-	spec->text = strdup(text);
-	if (!spec->text)
-		return uvfio_error_set(err, -ENOMEM, "out of memory");
-	pos = spec->text;
-	spec->model = spec_next(&pos);
-	*model = find_model(machine, spec->model, err);
-	if (!*model)
-		return -EINVAL;
-	while ((part = spec_next(&pos))) {
-		ret = spec_option(spec, *model, part, err);
-		if (ret)
-			return ret;
-	}
-	return 0;
-}
-
-static int parse_mmio(const char *value, int *mmio, struct uvfio_error *err)
-{
-	static const char *const names[] = {"exact", "polled", "none"};
-
-	*mmio = 0;
-	if (!value)
-		return 0;
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		if (!strcmp(names[i], value)) {
-			*mmio = names[i][0];
-			return 0;
-		}
-	}
-	return uvfio_error_set(err, -EINVAL, "mmio=%s: valid are exact, polled and none", value);
-}
-
 static struct vfio_device *device_at_locked(struct vfio_machine *machine,
 					    const struct pci_addr *addr, bool whole_bus)
 {
@@ -382,21 +214,6 @@ static int choose_addr(struct vfio_machine *machine, const char *value, struct p
 	return 0;
 }
 
-static int choose_group(const char *value, unsigned *number, struct uvfio_error *err)
-{
-	const struct uvfio_option option = {"group", value};
-	const struct uvfio_args args = {&option, 1};
-	uint64_t n;
-	int ret;
-
-	if (!value)
-		return 0;
-	ret = uvfio_arg_uint(&args, "group", 0, MAX_GROUP, &n, err);
-	if (!ret)
-		*number = (unsigned)n;
-	return ret;
-}
-
 /* The loop with the fewest devices, or a new one.  add_lock is held, under which loops are made. */
 static struct uvfio_loop *choose_loop(struct vfio_machine *machine, struct uvfio_error *err)
 {
@@ -438,30 +255,68 @@ void machine_put_loop(struct vfio_machine *machine, struct uvfio_loop *loop)
 }
 
 /* Let @dev into the machine.  Functions of one bus cannot be isolated from one another, so they
- * share a group unless group= says otherwise. */
-static int attach_device(struct vfio_machine *machine, struct vfio_device *dev, bool given,
-			 unsigned number)
+ * share a group unless group= says otherwise; what has no IOMMU is in none, and VFIO makes one for
+ * each (A.9). */
+static int attach_device(struct vfio_machine *machine, struct vfio_device *dev,
+			 const struct device_keys *keys, struct uvfio_error *err)
 {
 	struct vfio_device *neighbour, **devices;
 	struct vfio_group *group = NULL;
+	unsigned number = keys->group;
+	int ret = 0;
 
 	pthread_mutex_lock(&machine->lock);
 	neighbour = device_at_locked(machine, &dev->addr, true);
-	if (!given)
-		number = neighbour ? neighbour->group->number : next_group_locked(machine);
+	if (!keys->has_group) {
+		bool shared = neighbour && !neighbour->group->noiommu && !keys->noiommu;
+
+		number = shared ? neighbour->group->number : next_group_locked(machine);
+	}
 	devices = realloc(machine->devices, (machine->nr_devices + 1) * sizeof(*devices));
 	if (devices) {
 		machine->devices = devices;
 		group = machine_group_locked(machine, number, true);
 	}
-	if (group) {
+	if (!group) {
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
+	} else if (group->noiommu) {
+		ret = uvfio_error_set(err, -EINVAL,
+				      "group=%u: that is what VFIO made for a device without "
+				      "IOMMU; choose another number",
+				      number);
+	} else {
+		group->noiommu = keys->noiommu;
 		dev->group = group;
 		group->nr_devices++;
 		group->refs++;
 		devices[machine->nr_devices++] = dev;
 	}
 	pthread_mutex_unlock(&machine->lock);
-	return group ? 0 : -ENOMEM;
+	return ret;
+}
+
+/* A device without IOMMU can be bound to VFIO in one mode only (A.9). */
+static int check_noiommu(struct vfio_machine *machine, const struct device_spec *spec,
+			 struct uvfio_error *err)
+{
+	struct vfio_policy policy;
+
+	vfio_machine_get_policy(machine, &policy);
+	if (!spec->keys.noiommu || policy.enable_unsafe_noiommu_mode)
+		return 0;
+	return uvfio_error_set(err, -EINVAL,
+			       "device %s: VFIO refuses a device without IOMMU (iommu=off), unless "
+			       "no-IOMMU mode is on: --policy enable_unsafe_noiommu_mode=Y",
+			       spec->model);
+}
+
+/* A device that nothing isolates is about to be given to users. */
+static void taint_noiommu(struct vfio_machine *machine, const struct vfio_device *dev)
+{
+	machine_add_taint(machine, VFIO_TAINT_NOIOMMU);
+	uvfio_log(machine->log, UVFIO_LOG_WARN,
+		  "%s: in VFIO's no-IOMMU mode, as noiommu-%u: the machine is tainted", dev->name,
+		  dev->group->number);
 }
 
 static int add_device(struct vfio_machine *machine, const char *text, struct uvfio_error *err)
@@ -469,14 +324,14 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 	const struct uvfio_model *model = NULL;
 	struct vfio_device *dev = NULL;
 	struct uvfio_loop *loop;
-	struct uvfio_args args;
+	struct device_spec spec;
 	struct pci_addr addr;
-	struct spec spec;
-	unsigned group = 0;
-	int ret, mmio;
 	bool full;
+	int ret;
 
 	ret = spec_parse(machine, text, &spec, &model, err);
+	if (!ret)
+		ret = check_noiommu(machine, &spec, err);
 	if (ret)
 		goto out;
 	pthread_mutex_lock(&machine->lock);
@@ -486,11 +341,7 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 		ret = uvfio_error_set(err, -EINVAL, "more than %u devices", MAX_DEVICES);
 		goto out;
 	}
-	ret = parse_mmio(spec.mmio, &mmio, err);
-	if (!ret)
-		ret = choose_group(spec.group, &group, err);
-	if (!ret)
-		ret = choose_addr(machine, spec.addr, &addr, err);
+	ret = choose_addr(machine, spec.keys.addr, &addr, err);
 	if (ret)
 		goto out;
 	loop = choose_loop(machine, err);
@@ -498,17 +349,17 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 		ret = -ENOMEM;
 		goto out;
 	}
-	args = (struct uvfio_args){spec.options, spec.nr_options};
-	ret = device_new(machine, model, &addr, &args, mmio, loop, &dev, err);
+	ret = device_new(machine, model, &addr, &spec, loop, &dev, err);
 	if (ret) {
 		machine_put_loop(machine, loop);
 		goto out;
 	}
-	ret = attach_device(machine, dev, spec.group != NULL, group);
+	ret = attach_device(machine, dev, &spec.keys, err);
 	if (ret) {
 		device_free(dev);
 		machine_put_loop(machine, loop);
-		uvfio_error_set(err, ret, "out of memory");
+	} else if (spec.keys.noiommu) {
+		taint_noiommu(machine, dev);
 	}
 out:
 	spec_fini(&spec);
@@ -589,9 +440,4 @@ void device_emit(struct vfio_device *dev, enum vfio_event_kind kind, uint64_t a,
 							.b = b,
 							.c = c,
 							.result = result});
-}
-
-const struct vfio_policy *vfio_machine_policy(const struct vfio_machine *machine)
-{
-	return &machine->policy;
 }

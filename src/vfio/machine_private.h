@@ -37,6 +37,7 @@
 #include "pci/vconfig.h"
 #include "vfio/client.h"
 #include "vfio/observe.h"
+#include "vfio/spec.h"
 #include "vfio/vfio.h"
 #include "vfio/vfio_uapi.h"
 
@@ -64,12 +65,15 @@ struct observer {
 };
 
 struct vfio_machine {
-	struct vfio_policy policy;
+	struct vfio_policy policy; /* as given; constant */
 	struct uvfio_log *log;
 	struct vfio_file_ops file_ops; /* constant once there are devices */
 
 	pthread_mutex_t add_lock;
 	pthread_mutex_t lock;
+	struct vfio_policy knobs; /* as they are now; under lock */
+	atomic_uint taint;        /* 1 << VFIO_TAINT_… */
+	struct uvfio_ratelimit refused_limit;
 	const struct uvfio_model **models;
 	unsigned nr_models;
 	struct vfio_device **devices; /* in the order of their making */
@@ -102,6 +106,10 @@ struct vfio_machine {
 };
 
 void machine_emit(struct vfio_machine *machine, const struct vfio_event *event);
+/* policy.c */
+/* What CAP_SYS_RAWIO allows (A.9): the capabilities of this machine's clients are its policy's. */
+bool machine_may_rawio(const struct vfio_machine *machine);
+void machine_add_taint(struct vfio_machine *machine, enum vfio_taint taint);
 static inline bool machine_observed(struct vfio_machine *machine)
 {
 	return atomic_load_explicit(&machine->nr_observers, memory_order_relaxed);
@@ -112,6 +120,7 @@ static inline bool machine_observed(struct vfio_machine *machine)
 struct vfio_group {
 	struct vfio_machine *machine;
 	unsigned number;
+	bool noiommu; /* constant (A.9) */
 	/* Under machine->lock. */
 	struct vfio_group_file *file;     /* at most one open at a time (D.1) */
 	struct vfio_container *container; /* NULL: none */
@@ -126,7 +135,8 @@ struct vfio_group_file {
 
 /* What SET_IOMMU made; outlives the container's use of it while a request runs. */
 struct backend {
-	struct type1 *type1;
+	struct type1 *type1; /* of no-IOMMU: nothing is ever in it, so every DMA faults */
+	bool noiommu;
 	atomic_uint refs;
 };
 
@@ -134,10 +144,16 @@ struct vfio_container {
 	struct vfio_machine *machine;
 	/* Under machine->lock. */
 	unsigned nr_groups;
+	bool noiommu;            /* its groups are */
 	struct backend *backend; /* NULL before SET_IOMMU */
 	unsigned refs;           /* the file, and each group in it */
 };
 
+/* May a group be attached to @container's IOMMU, or be the first to be (F)?  0 or -EPERM;
+ * machine->lock held.  What is to be said about it is said by the second one, without the lock. */
+enum attach_remark { ATTACH_SILENT, ATTACH_UNSAFE, ATTACH_REFUSED };
+int container_may_attach_locked(struct vfio_container *container, enum attach_remark *remark);
+void container_attach_remark(struct vfio_machine *machine, enum attach_remark remark);
 /* The rest under machine->lock. */
 void container_get_locked(struct vfio_container *container);
 /* A group leaves; returns a backend to put after unlocking, or NULL. */
@@ -255,7 +271,9 @@ struct vfio_device {
 	_Atomic(enum device_state) state; /* written under machine->lock; CUT: under config_lock */
 	char name[16];
 	struct pci_addr addr;
-	int mmio; /* the mmio= key */
+	int mmio;         /* the mmio= key */
+	uint64_t poll_ns; /* the poll-interrupt= key; 0: none */
+	bool nointxmask;  /* the knob, when the device was made */
 
 	const struct uvfio_model *model;
 	void *priv;
@@ -298,6 +316,10 @@ struct vfio_device {
 	atomic_uint inflight; /* transfers and pins */
 	atomic_bool inflight_waited_for;
 
+	/* INTx from a timer (poll_irq.c); NULL: none. */
+	struct uvfio_timer *poll_irq_timer;
+	atomic_bool poll_irq_on;
+
 	atomic_bool dma_on;
 	atomic_bool power_d0;
 	atomic_uint irq_counts[3];           /* of INTX, MSI, MSIX, as config space says */
@@ -333,7 +355,7 @@ void device_emit(struct vfio_device *dev, enum vfio_event_kind kind, uint64_t a,
 
 /* device.c: making one.  On failure nothing is left. */
 int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
-	       const struct pci_addr *addr, const struct uvfio_args *args, int mmio,
+	       const struct pci_addr *addr, const struct device_spec *spec,
 	       struct uvfio_loop *loop, struct vfio_device **out, struct uvfio_error *err);
 void device_free(struct vfio_device *dev);
 /* Run @fn in the work context and wait for it. */
@@ -414,6 +436,11 @@ void poll_stop(struct vfio_device *dev);
 bool poll_lock(struct vfio_device *dev);
 void poll_unlock(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size);
 void poll_free(struct vfio_device *dev);
+
+/* poll_irq.c: once, before the function is made of @desc; for good; and with config_lock held. */
+int poll_irq_init(struct vfio_device *dev, struct uvfio_pci_desc *desc, struct uvfio_error *err);
+void poll_irq_fini(struct vfio_device *dev);
+void poll_irq_apply(struct vfio_device *dev);
 
 /* dma.c, not in the work context. */
 /* Shut the device's DMA off, and end those transfers that wait for somebody's answer. */

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The policy of a machine: the kernel's module parameters under their names and with their
- * defaults, and caller_caps, which is ours: the capabilities that clients are treated as having.
+ * The policy of a machine: the kernel's module parameters under their names, with their defaults
+ * and with the modes of their files in sysfs, and caller_caps, which is ours: the capabilities that
+ * clients are treated as having.
+ *
+ * What a running machine's knobs are is under machine->lock; who needs one asks when the kernel
+ * does: at bind (enable_unsafe_noiommu_mode, nointxmask, disable_idle_d3), at SET_IOMMU and at
+ * attaching (dma_entry_limit, allow_unsafe_interrupts).
  */
+#include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "vfio/machine_private.h"
@@ -83,65 +90,237 @@ static int parse_bool(const char *name, const char *value, bool *out, struct uvf
 	return uvfio_error_set(err, -EINVAL, "%s=%s: valid are Y and N", name, value);
 }
 
+/* ---- the knobs ---- */
+
+enum knob_type { KNOB_BOOL, KNOB_UINT, KNOB_CAPS };
+
+#define FIELD(name) offsetof(struct vfio_policy, name)
+
+static const struct {
+	struct vfio_knob knob;
+	enum knob_type type;
+	size_t field;
+	bool unsafe; /* a boolean: any value but @safe gives up safety */
+	bool safe;
+	const char *lacks; /* why a value other than @safe is refused; NULL: it is not */
+} knobs[] = {
+	{{"caller_caps", NULL, 0444}, KNOB_CAPS, FIELD(caller_caps), false, false, NULL},
+	{{"dma_entry_limit", "vfio_iommu_type1", 0644},
+	 KNOB_UINT,
+	 FIELD(dma_entry_limit),
+	 false,
+	 false,
+	 NULL},
+	{{"enable_unsafe_noiommu_mode", "vfio", 0644},
+	 KNOB_BOOL,
+	 FIELD(enable_unsafe_noiommu_mode),
+	 true,
+	 false,
+	 NULL},
+	{{"allow_unsafe_interrupts", "vfio_iommu_type1", 0644},
+	 KNOB_BOOL,
+	 FIELD(allow_unsafe_interrupts),
+	 true,
+	 false,
+	 NULL},
+	{{"strict_mmio_maps", NULL, 0444},
+	 KNOB_BOOL,
+	 FIELD(strict_mmio_maps),
+	 true,
+	 true,
+	 "memory that can neither be pinned nor recognised is always refused"},
+	{{"enable_sriov", "vfio_pci", 0644},
+	 KNOB_BOOL,
+	 FIELD(enable_sriov),
+	 false,
+	 false,
+	 "there are no SR-IOV devices yet"},
+	{{"nointxmask", "vfio_pci", 0644}, KNOB_BOOL, FIELD(nointxmask), false, false, NULL},
+	{{"disable_idle_d3", "vfio_pci", 0644},
+	 KNOB_BOOL,
+	 FIELD(disable_idle_d3),
+	 false,
+	 false,
+	 NULL},
+};
+
+const struct vfio_knob *vfio_policy_knob(unsigned i)
+{
+	return i < ARRAY_SIZE(knobs) ? &knobs[i].knob : NULL;
+}
+
+/* Its place in the table, or that many. */
+static unsigned find_knob(const char *name, size_t len)
+{
+	unsigned i = 0;
+
+	while (i < ARRAY_SIZE(knobs) &&
+	       (strlen(knobs[i].knob.name) != len || strncmp(knobs[i].knob.name, name, len) != 0))
+		i++;
+	return i;
+}
+
+static int no_knob(const char *name, size_t len, struct uvfio_error *err)
+{
+	char names[300] = "";
+	size_t at = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(knobs) && at < sizeof(names); i++)
+		at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%s", i ? ", " : "",
+				       knobs[i].knob.name);
+	return uvfio_error_set(err, -EINVAL, "there is no policy knob '%.*s'; the knobs are: %s",
+			       (int)len, name, names);
+}
+
+static int set_bool(unsigned i, bool *out, const char *assignment, const char *text,
+		    struct uvfio_error *err)
+{
+	bool value = false;
+	int ret = parse_bool(knobs[i].knob.name, text, &value, err);
+
+	if (ret)
+		return ret;
+	if (!with_unsafe && knobs[i].unsafe && value != knobs[i].safe)
+		return uvfio_error_set(err, -EPERM,
+				       "%s: this uvfio was built without unsafe settings "
+				       "(meson's -Dunsafe=disabled)",
+				       assignment);
+	if (knobs[i].lacks && value != knobs[i].safe)
+		return uvfio_error_set(err, -EOPNOTSUPP, "%s: not supported: %s", assignment,
+				       knobs[i].lacks);
+	*out = value;
+	return 0;
+}
+
+static int set_uint(const char *name, unsigned *out, const char *text, struct uvfio_error *err)
+{
+	const struct uvfio_option option = {name, text};
+	uint64_t n;
+	int ret = uvfio_arg_uint(&(struct uvfio_args){&option, 1}, name, 0, UINT32_MAX, &n, err);
+
+	if (!ret)
+		*out = (unsigned)n;
+	return ret;
+}
+
 int vfio_policy_set(struct vfio_policy *policy, const char *assignment, struct uvfio_error *err)
 {
-	struct {
-		const char *name;
-		bool *value;
-		bool unsafe; /* any other value than @safe gives up safety */
-		bool safe;
-		const char *lacks; /* why the other value is refused; NULL: it is not */
-	} bools[] = {
-		{"enable_unsafe_noiommu_mode", &policy->enable_unsafe_noiommu_mode, true, false,
-		 "there is no no-IOMMU mode yet"},
-		{"allow_unsafe_interrupts", &policy->allow_unsafe_interrupts, true, false, NULL},
-		{"strict_mmio_maps", &policy->strict_mmio_maps, true, true,
-		 "memory that can neither be pinned nor recognised is always refused"},
-		{"enable_sriov", &policy->enable_sriov, false, false,
-		 "there are no SR-IOV devices yet"},
-		{"nointxmask", &policy->nointxmask, false, false, NULL},
-		{"disable_idle_d3", &policy->disable_idle_d3, false, false, NULL},
-	};
-	bool value = false;
-	int ret;
 	const char *equals = strchr(assignment, '=');
 	size_t len = equals ? (size_t)(equals - assignment) : strlen(assignment);
+	unsigned i = find_knob(assignment, len);
+	void *field;
 
 	if (!equals)
 		return uvfio_error_set(err, -EINVAL, "policy '%s' is not KNOB=VALUE", assignment);
-	for (unsigned i = 0; i < ARRAY_SIZE(bools); i++) {
-		if (strlen(bools[i].name) != len || strncmp(bools[i].name, assignment, len))
-			continue;
-		ret = parse_bool(bools[i].name, equals + 1, &value, err);
-		if (ret)
-			return ret;
-		if (!with_unsafe && bools[i].unsafe && value != bools[i].safe)
-			return uvfio_error_set(err, -EPERM,
-					       "%s: this uvfio was built without unsafe settings "
-					       "(meson's -Dunsafe=disabled)",
-					       assignment);
-		if (bools[i].lacks && value != bools[i].safe)
-			return uvfio_error_set(err, -EOPNOTSUPP, "%s: not supported: %s",
-					       assignment, bools[i].lacks);
-		*bools[i].value = value;
-		return 0;
+	if (i == ARRAY_SIZE(knobs))
+		return no_knob(assignment, len, err);
+	field = (char *)policy + knobs[i].field;
+	switch (knobs[i].type) {
+	case KNOB_BOOL:
+		return set_bool(i, field, assignment, equals + 1, err);
+	case KNOB_UINT:
+		return set_uint(knobs[i].knob.name, field, equals + 1, err);
+	default:
+		return parse_caps(equals + 1, field, err);
 	}
-	if (len == strlen("dma_entry_limit") && !strncmp(assignment, "dma_entry_limit", len)) {
-		const struct uvfio_option option = {"dma_entry_limit", equals + 1};
-		uint64_t n;
+}
 
-		ret = uvfio_arg_uint(&(struct uvfio_args){&option, 1}, "dma_entry_limit", 0,
-				     UINT32_MAX, &n, err);
-		if (!ret)
-			policy->dma_entry_limit = (unsigned)n;
-		return ret;
+static void caps_text(unsigned bits, char out[VFIO_KNOB_TEXT])
+{
+	size_t len = 0;
+
+	snprintf(out, VFIO_KNOB_TEXT, "none");
+	for (unsigned i = 0; i < ARRAY_SIZE(caps); i++) {
+		if (bits & caps[i].bit)
+			len += (size_t)snprintf(out + len, VFIO_KNOB_TEXT - len, "%s%s",
+						len ? "+" : "", caps[i].name);
 	}
-	if (len == strlen("caller_caps") && !strncmp(assignment, "caller_caps", len))
-		return parse_caps(equals + 1, &policy->caller_caps, err);
-	return uvfio_error_set(err, -EINVAL,
-			       "there is no policy knob '%.*s'; the knobs are: caller_caps, "
-			       "dma_entry_limit, enable_unsafe_noiommu_mode, "
-			       "allow_unsafe_interrupts, strict_mmio_maps, enable_sriov, "
-			       "nointxmask, disable_idle_d3",
-			       (int)len, assignment);
+}
+
+int vfio_policy_text(const struct vfio_policy *policy, const char *name, char out[VFIO_KNOB_TEXT])
+{
+	unsigned i = find_knob(name, strlen(name));
+	const void *field;
+
+	if (i == ARRAY_SIZE(knobs))
+		return -EINVAL;
+	field = (const char *)policy + knobs[i].field;
+	switch (knobs[i].type) {
+	case KNOB_BOOL:
+		snprintf(out, VFIO_KNOB_TEXT, "%c", *(const bool *)field ? 'Y' : 'N');
+		break;
+	case KNOB_UINT:
+		snprintf(out, VFIO_KNOB_TEXT, "%u", *(const unsigned *)field);
+		break;
+	default:
+		caps_text(*(const unsigned *)field, out);
+	}
+	return 0;
+}
+
+/* ---- of a running machine ---- */
+
+const struct vfio_policy *vfio_machine_policy(const struct vfio_machine *machine)
+{
+	return &machine->policy;
+}
+
+void vfio_machine_get_policy(struct vfio_machine *machine, struct vfio_policy *out)
+{
+	pthread_mutex_lock(&machine->lock);
+	*out = machine->knobs;
+	pthread_mutex_unlock(&machine->lock);
+}
+
+int vfio_machine_set_policy(struct vfio_machine *machine, const char *assignment,
+			    struct uvfio_error *err)
+{
+	size_t len = strcspn(assignment, "=");
+	unsigned i = find_knob(assignment, len);
+	struct vfio_policy policy;
+	int ret;
+
+	if (i < ARRAY_SIZE(knobs) && !(knobs[i].knob.mode & 0222))
+		return uvfio_error_set(err, -EPERM,
+				       "%s is fixed when the machine is made; give --policy %s at "
+				       "its start",
+				       knobs[i].knob.name, assignment);
+	pthread_mutex_lock(&machine->lock);
+	policy = machine->knobs;
+	ret = vfio_policy_set(&policy, assignment, err);
+	if (!ret)
+		machine->knobs = policy;
+	pthread_mutex_unlock(&machine->lock);
+	if (!ret)
+		uvfio_log(machine->log, UVFIO_LOG_INFO, "policy: %s", assignment);
+	return ret;
+}
+
+bool machine_may_rawio(const struct vfio_machine *machine)
+{
+	return machine->policy.caller_caps & VFIO_CAP_SYS_RAWIO;
+}
+
+/* ---- taint ---- */
+
+static const char *const taint_names[] = {
+	[VFIO_TAINT_NOIOMMU] = "no-iommu",
+	[VFIO_TAINT_INTERRUPTS] = "unsafe-interrupts",
+};
+static_assert(sizeof(taint_names) / sizeof(taint_names[0]) == NR_VFIO_TAINTS, "a name each");
+
+const char *vfio_taint_name(enum vfio_taint taint)
+{
+	return taint_names[taint];
+}
+
+unsigned vfio_machine_taint(const struct vfio_machine *machine)
+{
+	return atomic_load(&((struct vfio_machine *)(uintptr_t)machine)->taint);
+}
+
+void machine_add_taint(struct vfio_machine *machine, enum vfio_taint taint)
+{
+	atomic_fetch_or(&machine->taint, 1u << taint);
+	uvfio_log_mark(machine->log, "[tainted]");
 }

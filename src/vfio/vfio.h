@@ -33,10 +33,25 @@ struct vfio_policy {
 	bool nointxmask;                 /* N */
 	bool disable_idle_d3;            /* N */
 	unsigned caller_caps;            /* VFIO_CAP_…; default VFIO_CAP_IPC_LOCK */
+	/* No knob: what the machine's platform lacks.  Without isolation a device could forge
+	 * another's interrupts, so attaching is EPERM unless allow_unsafe_interrupts (F). */
+	bool no_interrupt_isolation;
 };
 void vfio_policy_default(struct vfio_policy *policy);
 /* "KNOB=VALUE", as in --policy; -EINVAL with a message that lists the knobs or the valid values. */
 int vfio_policy_set(struct vfio_policy *policy, const char *assignment, struct uvfio_error *err);
+
+/* A knob, and where the kernel has it: /sys/module/@module/parameters/@name with @mode. */
+struct vfio_knob {
+	const char *name;
+	const char *module; /* NULL: it is ours */
+	unsigned mode;      /* without 0200: fixed when the machine is made */
+};
+/* The knobs in a fixed order; NULL behind the last. */
+const struct vfio_knob *vfio_policy_knob(unsigned i);
+/* The value of a knob as its file in sysfs says it, without the newline; -EINVAL: no such knob. */
+#define VFIO_KNOB_TEXT 48u /* bytes */
+int vfio_policy_text(const struct vfio_policy *policy, const char *name, char out[VFIO_KNOB_TEXT]);
 
 /* ---- machine ---- */
 
@@ -46,8 +61,24 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 				      struct uvfio_error *err);
 /* Every file of it has been released.  Completes the removals that are under way. */
 void vfio_machine_free(struct vfio_machine *machine);
-/* As it was given to vfio_machine_new(), with defaults. */
+/* As it was given to vfio_machine_new(), with defaults; it never changes. */
 const struct vfio_policy *vfio_machine_policy(const struct vfio_machine *machine);
+/* As it is now, and changing it, "KNOB=VALUE", as a write to the knob's file in sysfs does: it
+ * concerns what is bound, attached or given an IOMMU later.  -EPERM for a knob that is fixed, else
+ * as vfio_policy_set().  Any thread. */
+void vfio_machine_get_policy(struct vfio_machine *machine, struct vfio_policy *out);
+int vfio_machine_set_policy(struct vfio_machine *machine, const char *assignment,
+			    struct uvfio_error *err);
+/* What makes this machine one whose isolation cannot be relied on (A.9, F): bits 1 << VFIO_TAINT_….
+ * They are set for good, at the moment when it happens; from then on every line of its log says so.
+ * Any thread. */
+enum vfio_taint {
+	VFIO_TAINT_NOIOMMU,    /* a device without IOMMU was given to VFIO */
+	VFIO_TAINT_INTERRUPTS, /* a group was attached without isolated interrupts */
+	NR_VFIO_TAINTS
+};
+unsigned vfio_machine_taint(const struct vfio_machine *machine);
+const char *vfio_taint_name(enum vfio_taint taint); /* "no-iommu", … */
 /* Models that `--device` can name. */
 int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_model *model);
 /* How uvfio_open() and uvfio_connect() are done; either may be NULL.  Both return a descriptor or
@@ -58,9 +89,10 @@ struct vfio_file_ops {
 	void *arg;
 };
 void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_file_ops *ops);
-/* "MODEL[,key=value…]".  Takes the core's own keys (addr=, group=, mmio=) out, hands the rest to
- * the model.  A wrong model, key or value is -EINVAL with the valid ones named.  In a value a comma
- * is written twice. */
+/* "MODEL[,key=value…]".  Takes the core's own keys (addr=, group=, mmio=, iommu=, poll-interrupt=)
+ * out, hands the rest to the model.  A wrong model, key or value is -EINVAL with the valid ones
+ * named, and so is iommu=off while enable_unsafe_noiommu_mode is N (A.9).  In a value a comma is
+ * written twice. */
 int vfio_machine_add_device(struct vfio_machine *machine, const char *spec,
 			    struct uvfio_error *err);
 
@@ -86,6 +118,8 @@ struct vfio_device;
 unsigned vfio_machine_devices(struct vfio_machine *machine, struct vfio_device **out, unsigned max);
 const char *vfio_device_name(const struct vfio_device *dev);
 unsigned vfio_device_group(const struct vfio_device *dev); /* IOMMU group number */
+/* It has no IOMMU: its group's node is noiommu-N (A.9). */
+bool vfio_device_noiommu(const struct vfio_device *dev);
 const struct uvfio_model *vfio_device_model(const struct vfio_device *dev);
 struct pci_func *vfio_device_func(struct vfio_device *dev);
 /* What the hardware's config space holds now.  @bytes: 4096.  @wait: for a reset, or whatever else

@@ -148,7 +148,8 @@ static void job_open(struct wire_conn *conn)
 		ret = vfio_group_set_container(conn->group_file, conn->container);
 	if (!ret)
 		ret = vfio_container_ioctl(conn->container, &c.client, VFIO_SET_IOMMU,
-					   VFIO_TYPE1v2_IOMMU);
+					   listener->noiommu ? VFIO_NOIOMMU_IOMMU
+							     : VFIO_TYPE1v2_IOMMU);
 	if (!ret)
 		ret = vfio_group_get_device(conn->group_file, &c.client, 0, &conn->df);
 	if (!ret)
@@ -207,10 +208,11 @@ static void refuse(struct wire_conn *conn, const struct wire_msg *msg, int error
 
 void wire_conn_hello(struct wire_conn *conn, struct wire_msg *msg)
 {
-	const struct vfio_policy *policy = vfio_machine_policy(conn->server->machine);
 	struct uvfio_error err = {""};
+	struct vfio_policy policy;
 	int error = 0;
 
+	vfio_machine_get_policy(conn->server->machine, &policy);
 	conn->version = malloc(sizeof(*conn->version));
 	conn->job_msg = wire_msg_keep(msg);
 	if (!conn->job_msg || !conn->version)
@@ -218,7 +220,7 @@ void wire_conn_hello(struct wire_conn *conn, struct wire_msg *msg)
 	else if (msg->hdr.flags & ~VFIO_USER_TYPE_MASK || conn->job_msg->nr_fds || msg->bad_fds)
 		error = -uvfio_error_set(&err, -EINVAL, "VERSION has flags or fds");
 	else
-		error = wire_version_parse(msg->payload, msg->len, policy->dma_entry_limit,
+		error = wire_version_parse(msg->payload, msg->len, policy.dma_entry_limit,
 					   conn->version, &err);
 	if (error) {
 		wire_conn_complain(conn, "refused: %s", err.msg);

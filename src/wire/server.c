@@ -210,13 +210,15 @@ static int check_socket(int fd, bool listening)
 	return 0;
 }
 
-static int find_group(struct wire_server *server, const char *device, unsigned *group)
+static int find_group(struct wire_server *server, const char *device, unsigned *group,
+		      bool *noiommu)
 {
 	struct vfio_device *dev = vfio_machine_get_device(server->machine, device);
 
 	if (!dev)
 		return -ENODEV;
 	*group = vfio_device_group(dev);
+	*noiommu = vfio_device_noiommu(dev);
 	vfio_device_put(dev);
 	return 0;
 }
@@ -237,7 +239,7 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 	listener->options = *options;
 	listener->fd = fd;
 	TAILQ_INIT(&listener->conns);
-	ret = find_group(server, device, &listener->group);
+	ret = find_group(server, device, &listener->group, &listener->noiommu);
 	if (ret) {
 		uvfio_error_set(err, ret, "there is no device %s", device);
 		goto failed;

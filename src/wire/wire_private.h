@@ -228,6 +228,7 @@ struct wire_listener {
 	struct wire_options options;
 	char device[16];
 	unsigned group;
+	bool noiommu; /* which is one of no-IOMMU mode (A.9) */
 	int fd;
 	struct uvfio_ctx *ctx;
 	struct uvfio_watch *watch;

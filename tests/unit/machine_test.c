@@ -156,8 +156,7 @@ static void test_policy(void **state)
 	static const struct {
 		const char *ask, *keep;
 	} lacking[] = {{"enable_sriov=Y", "enable_sriov=N"},
-		       {"strict_mmio_maps=0", "strict_mmio_maps=1"},
-		       {"enable_unsafe_noiommu_mode=on", "enable_unsafe_noiommu_mode=off"}};
+		       {"strict_mmio_maps=0", "strict_mmio_maps=1"}};
 	struct vfio_policy policy;
 	struct uvfio_error err;
 	int ret;

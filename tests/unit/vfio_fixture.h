@@ -176,7 +176,8 @@ static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args,
 		.pm = true,
 		.flr = true,
 	};
-	bool with_memory = false, with_mixed = false, without_events = false, without_reset = false;
+	bool with_memory = false, with_mixed = false, without_events = false, without_reset = false,
+	     without_pin = false;
 	struct probe *p;
 	int ret;
 
@@ -187,6 +188,8 @@ static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args,
 		ret = uvfio_arg_bool(args, "plain", &without_events, err);
 	if (!ret)
 		ret = uvfio_arg_bool(args, "noreset", &without_reset, err);
+	if (!ret)
+		ret = uvfio_arg_bool(args, "nopin", &without_pin, err);
 	if (ret)
 		return ret;
 	if (uvfio_arg(args, "fail"))
@@ -197,6 +200,8 @@ static int probe_create(struct uvfio_device *dev, const struct uvfio_args *args,
 		desc.bars[2] = (struct uvfio_bar_desc){MIXED_BYTES, 0, mixed, 3};
 	if (without_events)
 		desc.bars[0] = (struct uvfio_bar_desc){16384, UVFIO_BAR_MEM64, plain, 1};
+	if (without_pin)
+		desc.interrupt_pin = 0;
 	if (without_reset) {
 		desc.flr = false;
 		desc.no_soft_reset = true;
@@ -411,6 +416,7 @@ static const struct uvfio_key probe_keys[] = {
 	{"plain", "on|off", "registers only", false},
 	{"noreset", "on|off", "no function-level reset", false},
 	{"shape", "NAME", "one thing that is different; see probe_shape()", true},
+	{"nopin", "on|off", "no INTx", false},
 	{"fail", "TEXT", "fail to be made", false},
 	{"list", "TEXT", "may be repeated", true},
 };
@@ -420,7 +426,7 @@ static const struct uvfio_model probe_model = {
 	.name = "probe",
 	.summary = "a device for tests",
 	.keys = probe_keys,
-	.nr_keys = 7,
+	.nr_keys = sizeof(probe_keys) / sizeof(probe_keys[0]),
 	.create = probe_create,
 	.destroy = probe_destroy,
 	.reg_write = probe_write,

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * `--device MODEL[,key=value…]`: taking it apart.  A key is the model's or one of the core's own,
+ * which are in a table below, each with its parser.  In a value a comma is written twice.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "vfio/machine_private.h"
+#include "vfio/spec.h"
+
+#define MAX_GROUP        65535u
+#define MAX_SPEC_OPTIONS 1024u
+
+/* A device that is asked oftener than that is no device without an interrupt. */
+#define MIN_POLL_NS 100000ull
+#define MAX_POLL_NS 60000000000ull
+
+void spec_fini(struct device_spec *spec)
+{
+	free(spec->options);
+	free(spec->text);
+}
+
+/* The next part up to a single comma, with doubled commas made one; NULL at the end. */
+static char *spec_next(char **pos)
+{
+	char *start = *pos, *in = start, *out = start;
+
+	if (!start)
+		return NULL;
+	for (; *in; in++) {
+		if (in[0] == ',') {
+			if (in[1] != ',')
+				break;
+			in++;
+		}
+		*out++ = *in;
+	}
+	*pos = *in ? in + 1 : NULL;
+	*out = '\0';
+	return start;
+}
+
+/* ---- the core's own keys ---- */
+
+static int parse_addr(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	keys->addr = value; /* looked at when it is known which are free */
+	return 0;
+}
+
+static int parse_group(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	const struct uvfio_option option = {"group", value};
+	uint64_t n;
+	int ret = uvfio_arg_uint(&(struct uvfio_args){&option, 1}, "group", 0, MAX_GROUP, &n, err);
+
+	keys->has_group = !ret;
+	keys->group = ret ? 0 : (unsigned)n;
+	return ret;
+}
+
+static int parse_mmio(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	static const char *const names[] = {"exact", "polled", "none"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(names[i], value)) {
+			keys->mmio = names[i][0];
+			return 0;
+		}
+	}
+	return uvfio_error_set(err, -EINVAL, "mmio=%s: valid are exact, polled and none", value);
+}
+
+static int parse_iommu(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	const struct uvfio_option option = {"iommu", value};
+	bool on = true;
+	int ret = uvfio_arg_bool(&(struct uvfio_args){&option, 1}, "iommu", &on, err);
+
+	keys->noiommu = !on;
+	return ret;
+}
+
+/* "1ms": a number and its unit. */
+static int parse_poll_interrupt(struct device_keys *keys, const char *value,
+				struct uvfio_error *err)
+{
+	static const struct {
+		const char *name;
+		uint64_t ns;
+	} units[] = {{"us", 1000}, {"ms", 1000000}, {"s", 1000000000}};
+	const char *digits = "0123456789";
+	size_t len = strspn(value, digits);
+	uint64_t n = len && len < 10 ? strtoull(value, NULL, 10) : 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(units) && len; i++) {
+		if (strcmp(value + len, units[i].name) != 0)
+			continue;
+		keys->poll_ns = n * units[i].ns;
+		if (keys->poll_ns >= MIN_POLL_NS && keys->poll_ns <= MAX_POLL_NS)
+			return 0;
+		return uvfio_error_set(err, -EINVAL,
+				       "poll-interrupt=%s: give a time from 100us to 60s", value);
+	}
+	return uvfio_error_set(err, -EINVAL,
+			       "poll-interrupt=%s: not a time; give one like 500us, 1ms or 2s",
+			       value);
+}
+
+static const struct {
+	const char *name;
+	int (*parse)(struct device_keys *keys, const char *value, struct uvfio_error *err);
+} own[] = {
+	{"addr", parse_addr},
+	{"group", parse_group},
+	{"iommu", parse_iommu},
+	{"mmio", parse_mmio},
+	{"poll-interrupt", parse_poll_interrupt},
+};
+
+/* ---- keys ---- */
+
+/* "a, b, c" of a model's keys and the core's, for messages. */
+static void list_keys(const struct uvfio_model *model, char *out, size_t size)
+{
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (unsigned i = 0; i < model->nr_keys && len < size; i++)
+		len += (size_t)snprintf(out + len, size - len, "%s, ", model->keys[i].name);
+	for (unsigned i = 0; i < ARRAY_SIZE(own) && len < size; i++)
+		len += (size_t)snprintf(out + len, size - len, "%s%s", i ? ", " : "", own[i].name);
+}
+
+static const struct uvfio_key *find_key(const struct uvfio_model *model, const char *name)
+{
+	for (unsigned i = 0; i < model->nr_keys; i++) {
+		if (!strcmp(model->keys[i].name, name))
+			return &model->keys[i];
+	}
+	return NULL;
+}
+
+static int given_twice(const struct uvfio_model *model, const char *key, struct uvfio_error *err)
+{
+	return uvfio_error_set(err, -EINVAL, "device %s: %s= is given twice; give it once",
+			       model->name, key);
+}
+
+/* A key that is not the model's.  @seen: a bit each of the core's keys. */
+static int own_option(struct device_spec *spec, const struct uvfio_model *model, const char *key,
+		      const char *value, unsigned *seen, struct uvfio_error *err)
+{
+	char keys[500];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(own); i++) {
+		if (strcmp(own[i].name, key) != 0)
+			continue;
+		if (*seen & 1u << i)
+			return given_twice(model, key, err);
+		*seen |= 1u << i;
+		return own[i].parse(&spec->keys, value, err);
+	}
+	list_keys(model, keys, sizeof(keys));
+	return uvfio_error_set(err, -EINVAL, "device %s has no key '%s'; its keys are: %s",
+			       model->name, key, keys);
+}
+
+static int spec_option(struct device_spec *spec, const struct uvfio_model *model, char *part,
+		       unsigned *seen, struct uvfio_error *err)
+{
+	char *equals = strchr(part, '=');
+	struct uvfio_option *options;
+	const struct uvfio_key *key;
+
+	if (!equals || equals == part)
+		return uvfio_error_set(err, -EINVAL,
+				       "device %s: '%s' is not KEY=VALUE (a comma inside a value "
+				       "is written twice)",
+				       model->name, part);
+	*equals = '\0';
+	key = find_key(model, part);
+	if (!key)
+		return own_option(spec, model, part, equals + 1, seen, err);
+	for (unsigned i = 0; i < spec->nr_options && !key->repeatable; i++) {
+		if (!strcmp(spec->options[i].key, part))
+			return given_twice(model, part, err);
+	}
+	if (spec->nr_options == MAX_SPEC_OPTIONS)
+		return uvfio_error_set(err, -EINVAL, "device %s: more than %u options", model->name,
+				       MAX_SPEC_OPTIONS);
+	options = realloc(spec->options, (spec->nr_options + 1) * sizeof(*options));
+	if (!options)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	spec->options = options;
+	options[spec->nr_options++] = (struct uvfio_option){.key = part, .value = equals + 1};
+	return 0;
+}
+
+static const struct uvfio_model *find_model(struct vfio_machine *machine, const char *name,
+					    struct uvfio_error *err)
+{
+	const struct uvfio_model *model = NULL;
+	char names[400] = "";
+	size_t len = 0;
+
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; i < machine->nr_models; i++) {
+		if (!strcmp(machine->models[i]->name, name))
+			model = machine->models[i];
+		if (len < sizeof(names))
+			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+						i ? ", " : "", machine->models[i]->name);
+	}
+	pthread_mutex_unlock(&machine->lock);
+	if (!model)
+		uvfio_error_set(err, -EINVAL, "there is no device model '%s'; the models are: %s",
+				name, names);
+	return model;
+}
+
+static int check_together(const struct uvfio_model *model, const struct device_keys *keys,
+			  struct uvfio_error *err)
+{
+	if (keys->noiommu && keys->has_group)
+		return uvfio_error_set(err, -EINVAL,
+				       "device %s: iommu=off and group=: what has no IOMMU is in "
+				       "no IOMMU group; leave group= out",
+				       model->name);
+	return 0;
+}
+
+int spec_parse(struct vfio_machine *machine, const char *text, struct device_spec *spec,
+	       const struct uvfio_model **model, struct uvfio_error *err)
+{
+	unsigned seen = 0;
+	char *pos, *part;
+	int ret;
+
+	memset(spec, 0, sizeof(*spec));
+	spec->text = strdup(text);
+	if (!spec->text)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	pos = spec->text;
+	spec->model = spec_next(&pos);
+	*model = find_model(machine, spec->model, err);
+	if (!*model)
+		return -EINVAL;
+	while ((part = spec_next(&pos))) {
+		ret = spec_option(spec, *model, part, &seen, err);
+		if (ret)
+			return ret;
+	}
+	return check_together(*model, &spec->keys, err);
+}

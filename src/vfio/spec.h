@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What stands behind `--device`: a model, its keys, and the core's own keys.
+ */
+#ifndef UVFIO_VFIO_SPEC_H
+#define UVFIO_VFIO_SPEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uvfio/device.h>
+
+/* The core's own keys, which any device has. */
+struct device_keys {
+	const char *addr; /* NULL: not given */
+	bool has_group;
+	unsigned group;
+	int mmio;         /* as vfio_device_mmio() */
+	bool noiommu;     /* iommu=off (A.9) */
+	uint64_t poll_ns; /* poll-interrupt=, 0: none (A.8) */
+};
+
+struct device_spec {
+	char *text; /* all strings point into it */
+	const char *model;
+	struct uvfio_option *options; /* the model's */
+	unsigned nr_options;
+	struct device_keys keys;
+};
+
+struct vfio_machine;
+
+/* Take @text apart, find its model, check its keys and the values of the core's own.  0 or -errno
+ * with a message; spec_fini() in any case. */
+int spec_parse(struct vfio_machine *machine, const char *text, struct device_spec *spec,
+	       const struct uvfio_model **model, struct uvfio_error *err);
+void spec_fini(struct device_spec *spec);
+
+#endif
