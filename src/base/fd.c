@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "base/fd.h"
 
@@ -20,6 +22,13 @@ bool uvfio_is_eventfd(int fd)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	n = readlink(path, link, sizeof(link));
 	return n == (ssize_t)sizeof(name) - 1 && !memcmp(link, name, sizeof(name) - 1);
+}
+
+static_assert(sizeof(struct stat) == 144, "the kernel's on x86-64");
+
+int uvfio_fstat(int fd, struct stat *st)
+{
+	return (int)syscall(SYS_fstat, fd, st);
 }
 
 int uvfio_packet_send(int sock, const struct iovec *iov, size_t nr, int fd)

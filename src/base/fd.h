@@ -8,11 +8,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
 /* Whether @fd is an eventfd.  Asks nothing of whoever is behind it. */
 bool uvfio_is_eventfd(int fd);
+
+/* fstat(2) by the system call of this name.  The C library's may be one that takes a path, too,
+ * which a confined process may not have. */
+int uvfio_fstat(int fd, struct stat *st);
 
 /* One packet of the @nr pieces; @fd rides along, -1: none.  0 or -errno. */
 int uvfio_packet_send(int sock, const struct iovec *iov, size_t nr, int fd);

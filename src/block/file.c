@@ -31,7 +31,9 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "block/file.h"
+#include "vfio/vfio.h"
 
 #define DEFAULT_DEPTH   256u
 #define MAX_DEPTH       4096u
@@ -49,7 +51,7 @@ static int64_t read_size(const struct file *f)
 
 	if (f->is_device)
 		return ioctl(f->fd, BLKGETSIZE64, &size) ? -errno : (int64_t)size;
-	return fstat(f->fd, &st) ? -errno : st.st_size;
+	return uvfio_fstat(f->fd, &st) ? -errno : st.st_size;
 }
 
 static int write_note(int fd, const struct iovec *iov)
@@ -386,6 +388,17 @@ static bool probe_punch(struct file *f)
 			  (f->blk.info.size + 4095) / 4096 * 4096, 4096);
 }
 
+static void open_ring(struct file *f, const struct block_options *opts, unsigned *depth)
+{
+	int ret = file_ring_open(f, vfio_file_rings(opts->dev), depth);
+
+	if (ret && opts->dev)
+		uvfio_device_log(opts->dev, UVFIO_LOG_INFO, "%s: threads read and write it: %s",
+				 opts->file,
+				 ret == -EAGAIN ? "all rings that were made at the start are in use"
+						: "no io_uring here (`uvfio doctor`)");
+}
+
 int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
 	      struct uvfio_error *err)
 {
@@ -406,6 +419,8 @@ int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct bl
 		free(f);
 		return rc;
 	}
+	if (!opts->threads)
+		open_ring(f, opts, &depth); /* or else threads do it */
 	f->reqs = calloc(depth, sizeof(f->reqs[0]));
 	f->zeroes = mmap(NULL, ZEROES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (f->zeroes == MAP_FAILED)
@@ -423,8 +438,6 @@ int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct bl
 	f->blk.info.can_discard = f->can_punch;
 	f->blk.info.can_resize = true;
 	f->blk.info.can_note = !opts->readonly && !f->is_device && file_can_note(f->fd);
-	if (!opts->threads)
-		file_ring_open(f, depth); /* or else threads do it */
 	*out = &f->blk;
 	return 0;
 }

@@ -3,9 +3,9 @@
 #ifndef UVFIO_BLOCK_FILE_H
 #define UVFIO_BLOCK_FILE_H
 
-#include <liburing.h>
 #include "block/backend.h"
 #include "block/pool.h"
+#include "block/rings.h"
 
 #define FILE_MAX_VECTOR 1024 /* the kernel's UIO_MAXIOV */
 
@@ -39,8 +39,8 @@ struct file {
 	struct io_queue waiting;
 
 	bool ring_used, fixed;
-	struct io_uring ring;
-	int evfd;
+	struct block_rings *rings; /* where ->ring is from; NULL: our own */
+	struct block_ring *ring;
 	struct uvfio_watch *watch;
 	struct uvfio_timer *retry;
 	struct uvfio_work again;
@@ -56,8 +56,9 @@ void file_free(struct file *f);
 /* file.c: begin what waits, as far as there are free requests. */
 void file_start_waiting(struct file *f);
 
-/* file_ring.c: @f->ring_used from here on, or -errno. */
-int file_ring_open(struct file *f, unsigned depth);
+/* file_ring.c: a ring of @rings, or a new one (NULL) for *@depth requests, which may become fewer.
+ * @f->ring_used from here on, or -errno: -EAGAIN when no ring of @rings is left. */
+int file_ring_open(struct file *f, struct block_rings *rings, unsigned *depth);
 void file_ring_close(struct file *f);
 /* Can the ring do this call? */
 bool file_ring_can(const struct file *f, enum call call);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "block/backend.h"
 
 /* Against other users: the whole file, for as long as the descriptor lives.  QEMU's locks of single
@@ -95,7 +96,7 @@ int file_open_locked(const struct block_options *opts, struct block_info *info, 
 		return uvfio_error_set(err, fd, "cannot open %s: %s; check the path", path,
 				       strerror(-fd));
 	rc = 0;
-	if (fstat(fd, &st))
+	if (uvfio_fstat(fd, &st))
 		rc = uvfio_error_set(err, -errno, "cannot examine %s: %s", path, strerror(errno));
 	else if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		rc = uvfio_error_set(err, -EINVAL,

@@ -11,7 +11,7 @@
  * ECANCELED or, as if its memory had gone, with EFAULT; file.c knows that.
  */
 #include <errno.h>
-#include <sys/eventfd.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include "block/file.h"
 
@@ -65,7 +65,7 @@ bool file_ring_can(const struct file *f, enum call call)
 void file_ring_add(struct file_req *req)
 {
 	/* There are at least as many entries as requests. */
-	prepare(req->file, io_uring_get_sqe(&req->file->ring), req);
+	prepare(req->file, io_uring_get_sqe(&req->file->ring->ring), req);
 }
 
 static bool reap(struct file *f)
@@ -78,12 +78,12 @@ static bool reap(struct file *f)
 	bool any = false;
 	unsigned n;
 
-	while ((n = io_uring_peek_batch_cqe(&f->ring, cqes, REAP_BATCH))) {
+	while ((n = io_uring_peek_batch_cqe(&f->ring->ring, cqes, REAP_BATCH))) {
 		for (unsigned i = 0; i < n; i++) {
 			got[i].req = io_uring_cqe_get_data(cqes[i]);
 			got[i].res = cqes[i]->res;
 		}
-		io_uring_cq_advance(&f->ring, n);
+		io_uring_cq_advance(&f->ring->ring, n);
 		for (unsigned i = 0; i < n; i++)
 			file_complete(got[i].req, got[i].res);
 		file_start_waiting(f);
@@ -97,8 +97,8 @@ static bool reap(struct file *f)
 /* False when the kernel wants to be asked again later. */
 static bool submit(struct file *f)
 {
-	while (io_uring_sq_ready(&f->ring)) {
-		int rc = io_uring_submit(&f->ring);
+	while (io_uring_sq_ready(&f->ring->ring)) {
+		int rc = io_uring_submit(&f->ring->ring);
 
 		if (rc <= 0 && rc != -EINTR) {
 			uvfio_timer_arm(f->retry, 1000000);
@@ -122,10 +122,10 @@ void file_ring_work(struct file *f)
 
 	if (f->busy || !f->ring_used)
 		return;
-	if (!io_uring_sq_ready(&f->ring) && !io_uring_cq_ready(&f->ring))
+	if (!io_uring_sq_ready(&f->ring->ring) && !io_uring_cq_ready(&f->ring->ring))
 		return;
 	f->busy = true;
-	io_uring_cq_eventfd_toggle(&f->ring, false);
+	io_uring_cq_eventfd_toggle(&f->ring->ring, false);
 	/* What is answered at once makes room for more, which may be answered at once too; leave
 	 * time for others. */
 	for (int i = 0; i < KICK_ROUNDS && more; i++) {
@@ -133,10 +133,10 @@ void file_ring_work(struct file *f)
 			break;
 		more = reap(f);
 	}
-	io_uring_cq_eventfd_toggle(&f->ring, true);
+	io_uring_cq_eventfd_toggle(&f->ring->ring, true);
 	f->busy = false;
 	/* What came before the signal was on again has not been signalled. */
-	if (io_uring_cq_ready(&f->ring) || (more && io_uring_sq_ready(&f->ring)))
+	if (io_uring_cq_ready(&f->ring->ring) || (more && io_uring_sq_ready(&f->ring->ring)))
 		post_again(f);
 }
 
@@ -145,7 +145,7 @@ static void on_eventfd(void *arg)
 	struct file *f = arg;
 	uint64_t count;
 
-	if (read(f->evfd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+	if (read(f->ring->evfd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		return;
 	file_ring_work(f);
 }
@@ -166,34 +166,59 @@ static void on_again(struct uvfio_work *work)
 		file_ring_work(f);
 }
 
-int file_ring_open(struct file *f, unsigned depth)
+/* A ring of the process's stock, where it has one, or a new one.  Requests beyond what it takes
+ * wait elsewhere. */
+static int get_ring(struct file *f, unsigned *depth)
 {
-	struct io_uring_params params = {.flags = IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL};
-	int rc = io_uring_queue_init_params(depth, &f->ring, &params);
+	int ret = 0;
 
-	f->evfd = -1;
+	if (f->rings) {
+		f->ring = block_rings_take(f->rings);
+		if (*depth > BLOCK_RING_DEPTH)
+			*depth = BLOCK_RING_DEPTH;
+		return f->ring ? 0 : -EAGAIN;
+	}
+	f->ring = calloc(1, sizeof(*f->ring));
+	ret = f->ring ? block_ring_init(f->ring, *depth) : -ENOMEM;
+	if (ret) {
+		free(f->ring);
+		f->ring = NULL;
+	}
+	return ret;
+}
+
+static void put_ring(struct file *f)
+{
+	if (f->rings) {
+		block_rings_put(f->rings, f->ring);
+	} else {
+		block_ring_fini(f->ring);
+		free(f->ring);
+	}
+	f->ring = NULL;
+}
+
+int file_ring_open(struct file *f, struct block_rings *rings, unsigned *depth)
+{
+	int rc;
+
+	f->rings = rings;
 	f->again.fn = on_again;
+	rc = get_ring(f, depth);
 	if (rc)
 		return rc;
-	f->evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	rc = f->evfd < 0 ? -errno : io_uring_register_eventfd(&f->ring, f->evfd);
-	if (!rc) {
-		f->watch = uvfio_watch_new(f->blk.ctx, f->evfd, on_eventfd, f);
-		f->retry = uvfio_ctx_timer_new(f->blk.ctx, on_retry, f);
-		rc = f->watch && f->retry ? 0 : -ENOMEM;
-	}
-	if (rc) {
+	f->watch = uvfio_watch_new(f->blk.ctx, f->ring->evfd, on_eventfd, f);
+	f->retry = uvfio_ctx_timer_new(f->blk.ctx, on_retry, f);
+	if (!f->watch || !f->retry) {
 		uvfio_watch_free(f->watch);
 		f->watch = NULL;
 		uvfio_timer_free(f->retry);
 		f->retry = NULL;
-		if (f->evfd >= 0)
-			close(f->evfd);
-		f->evfd = -1;
-		io_uring_queue_exit(&f->ring);
-		return rc;
+		put_ring(f);
+		return -ENOMEM;
 	}
-	f->fixed = !io_uring_register_files(&f->ring, &f->fd, 1);
+	/* With a restricted one nothing can be registered. */
+	f->fixed = !rings && !io_uring_register_files(&f->ring->ring, &f->fd, 1);
 	f->ring_used = true;
 	return 0;
 }
@@ -206,7 +231,6 @@ void file_ring_close(struct file *f)
 	uvfio_timer_free(f->retry);
 	/* The kernel takes a ring down in the background; let go of the file before. */
 	if (f->fixed)
-		io_uring_unregister_files(&f->ring);
-	io_uring_queue_exit(&f->ring);
-	close(f->evfd);
+		io_uring_unregister_files(&f->ring->ring);
+	put_ring(f);
 }

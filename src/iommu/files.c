@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "iommu/files.h"
 #include "iommu/peer.h"
 #include "iommu/process.h"
@@ -149,7 +150,7 @@ static int get_host(struct iommu_files *files, struct iommu_file *file, const st
 			goto found;
 		break;
 	}
-	if (fstat(mem->fd, &st))
+	if (uvfio_fstat(mem->fd, &st))
 		return -EFAULT;
 	size = ((uint64_t)st.st_size + page - 1) & ~(page - 1);
 	if (hi > size)

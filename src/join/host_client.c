@@ -17,6 +17,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 #include "base/ctx.h"
+#include "base/fd.h"
 #include "join/host_private.h"
 
 static struct host_client *of_client(struct vfio_client *client)
@@ -180,7 +181,7 @@ static int look_at_file(const struct join_piece *piece, int fd, unsigned prot,
 	struct statfs fs;
 	struct stat st;
 
-	if (flags < 0 || flags & O_PATH || fstat(fd, &st) || !S_ISREG(st.st_mode))
+	if (flags < 0 || flags & O_PATH || uvfio_fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return -EFAULT;
 	if ((flags & O_ACCMODE) == O_WRONLY ||
 	    (prot & IOMMU_WRITE && (flags & O_ACCMODE) != O_RDWR))

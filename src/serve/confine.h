@@ -7,21 +7,26 @@
  * to, and signals and abstract sockets end at this process, as far as the kernel knows these.  What
  * is open stays usable.
  *
- * Seccomp.  An allow-list.  What nobody here does by mistake (starting a program, tracing another
- * process, mounting, loading modules) kills the process; every other call that is not listed fails
- * with EPERM, and clone3() with ENOSYS, because libraries know how to go on after that.  New
- * threads are allowed, new processes are not; memory cannot be made executable.
+ * Seccomp (filter.h).  New threads are allowed, new processes are not; memory cannot be made
+ * executable; no file can be opened, no socket made but pairs, none connected.  io_uring goes past
+ * filters, so the process makes its rings before, and they can do no more than the filter lets it
+ * (block/rings.h).
  *
- * io_uring goes past the filter.  It is allowed only where Landlock keeps it from opening files, and
- * not to root; otherwise files are read and written by threads.  What Landlock does not know it can
- * still do: make a socket, and connect it to any UNIX socket with a path that the user may connect
- * to.  So the user matters (--user): one that owns nothing and whom no server trusts.
+ * What is left to an attacker who has taken the process over: its devices' files and clients, and
+ * control's; readlink(), which tells whether a path exists; a datagram socket that a client hands
+ * it, through which it may send to sockets as its user may.  So the user still matters (--user):
+ * one that owns nothing and whom no server trusts.
  */
 #ifndef UVFIO_SERVE_CONFINE_H
 #define UVFIO_SERVE_CONFINE_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <uvfio/device.h>
+
+struct block_rings;
 
 /* Whose rights a process is to have. */
 struct serve_identity {
@@ -34,8 +39,17 @@ struct serve_identity {
 int serve_identity_find(const char *name, struct serve_identity *id, struct uvfio_error *err);
 void serve_identity_fini(struct serve_identity *id);
 
-/* @id may be NULL: keep user and groups.  Before there are threads.  0, or -errno with a message;
- * *@landlock: whether the kernel has that. */
-int serve_confine(const struct serve_identity *id, bool *landlock, struct uvfio_error *err);
+/* @id may be NULL: keep user and groups.  @rings: what is left of io_uring; NULL: nothing.  Before
+ * there are threads.  0, or -errno with a message; *@landlock: whether the kernel has that. */
+int serve_confine(const struct serve_identity *id, const struct block_rings *rings, bool *landlock,
+		  struct uvfio_error *err);
+
+/* As the newest kernel that we know has it; older ones take its beginning. */
+struct serve_landlock {
+	uint64_t fs, net, scoped; /* bits of LANDLOCK_ACCESS_FS_…, _NET_… and LANDLOCK_SCOPE_… */
+};
+/* What to ask of a kernel with this version of Landlock, <= 0: none; how many bytes of @rules it
+ * takes, 0: Landlock is not there. */
+size_t serve_landlock_rules(long abi, struct serve_landlock *rules);
 
 #endif

@@ -19,8 +19,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "block/rings.h"
 #include "control/control.h"
 #include "join/host.h"
 #include "serve/broker.h"
@@ -43,6 +45,7 @@ struct served {
 struct server {
 	const struct serve_server_config *config;
 	struct uvfio_log *log;
+	struct block_rings *rings; /* NULL: files use threads; or make their own, unconfined */
 	struct vfio_machine *machine;
 	struct wire_server *wire;
 	struct join_host *join;
@@ -433,31 +436,53 @@ static void listen_to_keeper(struct server *server)
 
 /* ---- */
 
+#define SPARE_RINGS 32u /* for files that come later */
+
+/* io_uring for files that are there now and for some that come later.  At most a quarter of the
+ * descriptors: clients need some, too. */
+static void make_rings(struct server *server, struct uvfio_error *err)
+{
+	unsigned nr = server->config->nr_files + SPARE_RINGS;
+	struct rlimit limit;
+
+	if (!getrlimit(RLIMIT_NOFILE, &limit) && nr > limit.rlim_cur / 4)
+		nr = (unsigned)limit.rlim_cur / 4;
+	server->rings = block_rings_new(nr, err);
+}
+
+static int confine(struct server *server, struct uvfio_error *err)
+{
+	struct uvfio_error why = {""}, no_rings = {""};
+	bool landlock;
+	int ret;
+
+	make_rings(server, &no_rings);
+	ret = serve_confine(server->config->identity, server->rings, &landlock, &why);
+	if (ret)
+		return uvfio_error_set(err, ret, "%s; --confine off serves without confinement",
+				       why.msg);
+	if (!landlock)
+		uvfio_log(server->log, UVFIO_LOG_WARN,
+			  "this kernel has no Landlock (or it is not in lsm=): seccomp alone keeps "
+			  "this server from files");
+	if (!server->rings)
+		uvfio_log(server->log, UVFIO_LOG_INFO,
+			  "files are read and written by threads: no io_uring: %s", no_rings.msg);
+	return 0;
+}
+
 static int start(struct server *server, struct uvfio_error *err)
 {
 	const struct serve_config *config = server->config->config;
-	const struct vfio_file_ops ops = {open_file, connect_to, server};
-	bool landlock = true;
-	int ret;
+	struct vfio_file_ops ops = {open_file, connect_to, server, NULL};
+	int ret = 0;
 
-	if (!config->unconfined) {
-		struct uvfio_error why = {""};
-
-		ret = serve_confine(server->config->identity, &landlock, &why);
-		if (ret)
-			return uvfio_error_set(
-				err, ret, "%s; --confine off serves without confinement", why.msg);
-	}
 	server->log = uvfio_log_new(2, config->verbose ? UVFIO_LOG_DEBUG : UVFIO_LOG_WARN);
-	if (!landlock)
-		uvfio_log(server->log, UVFIO_LOG_WARN,
-			  "this kernel has no Landlock (or it is not in lsm=), so io_uring is not "
-			  "used: it could open files past the seccomp filter");
-	else if (!config->unconfined && geteuid() == 0)
-		uvfio_log(
-			server->log, UVFIO_LOG_INFO,
-			"io_uring is not used as root, whom every server trusts; --user NAME gives "
-			"this one a user of its own");
+	if (!config->unconfined)
+		ret = confine(server, err);
+	if (ret)
+		return ret;
+	ops.rings = server->rings;
 	server->machine = vfio_machine_new(&config->policy, server->log, err);
 	if (!server->machine)
 		return -ENOMEM;
@@ -494,6 +519,7 @@ static void stop(struct server *server)
 		free(d->socket);
 		free(d);
 	}
+	block_rings_free(server->rings);
 	uvfio_log_free(server->log);
 }
 

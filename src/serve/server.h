@@ -12,6 +12,7 @@ struct serve_server_config {
 	int tell, ask;                         /* see channel.h */
 	int control_fd;                        /* a listening socket, or -1 */
 	uid_t keeper_uid;
+	unsigned nr_files; /* that its devices are to have, as far as is known */
 };
 
 /* Confine this process and serve until told to end: the exit status. */

@@ -52,6 +52,18 @@ static int make_control(struct keeper *keeper, struct uvfio_error *err)
 	return 0;
 }
 
+/* About how many files the devices have that are said now. */
+static unsigned count_files(const struct keeper *keeper)
+{
+	unsigned nr = 0;
+
+	for (const struct entry *e = keeper->entries; e; e = e->next)
+		for (const char *at = e->said.spec; (at = strstr(at, "file="));
+		     at += strlen("file="))
+			nr++;
+	return nr;
+}
+
 static int start_server(struct keeper *keeper, struct uvfio_error *err)
 {
 	int tell[2], ask[2];
@@ -76,6 +88,7 @@ static int start_server(struct keeper *keeper, struct uvfio_error *err)
 			.ask = ask[1],
 			.control_fd = keeper->control_fd,
 			.keeper_uid = geteuid(),
+			.nr_files = count_files(keeper),
 		};
 
 		close(tell[0]);

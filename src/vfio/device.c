@@ -334,6 +334,11 @@ int uvfio_connect(struct uvfio_device *udev, const char *uri)
 	return ops && ops->connect ? ops->connect(ops->arg, uri) : -ENOSYS;
 }
 
+struct block_rings *vfio_file_rings(struct uvfio_device *udev)
+{
+	return udev ? to_dev(udev)->machine->file_ops.rings : NULL;
+}
+
 void uvfio_device_log(struct uvfio_device *udev, enum uvfio_log_level level, const char *fmt, ...)
 {
 	struct vfio_device *dev = to_dev(udev);

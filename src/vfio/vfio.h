@@ -83,12 +83,18 @@ const char *vfio_taint_name(enum vfio_taint taint); /* "no-iommu", … */
 int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_model *model);
 /* How uvfio_open() and uvfio_connect() are done; either may be NULL.  Both return a descriptor or
  * -errno and are called from any thread.  Before the first device. */
+struct block_rings;
 struct vfio_file_ops {
 	int (*open)(void *arg, const char *path, int flags);
 	int (*connect)(void *arg, const char *uri);
 	void *arg;
+	/* block/rings.h: what there is of io_uring in a process that can make none; NULL: files make
+	 * their own. */
+	struct block_rings *rings;
 };
 void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_file_ops *ops);
+/* ->rings of the machine of @dev, which may be NULL. */
+struct block_rings *vfio_file_rings(struct uvfio_device *dev);
 /* "MODEL[,key=value…]".  Takes the core's own keys (addr=, group=, mmio=, iommu=, poll-interrupt=)
  * out, hands the rest to the model.  A wrong model, key or value is -EINVAL with the valid ones
  * named, and so is iommu=off while enable_unsafe_noiommu_mode is N (A.9).  In a value a comma is

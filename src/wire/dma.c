@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+#include "base/fd.h"
 #include "wire/wire_private.h"
 
 /* Those of a memory file; -1 for any other. */
@@ -38,7 +39,7 @@ static int look_at(int fd, int seals, uint64_t offset, uint64_t size, unsigned p
 
 	if (flags < 0 || flags & O_PATH)
 		return -EINVAL;
-	if (fstat(fd, &st))
+	if (uvfio_fstat(fd, &st))
 		return -EFAULT;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;

@@ -134,9 +134,14 @@ ok $? "it holds no directory"
 ! readlink "/proc/$(server)/fd/"* "/proc/$keeper/fd/"* | grep -q plain
 ok $? "it holds no file that it was not told of"
 exec 9<&-
-if [ "$(id -u)" = 0 ]; then
-	! readlink "/proc/$(server)/fd/"* | grep -q io_uring
-	ok $? "as root it has no io_uring"
+rings() { readlink "/proc/$(server)/fd/"* | grep -c io_uring; }
+if "$UVFIO" doctor | grep -q '^ok.*io_uring'; then
+	before=$(rings)
+	[ "$before" -gt 0 ]
+	ok $? "it has io_uring, also as root"
+else
+	skip "it has io_uring" "not here, says uvfio doctor"
+	before=0
 fi
 
 # What the debugger makes it do, it does under its filter.
@@ -144,6 +149,11 @@ calls=(
 	'it is itself|getpid()'
 	'it cannot open a file|syscall(257, -100, "/etc/passwd", 0, 0)'
 	'it cannot make one|syscall(257, -100, "new", 66, 384)'
+	'it cannot look at one|syscall(262, -100, "/etc/passwd", $sp - 4096, 0)'
+	'it cannot make an io_uring|syscall(425, 8, $sp - 4096)'
+	'it can register nothing with those it has|syscall(427, 64, 8, $sp - 4096, 1)'
+	'it cannot close those|syscall(3, 64)'
+	'it cannot have signals sent|fcntl(0, 8, 1)'
 	'it cannot make a network socket|syscall(41, 2, 1, 0)'
 	'it cannot start a process|syscall(57)'
 	'it cannot get memory that is executable|syscall(9, 0, 4096, 7, 34, -1, 0)'
@@ -178,10 +188,34 @@ if command -v strace >/dev/null; then
 	start --device nvme,file=a.img,socket=a.sock
 	ok $? "a kernel without Landlock"
 	PREFIX=()
-	grep -q 'no Landlock .*so io_uring is not used' err && ! readlink "/proc/$(server)/fd/"* | grep -q io_uring
-	ok $? "has no io_uring, and that is said"
+	grep -q 'no Landlock .*: seccomp alone' err && [ "$(rings)" = "$before" ]
+	ok $? "it is said; the filter keeps io_uring from files"
 	"$NVME" write -p 3 -c 100 unix:a.sock >log 2>&1 && "$NVME" read -p 3 -v -c 100 unix:a.sock >log 2>&1
 	ok $? "and serves"
+	stop
+	for abi in 1 2 3 4 5 6; do
+		PREFIX=(strace -D -f -o trace -e trace=landlock_create_ruleset,landlock_restrict_self
+			-e "inject=landlock_create_ruleset:retval=$abi:when=1")
+		start --device nvme,file=a.img,socket=a.sock
+		started=$?
+		PREFIX=()
+		if grep -q 'restrict_self.*EOPNOTSUPP\|create_ruleset(NULL.*EOPNOTSUPP' trace; then
+			skip "a kernel whose Landlock is of version $abi" "this one has none"
+		else
+			[ $started = 0 ] && grep -q 'landlock_restrict_self(.*= 0' trace &&
+				"$NVME" identify unix:a.sock >log 2>&1
+			ok $? "a kernel whose Landlock is of version $abi"
+		fi
+		stop
+	done
+	PREFIX=(strace -D -f -o /dev/null -e trace=io_uring_setup -e inject=io_uring_setup:error=EPERM)
+	start --verbose --device nvme,file=a.img,socket=a.sock
+	ok $? "a kernel without io_uring"
+	PREFIX=()
+	[ "$(rings)" = 0 ] && grep -q 'threads: no io_uring: .*io_uring_disabled' err
+	ok $? "has threads, and that is said when asked for"
+	"$NVME" write -p 3 -c 100 unix:a.sock >log 2>&1 && "$NVME" read -p 3 -v -c 100 unix:a.sock >log 2>&1
+	ok $? "and serves as well"
 	stop
 	PREFIX=(strace -D -f -o /dev/null -e trace=seccomp -e inject=seccomp:error=EINVAL)
 	! start --device nvme,file=a.img,socket=a.sock && grep -q 'seccomp filter: .*; --confine off serves without' err
@@ -327,7 +361,7 @@ fi
 # ---- control ----
 
 CONTROL=(--control "$scratch/control")
-start --device nvme,memory=4M,socket=a.sock
+start --verbose --device nvme,memory=4M,socket=a.sock
 CONTROL=(--control off)
 check "it is listed" "$UVFIO" list --control "$scratch/control"
 name=$("$UVFIO" add --control "$scratch/control" nvme,file=b.img,socket=b.sock 2>log)
@@ -335,6 +369,26 @@ ok $? "a device is added"
 check "it is served" "$NVME" identify unix:b.sock
 "$UVFIO" show --control "$scratch/control" "$name" >log 2>&1 && grep -q 'b.sock' log
 ok $? "its socket is shown"
+if [ "$before" -gt 0 ]; then
+	# More files than there are rings; what is removed gives its ring back.
+	rings=$(rings)
+	for ((i = 0; i <= rings; i++)); do
+		truncate -s 1M "f$i.img"
+		last=$("$UVFIO" add --control "$scratch/control" "nvme,file=f$i.img,socket=f$i.sock" 2>>log) || break
+	done
+	[ "$i" -gt "$rings" ] && grep -q 'f[0-9]*.img: threads read and write it: all rings .* are in use' err
+	ok $? "when all rings are in use, threads do it, and that is said"
+	"$NVME" write -p 5 -c 16 "unix:f$rings.sock" >log 2>&1 && "$NVME" read -p 5 -v -c 16 "unix:f$rings.sock" >log 2>&1
+	ok $? "and do it well"
+	"$UVFIO" remove --control "$scratch/control" --force "$name" >log 2>&1
+	"$UVFIO" remove --control "$scratch/control" --force "$last" >log 2>&1
+	without=$(grep -c 'all rings' err)
+	"$UVFIO" add --control "$scratch/control" "nvme,file=f$rings.img,socket=f$rings.sock" >log 2>&1 &&
+		[ "$(grep -c 'all rings' err)" = "$without" ]
+	ok $? "a ring that was given back is used again"
+else
+	skip "when all rings are in use" "no io_uring here"
+fi
 "$UVFIO" add --control "$scratch/control" nvme,file=no.img,socket=e.sock >log 2>&1
 [ $? != 0 ] && [ ! -e e.sock ]
 ok $? "a device that cannot be is not added"
