@@ -80,6 +80,9 @@ UVFIO_API int uvfio_arg_uint(const struct uvfio_args *args, const char *key, uin
 			     uint64_t max, uint64_t *out, struct uvfio_error *err);
 UVFIO_API int uvfio_arg_bool(const struct uvfio_args *args, const char *key, bool *out,
 			     struct uvfio_error *err);
+/* In ns, from @min to @max.  Takes the suffixes ns, us, ms and s; only 0 needs none. */
+UVFIO_API int uvfio_arg_time(const struct uvfio_args *args, const char *key, uint64_t min,
+			     uint64_t max, uint64_t *out, struct uvfio_error *err);
 
 /* ---- what the PCI function is ---- */
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uvfio/device.h>
@@ -135,4 +136,50 @@ int uvfio_arg_bool(const struct uvfio_args *args, const char *key, bool *out,
 		}
 	}
 	return uvfio_error_set(err, -EINVAL, "%s=%s: give %s=on or %s=off", key, value, key, key);
+}
+
+static const struct {
+	const char *name;
+	uint64_t ns;
+} time_units[] = {{"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}};
+
+/* The largest unit in which @ns is a whole number. */
+static const char *time_text(char *buf, size_t size, uint64_t ns)
+{
+	unsigned i = 0;
+
+	while (ns % time_units[i].ns)
+		i++;
+	snprintf(buf, size, "%" PRIu64 "%s", ns / time_units[i].ns, time_units[i].name);
+	return buf;
+}
+
+int uvfio_arg_time(const struct uvfio_args *args, const char *key, uint64_t min, uint64_t max,
+		   uint64_t *out, struct uvfio_error *err)
+{
+	const char *value = uvfio_arg(args, key), *end;
+	uint64_t v, unit = 0;
+	char low[32], high[32];
+	enum number how;
+
+	if (!value)
+		return 0;
+	how = parse_number(value, &v, &end);
+	for (unsigned i = 0; i < sizeof(time_units) / sizeof(time_units[0]); i++)
+		if (!strcmp(end, time_units[i].name))
+			unit = time_units[i].ns;
+	if (how == NUMBER_OK && !v && !*end)
+		unit = 1;
+	if (how == NUMBER_SYNTAX || !unit)
+		return uvfio_error_set(err, -EINVAL,
+				       "%s=%s: not a time; give a number with ns, us, ms or s "
+				       "behind it (as in %s=10us)",
+				       key, value, key);
+	if (how == NUMBER_RANGE || __builtin_mul_overflow(v, unit, &v) || v < min || v > max)
+		return uvfio_error_set(err, -EINVAL,
+				       "%s=%s: out of range; give a time from %s to %s", key, value,
+				       time_text(low, sizeof(low), min),
+				       time_text(high, sizeof(high), max));
+	*out = v;
+	return 0;
 }

@@ -71,7 +71,8 @@ __asm__(
 	LABEL("uvfio_guard_begin")
 
 	/*
-	 * rdi = destination, rsi = source, rdx = length.  Up to 15 bytes: two moves that overlap.
+	 * rdi = destination, rsi = source, rdx = length.  8 bytes: one move, so that who polls them
+	 * sees them change once.  Else up to 15 bytes: two moves that overlap.
 	 * Up to 256: 16 bytes at a time, and a last piece that overlaps.  More: rep movsb, which
 	 * moves whole cache lines.
 	 */
@@ -95,9 +96,13 @@ __asm__(
 	"2:	cmp	$8, %edx\n"
 	"	jb	3f\n"
 	"	mov	(%rsi), %rax\n"
+	"	je	8f\n"
 	"	mov	-8(%rsi,%rdx), %rcx\n"
 	"	mov	%rax, (%rdi)\n"
 	"	mov	%rcx, -8(%rdi,%rdx)\n"
+	"	xor	%eax, %eax\n"
+	"	ret\n"
+	"8:	mov	%rax, (%rdi)\n"
 	"	xor	%eax, %eax\n"
 	"	ret\n"
 	"3:	cmp	$4, %edx\n"

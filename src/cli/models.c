@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "devices/ioat/ioat_model.h"
 #include "devices/nvme/nvme_model.h"
 
 const struct uvfio_model *const cli_models[] = {
+	&ioat_model,
 	&nvme_model,
 	NULL,
 };
