@@ -115,12 +115,60 @@ static void booleans(void **state)
 	assert_false(out);
 }
 
+static void times(void **state)
+{
+	static const struct {
+		const char *text;
+		int rc;
+		uint64_t value;
+		const char *says;
+	} rows[] = {
+		{"0", 0, 0, ""},
+		{"0s", 0, 0, ""},
+		{"7ns", 0, 7, ""},
+		{"10us", 0, 10000, ""},
+		{"1ms", 0, 1000000, ""},
+		{"0x10us", 0, 16000, ""},
+		{"2s", 0, 2000000000, ""},
+		{"2001ms", -EINVAL, 0, "delay=2001ms: out of range; give a time from 0s to 2s"},
+		{"18446744073709551615s", -EINVAL, 0, "out of range"},
+		{"18446744073709551616ns", -EINVAL, 0, "out of range"},
+		{"5", -EINVAL, 0, "delay=5: not a time; give a number with ns, us, ms or s"},
+		{"us", -EINVAL, 0, "not a time"},
+		{"", -EINVAL, 0, "not a time"},
+		{"-1us", -EINVAL, 0, "not a time"},
+		{"1 us", -EINVAL, 0, "not a time"},
+		{"1.5us", -EINVAL, 0, "not a time"},
+		{"1m", -EINVAL, 0, "not a time"},
+	};
+	struct uvfio_error err;
+	uint64_t v;
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct uvfio_args *args = ARGS({"delay", rows[i].text});
+
+		v = 42;
+		err.msg[0] = 0;
+		assert_int_equal(uvfio_arg_time(args, "delay", 0, 2000000000, &v, &err),
+				 rows[i].rc);
+		assert_int_equal(v, rows[i].rc ? 42 : rows[i].value);
+		assert_non_null(strstr(err.msg, rows[i].says));
+	}
+	assert_int_equal(uvfio_arg_time(ARGS({"delay", "99us"}), "delay", 100000, 1500, &v, &err),
+			 -EINVAL);
+	assert_non_null(strstr(err.msg, "from 100us to 1500ns"));
+	v = 42;
+	assert_int_equal(uvfio_arg_time(ARGS({"a", "1s"}), "b", 0, 9, &v, &err), 0);
+	assert_int_equal(v, 42);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(error_formats_and_returns_code),
 		cmocka_unit_test(last_value_wins),
 		cmocka_unit_test(sizes),
+		cmocka_unit_test(times),
 		cmocka_unit_test(numbers_are_checked_against_their_range),
 		cmocka_unit_test(booleans),
 	};

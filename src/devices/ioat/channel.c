@@ -9,13 +9,13 @@
  *
  * Where a transfer goes on by messages the channel stops with ->in_flight, and is run again when it
  * is done.  NEXT looks at what registers ask for: so a reset or a suspend waits for at most one
- * descriptor, and a reset, which MOVE looks for as well, for one piece of it.  Memory that is mapped
- * here at both ends is copied directly, a piece at a time, other memory through a buffer.
+ * descriptor, and a reset, which MOVE looks for as well, for one piece of it.  Memory that is
+ * mapped here at both ends is copied directly, a piece at a time, other memory through a buffer.
  *
  * Completions are not written for each descriptor: what CHANCMP is to say is written when there is
- * nothing more to do, before an interrupt, and when this turn is over.  A driver cannot tell that
- * from an engine which is a little faster.  The one that says that all is done is written under the
- * lock, with the change of the state (ioat.h).
+ * nothing more to do, before an interrupt, and when a turn is over or has found it so.  A driver
+ * cannot tell that from an engine which is a little faster.  The one that says that all is done is
+ * written under the lock, with the change of the state (ioat.h).
  *
  * A chain that never ends, or that leads to itself, is no trouble: DMACOUNT bounds it, and a turn
  * has its budget.
@@ -27,7 +27,7 @@
 
 #define MAX_IOV 16
 /* So many pieces of memory that could not be pinned, and the next is not tried. */
-#define NO_PIN  64u
+#define NO_PIN 64u
 
 enum step {
 	STEP_ON,     /* take the next step */
@@ -53,8 +53,7 @@ static const char *const error_texts[IOAT_NR_ERRORS] = {
 
 static void op_done(struct uvfio_dma *op)
 {
-	struct ioat_chan *ch =
-		(struct ioat_chan *)((char *)op - offsetof(struct ioat_chan, op));
+	struct ioat_chan *ch = (struct ioat_chan *)((char *)op - offsetof(struct ioat_chan, op));
 	struct ioat_dev *d = ch->dev;
 
 	ch->in_flight = false;
@@ -71,6 +70,8 @@ static int submit(struct ioat_chan *ch, uint64_t iova, void *buf, size_t len, bo
 {
 	int r;
 
+	if (ch->dev->stopped)
+		return -EPERM;
 	ch->op = (struct uvfio_dma){
 		.iova = iova, .buf = buf, .len = len, .to_client = to_client, .done = op_done};
 	r = uvfio_dma_submit(ch->dev->dev, &ch->op);
@@ -98,12 +99,11 @@ static int report(struct ioat_chan *ch, enum ioat_state state)
 /* What the last report came to.  The lock is held.  Returns true to go on. */
 static bool report_ended(struct ioat_chan *ch, int status)
 {
-	ch->report_due = false;
+	ch->report_due = ch->report_old = false;
 	if (!status)
 		return true;
 	uvfio_count_local(&ch->stats.errors[IOAT_ERR_COMPLETION], 1);
-	ioat_publish(ch, IOAT_REG_CHANERR,
-		     ch->regs[IOAT_REG_CHANERR] | 1u << IOAT_ERR_COMPLETION);
+	ioat_publish(ch, IOAT_REG_CHANERR, ch->regs[IOAT_REG_CHANERR] | 1u << IOAT_ERR_COMPLETION);
 	ch->failed = true;
 	ioat_set_state(ch, IOAT_HALTED);
 	return false;
@@ -400,11 +400,12 @@ static enum ioat_state reported_state(const struct ioat_chan *ch, bool pending)
  */
 static enum step next(struct ioat_chan *ch, const int *budget, uint64_t *address, bool *interrupt)
 {
-	bool pending = ch->state == IOAT_ACTIVE &&
-		       (uint16_t)ch->regs[IOAT_REG_DMACOUNT] != ch->count;
+	bool pending =
+		ch->state == IOAT_ACTIVE && (uint16_t)ch->regs[IOAT_REG_DMACOUNT] != ch->count;
 	bool more = pending && !ch->suspending;
 
-	if ((ch->report_due || ch->int_due) && (!more || ch->int_due || *budget <= 0)) {
+	if ((ch->report_due || ch->int_due) &&
+	    (!more || ch->int_due || ch->report_old || *budget <= 0)) {
 		int r = ch->report_due ? report(ch, reported_state(ch, pending)) : 0;
 
 		if (r == 1) {
@@ -417,9 +418,11 @@ static enum step next(struct ioat_chan *ch, const int *budget, uint64_t *address
 		ch->int_due = false;
 		if (ch->report_due && !report_ended(ch, r))
 			pending = more = false;
+		else if (more)
+			ioat_set_state(ch, ch->state); /* how far it is */
 	}
 	if (more && *budget <= 0) {
-		ioat_set_state(ch, ch->state); /* how far it is */
+		ioat_set_state(ch, ch->state);
 		return STEP_BUDGET;
 	}
 	if (!more) {
@@ -476,7 +479,9 @@ static enum step reported(struct ioat_chan *ch, int status)
 
 	ch->phase = IOAT_PHASE_NEXT;
 	pthread_mutex_lock(&d->lock);
-	if (status != -EPERM && !ch->resetting)
+	if (status == -EPERM)
+		ch->report_due = true;
+	else if (!ch->resetting)
 		report_ended(ch, status);
 	pthread_mutex_unlock(&d->lock);
 	return STEP_ON;
@@ -496,6 +501,7 @@ bool ioat_chan_run(struct ioat_chan *ch, int *budget)
 
 	if (ch->in_flight)
 		return false;
+	ch->report_old = ch->report_due;
 	while (step == STEP_ON) {
 		switch (ch->phase) {
 		case IOAT_PHASE_NEXT:

@@ -52,10 +52,10 @@ enum ioat_reg {
 /* What a channel does next.  The work context's. */
 enum ioat_phase {
 	IOAT_PHASE_NEXT,   /* nothing of a descriptor is done */
-	IOAT_PHASE_FETCH, /* its 64 bytes are being read */
-	IOAT_PHASE_MOVE,  /* between two pieces of its data */
-	IOAT_PHASE_READ,  /* a piece is being read */
-	IOAT_PHASE_WRITE, /* and written */
+	IOAT_PHASE_FETCH,  /* its 64 bytes are being read */
+	IOAT_PHASE_MOVE,   /* between two pieces of its data */
+	IOAT_PHASE_READ,   /* a piece is being read */
+	IOAT_PHASE_WRITE,  /* and written */
 	IOAT_PHASE_REPORT, /* a completion is being written */
 	IOAT_NR_PHASES
 };
@@ -80,26 +80,27 @@ struct ioat_chan {
 	/* Under the lock: */
 	uint64_t regs[IOAT_NR_REGS];
 	enum ioat_state state;
-	uint16_t count;    /* descriptors of this chain that have completed */
-	uint64_t done;     /* address of the last one, or 0 */
-	uint64_t next;     /* of the next one */
-	bool first;	    /* which is that of CHAINADDR */
-	bool failed;	    /* an error has halted it, and neither CHANCMD nor CHANERR ended that */
-	bool busy;	    /* the work context has a descriptor or a completion in hand */
-	bool resetting;	    /* CHANCMD: when it has not */
+	uint16_t count;     /* descriptors of this chain that have completed */
+	uint64_t done;      /* address of the last one, or 0 */
+	uint64_t next;      /* of the next one */
+	bool first;         /* which is that of CHAINADDR */
+	bool failed;        /* an error has halted it, and neither CHANCMD nor CHANERR ended that */
+	bool busy;          /* the work context has a descriptor or a completion in hand */
+	bool resetting;     /* CHANCMD: when it has not */
 	bool suspending;    /* after this descriptor */
 	bool command_error; /* CHANCMD was wrong: after this descriptor */
-	bool new_chain;	    /* CHAINADDR was written while resetting */
-	bool new_count;	    /* and DMACOUNT after that */
+	bool new_chain;     /* CHAINADDR was written while resetting */
+	bool new_count;     /* and DMACOUNT after that */
 	uint64_t wait_ns;   /* a doorbell has started the channel: this is to pass first */
-	bool rearmed;	    /* CHANCTRL: an interrupt that was held back is due */
-	bool int_held;	    /* one was due while they were disabled */
+	bool rearmed;       /* CHANCTRL: an interrupt that was held back is due */
+	bool int_held;      /* one was due while they were disabled */
 
 	/* The work context's: */
 	enum ioat_phase phase;
 	bool in_flight; /* ->op is with the core */
 	bool waiting;   /* for ->delay */
 	bool report_due, int_due;
+	bool report_old; /* it was due before this turn */
 	unsigned no_pin; /* so many pieces are not tried to be pinned */
 	struct ioat_desc desc;
 	uint64_t desc_addr;
@@ -130,7 +131,7 @@ struct ioat_dev {
 	/* The work context's: */
 	bool stopped, quiescing;
 	unsigned in_flight; /* transfers */
-	unsigned turn;	    /* the channel that is served first */
+	unsigned turn;      /* the channel that is served first */
 
 	struct ioat_chan chans[IOAT_MAX_CHANNELS];
 };

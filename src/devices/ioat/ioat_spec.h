@@ -9,13 +9,13 @@
 #include <assert.h>
 #include <stdint.h>
 
-#define IOAT_PCI_VENDOR       0x8086
-#define IOAT_PCI_CLASS        0x088000 /* system peripheral, other */
+#define IOAT_PCI_VENDOR 0x8086
+#define IOAT_PCI_CLASS  0x088000 /* system peripheral, other */
 
-#define IOAT_BAR              0
-#define IOAT_BAR_SIZE         0x4000
-#define IOAT_MSIX_TABLE       0x2000
-#define IOAT_MSIX_PBA         0x3000
+#define IOAT_BAR        0
+#define IOAT_BAR_SIZE   0x4000
+#define IOAT_MSIX_TABLE 0x2000
+#define IOAT_MSIX_PBA   0x3000
 
 /* ---- the device's registers ---- */
 
@@ -47,19 +47,19 @@
 
 /* ---- a channel's registers, at IOAT_CHANNEL(n) ---- */
 
-#define IOAT_CHANNEL_SIZE     0x80u
-#define IOAT_CHANNEL(n)       (IOAT_CHANNEL_SIZE * ((n) + 1))
+#define IOAT_CHANNEL_SIZE          0x80u
+#define IOAT_CHANNEL(n)            (IOAT_CHANNEL_SIZE * ((n) + 1))
 
-#define IOAT_CHANCTRL         0x00 /* 16 bits */
-#define IOAT_DMA_COMP         0x02 /* 16 bits */
-#define IOAT_CHANCMD          0x04 /* 8 bits */
-#define IOAT_DMACOUNT         0x06 /* 16 bits */
-#define IOAT_CHANSTS          0x08 /* 64 bits */
-#define IOAT_CHAINADDR        0x10 /* 64 bits */
-#define IOAT_CHANCMP          0x18 /* 64 bits */
-#define IOAT_CHANERR          0x28 /* 32 bits */
-#define IOAT_CHANERRMSK       0x2c /* 32 bits */
-#define IOAT_DCACTRL          0x30 /* 32 bits */
+#define IOAT_CHANCTRL              0x00 /* 16 bits */
+#define IOAT_DMA_COMP              0x02 /* 16 bits */
+#define IOAT_CHANCMD               0x04 /* 8 bits */
+#define IOAT_DMACOUNT              0x06 /* 16 bits */
+#define IOAT_CHANSTS               0x08 /* 64 bits */
+#define IOAT_CHAINADDR             0x10 /* 64 bits */
+#define IOAT_CHANCMP               0x18 /* 64 bits */
+#define IOAT_CHANERR               0x28 /* 32 bits */
+#define IOAT_CHANERRMSK            0x2c /* 32 bits */
+#define IOAT_DCACTRL               0x30 /* 32 bits */
 
 #define IOAT_CHANCTRL_INT_DISABLE  0x0001u /* set by an interrupt, cleared by writing 1 */
 #define IOAT_CHANCTRL_ERR_COMPLETE 0x0004u /* an error is written to CHANCMP */
@@ -120,10 +120,10 @@ static_assert(sizeof(struct ioat_desc) == 64, "a descriptor has 64 bytes");
 #define IOAT_DESC_FENCE    0x00000010u
 #define IOAT_DESC_NULL     0x00000020u /* no data */
 /* 1, 2: snoop; 6, 7: page break; 8: bundle; 9, 10: cache hints.  Of no consequence here. */
-#define IOAT_DESC_FLAGS    0x000007ffu
+#define IOAT_DESC_FLAGS       0x000007ffu
 #define IOAT_DESC_OP(control) ((control) >> 24)
 
-#define IOAT_OP_COPY 0x00
-#define IOAT_OP_FILL 0x01
+#define IOAT_OP_COPY          0x00
+#define IOAT_OP_FILL          0x01
 
 #endif

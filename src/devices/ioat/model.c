@@ -85,8 +85,8 @@ static int describe(struct ioat_dev *d, uint16_t device, const char *interrupts,
 		/* CHANCTRL: likewise */
 		areas[2 + 2 * i] =
 			(struct uvfio_area){at, 8, UVFIO_AREA_REGISTERS, UVFIO_AREA_READ_EVENT};
-		areas[3 + 2 * i] = (struct uvfio_area){at + 8, IOAT_CHANNEL_SIZE - 8,
-						       UVFIO_AREA_REGISTERS, 0};
+		areas[3 + 2 * i] =
+			(struct uvfio_area){at + 8, IOAT_CHANNEL_SIZE - 8, UVFIO_AREA_REGISTERS, 0};
 	}
 	d->nr_vectors = 1;
 	if (!interrupts || !strcmp(interrupts, "msix"))

@@ -23,17 +23,17 @@
 #include "devices/ioat/ioat.h"
 
 const char *const ioat_state_names[IOAT_NR_STATES] = {
-	[IOAT_ACTIVE] = "active", [IOAT_IDLE] = "idle",	  [IOAT_SUSPENDED] = "suspended",
+	[IOAT_ACTIVE] = "active", [IOAT_IDLE] = "idle",   [IOAT_SUSPENDED] = "suspended",
 	[IOAT_HALTED] = "halted", [IOAT_ARMED] = "armed",
 };
 
 static const struct {
 	uint8_t offset, size;
 } places[IOAT_NR_REGS] = {
-	[IOAT_REG_CHANCTRL] = {IOAT_CHANCTRL, 2},   [IOAT_REG_DMA_COMP] = {IOAT_DMA_COMP, 2},
-	[IOAT_REG_CHANCMD] = {IOAT_CHANCMD, 1},	    [IOAT_REG_DMACOUNT] = {IOAT_DMACOUNT, 2},
-	[IOAT_REG_CHANSTS] = {IOAT_CHANSTS, 8},	    [IOAT_REG_CHAINADDR] = {IOAT_CHAINADDR, 8},
-	[IOAT_REG_CHANCMP] = {IOAT_CHANCMP, 8},	    [IOAT_REG_CHANERR] = {IOAT_CHANERR, 4},
+	[IOAT_REG_CHANCTRL] = {IOAT_CHANCTRL, 2},     [IOAT_REG_DMA_COMP] = {IOAT_DMA_COMP, 2},
+	[IOAT_REG_CHANCMD] = {IOAT_CHANCMD, 1},       [IOAT_REG_DMACOUNT] = {IOAT_DMACOUNT, 2},
+	[IOAT_REG_CHANSTS] = {IOAT_CHANSTS, 8},       [IOAT_REG_CHAINADDR] = {IOAT_CHAINADDR, 8},
+	[IOAT_REG_CHANCMP] = {IOAT_CHANCMP, 8},       [IOAT_REG_CHANERR] = {IOAT_CHANERR, 4},
 	[IOAT_REG_CHANERRMSK] = {IOAT_CHANERRMSK, 4}, [IOAT_REG_DCACTRL] = {IOAT_DCACTRL, 4},
 };
 
