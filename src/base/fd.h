@@ -18,6 +18,9 @@ bool uvfio_is_eventfd(int fd);
 /* fstat(2) by the system call of this name.  The C library's may be one that takes a path, too,
  * which a confined process may not have. */
 int uvfio_fstat(int fd, struct stat *st);
+/* The same, but a file system that is served by a program or over a network is not asked: the size
+ * may be an old one.  (Before Linux 6.11 a confined process cannot but ask.) */
+int uvfio_fstat_unasked(int fd, struct stat *st);
 
 /* One packet of the @nr pieces; @fd rides along, -1: none.  0 or -errno. */
 int uvfio_packet_send(int sock, const struct iovec *iov, size_t nr, int fd);

@@ -16,12 +16,13 @@
 #include <unistd.h>
 #include "control/control_private.h"
 
-#define DRAIN_NS 20000000u
+#define DRAIN_NS  20000000u
+#define TRASH_MAX 64u /* files that nobody took and that do not close */
 
 static void close_fds(struct client *client)
 {
 	for (unsigned i = 0; i < client->nr_fds; i++)
-		close(client->fds[i]);
+		uvfio_trash_close(client->control->trash, client->fds[i]);
 	client->nr_fds = 0;
 }
 
@@ -233,7 +234,7 @@ static void take_fds(struct client *client, struct msghdr *msg)
 			if (client->nr_fds < MAX_FDS)
 				client->fds[client->nr_fds++] = fds[i];
 			else
-				close(fds[i]);
+				uvfio_trash_close(client->control->trash, fds[i]);
 		}
 	}
 }
@@ -274,6 +275,13 @@ static int receive(struct client *client)
 		return errno == EAGAIN ? 0 : -1;
 	take_fds(client, &msg);
 	client->in_len += (size_t)n;
+	if (uvfio_trash_held(client->control->trash) > TRASH_MAX) {
+		uvfio_log(client->control->log, UVFIO_LOG_INFO,
+			  "control: process %d sends files that belong to no request, while others "
+			  "cannot be closed; cut off",
+			  client->pid);
+		return -1;
+	}
 	return n ? 1 : -1;
 }
 

@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include "base/ctx.h"
 #include "base/log.h"
+#include "base/trash.h"
 #include "control/control.h"
 #include "vfio/observe.h"
 
@@ -134,6 +135,7 @@ struct control {
 	struct uvfio_loop *loop;
 	struct uvfio_ctx *ctx;
 	struct uvfio_work turn_work, stop_work;
+	struct uvfio_trash *trash; /* where files of clients are closed */
 	int listen_fd;
 	struct uvfio_watch *listen_watch;
 	struct uvfio_timer *accept_timer; /* after running out of fds */

@@ -26,6 +26,7 @@ struct job {
 	struct rpc_error err;
 };
 
+/* In a worker. */
 static void close_files(struct job *job)
 {
 	for (unsigned i = 0; i < job->nr_fds; i++)
@@ -35,7 +36,8 @@ static void close_files(struct job *job)
 
 static void job_free(struct job *job)
 {
-	close_files(job);
+	for (unsigned i = 0; i < job->nr_fds; i++)
+		uvfio_trash_close(job->control->trash, job->fds[i].fd);
 	json_object_put(job->fds_json);
 	free(job->spec);
 	free(job);

@@ -207,6 +207,7 @@ static void free_parts(struct control *control)
 	pthread_mutex_destroy(&control->trace_lock);
 	pthread_mutex_destroy(&control->job_lock);
 	pthread_cond_destroy(&control->job_cond);
+	uvfio_trash_unref(control->trash);
 	free(control->name);
 	free(control->command);
 	free(control);
@@ -271,7 +272,8 @@ struct control *control_new(struct vfio_machine *machine, int listen_fd,
 	control->stop_work.fn = stop;
 	pthread_mutex_init(&control->trace_lock, NULL);
 	jobs_init(control);
-	if (!control->name || !control->command)
+	control->trash = uvfio_trash_new();
+	if (!control->name || !control->command || !control->trash)
 		uvfio_error_set(err, -ENOMEM, "out of memory");
 	else if (!start(control, listen_fd, err))
 		return control;

@@ -210,15 +210,18 @@ static void remove_file(struct iommu_files *files, struct iommu_file *file)
 static int open_process(struct iommu_files *files, const struct iommu_mem *mem,
 			struct iommu_file *file)
 {
-	file->fd = fcntl(mem->fd, F_DUPFD_CLOEXEC, 0);
-	if (file->fd < 0)
-		return errno == EBADF ? -EFAULT : -ENOMEM;
-	if (!mem->may_block)
+	if (!mem->may_block) {
+		file->fd = fcntl(mem->fd, F_DUPFD_CLOEXEC, 0);
+		if (file->fd < 0)
+			return errno == EBADF ? -EFAULT : -ENOMEM;
 		return 0;
+	}
+	if (fcntl(mem->fd, F_GETFD) < 0)
+		return -EFAULT;
 	if (!files->workers)
 		files->workers = workers_new();
 	if (files->workers)
-		file->peer = process_peer_new(files->workers, file->fd);
+		file->peer = process_peer_new(files->workers, mem->fd, mem->trash);
 	return file->peer ? 0 : -ENOMEM;
 }
 

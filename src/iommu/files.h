@@ -11,8 +11,9 @@
  * only what the file has is mapped, because mapping more would extend it; when it has grown, the
  * window is mapped anew over itself.
  *
- * Of a file no fd is kept: the mapping holds it.  Of a process, one is, or two when parts of its
- * memory may block (process.h).
+ * Of a file no fd is kept: the mapping holds it, and only memory files are mapped, so that letting
+ * go asks nobody.  Of a process, one is, and another when parts of its memory may block: that is
+ * process.h's, which knows where it may be closed.
  *
  * Threads: any; one mutex inside, held across mmap() but never across anything of a client's.
  */
@@ -41,7 +42,7 @@ struct iommu_file {
 	bool may_block; /* PROCESS (separate entries too) */
 	uint64_t id[2];
 	uint32_t refs;           /* atomic; goes from and to 0 only under the mutex */
-	int fd;                  /* PROCESS */
+	int fd;                  /* PROCESS that does not block; else -1 */
 	struct iommu_peer *peer; /* PEER, and PROCESS that may block: reached by messages */
 	unsigned nr_windows;
 	struct iommu_window *windows;

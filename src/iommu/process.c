@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/thread.h"
+#include "base/trash.h"
 #include "iommu/space.h"
 
 #define JOB_BYTES    (128u << 10)
@@ -30,6 +32,8 @@ struct workers {
 struct process_peer {
 	struct iommu_peer peer;
 	struct workers *workers;
+	struct uvfio_trash *trash;
+	struct uvfio_trash_item item;
 	int fd;
 };
 
@@ -259,14 +263,27 @@ static void process_cancel(struct iommu_peer *peer, struct iommu_peer_msg *msg)
 	pthread_mutex_unlock(&w->lock);
 }
 
+static void discard(struct uvfio_trash_item *item)
+{
+	struct process_peer *process =
+		(struct process_peer *)((char *)item - offsetof(struct process_peer, item));
+
+	close(process->fd);
+	free(process);
+}
+
 static void process_release(struct iommu_peer *peer)
 {
 	struct process_peer *process = (struct process_peer *)peer;
+	struct uvfio_trash *trash = process->trash;
 
-	close(process->fd);
 	pthread_mutex_lock(&process->workers->lock);
 	put_locked(process->workers);
-	free(process);
+	if (trash)
+		uvfio_trash_add(trash, &process->item);
+	else
+		discard(&process->item);
+	uvfio_trash_unref(trash);
 }
 
 static const struct iommu_peer_ops process_ops = {
@@ -275,7 +292,7 @@ static const struct iommu_peer_ops process_ops = {
 	.release = process_release,
 };
 
-struct iommu_peer *process_peer_new(struct workers *w, int fd)
+struct iommu_peer *process_peer_new(struct workers *w, int fd, struct uvfio_trash *trash)
 {
 	struct process_peer *process = calloc(1, sizeof(*process));
 
@@ -287,6 +304,10 @@ struct iommu_peer *process_peer_new(struct workers *w, int fd)
 		return NULL;
 	}
 	process->workers = w;
+	process->item.fn = discard;
+	process->trash = trash;
+	if (trash)
+		uvfio_trash_ref(trash);
 	pthread_mutex_lock(&w->lock);
 	w->refs++;
 	pthread_mutex_unlock(&w->lock);

@@ -22,6 +22,7 @@
 #define WORKERS_MAX_ALL 256u
 
 struct workers;
+struct uvfio_trash;
 
 /* NULL when out of memory. */
 struct workers *workers_new(void);
@@ -29,8 +30,9 @@ struct workers *workers_new(void);
  * NULL is allowed. */
 void workers_free(struct workers *workers);
 
-/* Reaches the /proc/PID/mem @fd (duplicated).  One reference is the caller's; NULL when out of
- * memory or fds. */
-struct iommu_peer *process_peer_new(struct workers *workers, int fd);
+/* Reaches the /proc/PID/mem or file @fd (duplicated).  Whoever gives the last reference back may be
+ * a device's thread: then the duplicate is closed in @trash (a reference is taken), NULL: at once.
+ * One reference is the caller's; NULL when out of memory or fds. */
+struct iommu_peer *process_peer_new(struct workers *workers, int fd, struct uvfio_trash *trash);
 
 #endif

@@ -53,6 +53,7 @@
 
 struct iommu_space;
 struct iommu_peer;
+struct uvfio_trash;
 
 /* Mappings that were taken out and not yet waited for: its makers' alone to look into. */
 #define DETACHED_AHEAD 8u
@@ -79,6 +80,8 @@ struct iommu_mem {
 			      * the door never gives out twice */
 	uint32_t page;       /* FILE: page size of the file (hugetlbfs), else 4096 */
 	bool may_block; /* PROCESS: touching it may wait for a disk, a network or another program */
+	struct uvfio_trash *trash; /* PROCESS that may block: where the space closes what it has of
+				    * @fd; NULL: closing it waits for nobody */
 	struct iommu_peer *peer; /* PEER: the space takes references; @fd and @file_id are unused */
 };
 
@@ -172,16 +175,16 @@ void iommu_unpin(struct uvfio_dma_pin *pin);
 /* A mapping, for listings. */
 struct iommu_listed {
 	uint64_t iova, size;
-	unsigned prot;	 /* IOMMU_… */
-	unsigned pieces; /* of memory, at least 1 */
+	unsigned prot;            /* IOMMU_… */
+	unsigned pieces;          /* of memory, at least 1 */
 	enum iommu_mem_kind kind; /* of the first one */
 };
 #define IOMMU_LIST_MAX 256u
 /* The mappings that end at @iova or later, ascending: up to @max (at most IOMMU_LIST_MAX, which is
  * what is looked at under the writer mutex at a time) are in @out; returns how many.  *@count: how
  * many there are in all. */
-unsigned iommu_list(struct iommu_space *space, uint64_t iova, struct iommu_listed *out, unsigned max,
-		    uint64_t *count);
+unsigned iommu_list(struct iommu_space *space, uint64_t iova, struct iommu_listed *out,
+		    unsigned max, uint64_t *count);
 
 /* Wait until no transfer of a mapping in [@iova, @last] that began before this call is in flight.
  * Transfers that begin later do not prolong it.  Those by messages are abandoned. */

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "base/trash.h"
 #include "join/channel.h"
 
 int join_send(int sock, const struct join_head *head, const void *data, size_t len, const int *fds,
@@ -41,7 +42,9 @@ int join_send(int sock, const struct join_head *head, const void *data, size_t l
 void join_packet_close(struct join_packet *packet)
 {
 	for (unsigned i = 0; i < packet->head.fds; i++) {
-		if (packet->fds[i] >= 0)
+		if (packet->trash)
+			uvfio_trash_close(packet->trash, packet->fds[i]);
+		else if (packet->fds[i] >= 0)
 			close(packet->fds[i]);
 	}
 	packet->head.fds = 0;
@@ -57,7 +60,7 @@ int join_packet_take(struct join_packet *packet, unsigned i)
 }
 
 /* All that came, so that nothing of a malformed packet stays open. */
-static unsigned take_fds(struct msghdr *msg, int *fds)
+static unsigned take_fds(struct msghdr *msg, struct uvfio_trash *trash, int *fds)
 {
 	unsigned nr = 0;
 
@@ -72,6 +75,8 @@ static unsigned take_fds(struct msghdr *msg, int *fds)
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
 			if (nr < JOIN_FDS)
 				fds[nr++] = fd;
+			else if (trash)
+				uvfio_trash_close(trash, fd);
 			else
 				close(fd);
 		}
@@ -94,7 +99,7 @@ int join_receive(int sock, struct join_packet *packet)
 		msg.msg_controllen = sizeof(control);
 		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
-	nr = n < 0 ? 0 : take_fds(&msg, packet->fds);
+	nr = n < 0 ? 0 : take_fds(&msg, packet->trash, packet->fds);
 	want = n < (ssize_t)sizeof(packet->head) ? 0 : packet->head.fds;
 	packet->head.fds = nr;
 	if (n <= 0) {

@@ -10,7 +10,8 @@
 
 struct join_packet {
 	struct join_head head;
-	int fds[JOIN_FDS]; /* head.fds of them: ours to close; -1: taken */
+	struct uvfio_trash *trash; /* where those are closed; NULL: at once */
+	int fds[JOIN_FDS];         /* head.fds of them: ours to close; -1: taken */
 	uint8_t data[JOIN_DATA];
 };
 

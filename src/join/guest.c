@@ -24,6 +24,7 @@ static struct line *line_new(int sock)
 	line->next = NULL;
 	line->sock = sock;
 	line->in.head.fds = 0;
+	line->in.trash = NULL; /* the server's are closed at once */
 	return line;
 }
 

@@ -3,14 +3,18 @@
  * Connections, their channels and what they have open.  See host.h.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/thread.h"
+#include "base/trash.h"
 #include "join/host_private.h"
 
 #define STACK_BYTES (256u << 10)
+/* A runner's files that do not close: as many as that, or for as long, and it is cut off. */
+#define TRASH_MAX 64u
+#define TRASH_MS  1000u
 
 /* ---- objects ---- */
 
@@ -147,6 +151,7 @@ static void shut_down(struct connection *connection)
 
 static void connection_free(struct connection *connection)
 {
+	uvfio_trash_unref(connection->trash);
 	pthread_mutex_destroy(&connection->lock);
 	free(connection);
 }
@@ -169,6 +174,8 @@ static void channel_end(struct channel *channel)
 		uvfio_defer_begin();
 		release_all(connection);
 		uvfio_defer_end();
+		/* The next runner does not wait for its files. */
+		uvfio_trash_wait(connection->trash, 0, UVFIO_TRASH_EVER);
 	}
 	/* The channel counts until then: nobody frees the host before. */
 	pthread_mutex_lock(&host->lock);
@@ -192,7 +199,7 @@ static void *channel_main(void *arg)
 		bool go_on = call_make(channel);
 
 		join_packet_close(&channel->in);
-		if (!go_on)
+		if (!go_on || !uvfio_trash_wait(channel->in.trash, TRASH_MAX, TRASH_MS))
 			break;
 	}
 	channel_end(channel);
@@ -201,7 +208,6 @@ static void *channel_main(void *arg)
 
 static int start_thread(struct channel *channel)
 {
-	sigset_t all, old;
 	pthread_attr_t attr;
 	pthread_t thread;
 	int ret;
@@ -209,16 +215,7 @@ static int start_thread(struct channel *channel)
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	/* All but what an instruction raises (base/guard.h). */
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGILL);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGABRT);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	ret = pthread_create(&thread, &attr, channel_main, channel);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	ret = uvfio_thread_create(&thread, &attr, channel_main, channel);
 	pthread_attr_destroy(&attr);
 	return -ret;
 }
@@ -241,6 +238,7 @@ int channel_start(struct connection *connection, int sock, bool first)
 	channel->first = first;
 	channel->sock = sock;
 	channel->in.head.fds = 0;
+	channel->in.trash = connection->trash;
 	pthread_mutex_lock(&host->lock);
 	if (host->stopping || connection->ending)
 		ret = -ESHUTDOWN;
@@ -269,7 +267,10 @@ int join_host_connect(struct join_host *host, int sock, uid_t uid, struct uvfio_
 	bool room;
 	int ret;
 
-	if (!connection) {
+	if (connection)
+		connection->trash = uvfio_trash_new();
+	if (!connection || !connection->trash) {
+		free(connection);
 		close(sock);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	}

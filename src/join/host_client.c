@@ -3,8 +3,8 @@
  * A runner's program as the core's client: what the core asks becomes a question to the runner.
  *
  * What comes back is looked at as what any stranger hands in.  Of descriptors only that is asked
- * which does not call into somebody's file system, but for fstat() and fstatfs(), for which the
- * channel's own thread may wait.  Memory of processes is reached by threads that may be left behind
+ * which does not call into somebody's file system, and they are closed in the connection's trash:
+ * when the runner has gone, its devices are free, whatever becomes of its files.  Memory of processes is reached by threads that may be left behind
  * (may_block): whether a page of a program is ever there, only the program decides.
  */
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "base/ctx.h"
 #include "base/fd.h"
+#include "base/trash.h"
 #include "join/host_private.h"
 
 static struct host_client *of_client(struct vfio_client *client)
@@ -133,8 +134,7 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 		return eventfd_error(c->channel->in.head.value);
 	ours = join_packet_take(&c->channel->in, 0);
 	if (ours < 0 || fcntl(ours, F_GETFL) & O_PATH || !is_eventfd(ours)) {
-		if (ours >= 0)
-			close(ours);
+		uvfio_trash_close(c->channel->connection->trash, ours);
 		return -EBADF;
 	}
 	return ours;
@@ -159,6 +159,7 @@ static int get_group(struct vfio_client *client, int32_t fd)
 
 static void release(void *client, struct iommu_mem *mem, unsigned nr)
 {
+	struct uvfio_trash *trash = of_client(client)->channel->connection->trash;
 	int process = -1; /* the pieces of a message share one; files have theirs */
 
 	for (unsigned i = 0; i < nr; i++) {
@@ -166,7 +167,7 @@ static void release(void *client, struct iommu_mem *mem, unsigned nr)
 
 		if (shared && mem[i].fd == process)
 			continue;
-		close(mem[i].fd);
+		uvfio_trash_close(trash, mem[i].fd);
 		if (shared)
 			process = mem[i].fd;
 	}
@@ -181,7 +182,7 @@ static int look_at_file(const struct join_piece *piece, int fd, unsigned prot,
 	struct statfs fs;
 	struct stat st;
 
-	if (flags < 0 || flags & O_PATH || uvfio_fstat(fd, &st) || !S_ISREG(st.st_mode))
+	if (flags < 0 || flags & O_PATH || uvfio_fstat_unasked(fd, &st) || !S_ISREG(st.st_mode))
 		return -EFAULT;
 	if ((flags & O_ACCMODE) == O_WRONLY ||
 	    (prot & IOMMU_WRITE && (flags & O_ACCMODE) != O_RDWR))
@@ -202,9 +203,10 @@ static int look_at_file(const struct join_piece *piece, int fd, unsigned prot,
 	return 0;
 }
 
-static int look_at(const struct join_piece *piece, int fd, unsigned prot, struct iommu_mem *mem)
+static int look_at(const struct join_piece *piece, int fd, unsigned prot,
+		   struct uvfio_trash *trash, struct iommu_mem *mem)
 {
-	struct statfs fs;
+	struct stat st;
 
 	*mem = (struct iommu_mem){
 		.kind = IOMMU_MEM_PROCESS,
@@ -214,19 +216,22 @@ static int look_at(const struct join_piece *piece, int fd, unsigned prot, struct
 		.file_id = {piece->id, 0},
 		.page = IOMMU_PAGE_SIZE,
 		.may_block = true,
+		.trash = trash,
 	};
 	if ((piece->offset | piece->len) & (IOMMU_PAGE_SIZE - 1) || !piece->len ||
 	    piece->offset + piece->len < piece->offset || piece->offset + piece->len > INT64_MAX)
 		return -EFAULT;
 	if (piece->kind == IOMMU_MEM_FILE)
 		return look_at_file(piece, fd, prot, mem);
-	if (piece->kind != IOMMU_MEM_PROCESS || fcntl(fd, F_GETFL) & O_PATH || fstatfs(fd, &fs) ||
-	    fs.f_type != PROC_SUPER_MAGIC)
+	/* /proc/PID/mem, or a file that might as well have come as one. */
+	if (piece->kind != IOMMU_MEM_PROCESS || fcntl(fd, F_GETFL) & O_PATH ||
+	    fcntl(fd, F_GET_SEALS) >= 0 || uvfio_fstat_unasked(fd, &st) || !S_ISREG(st.st_mode))
 		return -EFAULT;
 	return 0;
 }
 
 struct import {
+	struct uvfio_trash *trash;
 	struct iommu_mem *mem;
 	unsigned nr, room;
 };
@@ -258,7 +263,7 @@ static int take_pieces(struct import *im, struct join_packet *in, unsigned prot)
 		memcpy(&piece, in->data + i * sizeof(piece), sizeof(piece));
 		if (piece.fd >= in->head.fds)
 			return -EFAULT;
-		ret = look_at(&piece, in->fds[piece.fd], prot, &mem);
+		ret = look_at(&piece, in->fds[piece.fd], prot, im->trash, &mem);
 		if (ret)
 			return ret;
 		/* A descriptor is a piece's own, but that of a process is all its pieces'. */
@@ -293,7 +298,7 @@ static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
 	struct join_head q = {.kind = JOIN_ASK_IMPORT, .arg = {vaddr, size, prot}};
 	struct host_client *c = of_client(client);
 	struct join_packet *in = &c->channel->in;
-	struct import im = {NULL, 0, 0};
+	struct import im = {.trash = c->channel->connection->trash};
 	int ret = ask(c, &q, NULL, 0, true), last;
 
 	while (!ret) {

@@ -41,7 +41,8 @@ struct connection {
 	unsigned nr_channels;
 	bool ending;
 	struct vfio_who who;
-	pthread_mutex_t lock; /* what follows */
+	struct uvfio_trash *trash; /* where its files are closed */
+	pthread_mutex_t lock;      /* what follows */
 	struct object objects[JOIN_OBJECTS];
 };
 

@@ -36,11 +36,28 @@ void container_get_locked(struct vfio_container *container)
 	container->refs++;
 }
 
+static void backend_free(struct backend *backend)
+{
+	type1_free(backend->type1);
+	free(backend);
+}
+
 void backend_put(struct backend *backend)
 {
+	if (backend && atomic_fetch_sub(&backend->refs, 1) == 1)
+		backend_free(backend);
+}
+
+static void free_item(struct uvfio_trash_item *item)
+{
+	backend_free((struct backend *)((char *)item - offsetof(struct backend, item)));
+}
+
+void backend_put_later(struct vfio_machine *machine, struct backend *backend)
+{
 	if (backend && atomic_fetch_sub(&backend->refs, 1) == 1) {
-		type1_free(backend->type1);
-		free(backend);
+		backend->item.fn = free_item;
+		uvfio_trash_add(machine->trash, &backend->item);
 	}
 }
 

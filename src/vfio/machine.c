@@ -22,7 +22,10 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 	pthread_rwlockattr_t rwattr;
 	pthread_condattr_t attr;
 
-	if (!machine) {
+	if (machine)
+		machine->trash = uvfio_trash_new();
+	if (!machine || !machine->trash) {
+		free(machine);
 		uvfio_error_set(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
@@ -57,6 +60,8 @@ void vfio_machine_free(struct vfio_machine *machine)
 	if (!machine)
 		return;
 	unplug_stop(machine);
+	uvfio_trash_wait(machine->trash, 0, UVFIO_TRASH_EVER);
+	uvfio_trash_unref(machine->trash);
 	for (unsigned i = 0; i < machine->nr_devices; i++)
 		device_free(machine->devices[i]);
 	for (unsigned i = 0; i < machine->nr_loops; i++)

@@ -31,6 +31,7 @@
 #include <stdatomic.h>
 #include "base/ctx.h"
 #include "base/log.h"
+#include "base/trash.h"
 #include "iommu/type1.h"
 #include "irq/irq.h"
 #include "pci/pci.h"
@@ -95,6 +96,8 @@ struct vfio_machine {
 	struct observer observers[VFIO_MAX_OBSERVERS]; /* without gaps */
 	atomic_uint nr_observers;
 
+	struct uvfio_trash *trash; /* of address spaces whose last user was one that looked */
+
 	pthread_cond_t watch_cond; /* a device has lost its last watcher */
 
 	/* unplug.c; under lock */
@@ -135,6 +138,7 @@ struct vfio_group_file {
 
 /* What SET_IOMMU made; outlives the container's use of it while a request runs. */
 struct backend {
+	struct uvfio_trash_item item; /* when nobody may wait for its end */
 	struct type1 *type1; /* of no-IOMMU: nothing is ever in it, so every DMA faults */
 	bool noiommu;
 	atomic_uint refs;
@@ -158,7 +162,10 @@ void container_attach_remark(struct vfio_machine *machine, enum attach_remark re
 void container_get_locked(struct vfio_container *container);
 /* A group leaves; returns a backend to put after unlocking, or NULL. */
 struct backend *container_leave_locked(struct vfio_container *container);
+/* The last one ends the address space, which takes a while when it has many mappings. */
 void backend_put(struct backend *backend);
+/* For a thread that must not wait: then that is done elsewhere. */
+void backend_put_later(struct vfio_machine *machine, struct backend *backend);
 struct vfio_group *machine_group_locked(struct vfio_machine *machine, unsigned number, bool make);
 /* The group is empty: nobody finds it any more. */
 void machine_forget_group_locked(struct vfio_machine *machine, struct vfio_group *group);

@@ -235,7 +235,7 @@ uint64_t vfio_device_mappings(struct vfio_device *dev, uint64_t iova, struct iom
 	if (!backend)
 		return 0;
 	*got = iommu_list(type1_space(backend->type1), iova, out, max, &count);
-	backend_put(backend);
+	backend_put_later(dev->machine, backend);
 	return count;
 }
 

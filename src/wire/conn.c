@@ -65,9 +65,7 @@ void wire_conn_complain(struct wire_conn *conn, const char *fmt, ...)
 /* The fds of @msg that nobody took. */
 static void drop_fds(struct wire_conn *conn, struct wire_msg *msg)
 {
-	for (unsigned i = 0; i < msg->nr_fds; i++)
-		wire_trash_add(&conn->trash, msg->fds[i]);
-	msg->nr_fds = 0;
+	conn->stream.late += wire_msg_close_fds(msg, conn->trash);
 }
 
 static void handle_command(struct wire_conn *conn, struct wire_msg *msg)
@@ -167,7 +165,7 @@ static void lost(struct wire_conn *conn, ssize_t why)
 static bool pending_may_go_on(struct wire_conn *conn)
 {
 	return !conn->dying && !conn->half_closed && state_of(conn) == WIRE_READY &&
-	       !TAILQ_EMPTY(&conn->pending) && !wire_trash_full(&conn->trash) &&
+	       !TAILQ_EMPTY(&conn->pending) && !wire_stream_late(&conn->stream) &&
 	       !wire_stream_queued(&conn->stream);
 }
 
@@ -183,7 +181,7 @@ static void handle_pending(struct wire_conn *conn)
 		conn->nr_pending--;
 		wire_command(conn, msg);
 		drop_fds(conn, msg);
-		wire_msg_free(msg);
+		wire_msg_free(msg, conn->trash);
 	}
 	uvfio_defer_end();
 	if (!conn->dying)
@@ -239,7 +237,7 @@ void wire_conn_turn(struct wire_conn *conn)
 	if (conn->dying)
 		return;
 	wire_stream_flush(&conn->stream);
-	wire_conn_empty_trash(conn);
+	wire_conn_wait_late(conn);
 	wire_conn_watch(conn);
 	/* What is here already brings no event. */
 	if (pending_may_go_on(conn) ||
@@ -271,7 +269,7 @@ void wire_conn_on_twin(void *arg)
 		lost(conn, n);
 		return;
 	}
-	while (!(ret = wire_trash_full(&conn->trash) ? -EPROTO : 0) &&
+	while (!(ret = wire_stream_late(&conn->stream) ? -EPROTO : 0) &&
 	       (ret = wire_stream_next(&conn->twin, &msg)) > 0) {
 		atomic_fetch_add_explicit(&conn->messages, 1, memory_order_relaxed);
 		ret = !vfio_user_is_reply(&msg.hdr) || !conn->peer ||
@@ -283,7 +281,7 @@ void wire_conn_on_twin(void *arg)
 			break;
 	}
 	if (ret >= 0)
-		wire_conn_empty_trash(conn);
+		wire_conn_wait_late(conn);
 	if (ret < 0) {
 		wire_conn_complain(conn, "it sent what is no answer on the second socket; the "
 					 "connection is closed");

@@ -53,11 +53,12 @@ static void conn_free(struct wire_job *job)
 		wire_stream_fini(&conn->twin);
 	while ((msg = TAILQ_FIRST(&conn->pending))) {
 		TAILQ_REMOVE(&conn->pending, msg, next);
-		wire_msg_free(msg);
+		wire_msg_free(msg, conn->trash);
 	}
-	wire_msg_free(conn->job_msg);
-	wire_trash_empty(&conn->trash);
-	wire_trash_empty(&conn->job_trash);
+	wire_msg_free(conn->job_msg, conn->trash);
+	/* It counts as one of the listener's until then. */
+	uvfio_trash_wait(conn->trash, 0, UVFIO_TRASH_EVER);
+	uvfio_trash_unref(conn->trash);
 	if (conn->unmask_fd >= 0)
 		close(conn->unmask_fd);
 	free(conn->version);

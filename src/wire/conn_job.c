@@ -18,17 +18,16 @@ static void job_main(struct wire_job *job)
 	conn->job_fn(conn);
 	uvfio_defer_end();
 	if (conn->job_msg)
-		wire_msg_close_fds(conn->job_msg);
-	wire_trash_empty(&conn->job_trash);
+		wire_msg_close_fds(conn->job_msg, conn->trash);
+	if (state_of(conn) != WIRE_CLOSING &&
+	    !uvfio_trash_wait(conn->trash, WIRE_LATE_LEFT, WIRE_LATE_MS))
+		conn->too_late = true;
 	uvfio_ctx_post(conn->ctx, &conn->job_done_work);
 }
 
 void wire_conn_job(struct wire_conn *conn, enum wire_state state,
 		   void (*fn)(struct wire_conn *conn))
 {
-	/* The device is not kept from the next client for these. */
-	if (state == WIRE_WORKING)
-		wire_trash_move(&conn->job_trash, &conn->trash);
 	set_state(conn, state);
 	conn->job_fn = fn;
 	conn->job.fn = job_main;
@@ -49,13 +48,12 @@ static void job_nothing(struct wire_conn *conn)
 {
 }
 
-void wire_conn_empty_trash(struct wire_conn *conn)
+void wire_conn_wait_late(struct wire_conn *conn)
 {
-	if (conn->stream.spare.nr)
-		wire_trash_move(&conn->trash, &conn->stream.spare);
-	if (conn->twin_socket)
-		wire_trash_move(&conn->trash, &conn->twin.spare);
-	if (conn->trash.nr && state_of(conn) == WIRE_READY)
+	bool full = wire_stream_late(&conn->stream) ||
+		    (conn->twin_socket && wire_stream_late(&conn->twin));
+
+	if (full && state_of(conn) == WIRE_READY)
 		wire_conn_job(conn, WIRE_WORKING, job_nothing);
 }
 
@@ -65,7 +63,7 @@ void wire_conn_job_done(struct uvfio_work *work)
 
 	if (state_of(conn) == WIRE_OPENING && !conn->dying)
 		wire_do_version(conn, conn->job_msg);
-	wire_msg_free(conn->job_msg);
+	wire_msg_free(conn->job_msg, conn->trash);
 	conn->job_msg = NULL;
 	if (state_of(conn) == WIRE_CLOSING) {
 		wire_conn_go_away(conn);
@@ -75,6 +73,7 @@ void wire_conn_job_done(struct uvfio_work *work)
 		wire_conn_begin_closing(conn);
 		return;
 	}
+	conn->stream.late = conn->twin.late = 0; /* there was room for others */
 	if (conn->twin_socket && !conn->twin_watch) {
 		conn->twin_watch =
 			uvfio_watch_new(conn->ctx, conn->twin.fd, wire_conn_on_twin, conn);
@@ -82,6 +81,13 @@ void wire_conn_job_done(struct uvfio_work *work)
 			conn->half_closed = true;
 	}
 	set_state(conn, WIRE_READY);
+	if (conn->too_late) {
+		wire_conn_complain(conn,
+				   "%u files that it sent do not close; the connection is closed",
+				   uvfio_trash_held(conn->trash));
+		wire_conn_close(conn);
+		return;
+	}
 	if (conn->io_size > IO_KEEP) {
 		free(conn->io);
 		conn->io = NULL;

@@ -84,9 +84,10 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 	at = atomic_fetch_add(&server->next_loop, 1) % server->nr_loops;
 	conn->loop = &server->loops[at];
 	conn->ctx = uvfio_ctx_new(conn->loop->loop);
-	if (wire_stream_init(&conn->stream, fd, WIRE_HELLO_MAX, &conn->bytes_in,
+	conn->trash = uvfio_trash_new();
+	if (wire_stream_init(&conn->stream, fd, WIRE_HELLO_MAX, conn->trash, &conn->bytes_in,
 			     &conn->bytes_out) ||
-	    !conn->ctx)
+	    !conn->ctx || !conn->trash)
 		goto no_memory;
 	conn->timer = uvfio_ctx_timer_new(conn->ctx, on_timer, conn);
 	if (!conn->timer)
@@ -98,6 +99,7 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 		uvfio_timer_free(conn->timer);
 		uvfio_ctx_free(conn->ctx);
 		wire_stream_fini(&conn->stream);
+		uvfio_trash_unref(conn->trash);
 		free(conn);
 		return -EMFILE;
 	}
@@ -117,6 +119,7 @@ no_memory:
 		uvfio_timer_free(conn->timer);
 	uvfio_ctx_free(conn->ctx);
 	wire_stream_fini(&conn->stream);
+	uvfio_trash_unref(conn->trash);
 	free(conn);
 	return -ENOMEM;
 }

@@ -10,7 +10,7 @@ bool wire_conn_may_go_on(struct wire_conn *conn)
 {
 	if (conn->dying || conn->half_closed)
 		return false;
-	if (conn->nr_pending >= WIRE_PENDING || wire_trash_full(&conn->trash))
+	if (conn->nr_pending >= WIRE_PENDING || wire_stream_late(&conn->stream))
 		return false;
 	return wire_stream_queued(&conn->stream) == 0;
 }

@@ -4,8 +4,9 @@
  *
  * An fd is touched only as far as it is known not to call into somebody's file system.  Memory
  * files (memfd, POSIX shared memory, hugetlbfs) answer F_GET_SEALS, which asks nothing of anyone;
- * they are mapped here, once a file.  Of any other fd a worker finds out what it is; a regular file
- * is reached by reads and writes that may be abandoned.  The rest is refused.
+ * they are mapped here, once a file.  Of any other fd a worker finds out what is known of it; a
+ * regular file is reached by reads and writes that may be abandoned, and closed in the connection's
+ * trash.  The rest is refused.
  *
  * An unmap of few pages is done on the loop, in two steps: what it removes is out of the table at
  * once, and where a transfer is still in flight, or a file would be let go, a worker waits for that
@@ -39,7 +40,7 @@ static int look_at(int fd, int seals, uint64_t offset, uint64_t size, unsigned p
 
 	if (flags < 0 || flags & O_PATH)
 		return -EINVAL;
-	if (uvfio_fstat(fd, &st))
+	if (memory ? uvfio_fstat(fd, &st) : uvfio_fstat_unasked(fd, &st))
 		return -EFAULT;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
@@ -96,6 +97,7 @@ int wire_import(void *client, uint64_t vaddr, uint64_t size, unsigned prot, stru
 		ret = look_at(c->fd, c->seals, vaddr, size, prot, &c->mem);
 		if (ret)
 			return ret;
+		c->mem.trash = c->conn->trash;
 	}
 	*mem = &c->mem;
 	*nr = 1;

@@ -20,12 +20,13 @@
 
 #define HEADER sizeof(struct vfio_user_header)
 
-int wire_stream_init(struct wire_stream *s, int fd, uint32_t max, _Atomic uint64_t *bytes_in,
-		     _Atomic uint64_t *bytes_out)
+int wire_stream_init(struct wire_stream *s, int fd, uint32_t max, struct uvfio_trash *trash,
+		     _Atomic uint64_t *bytes_in, _Atomic uint64_t *bytes_out)
 {
 	memset(s, 0, sizeof(*s));
 	s->fd = fd;
 	s->max = max;
+	s->trash = trash;
 	s->in = malloc(WIRE_IN_BYTES);
 	s->batch = malloc(WIRE_OUT_BATCH);
 	s->bytes_in = bytes_in;
@@ -44,8 +45,7 @@ void wire_stream_fini(struct wire_stream *s)
 		wire_out_free(out);
 	}
 	for (unsigned i = 0; i < s->nr_fds; i++)
-		close(s->fds[i]);
-	wire_trash_empty(&s->spare);
+		uvfio_trash_close(s->trash, s->fds[i]);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s->in);
@@ -112,7 +112,7 @@ static void take_fds(struct wire_stream *s, struct msghdr *m, uint32_t from)
 			if (s->nr_fds < VFIO_USER_MAX_FDS) {
 				s->fds[s->nr_fds++] = fds[i];
 			} else {
-				wire_trash_add(&s->spare, fds[i]);
+				s->late += uvfio_trash_close(s->trash, fds[i]);
 				s->bad_fds = true;
 			}
 		}
@@ -181,7 +181,7 @@ ssize_t wire_stream_receive(struct wire_stream *s)
 	uint32_t from;
 	ssize_t n;
 
-	if (wire_trash_full(&s->spare))
+	if (wire_stream_late(s))
 		return -EPROTO;
 	compact(s);
 	if (grow(s))
@@ -260,19 +260,20 @@ struct wire_msg *wire_msg_keep(struct wire_msg *msg)
 	return kept;
 }
 
-void wire_msg_close_fds(struct wire_msg *msg)
+unsigned wire_msg_close_fds(struct wire_msg *msg, struct uvfio_trash *trash)
 {
-	for (unsigned i = 0; i < msg->nr_fds; i++) {
-		if (msg->fds[i] >= 0)
-			close(msg->fds[i]);
-	}
+	unsigned late = 0;
+
+	for (unsigned i = 0; i < msg->nr_fds; i++)
+		late += uvfio_trash_close(trash, msg->fds[i]);
 	msg->nr_fds = 0;
+	return late;
 }
 
-void wire_msg_free(struct wire_msg *msg)
+void wire_msg_free(struct wire_msg *msg, struct uvfio_trash *trash)
 {
 	if (!msg)
 		return;
-	wire_msg_close_fds(msg);
+	wire_msg_close_fds(msg, trash);
 	free(msg);
 }

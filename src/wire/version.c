@@ -238,7 +238,7 @@ static int make_twin(struct wire_conn *conn)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
 		return -1;
 	conn->twin_socket = true;
-	if (wire_stream_init(&conn->twin, pair[0], WIRE_MSG_MAX, &conn->bytes_in,
+	if (wire_stream_init(&conn->twin, pair[0], WIRE_MSG_MAX, conn->trash, &conn->bytes_in,
 			     &conn->bytes_out)) {
 		close(pair[1]);
 		return -1;

@@ -26,6 +26,7 @@
 #include "base/ctx.h"
 #include "base/eventfd.h"
 #include "base/log.h"
+#include "base/trash.h"
 #include "iommu/peer.h"
 #include "vfio/client.h"
 #include "vfio/vfio.h"
@@ -51,25 +52,11 @@
 #define WIRE_DMA_LEN   (32u << 10)
 #define WIRE_DMA_BYTES (64u << 10)
 
-/* ---- trash.c: fds that nobody takes ---- */
-
-#define WIRE_TRASH (2u * VFIO_USER_MAX_FDS)
-
-struct wire_trash {
-	unsigned nr;
-	int fds[WIRE_TRASH];
-};
-
-/* May there be no room for the fds of another message? */
-static inline bool wire_trash_full(const struct wire_trash *trash)
-{
-	return trash->nr > WIRE_TRASH - VFIO_USER_MAX_FDS;
-}
-/* Closes @fd at once if that asks nobody; else there must be room for it.  < 0 is allowed. */
-void wire_trash_add(struct wire_trash *trash, int fd);
-void wire_trash_move(struct wire_trash *to, struct wire_trash *from);
-/* May take as long as a client likes. */
-void wire_trash_empty(struct wire_trash *trash);
+/* As many fds that do not close at once a client may leave behind before a job looks after them;
+ * as many may be left then, or for as long, or the connection ends. */
+#define WIRE_LATE      (2u * VFIO_USER_MAX_FDS)
+#define WIRE_LATE_LEFT 64u
+#define WIRE_LATE_MS   1000u
 
 /* ---- stream.c, stream_send.c: bytes to messages and back ---- */
 
@@ -81,7 +68,7 @@ struct wire_msg {
 	uint8_t *payload;
 	uint32_t len; /* of @payload */
 	unsigned nr_fds;
-	bool bad_fds; /* more than fit; the others are the stream's ->spare */
+	bool bad_fds; /* more than fit; the others are in the trash */
 	int *fds;     /* those that are taken become -1 */
 };
 
@@ -112,7 +99,8 @@ struct wire_stream {
 	unsigned nr_fds;
 	uint32_t fds_at;
 	bool bad_fds;
-	struct wire_trash spare; /* more than a message may have */
+	struct uvfio_trash *trash; /* where those go that nobody takes */
+	unsigned late; /* so many did that do not close at once, since somebody looked */
 
 	/* Output: under @lock. */
 	pthread_mutex_t lock;
@@ -132,8 +120,13 @@ union wire_control {
 };
 
 /* -ENOMEM.  Takes @fd, which is non-blocking. */
-int wire_stream_init(struct wire_stream *s, int fd, uint32_t max, _Atomic uint64_t *bytes_in,
-		     _Atomic uint64_t *bytes_out);
+int wire_stream_init(struct wire_stream *s, int fd, uint32_t max, struct uvfio_trash *trash,
+		     _Atomic uint64_t *bytes_in, _Atomic uint64_t *bytes_out);
+/* May there be no room for the fds of another message? */
+static inline bool wire_stream_late(const struct wire_stream *s)
+{
+	return s->late > WIRE_LATE - VFIO_USER_MAX_FDS;
+}
 /* Nobody uses it any more. */
 void wire_stream_fini(struct wire_stream *s);
 /* One receive.  > 0 bytes; -EAGAIN; 0 end of the stream; -errno; -EPROTO: too many fds. */
@@ -144,9 +137,9 @@ int wire_stream_next(struct wire_stream *s, struct wire_msg *msg);
 bool wire_stream_ready(const struct wire_stream *s);
 /* A copy of @msg that does not depend on the stream, or NULL. */
 struct wire_msg *wire_msg_keep(struct wire_msg *msg);
-void wire_msg_free(struct wire_msg *msg);
-/* Close those fds that nobody took: not where others wait. */
-void wire_msg_close_fds(struct wire_msg *msg);
+void wire_msg_free(struct wire_msg *msg, struct uvfio_trash *trash);
+/* Close those fds that nobody took; how many of them are in @trash. */
+unsigned wire_msg_close_fds(struct wire_msg *msg, struct uvfio_trash *trash);
 /* A reply: @hdr, @fixed and @data one after the other; @fds become the stream's.  Small ones are
  * gathered until wire_stream_flush().  0, or -errno when the stream has failed. */
 int wire_stream_reply(struct wire_stream *s, const struct vfio_user_header *hdr, const void *fixed,
@@ -278,14 +271,12 @@ struct wire_conn {
 	bool reading;                    /* the socket is watched for input */
 	struct wire_version *version;    /* from HELLO to READY */
 
-	struct wire_trash trash; /* fds for the next job to close */
-
 	/* The job's while there is one. */
-	struct wire_trash job_trash; /* that it closes */
 	struct wire_job job;
 	void (*job_fn)(struct wire_conn *conn);
 	struct wire_msg *job_msg;
 	int error;                     /* what the job came to */
+	bool too_late;                 /* the client's files do not close */
 	struct vfio_unmap *unmap_left; /* a DMA_UNMAP that the job ends, and its answer */
 	struct vfio_user_header unmap_hdr;
 	struct vfio_iommu_type1_dma_unmap unmap_req;
@@ -297,6 +288,10 @@ struct wire_conn {
 	struct vfio_group_file *group_file;
 	struct vfio_device_file *df;
 	struct wire_peer *peer;
+	/* Where the client's files are closed (base/trash.h), those that it mapped for DMA too: the
+	 * device does not wait for that, nor does the next client.  The connection counts as one of
+	 * its listener's until all are. */
+	struct uvfio_trash *trash;
 
 	/* What was negotiated. */
 	uint16_t minor;
@@ -386,8 +381,8 @@ void wire_work(struct wire_conn *conn, struct wire_msg *msg, void (*fn)(struct w
 void wire_conn_job(struct wire_conn *conn, enum wire_state state,
 		   void (*fn)(struct wire_conn *conn));
 void wire_conn_job_done(struct uvfio_work *work);
-/* Have the fds closed that nobody took. */
-void wire_conn_empty_trash(struct wire_conn *conn);
+/* When it has left too many fds behind that do not close: have a job wait for that. */
+void wire_conn_wait_late(struct wire_conn *conn);
 
 /* ---- conn_close.c ---- */
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <sys/wait.h>
 #include "control_harness.h"
+#include "stalling_file.h"
 #include "support/send_fds.h"
 
 static void still_answers(const struct server *s)
@@ -171,13 +172,63 @@ static void test_sends_files(void **state)
 		iov = (struct iovec){(void *)" ", 1};
 	}
 	still_answers(&s);
-	say(p, "\"x\n");
+	say(p, "x\n");
+	json_object_put(hear_json(p)); /* that this is not JSON: all that came before was seen */
 	assert_true(open_fds() <= before + 16 + 2);
 	peer_free(p);
 	while (open_fds() >= before)
 		still_answers(&s);
 	close(one);
 	server_down(&s);
+}
+
+/* Files whose closing takes as long as their owner likes. */
+static void test_sends_stalling_files(void **state)
+{
+	static const char *const messages[] = {
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"list\"}",
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"add\",\"params\":{\"device\":\"x\","
+		"\"fds\":[{\"key\":\"file\",\"value\":\"x\"},{\"key\":1}]}}",
+		"{\"jsonrpc\":",
+	};
+	struct stalling_file *stalling = stalling_file_make(4096, true);
+	int fds[2];
+	struct server s;
+	ssize_t n = 1;
+
+	if (!stalling)
+		skip();
+	fds[0] = fds[1] = open(stalling->path, O_RDWR | O_CLOEXEC);
+	assert_true(fds[0] >= 0);
+	server_up(&s, &server_ops);
+	for (unsigned i = 0; i < 3; i++) {
+		struct iovec iov = {(void *)messages[i], strlen(messages[i])};
+		struct peer *p = peer_new(&s);
+
+		assert_int_equal(sendmsg_fds(p->fd, &iov, 1, fds, 2), iov.iov_len);
+		if (i < 2)
+			json_object_put(hear_json(p));
+		peer_free(p);
+		still_answers(&s);
+	}
+	stalling_file_wait(stalling);
+	/* One that does not stop is cut off. */
+	for (struct peer *p = peer_new(&s); p;) {
+		struct iovec iov = {(void *)" ", 1};
+
+		n = sendmsg_fds(p->fd, &iov, 1, fds, 2);
+		if (n < 0) {
+			peer_free(p);
+			break;
+		}
+		still_answers(&s);
+	}
+	assert_true(errno == EPIPE || errno == ECONNRESET);
+	still_answers(&s);
+	stalling_file_go(stalling);
+	close(fds[0]);
+	server_down(&s);
+	stalling_file_free(stalling);
 }
 
 static void test_too_many_jobs(void **state)
@@ -273,11 +324,13 @@ static void test_other_user(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_never_reads), cmocka_unit_test(test_late_reader),
-		cmocka_unit_test(test_flood),       cmocka_unit_test(test_left_open),
-		cmocka_unit_test(test_sends_files), cmocka_unit_test(test_too_many_jobs),
-		cmocka_unit_test(test_goes_away),   cmocka_unit_test(test_other_user),
+		cmocka_unit_test(test_never_reads),   cmocka_unit_test(test_late_reader),
+		cmocka_unit_test(test_flood),         cmocka_unit_test(test_left_open),
+		cmocka_unit_test(test_sends_files),   cmocka_unit_test(test_sends_stalling_files),
+		cmocka_unit_test(test_too_many_jobs), cmocka_unit_test(test_goes_away),
+		cmocka_unit_test(test_other_user),
 	};
 
+	alarm(120);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
  */
 #include <poll.h>
 #include <sys/socket.h>
+#include "stalling_file.h"
 #include "vfio_fixture.h"
 #include "join/channel.h"
 #include "join/guest.h"
@@ -420,6 +421,39 @@ static void test_death(void **state)
 	join_close(&j);
 }
 
+/* Its files do not let go, nor do they say anything: the next one has the device all the same. */
+static void test_stalling_files(void **state)
+{
+	const struct join_piece piece = {.kind = IOMMU_MEM_FILE, .offset = 0, .len = 8192};
+	struct join_piece process = piece;
+	struct stalling_file *stalling = stalling_file_make(65536, true);
+	uint32_t device, container;
+	struct joined j;
+	struct stat st;
+	int file;
+
+	if (!stalling)
+		skip();
+	file = open(stalling->path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(fstat(file, &st), 0);
+	process.kind = IOMMU_MEM_PROCESS;
+	process.id = 77;
+	join_open(&j);
+	device = open_device(j.sock, open_group(j.sock, 1, &container), "0000:01:00.0");
+	assert_int_equal(trigger(j.sock, device, file), -EBADF);
+	assert_int_equal(map(j.sock, container, 8192, &piece, file), 0);
+	assert_int_equal(map(j.sock, container, 8192, &process, file), -EEXIST);
+	stalling_file_wait(stalling);
+	close(j.sock);
+	await_group(j.f.machine, 1);
+	j.sock = connect_host(j.host);
+	open_device(j.sock, open_group(j.sock, 1, NULL), "0000:01:00.0");
+	stalling_file_go(stalling);
+	close(file);
+	join_close(&j);
+	stalling_file_free(stalling);
+}
+
 /* ---- the runner's half ---- */
 
 struct liar {
@@ -542,8 +576,8 @@ int main(void)
 		cmocka_unit_test(test_malformed), cmocka_unit_test(test_not_a_channel),
 		cmocka_unit_test(test_handles),   cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_import),    cmocka_unit_test(test_eventfd),
-		cmocka_unit_test(test_death),     cmocka_unit_test(test_lies),
-		cmocka_unit_test(test_both),
+		cmocka_unit_test(test_death),     cmocka_unit_test(test_stalling_files),
+		cmocka_unit_test(test_lies),      cmocka_unit_test(test_both),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,7 @@ struct stalling_file {
 	int dev;  /* /dev/fuse; the child's */
 	int pipe; /* a byte in it: the pages may come */
 	/* The child's. */
-	bool go, closing;
+	bool go, closing, opened, asked;
 	uint64_t held[1024]; /* READ requests that wait */
 	uint32_t held_len[1024];
 	unsigned nr_held;
@@ -89,9 +89,16 @@ static void stalling_request(struct stalling_file *f, const struct fuse_in_heade
 		stalling_reply(f, in->unique, 0, &out, sizeof(out));
 		break;
 	case FUSE_GETATTR:
+		if (f->closing && f->opened && f->asked) {
+			stalling_read(f, in); /* never answered well */
+			break;
+		}
+		f->asked = f->opened;
+		attr.attr_valid = f->closing ? 0 : attr.attr_valid;
 		stalling_reply(f, in->unique, 0, &attr, sizeof(attr));
 		break;
 	case FUSE_OPEN:
+		f->opened = true;
 		stalling_reply(f, in->unique, 0, &opened, sizeof(opened));
 		break;
 	case FUSE_READ:
@@ -143,7 +150,8 @@ static void stalling_serve(struct stalling_file *f, int pipe)
 	}
 }
 
-/* @closing: closing it stalls, too. */
+/* @closing: closing it stalls, too, and so does all but the first fstat(2) of it once it is open.
+ */
 static inline struct stalling_file *stalling_file_make(uint64_t size, bool closing)
 {
 	struct stalling_file *f = calloc(1, sizeof(*f));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A client sends files whose closing takes as long as it likes, where they do not belong: nobody
- * else waits for that.
+ * A client sends files whose closing takes as long as it likes, for DMA or where they do not
+ * belong: nobody else waits for that.
  */
 #include "stalling_file.h"
 #include "wire_util.h"
@@ -117,12 +117,57 @@ static void second_socket(void **state)
 	nobody_waits(on_the_second_socket);
 }
 
+/* Mapped, which takes a file that answers nothing any more; then let go in some way. */
+static void map_and(bool unmap)
+{
+	struct stalling_file *stalling = stalling_file_make(65536, true);
+	struct wire_fixture f;
+	uint64_t unmapped;
+	struct stat st;
+	int fd, file;
+
+	if (!stalling)
+		skip();
+	file = open(stalling->path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(fstat(file, &st), 0); /* from here on its size is known */
+	wire_up(&f);
+	fd = client_open(&f);
+	assert_int_equal(client_map(fd, 0x10000, 8192, file, 0), 0);
+	assert_int_equal(client_map(fd, 0x20000, 65536, file, 0), 0);
+	assert_int_equal(client_map(fd, 0x40000, 65536, file, 4096), EFAULT);
+	stalling_file_wait(stalling);
+	if (unmap) {
+		assert_int_equal(client_unmap(fd, 0x10000, 8192, 0, &unmapped), 0);
+		assert_int_equal(client_unmap(fd, 0x20000, 65536, 0, &unmapped), 0);
+		assert_int_equal(client_get(fd, W_ID), WDEV_ID);
+	}
+	close(fd);
+	/* The next one gets the device. */
+	for (unsigned i = 0; i < 3; i++)
+		close(client_open(&f));
+	stalling_file_go(stalling);
+	close(file);
+	wire_down(&f);
+	stalling_file_free(stalling);
+}
+
+static void leaves_mapped(void **state)
+{
+	map_and(false);
+}
+
+static void unmaps(void **state)
+{
+	map_and(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_map), cmocka_unit_test(not_taken),
 		cmocka_unit_test(unmask),  cmocka_unit_test(more_than_fit),
 		cmocka_unit_test(flood),   cmocka_unit_test(second_socket),
+		cmocka_unit_test(unmaps),  cmocka_unit_test(leaves_mapped),
 	};
 
 	alarm(60);

@@ -7,6 +7,7 @@ struct both {
 	struct wire_stream stream;
 	int client;
 	_Atomic uint64_t in, out;
+	struct uvfio_trash *trash;
 };
 
 static void up(struct both *b)
@@ -14,15 +15,18 @@ static void up(struct both *b)
 	int pair[2], size = 4 << 20;
 
 	memset(b, 0, sizeof(*b));
+	b->trash = uvfio_trash_new();
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	assert_int_equal(wire_stream_init(&b->stream, pair[1], WIRE_MSG_MAX, &b->in, &b->out), 0);
+	assert_int_equal(
+		wire_stream_init(&b->stream, pair[1], WIRE_MSG_MAX, b->trash, &b->in, &b->out), 0);
 	b->client = pair[0];
 }
 
 static void down(struct both *b)
 {
 	wire_stream_fini(&b->stream);
+	uvfio_trash_unref(b->trash);
 	if (b->client >= 0)
 		close(b->client);
 }
@@ -172,7 +176,7 @@ static void fds_go_to_their_message(void **state)
 	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
 	assert_int_equal(msg.hdr.id, 2);
 	assert_int_equal(msg.nr_fds, 1);
-	wire_msg_close_fds(&msg);
+	wire_msg_close_fds(&msg, b.trash);
 	assert_int_equal(wire_stream_receive(&b.stream), len);
 	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
 	assert_int_equal(msg.nr_fds, 0);
@@ -184,7 +188,7 @@ static void fds_go_to_their_message(void **state)
 	assert_int_equal(wire_stream_receive(&b.stream), len);
 	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
 	assert_int_equal(msg.nr_fds, 1);
-	wire_msg_close_fds(&msg);
+	wire_msg_close_fds(&msg, b.trash);
 	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
 	assert_int_equal(msg.nr_fds, 0);
 
@@ -203,7 +207,7 @@ static void fds_go_to_their_message(void **state)
 		assert_true(wire_stream_receive(&b.stream) > 0);
 	assert_int_equal(msg.hdr.id, 7);
 	assert_int_equal(msg.nr_fds, 1);
-	wire_msg_close_fds(&msg);
+	wire_msg_close_fds(&msg, b.trash);
 	close(fd);
 	down(&b);
 }
@@ -225,21 +229,21 @@ static void too_many_fds(void **state)
 	for (size_t i = 0; i < len; i++) {
 		send_fds(b.client, bytes + i, 1, fds, 16);
 		assert_int_equal(wire_stream_receive(&b.stream), 1);
-		if (wire_trash_full(&b.stream.spare))
-			wire_trash_empty(&b.stream.spare);
+		if (wire_stream_late(&b.stream))
+			b.stream.late = 0;
 	}
 	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
 	assert_int_equal(msg.nr_fds, VFIO_USER_MAX_FDS);
 	assert_true(msg.bad_fds);
-	wire_msg_close_fds(&msg);
+	wire_msg_close_fds(&msg, b.trash);
 	/* To a limit. */
 	for (size_t i = 0; wire_stream_receive(&b.stream) != -EPROTO; i++) {
 		assert_true(i < len - 1);
 		send_fds(b.client, bytes + i, 1, fds, 16);
 	}
-	assert_true(wire_trash_full(&b.stream.spare));
+	assert_true(wire_stream_late(&b.stream));
 	wire_stream_fini(&b.stream);
-	assert_int_equal(wire_stream_init(&b.stream, -1, 4096, &b.in, &b.out), 0);
+	assert_int_equal(wire_stream_init(&b.stream, -1, 4096, b.trash, &b.in, &b.out), 0);
 	/* None is left but ours: the other end sees the end. */
 	close(pipes[1]);
 	assert_int_equal(read(pipes[0], &c, 1), 0);
