@@ -81,12 +81,13 @@ ssize_t uvfio_packet_receive(int sock, const struct iovec *iov, size_t nr, size_
 	/* Without the padding, in which there would be room for a second descriptor. */
 	struct msghdr hdr = {.msg_iov = (struct iovec *)iov,
 			     .msg_iovlen = nr,
-			     .msg_control = control.buf,
-			     .msg_controllen = CMSG_LEN(sizeof(int))};
+			     .msg_control = fd ? control.buf : NULL,
+			     .msg_controllen = fd ? CMSG_LEN(sizeof(int)) : 0};
 	struct cmsghdr *c;
 	ssize_t n;
 
-	*fd = -1;
+	if (fd)
+		*fd = -1;
 	do {
 		n = recvmsg(sock, &hdr, MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
@@ -95,13 +96,14 @@ ssize_t uvfio_packet_receive(int sock, const struct iovec *iov, size_t nr, size_
 	if (n == 0)
 		return 0;
 	c = CMSG_FIRSTHDR(&hdr);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	if (fd && c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
 	    c->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(fd, CMSG_DATA(c), sizeof(int));
 	if ((size_t)n < least) {
-		if (*fd >= 0)
+		if (fd && *fd >= 0)
 			close(*fd);
-		*fd = -1;
+		if (fd)
+			*fd = -1;
 		return -EPROTO;
 	}
 	return n;

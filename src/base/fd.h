@@ -27,7 +27,8 @@ int uvfio_packet_send(int sock, const struct iovec *iov, size_t nr, int fd);
 /*
  * The next packet, into the @nr pieces; what is longer is cut.  Its length, 0 when the other side
  * has gone, or -errno: -EPROTO when it is shorter than @least.  *@fd: the descriptor that came
- * along (close-on-exec, the caller's), or -1.
+ * along (close-on-exec, the caller's), or -1; @fd may be NULL: what comes along is dropped, without
+ * waiting for whoever is behind it.
  */
 ssize_t uvfio_packet_receive(int sock, const struct iovec *iov, size_t nr, size_t least, int *fd);
 

@@ -174,25 +174,19 @@ void serve_refuse(int reply, int error)
 	serve_send(reply, &(struct serve_message){.kind = SERVE_ANSWER, .value = error}, NULL, -1);
 }
 
-int serve_answer(const struct serve_message *msg, const char *text, int reply)
+void serve_answer_begin(void)
 {
 	sigset_t none;
-	pid_t pid = fork();
-	int fd;
 
-	if (pid < 0) {
-		int error = -errno;
-
-		serve_refuse(reply, error);
-		return error;
-	}
-	if (pid)
-		return pid;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	alarm(CONNECT_SECONDS); /* then it ends, and the socket with it: -EIO */
-	fd = msg->kind == SERVE_OPEN ? do_open(text, msg->value) : do_connect(text);
+}
+
+void serve_answer(const struct serve_message *msg, const char *text, int reply)
+{
+	int fd = msg->kind == SERVE_OPEN ? do_open(text, msg->value) : do_connect(text);
+
 	serve_send(reply, &(struct serve_message){.kind = SERVE_ANSWER, .value = fd < 0 ? fd : 0},
 		   NULL, fd);
-	_exit(0);
 }

@@ -13,10 +13,11 @@
 /* [server] Ask on @ask and wait for the answer.  Any thread.  A descriptor, or -errno. */
 int serve_ask(int ask, enum serve_kind kind, const char *text, int flags);
 
-/* [keeper] Do it, in a child: answer @msg with @text on @reply, which the caller closes.  Returns
- * the child's pid, or -errno after having answered that. */
-int serve_answer(const struct serve_message *msg, const char *text, int reply);
-/* [keeper] Refuse it. */
+/* [keeper] In a child that is to answer one request: it ends by itself when that takes too long. */
+void serve_answer_begin(void);
+/* [its child] Do it: answer @msg with @text on @reply. */
+void serve_answer(const struct serve_message *msg, const char *text, int reply);
+/* [its child] Refuse it. */
 void serve_refuse(int reply, int error);
 
 /* Where an NBD server is, as its URI says. */

@@ -35,7 +35,8 @@ struct serve_message {
 /* @text may be NULL; @fd -1: none.  0 or -errno. */
 int serve_send(int sock, const struct serve_message *msg, const char *text, int fd);
 /* 1: a message; @text (SERVE_MAX_TEXT bytes, or NULL to drop it) ends with a zero; *@fd is a
- * descriptor that came with it, the caller's, or -1.  0: the other side has gone.  -errno. */
+ * descriptor that came with it, the caller's, or -1; @fd NULL: the kernel drops those, without
+ * waiting for what is behind them.  0: the other side has gone.  -errno. */
 int serve_receive(int sock, struct serve_message *msg, char *text, int *fd);
 
 #endif

@@ -206,7 +206,7 @@ static void end(struct keeper *keeper, int status)
 		return;
 	keeper->ending = true;
 	serve_notify("STOPPING=1");
-	serve_send(keeper->tell, &(struct serve_message){.kind = SERVE_END}, NULL, -1);
+	serve_outbox_send(&keeper->tell, &(struct serve_message){.kind = SERVE_END}, NULL, -1);
 }
 
 /* It could not be added: at the beginning that is the end. */
@@ -253,7 +253,7 @@ static void send_add(struct keeper *keeper, struct entry *e)
 		failed(keeper, e, err.msg);
 		return;
 	}
-	ret = serve_send(keeper->tell, &msg, e->said.spec, fd);
+	ret = serve_outbox_send(&keeper->tell, &msg, e->said.spec, fd);
 	close(fd);
 	if (ret)
 		failed(keeper, e, strerror(-ret));
@@ -319,7 +319,7 @@ static void step(struct keeper *keeper)
 			const struct serve_message msg = {.kind = SERVE_REMOVE, .id = e->id};
 
 			e->state = ENTRY_REMOVING;
-			if (serve_send(keeper->tell, &msg, NULL, -1))
+			if (serve_outbox_send(&keeper->tell, &msg, NULL, -1))
 				return; /* it has gone, and we shall hear of it */
 			continue;
 		}
@@ -362,12 +362,12 @@ static bool on_tell(struct keeper *keeper, char *text)
 {
 	struct serve_message msg;
 	struct entry *e;
-	int fd;
+	int ret = serve_receive(keeper->tell.sock, &msg, text, NULL);
 
-	if (serve_receive(keeper->tell, &msg, text, &fd) != 1)
+	if (ret == -EAGAIN)
+		return true;
+	if (ret != 1)
 		return false;
-	if (fd >= 0)
-		close(fd);
 	switch (msg.kind) {
 	case SERVE_STARTED:
 		keeper->started = !msg.value;
@@ -397,7 +397,11 @@ static bool is_named(struct keeper *keeper, const char *text, bool to_write)
 	return false;
 }
 
-static void on_ask(struct keeper *keeper, char *text)
+/*
+ * In a child, which receives it, too: with the request comes a descriptor that the server chose,
+ * and answering on it, or closing it, may take for ever.
+ */
+static void answer(struct keeper *keeper, char *text)
 {
 	struct serve_message msg;
 	bool to_write;
@@ -405,13 +409,42 @@ static void on_ask(struct keeper *keeper, char *text)
 
 	if (serve_receive(keeper->ask, &msg, text, &reply) != 1 || reply < 0)
 		return;
+	close(keeper->received);
 	to_write = msg.kind == SERVE_OPEN && (msg.value & O_ACCMODE) != O_RDONLY;
 	if ((msg.kind != SERVE_OPEN && msg.kind != SERVE_CONNECT) ||
 	    !is_named(keeper, text, to_write))
 		serve_refuse(reply, -EPERM);
-	else if (serve_answer(&msg, text, reply) > 0)
+	else
+		serve_answer(&msg, text, reply);
+}
+
+static void on_ask(struct keeper *keeper, char *text)
+{
+	struct serve_message msg;
+	int ends[2] = {-1, -1};
+	pid_t pid = -1;
+	char byte;
+
+	if (!pipe2(ends, O_CLOEXEC)) {
+		keeper->received = ends[1];
+		pid = fork();
+		if (!pid) {
+			serve_answer_begin();
+			answer(keeper, text);
+			_exit(0);
+		}
+		close(ends[1]);
+	}
+	if (pid < 0) {
+		serve_receive(keeper->ask, &msg, NULL, NULL); /* -EIO */
+	} else {
 		keeper->nr_children++;
-	close(reply);
+		/* Until the child has taken the message. */
+		while (read(ends[0], &byte, 1) < 0 && errno == EINTR)
+			;
+	}
+	if (ends[0] >= 0)
+		close(ends[0]);
 }
 
 static void on_server_end(struct keeper *keeper, int status)
@@ -466,7 +499,8 @@ void keeper_watch(struct keeper *keeper, char *text)
 
 	while (keeper->server) {
 		struct pollfd fds[] = {
-			{told ? keeper->tell : -1, POLLIN, 0},
+			{told ? keeper->tell.sock : -1,
+			 (short)(POLLIN | (keeper->tell.nr ? POLLOUT : 0)), 0},
 			{keeper->signals, POLLIN, 0},
 			{told && keeper->nr_children < MAX_CHILDREN ? keeper->ask : -1, POLLIN, 0},
 		};
@@ -474,7 +508,9 @@ void keeper_watch(struct keeper *keeper, char *text)
 		step(keeper);
 		if (!keeper->server || poll(fds, 3, -1) < 0)
 			continue;
-		if (fds[0].revents)
+		if (fds[0].revents & POLLOUT)
+			serve_outbox_flush(&keeper->tell);
+		if (fds[0].revents & ~POLLOUT)
 			told = on_tell(keeper, text);
 		if (fds[1].revents)
 			on_signal(keeper);

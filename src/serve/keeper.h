@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include "control/control.h"
 #include "serve/confine.h"
+#include "serve/outbox.h"
 #include "serve/serve.h"
 #include "serve/socket.h"
 #include "serve/spec.h"
@@ -33,10 +34,12 @@ struct keeper {
 	struct entry *entries;
 	uint64_t next_id;
 	pid_t server;
-	int tell, ask, signals;
+	struct serve_outbox tell; /* also read from; ->sock -1: there is none yet */
+	int ask, signals;
 	int control_fd;                      /* until the server has it, or -1 */
 	char control_path[CONTROL_PATH_MAX]; /* what we made, or "" */
 	unsigned nr_children;
+	int received;        /* in a child that answers: closed when it has the request */
 	bool started, ready; /* the server; all devices of the beginning */
 	bool busy;           /* since READY=1 was said last */
 	bool reload;         /* asked for */

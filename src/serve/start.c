@@ -105,7 +105,8 @@ static int start_server(struct keeper *keeper, struct uvfio_error *err)
 		close(keeper->control_fd);
 	keeper->control_fd = -1;
 	keeper->server = pid;
-	keeper->tell = tell[0];
+	keeper->tell.sock = tell[0];
+	fcntl(tell[0], F_SETFL, fcntl(tell[0], F_GETFL) | O_NONBLOCK);
 	keeper->ask = ask[0];
 	return 0;
 }
@@ -156,7 +157,7 @@ static int prepare(struct keeper *keeper, struct uvfio_error *err)
 int serve_run(const struct serve_config *config)
 {
 	struct keeper keeper = {.config = config,
-				.tell = -1,
+				.tell.sock = -1,
 				.ask = -1,
 				.signals = -1,
 				.control_fd = -1,
@@ -183,8 +184,9 @@ int serve_run(const struct serve_config *config)
 	serve_identity_fini(&keeper.identity);
 	if (keeper.signals >= 0)
 		close(keeper.signals);
-	if (keeper.tell >= 0)
-		close(keeper.tell);
+	serve_outbox_fini(&keeper.tell);
+	if (keeper.tell.sock >= 0)
+		close(keeper.tell.sock);
 	if (keeper.ask >= 0)
 		close(keeper.ask);
 	free(text);

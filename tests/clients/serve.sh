@@ -239,6 +239,21 @@ wait "$holder"
 grep -q ended held
 ok $? "its clients are disconnected"
 
+echo '{"device": ["nvme,memory=1M,socket=a.sock", "nvme,memory=1M,socket=b.sock"]}' >serve.json
+start --config serve.json
+kill -STOP "$(server)"
+echo '{"device": ["nvme,memory=1M,socket=a.sock"]}' >serve.json
+kill -HUP "$keeper"
+kill -TERM "$keeper"
+# The second one is only seen when the first was handled.
+until gone "$keeper"; do
+	kill -TERM "$keeper" 2>/dev/null
+	sleep 0.02
+done
+wait "$keeper"
+[ $? = 1 ] && grep -q 'ended by signal 9' err && [ ! -e a.sock ] && [ ! -e b.sock ]
+ok $? "a server that is stopped does not hold up its keeper"
+
 start --device nvme,file=a.img,socket=a.sock
 check "data is written" "$NVME" write -p 7 -c 1024 unix:a.sock
 confined=$(server)

@@ -18,6 +18,7 @@
 #include "control/control.h"
 #include "serve/broker.h"
 #include "serve/channel.h"
+#include "serve/outbox.h"
 #include "serve/spec.h"
 
 static void options_are_told_apart(void **state)
@@ -216,6 +217,56 @@ static void messages_arrive_whole(void **state)
 	free(longest);
 }
 
+/* Nobody reads: nothing waits, a few messages are kept, and come in order. */
+static void sending_does_not_wait(void **state)
+{
+	char *text = malloc(SERVE_MAX_TEXT), *longest = malloc(SERVE_MAX_TEXT);
+	struct serve_message msg = {.kind = SERVE_ADD}, got;
+	struct serve_outbox box = {.sock = -1};
+	int pair[2], ends[2], fd, ret = 0;
+	uint64_t id = 0, expect = 0;
+
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	box.sock = pair[0];
+	assert_int_equal(fcntl(pair[0], F_SETFL, O_RDWR | O_NONBLOCK), 0);
+	memset(longest, 'x', SERVE_MAX_TEXT - 1);
+	longest[SERVE_MAX_TEXT - 1] = '\0';
+	while (!ret) {
+		msg.id = id;
+		ret = serve_outbox_send(&box, &msg, longest, ends[1]);
+		id += !ret;
+	}
+	assert_int_equal(ret, -ENOBUFS);
+	assert_int_equal(box.nr, SERVE_OUTBOX_MAX);
+	assert_true(id > SERVE_OUTBOX_MAX);
+	close(ends[1]);
+	while (expect < id) {
+		assert_int_equal(serve_receive(pair[1], &got, text, &fd), 1);
+		assert_int_equal(got.id, expect);
+		assert_string_equal(text, longest);
+		assert_int_equal(write(fd, "", 1), 1);
+		close(fd);
+		expect++;
+		serve_outbox_flush(&box);
+	}
+	assert_int_equal(box.nr, 0);
+	/* Each came with the descriptor, and none is left. */
+	assert_int_equal(read(ends[0], text, SERVE_MAX_TEXT), (ssize_t)id);
+	assert_int_equal(read(ends[0], text, 1), 0);
+	/* The other side goes while something waits. */
+	while (!box.nr)
+		assert_int_equal(serve_outbox_send(&box, &msg, longest, -1), 0);
+	close(pair[1]);
+	assert_int_equal(serve_outbox_send(&box, &msg, NULL, -1), -EPIPE);
+	assert_int_equal(box.nr, 0);
+	serve_outbox_fini(&box);
+	close(pair[0]);
+	close(ends[0]);
+	free(text);
+	free(longest);
+}
+
 static char *answered(const char *asked, int flags, int *fd)
 {
 	const struct serve_message msg = {.kind = SERVE_OPEN, .value = flags};
@@ -224,7 +275,7 @@ static char *answered(const char *asked, int flags, int *fd)
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
-	assert_true(serve_answer(&msg, asked, pair[1]) > 0);
+	serve_answer(&msg, asked, pair[1]);
 	close(pair[1]);
 	assert_int_equal(serve_receive(pair[0], &got, NULL, fd), 1);
 	close(pair[0]);
@@ -298,8 +349,10 @@ int main(void)
 		cmocka_unit_test(uris_lead_somewhere),
 		cmocka_unit_test(only_a_socket_is_given_rights),
 		cmocka_unit_test(messages_arrive_whole),
+		cmocka_unit_test(sending_does_not_wait),
 		cmocka_unit_test(files_are_opened_as_asked_and_no_more),
 	};
 
+	alarm(100); /* what waits for ever */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
