@@ -84,15 +84,18 @@ int serve_options_check(const struct serve_options *o, struct uvfio_error *err)
 struct text {
 	char *buf;
 	size_t len, room;
+	bool failed; /* there was no memory for all of it */
 };
 
 static void text_add(struct text *text, const char *more, bool value)
 {
-	for (; *more; more++) {
+	text->failed |= !more; /* json-c's memory */
+	for (; more && *more && !text->failed; more++) {
 		if (text->len + 3 > text->room) {
 			size_t room = text->room ? text->room * 2 : 256;
 			char *buf = realloc(text->buf, room);
 
+			text->failed = !buf;
 			if (!buf)
 				return;
 			text->buf = buf;
@@ -158,9 +161,13 @@ static int device_object(struct serve_devices *out, const char *where, struct js
 		if (strcmp(key, "model") != 0 && !ret)
 			ret = add_value(&text, where, key, value, err);
 	}
+	/* Half of it might be another device: one that may be written, say. */
+	if (!ret && text.failed)
+		ret = uvfio_error_set(err, -ENOMEM, "%s: out of memory", where);
+	if (!ret && !text.buf)
+		ret = uvfio_error_set(err, -EINVAL, "%s: its \"model\" is empty", where);
 	if (!ret)
-		ret = text.buf ? serve_devices_add(out, text.buf, where, err)
-			       : uvfio_error_set(err, -ENOMEM, "out of memory");
+		ret = serve_devices_add(out, text.buf, where, err);
 	free(text.buf);
 	return ret;
 }

@@ -239,6 +239,11 @@ static int entry_socket(struct keeper *keeper, struct entry *e, struct uvfio_err
 		e->made = strdup(e->spec.socket);
 		e->dev = st.st_dev;
 		e->ino = st.st_ino;
+		if (!e->made) { /* nobody would remove it */
+			unlink(e->spec.socket);
+			close(fd);
+			return uvfio_error_set(err, -ENOMEM, "out of memory");
+		}
 	}
 	return fd;
 }
