@@ -3,9 +3,9 @@
  * The loop's thread: in turn, the contexts that were handed to it, the pollers that are due, and
  * what libevent reports.
  *
- * File descriptors, timers and the waking of the thread are libevent's.  Its callbacks only post
- * work and run nothing; contexts are run between two visits to the library.  It counts in
- * microseconds, and reads the clock each time: a cached one would let timers fire early.
+ * File descriptors and the waking of the thread are libevent's, and one of the descriptors is the
+ * clock of the timers and pollers (timer.c).  Its callbacks only post work and run nothing;
+ * contexts are run between two visits to the library.  To wait costs one system call.
  *
  * Sleep.  The thread announces that it is asleep, then looks once more whether anything has come,
  * and then enters the library to wait.  Whoever hands it something first does so and then looks at
@@ -156,7 +156,7 @@ static void run_ready(struct uvfio_loop *loop, uint64_t now)
 
 /* ---- the thread ---- */
 
-/* The wake-up and the pollers' timer: to have returned from the library is all that is wanted. */
+/* To have returned from the library is all that is wanted. */
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 }
@@ -169,21 +169,11 @@ static void look_for_events(struct uvfio_loop *loop)
 
 static void wait_for_events(struct uvfio_loop *loop, uint64_t poll_at)
 {
-	bool timed = true;
-	uint64_t now, us;
-
 	watches_end_round(loop);
-	if (poll_at != UINT64_MAX) {
-		now = uvfio_now_ns();
-		us = poll_at > now ? (poll_at - now) / 1000u : 0;
-		timed = !event_add(loop->poll_timer,
-				   &(struct timeval){us / 1000000u, us % 1000000u});
-	} else {
-		event_del(loop->poll_timer);
-	}
+	if (poll_at != UINT64_MAX)
+		timers_wake_at(loop, poll_at);
 	atomic_store(&loop->asleep, true);
-	/* Without memory for the timer: spin. */
-	if (!timed || atomic_load(&loop->ready) || atomic_load(&loop->stop))
+	if (atomic_load(&loop->ready) || atomic_load(&loop->stop))
 		event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	else
 		event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
@@ -221,7 +211,8 @@ static void use_threads(void)
 	evthread_use_pthreads();
 }
 
-static bool make_base(struct uvfio_loop *loop)
+/* 0, or -errno. */
+static int make_base(struct uvfio_loop *loop)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct event_config *config;
@@ -229,27 +220,24 @@ static bool make_base(struct uvfio_loop *loop)
 	pthread_once(&once, use_threads);
 	config = event_config_new();
 	if (!config)
-		return false;
-	/* epoll or nothing; each timer to the microsecond; whatever is in the environment. */
-	event_config_require_features(config, EV_FEATURE_O1);
-	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER |
-					      EVENT_BASE_FLAG_NO_CACHE_TIME |
-					      EVENT_BASE_FLAG_IGNORE_ENV);
+		return -ENOMEM;
+	/* epoll or nothing; no look at the clock; whatever is in the environment. */
+	event_config_require_features(config, EV_FEATURE_O1 | EV_FEATURE_ET);
+	event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME | EVENT_BASE_FLAG_IGNORE_ENV);
+	errno = 0;
 	loop->base = event_base_new_with_config(config);
 	event_config_free(config);
 	if (!loop->base)
-		return false;
+		return errno ? -errno : -ENOMEM;
 	loop->wake = event_new(loop->base, -1, 0, on_wake, NULL);
-	loop->poll_timer = evtimer_new(loop->base, on_wake, NULL);
-	return loop->wake && loop->poll_timer;
+	return loop->wake ? timers_init(loop) : -ENOMEM;
 }
 
 static void free_base(struct uvfio_loop *loop)
 {
 	if (loop->wake)
 		event_free(loop->wake);
-	if (loop->poll_timer)
-		event_free(loop->poll_timer);
+	timers_fini(loop);
 	if (loop->base)
 		event_base_free(loop->base);
 }
@@ -264,9 +252,9 @@ struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 		return NULL;
 	}
 	pthread_mutex_init(&loop->lock, NULL);
-	errno = 0;
-	if (!make_base(loop)) {
-		rc = errno ? errno : ENOMEM;
+	loop->timers.fd = -1;
+	rc = -make_base(loop);
+	if (rc) {
 		uvfio_error_set(err, -rc,
 				"cannot make the event loop %s: %s; check the limit on open files "
 				"(ulimit -n)",

@@ -35,12 +35,22 @@ struct uvfio_ctx {
 	uint64_t poll_next, poll_sleep, poll_last_hit; /* ns */
 };
 
+/* timer.c.  Under the loop's lock, but for what is made with the loop. */
+struct loop_timers {
+	int fd; /* a timerfd */
+	struct event *event;
+	uint64_t set;              /* when it expires, ns; UINT64_MAX: it has, or never will */
+	struct uvfio_timer **heap; /* those that are armed, the earliest first */
+	size_t nr, room;
+	size_t made; /* timers, each of which has room */
+};
+
 struct uvfio_loop {
 	pthread_t thread;
 	char name[16];
 	struct event_base *base;
-	struct event *wake;       /* activated to end a sleep */
-	struct event *poll_timer; /* when the next poller is due */
+	struct event *wake; /* activated to end a sleep */
+	struct loop_timers timers;
 	atomic_bool stop;
 	struct uvfio_ctx *_Atomic ready; /* newest first; any thread pushes */
 	/* The thread is, or will be, in a sleep.  Whoever has something for it takes this away by
@@ -69,6 +79,12 @@ bool ctx_run(struct uvfio_ctx *ctx, bool poll);
 
 /* loop.c */
 void loop_push(struct uvfio_ctx *ctx); /* have the loop's thread look at @ctx */
+
+/* timer.c */
+int timers_init(struct uvfio_loop *loop);  /* -errno; timers_fini() also when it failed */
+void timers_fini(struct uvfio_loop *loop); /* before the base is freed */
+/* The thread leaves the library at @ns (uvfio_now_ns()) or before.  Any thread. */
+void timers_wake_at(struct uvfio_loop *loop, uint64_t ns);
 
 /* watch.c, in the loop's thread before it enters the library: ends the round. */
 void watches_end_round(struct uvfio_loop *loop);

@@ -1,21 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Timers: an event of libevent each, and a state under the loop's lock.
+ * Timers: a heap of deadlines a loop, one timerfd for the earliest of them, and a state each.
  *
  *      IDLE ──arm──▶ ARMED ──deadline──▶ FIRED ──its work runs──▶ IDLE, and @fn is called
  *        ▲             │ ▲                 │ │
  *        │             │ └───────arm───────┘ │
  *        └───cancel────┴───────cancel────────┘
  *
- * The event only posts the timer's work; whether @fn is called is decided in the context, by the
- * state at that moment.  So a timer that was cancelled or moved after it had fired does not run.
- * A timer that is freed while its work is queued is freed by that work.
+ * When the timerfd expires, the loop's thread posts the work of what is due; whether @fn is called
+ * is decided in the context, by the state at that moment.  So a timer that was cancelled or moved
+ * after it had fired does not run.  A timer that is freed while its work is queued is freed by that
+ * work.
  *
- * Arming cannot fail.  If the library has no memory for the event, the work does its duty: it is
- * posted again and again until there is some or the time has come.
+ * libevent's own timers are not used: those that are precise cost it a system call each time it
+ * waits, whether or not a deadline has changed.  Here the timerfd is set when a deadline comes
+ * before the one for which it is set.  One that went away leaves it as it is: the thread wakes up
+ * once for nothing.  Whoever arms a timer sets it by himself, and need not wake the thread.  It is
+ * never read: the library is told of it by edges, and setting it clears it.
+ *
+ * Arming cannot fail: the heap has room for every timer that was made.
  */
+#include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 #include <uvfio/device.h>
 #include "base/ctx.h"
 #include "base/loop.h"
@@ -30,43 +39,150 @@ struct uvfio_timer {
 	/* Under the loop's lock. */
 	enum timer_state state;
 	uint64_t deadline; /* ns */
-	struct event *event;
+	size_t at;         /* ARMED: its place in the heap */
 };
 
-static void destroy(struct uvfio_timer *timer)
+/* ---- the heap; under the lock ---- */
+
+static void put(struct loop_timers *t, size_t at, struct uvfio_timer *timer)
 {
-	event_free(timer->event);
-	free(timer);
+	t->heap[at] = timer;
+	timer->at = at;
 }
 
-/* Under the lock, as are the next two.  Under the same lock as the state, so that whoever cancels
- * sees either the state or the work. */
+/* @timer is to be at @at or nearer to the top. */
+static void sift_up(struct loop_timers *t, size_t at, struct uvfio_timer *timer)
+{
+	while (at && t->heap[(at - 1) / 2]->deadline > timer->deadline) {
+		put(t, at, t->heap[(at - 1) / 2]);
+		at = (at - 1) / 2;
+	}
+	put(t, at, timer);
+}
+
+static void heap_add(struct loop_timers *t, struct uvfio_timer *timer)
+{
+	sift_up(t, t->nr++, timer);
+}
+
+static void heap_remove(struct loop_timers *t, struct uvfio_timer *timer)
+{
+	struct uvfio_timer *last = t->heap[--t->nr];
+	size_t at = timer->at, child;
+
+	if (last == timer)
+		return;
+	/* The last one takes the place, or a place below or above it. */
+	while ((child = 2 * at + 1) < t->nr) {
+		if (child + 1 < t->nr && t->heap[child + 1]->deadline < t->heap[child]->deadline)
+			child++;
+		if (t->heap[child]->deadline >= last->deadline)
+			break;
+		put(t, at, t->heap[child]);
+		at = child;
+	}
+	sift_up(t, at, last);
+}
+
+/* ---- the clock; under the lock ---- */
+
+static void wake_at(struct loop_timers *t, uint64_t ns)
+{
+	struct itimerspec when = {.it_value = {(time_t)(ns / 1000000000u), ns % 1000000000u}};
+
+	if (ns >= t->set)
+		return;
+	t->set = ns;
+	timerfd_settime(t->fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+/* Under the same lock as the state, so that whoever cancels sees either the state or the work. */
 static void fire(struct uvfio_timer *timer)
 {
 	timer->state = TIMER_FIRED;
 	uvfio_ctx_post(timer->ctx, &timer->work);
 }
 
-static void await_deadline(struct uvfio_timer *timer, uint64_t now)
-{
-	/* Both clocks round down to the microsecond, and it must not be early. */
-	uint64_t us = (timer->deadline - now) / 1000u + 2;
-
-	if (event_add(timer->event, &(struct timeval){us / 1000000u, us % 1000000u}))
-		uvfio_ctx_post(timer->ctx, &timer->work);
-}
-
-/* In the loop's thread.  It may have been cancelled or moved when this was on its way already. */
+/* In the loop's thread: the timerfd has expired. */
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
-	struct uvfio_timer *timer = arg;
-	struct uvfio_loop *loop = timer->ctx->loop;
+	struct uvfio_loop *loop = arg;
+	struct loop_timers *t = &loop->timers;
+	uint64_t now;
 
 	atomic_store(&loop->asleep, false);
 	pthread_mutex_lock(&loop->lock);
-	if (timer->state == TIMER_ARMED && timer->deadline <= uvfio_now_ns())
+	t->set = UINT64_MAX;
+	now = uvfio_now_ns();
+	while (t->nr && t->heap[0]->deadline <= now) {
+		struct uvfio_timer *timer = t->heap[0];
+
+		heap_remove(t, timer);
 		fire(timer);
+	}
+	if (t->nr)
+		wake_at(t, t->heap[0]->deadline);
 	pthread_mutex_unlock(&loop->lock);
+}
+
+void timers_wake_at(struct uvfio_loop *loop, uint64_t ns)
+{
+	pthread_mutex_lock(&loop->lock);
+	wake_at(&loop->timers, ns ? ns : 1); /* 0 would stop it */
+	pthread_mutex_unlock(&loop->lock);
+}
+
+int timers_init(struct uvfio_loop *loop)
+{
+	struct loop_timers *t = &loop->timers;
+
+	t->set = UINT64_MAX;
+	t->fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (t->fd < 0)
+		return -errno;
+	t->event = event_new(loop->base, t->fd, EV_READ | EV_ET | EV_PERSIST, on_deadline, loop);
+	if (!t->event)
+		return -ENOMEM;
+	errno = 0;
+	if (event_add(t->event, NULL))
+		return errno ? -errno : -ENOMEM;
+	return 0;
+}
+
+void timers_fini(struct uvfio_loop *loop)
+{
+	struct loop_timers *t = &loop->timers;
+
+	if (t->event)
+		event_free(t->event);
+	if (t->fd >= 0)
+		close(t->fd);
+	free(t->heap);
+}
+
+/* ---- timers ---- */
+
+static bool make_room(struct loop_timers *t)
+{
+	size_t room = t->room ? t->room * 2 : 8;
+	void *heap;
+
+	if (t->made < t->room)
+		return true;
+	heap = realloc(t->heap, room * sizeof(t->heap[0]));
+	if (!heap)
+		return false;
+	t->heap = heap;
+	t->room = room;
+	return true;
+}
+
+/* Under the lock. */
+static void disarm(struct uvfio_timer *timer)
+{
+	if (timer->state == TIMER_ARMED)
+		heap_remove(&timer->ctx->loop->timers, timer);
+	timer->state = TIMER_IDLE;
 }
 
 static void timer_work(struct uvfio_work *work)
@@ -74,22 +190,14 @@ static void timer_work(struct uvfio_work *work)
 	struct uvfio_timer *timer = (struct uvfio_timer *)work;
 	struct uvfio_loop *loop = timer->ctx->loop;
 	enum timer_state state;
-	uint64_t now;
 
 	pthread_mutex_lock(&loop->lock);
 	state = timer->state;
-	if (state == TIMER_FIRED) {
+	if (state == TIMER_FIRED)
 		timer->state = TIMER_IDLE;
-	} else if (state == TIMER_ARMED) {
-		now = uvfio_now_ns();
-		if (timer->deadline <= now)
-			fire(timer);
-		else
-			await_deadline(timer, now);
-	}
 	pthread_mutex_unlock(&loop->lock);
 	if (state == TIMER_FREED)
-		destroy(timer);
+		free(timer);
 	else if (state == TIMER_FIRED)
 		timer->fn(timer->arg); /* which may free it */
 }
@@ -97,6 +205,8 @@ static void timer_work(struct uvfio_work *work)
 struct uvfio_timer *uvfio_ctx_timer_new(struct uvfio_ctx *ctx, void (*fn)(void *arg), void *arg)
 {
 	struct uvfio_timer *timer = calloc(1, sizeof(*timer));
+	struct uvfio_loop *loop = ctx->loop;
+	bool room;
 
 	if (!timer)
 		return NULL;
@@ -104,8 +214,12 @@ struct uvfio_timer *uvfio_ctx_timer_new(struct uvfio_ctx *ctx, void (*fn)(void *
 	timer->ctx = ctx;
 	timer->fn = fn;
 	timer->arg = arg;
-	timer->event = evtimer_new(ctx->loop->base, on_deadline, timer);
-	if (!timer->event) {
+	pthread_mutex_lock(&loop->lock);
+	room = make_room(&loop->timers);
+	if (room)
+		loop->timers.made++;
+	pthread_mutex_unlock(&loop->lock);
+	if (!room) {
 		free(timer);
 		return NULL;
 	}
@@ -118,9 +232,11 @@ void uvfio_timer_arm(struct uvfio_timer *timer, uint64_t ns)
 	uint64_t now = uvfio_now_ns();
 
 	pthread_mutex_lock(&loop->lock);
+	disarm(timer);
 	timer->deadline = ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
 	timer->state = TIMER_ARMED;
-	await_deadline(timer, now);
+	heap_add(&loop->timers, timer);
+	wake_at(&loop->timers, timer->deadline);
 	pthread_mutex_unlock(&loop->lock);
 }
 
@@ -129,8 +245,7 @@ void uvfio_timer_cancel(struct uvfio_timer *timer)
 	struct uvfio_loop *loop = timer->ctx->loop;
 
 	pthread_mutex_lock(&loop->lock);
-	timer->state = TIMER_IDLE;
-	event_del_noblock(timer->event); /* on_deadline() may be waiting for the lock */
+	disarm(timer);
 	pthread_mutex_unlock(&loop->lock);
 	if (!uvfio_ctx_is_current(timer->ctx))
 		uvfio_ctx_flush(timer->ctx);
@@ -145,12 +260,12 @@ void uvfio_timer_free(struct uvfio_timer *timer)
 		return;
 	loop = timer->ctx->loop;
 	uvfio_timer_cancel(timer);
-	event_del(timer->event); /* waits for on_deadline() */
 	pthread_mutex_lock(&loop->lock);
+	loop->timers.made--;
 	queued = atomic_load(&timer->work.queued);
 	if (queued)
 		timer->state = TIMER_FREED;
 	pthread_mutex_unlock(&loop->lock);
 	if (!queued)
-		destroy(timer);
+		free(timer);
 }

@@ -133,6 +133,73 @@ static void timers_fire_in_order_and_not_early(void **state)
 	free(s);
 }
 
+/* Armed, moved and cancelled again and again, in no order: those that are left fire, in order. */
+#define MANY 300u
+
+struct many {
+	struct uvfio_timer *timers[MANY];
+	struct many_one {
+		struct many *many;
+		uint64_t due, due_at_most;
+	} one[MANY];
+	unsigned ran, order[MANY];
+	sem_t sem;
+};
+
+static void many_fires(void *arg)
+{
+	struct many_one *one = arg;
+	struct many *m = one->many;
+
+	m->order[m->ran++] = (unsigned)(one - m->one);
+	sem_post(&m->sem);
+}
+
+static void what_is_left_fires_in_order(void **state)
+{
+	struct many *m = calloc(1, sizeof(*m));
+	unsigned left = 0, at = 1;
+	uint64_t ns;
+
+	assert_non_null(m);
+	sem_init(&m->sem, 0, 0);
+	for (unsigned i = 0; i < MANY; i++) {
+		m->one[i].many = m;
+		m->timers[i] = uvfio_ctx_timer_new(ctx, many_fires, &m->one[i]);
+		assert_non_null(m->timers[i]);
+	}
+	for (unsigned i = 0; i < 20 * MANY; i++) {
+		at = (at * 75 + 74) % 65537; /* each number below 65536 once */
+		if (at % 3)
+			uvfio_timer_arm(m->timers[at % MANY], (1000 + at) * 1000000000ull);
+		else
+			uvfio_timer_cancel(m->timers[at % MANY]);
+	}
+	for (unsigned i = 0; i < MANY; i++) {
+		if (i % 7 == 0) {
+			uvfio_timer_cancel(m->timers[i]);
+			continue;
+		}
+		ns = 300000000 + i * 113 % MANY * 1000000ull;
+		m->one[i].due = uvfio_now_ns() + ns;
+		uvfio_timer_arm(m->timers[i], ns);
+		m->one[i].due_at_most = uvfio_now_ns() + ns;
+		left++;
+	}
+	for (unsigned i = 0; i < left; i++)
+		sem_wait(&m->sem);
+	uvfio_ctx_flush(ctx);
+	assert_int_equal(m->ran, left);
+	/* None before one that was certainly due earlier. */
+	for (unsigned i = 1; i < left; i++) {
+		for (unsigned j = 0; j < i; j++)
+			assert_true(m->one[m->order[i]].due_at_most >= m->one[m->order[j]].due);
+	}
+	for (unsigned i = 0; i < MANY; i++)
+		uvfio_timer_free(m->timers[i]);
+	free(m);
+}
+
 struct race {
 	struct uvfio_timer *timer;
 	atomic_bool cancelled, late;
@@ -514,6 +581,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(timers_fire_in_order_and_not_early),
+		TEST(what_is_left_fires_in_order),
 		TEST(cancel_races_with_fire),
 		TEST(timers_freed_at_bad_moments),
 		TEST(watch_sees_every_event),
