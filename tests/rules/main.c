@@ -2,6 +2,7 @@
 /* Chooses the cases, runs each in a child process, prints a line for each. */
 #include <getopt.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include "facts.h"
 #include "wire.h"
@@ -69,6 +70,7 @@ static void run_case(const struct rule *rule, const struct facts *f, const struc
 			      .group = -1,
 			      .dev = -1};
 
+		setpgid(0, 0);
 		alarm(CASE_SECONDS);
 		open_all(&t, rule->setup);
 		rule->run(&t);
@@ -76,6 +78,10 @@ static void run_case(const struct rule *rule, const struct facts *f, const struc
 		_exit(0);
 	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	/* A case that ended half-way may have left children, and they hold the device open. */
+	kill(-pid, SIGKILL);
+	while (wait(NULL) > 0 || errno == EINTR)
 		;
 	if (out->done)
 		return;
@@ -127,8 +133,8 @@ static void run_all(const struct options *o, const struct facts *f, const struct
 	struct outcome *out =
 		mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	if (out == MAP_FAILED) {
-		perror("rules: mmap");
+	if (out == MAP_FAILED || prctl(PR_SET_CHILD_SUBREAPER, 1)) {
+		perror("rules: setting up");
 		exit(2);
 	}
 	for (size_t s = 0; s < ARRAY_LEN(sections); s++) {
