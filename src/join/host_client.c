@@ -4,8 +4,9 @@
  *
  * What comes back is looked at as what any stranger hands in.  Of descriptors only that is asked
  * which does not call into somebody's file system, and they are closed in the connection's trash:
- * when the runner has gone, its devices are free, whatever becomes of its files.  Memory of processes is reached by threads that may be left behind
- * (may_block): whether a page of a program is ever there, only the program decides.
+ * when the runner has gone, its devices are free, whatever becomes of its files.  Memory of
+ * processes is reached by threads that may be left behind (may_block): whether a page of a program
+ * is ever there, only the program decides.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -105,17 +106,6 @@ static int copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, 
 
 /* ---- descriptors ---- */
 
-static bool is_eventfd(int fd)
-{
-	static const char name[] = "anon_inode:[eventfd]";
-	char path[32], link[64];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, link, sizeof(link));
-	return n == (ssize_t)sizeof(name) - 1 && !memcmp(link, name, sizeof(name) - 1);
-}
-
 /* The errno of a runner, as far as the door in its place could give it. */
 static int eventfd_error(int64_t value)
 {
@@ -133,7 +123,7 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	if (c->channel->in.head.value < 0)
 		return eventfd_error(c->channel->in.head.value);
 	ours = join_packet_take(&c->channel->in, 0);
-	if (ours < 0 || fcntl(ours, F_GETFL) & O_PATH || !is_eventfd(ours)) {
+	if (ours < 0 || fcntl(ours, F_GETFL) & O_PATH || !uvfio_is_eventfd(ours)) {
 		uvfio_trash_close(c->channel->connection->trash, ours);
 		return -EBADF;
 	}
@@ -203,8 +193,8 @@ static int look_at_file(const struct join_piece *piece, int fd, unsigned prot,
 	return 0;
 }
 
-static int look_at(const struct join_piece *piece, int fd, unsigned prot,
-		   struct uvfio_trash *trash, struct iommu_mem *mem)
+static int look_at(const struct join_piece *piece, int fd, unsigned prot, struct uvfio_trash *trash,
+		   struct iommu_mem *mem)
 {
 	struct stat st;
 

@@ -129,6 +129,16 @@ struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *s
 	return file;
 }
 
+bool uapi_files_open(struct uapi_files *files, const struct stat *st)
+{
+	bool found;
+
+	pthread_mutex_lock(&files->lock);
+	found = lookup(files, st->st_dev, st->st_ino);
+	pthread_mutex_unlock(&files->lock);
+	return found;
+}
+
 struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key)
 {
 	struct uapi_file *found = NULL;

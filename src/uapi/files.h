@@ -72,6 +72,8 @@ struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *s
 struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key);
 void uapi_files_put(struct uapi_files *files, struct uapi_file *file);
 
+/* Is what @st describes open now: a container, a group or a device? */
+bool uapi_files_open(struct uapi_files *files, const struct stat *st);
 /* Is what @st describes /dev/vfio/vfio or a /dev/vfio/N?  *@group is set for the latter.
  * UAPI_FILE_KINDS: neither.  What is open counts too: a link in /proc leads there. */
 enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat *st,

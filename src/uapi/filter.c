@@ -46,6 +46,15 @@ static int add_rules(scmp_filter_ctx ctx)
 			ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat), 1,
 					       SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, mode));
 	}
+	/* But what may be a path to something of ours is. */
+	if (!ret)
+		ret = seccomp_rule_add(
+			ctx, SCMP_ACT_NOTIFY, SCMP_SYS(open), 1,
+			SCMP_A1(SCMP_CMP_MASKED_EQ, O_PATH | O_DIRECTORY | O_ACCMODE, O_PATH));
+	if (!ret)
+		ret = seccomp_rule_add(
+			ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat), 1,
+			SCMP_A2(SCMP_CMP_MASKED_EQ, O_PATH | O_DIRECTORY | O_ACCMODE, O_PATH));
 	if (!ret) /* its flags are in memory */
 		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat2), 0);
 	return ret;

@@ -10,9 +10,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/trash.h"
 #include "uapi/process.h"
 #include "uapi/request.h"
 #include "uapi/task.h"
+
+#define TRASH_MAX 64u
 
 bool uapi_request_valid(const struct uapi_request *req)
 {
@@ -56,6 +59,16 @@ static int copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, 
 	return uapi_copy_to(of_client(client), uaddr, src, len);
 }
 
+/* Close a file of the program's that turned out to be none of ours.  One that does not close holds
+ * up nothing; those of a program that does that again and again hold up its own requests. */
+static void throw_away(struct uapi_server *server, int fd)
+{
+	if (uvfio_trash_held(server->trash) < TRASH_MAX)
+		uvfio_trash_close(server->trash, fd);
+	else
+		close(fd);
+}
+
 static int get_eventfd(struct vfio_client *client, int32_t fd)
 {
 	struct uapi_request *req = of_client(client);
@@ -76,12 +89,12 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 		return -EPERM;
 	if (ours < 0)
 		return -EBADF;
-	if (!uapi_request_valid(req)) {
-		close(ours);
+	if (!uapi_request_valid(req) || fcntl(ours, F_GETFL) & O_PATH) {
+		throw_away(req->server, ours);
 		return -EBADF;
 	}
 	if (!uvfio_is_eventfd(ours)) {
-		close(ours);
+		throw_away(req->server, ours);
 		return -EINVAL;
 	}
 	return ours;
@@ -186,6 +199,15 @@ struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret)
 	if (*ret)
 		return NULL;
 	file = uapi_files_find(req->server->files, &st);
+	/* Ioctls and mmaps are rare enough to look each time. */
+	if (file &&
+	    (req->nr == SYS_ioctl || req->nr == SYS_mmap ||
+	     atomic_load_explicit(&req->server->paths_seen, memory_order_relaxed)) &&
+	    uapi_task_fd_is_path(req->server->tasks, req->tid, fd)) {
+		uapi_files_put(req->server->files, file);
+		*ret = -EBADF;
+		return NULL;
+	}
 	if (!file && uapi_files_node(req->server->files, &st, &group) != UAPI_FILE_KINDS)
 		complain_unseen(req);
 	return file;
@@ -207,6 +229,8 @@ struct uapi_file *uapi_request_subject(struct uapi_request *req)
 				"uvfio as root",
 				req->tid);
 	}
+	if (ret == -EBADF) /* the kernel would say so too, but the number may change hands */
+		uapi_answer(req, ret);
 	if (uapi_short_of(ret)) /* it may be ours: the kernel must not take it for a plain file */
 		uapi_answer(req, uapi_short_of(ret));
 	if (!file)

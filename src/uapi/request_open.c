@@ -25,9 +25,10 @@ static void kvm_opened(struct uapi_server *server)
 		  "must trap");
 }
 
-/* What the path is: UAPI_FILE_KINDS when nothing of ours, -errno when that cannot be found out. */
+/* What the path is: UAPI_FILE_KINDS when it is no node, -errno when that cannot be found out.
+ * *@open: it leads to something that is open (through /proc). */
 static int look_up(struct uapi_request *req, int dirfd, const char *path, uint64_t resolve,
-		   unsigned *group)
+		   unsigned *group, bool *open)
 {
 	int fd = uapi_task_resolve(req->server->tasks, req->tid, dirfd, path, resolve);
 	struct stat st;
@@ -36,6 +37,8 @@ static int look_up(struct uapi_request *req, int dirfd, const char *path, uint64
 	if (fd < 0)
 		return uapi_short_of(fd) ? fd : UAPI_FILE_KINDS;
 	known = !fstat(fd, &st);
+	if (known && uapi_files_open(req->server->files, &st))
+		*open = true;
 	if (known && S_ISCHR(st.st_mode) && st.st_rdev == KVM_DEVICE &&
 	    !faccessat(fd, "", R_OK | W_OK, AT_EMPTY_PATH | AT_EACCESS))
 		kvm_opened(req->server);
@@ -49,9 +52,10 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 	char name[PATH_MAX];
 	unsigned group = 0, lost;
 	ssize_t len;
+	bool open = false;
 	int kind, fd, access;
 
-	if (flags & (O_PATH | O_DIRECTORY))
+	if (flags & O_DIRECTORY)
 		return;
 	/* The kernel's VFIO does not look at the access mode.  Of O_ACCMODE, with which ioctl is
 	 * all that works, it could not be told when the last one is closed. */
@@ -70,16 +74,25 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 			req->tid, strerror((int)-len));
 	if (len <= 0)
 		return; /* the kernel says what is wrong with it */
-	kind = look_up(req, dirfd, name, resolve, &group);
+	kind = look_up(req, dirfd, name, resolve, &group, &open);
+	if (flags & O_PATH) {
+		if (open)
+			atomic_store(&req->server->paths_seen, true);
+		return; /* the kernel opens it: a path and no more */
+	}
+	/* A device's file is not opened a second time. */
+	if (open && kind == UAPI_FILE_KINDS)
+		kind = -ENXIO;
 	if (kind == UAPI_FILE_KINDS || !uapi_request_valid(req))
 		return;
-	if (kind < 0) {
-		uapi_answer(req, uapi_short_of(kind));
+	if (kind >= 0)
+		req->kind = (enum uapi_file_kind)kind;
+	if ((kind >= 0 || kind == -ENXIO) && (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+		uapi_answer(req, -EEXIST);
 		return;
 	}
-	req->kind = (enum uapi_file_kind)kind;
-	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
-		uapi_answer(req, -EEXIST);
+	if (kind < 0) {
+		uapi_answer(req, kind == -ENXIO ? kind : uapi_short_of(kind));
 		return;
 	}
 	fd = uapi_files_open_node(req->server->files, (enum uapi_file_kind)kind, group, access);

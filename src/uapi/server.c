@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/trash.h"
 #include "uapi/child.h"
 #include "uapi/files.h"
 #include "uapi/message.h"
@@ -289,10 +290,8 @@ static bool is_device(void *arg, dev_t dev, ino_t ino)
 {
 	struct uapi_server *server = arg;
 	struct stat st = {.st_dev = dev, .st_ino = ino};
-	struct uapi_file *file = uapi_files_find(server->files, &st);
 
-	uapi_files_put(server->files, file);
-	return file != NULL;
+	return uapi_files_open(server->files, &st);
 }
 
 static int start_serving(struct run *run)
@@ -302,7 +301,8 @@ static int start_serving(struct run *run)
 
 	server->tasks = uapi_tasks_new();
 	server->memory = memory_cache_new(is_device, server);
-	if (!server->tasks || !server->memory) {
+	server->trash = uvfio_trash_new();
+	if (!server->tasks || !server->memory || !server->trash) {
 		uvfio_error_set(&err, -ENOMEM, "out of memory");
 		return complain(&err);
 	}
@@ -446,6 +446,7 @@ static void stop_serving(struct run *run)
 		vfio_machine_free(server->machine);
 	if (server->memory)
 		memory_cache_free(server->memory);
+	uvfio_trash_unref(server->trash);
 	uapi_tasks_free(server->tasks);
 	uvfio_log_free(server->log);
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include "uapi/task.h"
 
@@ -166,7 +168,8 @@ ssize_t uapi_task_read_string(pid_t tid, char *dst, uint64_t uaddr, size_t size)
 	return -ENAMETOOLONG;
 }
 
-int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st)
+/* @flags: AT_SYMLINK_NOFOLLOW: of the link in /proc. */
+static int stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, int flags, struct stat *st)
 {
 	struct proc_dirs *dirs, *stale = NULL;
 	char name[16];
@@ -180,7 +183,7 @@ int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *
 		dirs_put(stale);
 		if (!dirs)
 			return errno == ENOENT || errno == ESRCH ? -EBADF : -errno;
-		ret = fstatat(dirs->fds, name, st, 0) ? -errno : 0;
+		ret = fstatat(dirs->fds, name, st, flags) ? -errno : 0;
 		if (ret != -ENOENT && ret != -ESRCH)
 			break;
 		if (stale || dirs_alive(dirs)) {
@@ -191,6 +194,20 @@ int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *
 	}
 	dirs_put(dirs);
 	return ret;
+}
+
+int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st)
+{
+	return stat_fd(tasks, tid, fd, 0, st);
+}
+
+bool uapi_task_fd_is_path(struct uapi_tasks *tasks, pid_t tid, int fd)
+{
+	struct stat link;
+
+	/* The link's mode says what the fd is open for. */
+	return !stat_fd(tasks, tid, fd, AT_SYMLINK_NOFOLLOW, &link) && S_ISLNK(link.st_mode) &&
+	       !(link.st_mode & 0777);
 }
 
 /* The path of a link of /proc/TID ("cwd", "root", "fd/N") as this mount namespace names it. */
@@ -251,6 +268,69 @@ static int resolve_from(const struct proc_dirs *dirs, int dirfd, const char *pat
 	return ret;
 }
 
+/* ---- links in /proc ---- */
+
+/* The rest of @path behind @prefix when that is a number and no more, else NULL. */
+static const char *number_behind(const char *path, const char *prefix)
+{
+	size_t len = strlen(prefix), digits;
+
+	if (strncmp(path, prefix, len))
+		return NULL;
+	digits = strspn(path + len, "0123456789");
+	return digits && !path[len + digits] ? path + len : NULL;
+}
+
+/* The directory in which @full, an absolute path, ends with the link of a descriptor, and that
+ * link's name.  -ENOENT: it does not look like one. */
+static int link_dir(pid_t tid, int root, const char *full, const char **name)
+{
+	static const char *const own[] = {"/proc/self/fd/", "/dev/fd/", "/proc/thread-self/fd/"};
+	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+			       .resolve = RESOLVE_IN_ROOT};
+	char dir[2 * PATH_MAX];
+	const char *slash = strrchr(full, '/');
+	struct statfs fs;
+	int fd;
+
+	/* Here these would be about us. */
+	for (unsigned i = 0; i < sizeof(own) / sizeof(*own); i++) {
+		*name = number_behind(full, own[i]);
+		if (!*name)
+			continue;
+		snprintf(dir, sizeof(dir), "/proc/%d/fd", i < 2 ? uapi_task_tgid(tid) : tid);
+		return open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
+	*name = number_behind(slash, "/");
+	if (!*name) {
+		errno = ENOENT;
+		return -1;
+	}
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - full), full);
+	fd = (int)syscall(SYS_openat2, root, dir, &how, sizeof(how));
+	if (fd >= 0 && (fstatfs(fd, &fs) || fs.f_type != PROC_SUPER_MAGIC)) {
+		close(fd);
+		errno = ENOENT;
+		return -1;
+	}
+	return fd;
+}
+
+/* What a descriptor's link in /proc leads to, which nothing that looks from a root follows. */
+static int resolve_link(pid_t tid, int root, const char *full)
+{
+	const char *name;
+	int dir = link_dir(tid, root, full, &name), ret;
+
+	if (dir < 0)
+		return -errno;
+	ret = openat(dir, name, O_PATH | O_CLOEXEC);
+	if (ret < 0)
+		ret = -errno;
+	close(dir);
+	return ret;
+}
+
 static int resolve_in_root(const struct proc_dirs *dirs, int root, int dirfd, const char *path,
 			   uint64_t resolve)
 {
@@ -260,6 +340,11 @@ static int resolve_in_root(const struct proc_dirs *dirs, int root, int dirfd, co
 
 	if (ret)
 		return ret;
+	if (!resolve) {
+		ret = resolve_link(dirs->tid, root, full);
+		if (ret >= 0)
+			return ret;
+	}
 	ret = (int)syscall(SYS_openat2, root, full, &how, sizeof(how));
 	return ret < 0 ? -errno : ret;
 }

@@ -9,7 +9,7 @@
  * file, never what another process has open; a read of a device gets what is mapped there, or
  * nothing; a write gets an error.
  */
-#include "hostile.h"
+#include "evasive.h"
 #include "support/send_fds.h"
 #include <liburing.h>
 #include <linux/openat2.h>
@@ -144,7 +144,7 @@ static void unseen_opens(void)
 	CHECK(!ioctl(d.group, VFIO_GROUP_UNSET_CONTAINER));
 }
 
-static int open_how(int dir, const char *path, uint64_t flags, uint64_t resolve)
+int open_how(int dir, const char *path, uint64_t flags, uint64_t resolve)
 {
 	struct open_how how = {.flags = flags, .resolve = resolve};
 
@@ -360,7 +360,7 @@ struct table {
 	int fd, ret, error;
 };
 
-static int set_trigger(int device, int fd)
+int set_trigger(int device, int fd)
 {
 	struct {
 		struct vfio_irq_set hdr;
@@ -754,6 +754,7 @@ static const struct {
 	void (*fn)(void);
 } ways[] = {
 	{"unseen-opens", unseen_opens},
+	{"reopened", reopened},
 	{"restricted-opens", restricted_opens},
 	{"unseen-transfers", unseen_transfers},
 	{"foreign-memory", foreign_memory},

@@ -55,6 +55,9 @@ user=()
 way none unseen-opens
 matches "it is said" "*opened where uvfio does not see it*" "$(cat "$work/err")"
 is "once" 1 "$(wc -l <"$work/err")"
+way none reopened
+way exact reopened
+way polled reopened
 way none restricted-opens && silent restricted-opens
 for mmio in exact none; do
 	way $mmio unseen-transfers
@@ -71,7 +74,7 @@ if [ "$(id -u)" = 0 ]; then
 	user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
 	UVFIO=$work/$(basename "$UVFIO")
 	client=$work/$(basename "$client")
-	for name in unseen-opens restricted-opens unseen-transfers "$own_tables" namespaces shared-memory stopped; do
+	for name in unseen-opens reopened restricted-opens unseen-transfers "$own_tables" namespaces shared-memory stopped; do
 		way none $name
 	done
 fi
