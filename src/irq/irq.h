@@ -12,8 +12,8 @@
  * thread. So the order is: set's mutex → (ops) device config mutex → leaf functions.
  *
  * irq_raise() finds the eventfd under RCU; an eventfd that is replaced is closed, and SET_IRQS
- * returns, only when no raise can still use it.  A client that fills its eventfd's counter delays
- * nobody.
+ * returns, only when no raise can still use it.  (Of many, closing goes on meanwhile.)  A client
+ * that fills its eventfd's counter delays nobody.
  */
 #ifndef UVFIO_IRQ_IRQ_H
 #define UVFIO_IRQ_IRQ_H

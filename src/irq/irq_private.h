@@ -5,8 +5,8 @@
  * Theory of operation.  A *trigger* is an fd of ours on a client's eventfd.  A vector points to its
  * trigger; who delivers reads the pointer in an RCU read section and writes the eventfd there.  Who
  * takes a trigger away (only under the set's mutex) puts it on a list, and when the request is done
- * waits once for a grace period and closes all of them.  So no eventfd is written after SET_IRQS
- * returned, no fd is closed under a writer, and 2,048 vectors cost one wait.
+ * waits once for a grace period and closes all of them, or has them closed.  So no eventfd is
+ * written after SET_IRQS returned, no fd is closed under a writer, and 2,048 vectors cost one wait.
  *
  * Pending.  A vector is *deliverable* when its mode is active, it has a trigger, it is not masked
  * and the gate is open.  A raise that finds it is not sets the pending bit and looks again; whoever
@@ -66,6 +66,14 @@ struct irq_intx {
 
 struct irq_unmask;
 
+/* The thread that closes many eventfds; set's mutex. */
+struct irq_closer {
+	bool started; /* ->thread is to be joined */
+	atomic_bool busy;
+	pthread_t thread;
+	struct irq_trigger *dead; /* while busy: its */
+};
+
 struct irq_set {
 	/* Read by every raise. */
 	_Atomic(struct irq_messages *) active; /* NULL unless MSI or MSI-X is the mode */
@@ -85,6 +93,7 @@ struct irq_set {
 	struct irq_messages msi, msix;
 	_Atomic uint32_t *table; /* MSI-X: four dwords a vector */
 	struct irq_intx intx;
+	struct irq_closer closer;
 	struct irq_unmask *unmask; /* the registered unmask eventfd; set's mutex */
 	_Atomic(struct irq_trigger *) err, req;
 	_Atomic uint64_t err_delivered, req_delivered;
@@ -106,8 +115,11 @@ void irq_trigger_free(struct irq_trigger *trigger);
 /* Point @slot to @trigger (may be NULL); what was there is put on @dead. */
 void irq_trigger_swap(_Atomic(struct irq_trigger *) *slot, struct irq_trigger *trigger,
 		      struct irq_trigger **dead);
-/* Wait until nobody uses them, then close them.  Nothing to do: no wait. */
-void irq_trigger_reap(struct irq_trigger *dead);
+/* Wait until nobody uses them, then close them, or have @closer (may be NULL) do that.
+ * Nothing to do: no wait. */
+void irq_trigger_reap(struct irq_closer *closer, struct irq_trigger *dead);
+/* What it was to close is closed. */
+void irq_closer_wait(struct irq_closer *closer);
 
 /* ---- intx.c ---- */
 

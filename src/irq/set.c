@@ -469,7 +469,7 @@ int irq_set_irqs(struct irq_set *set, const struct vfio_irq_set *hdr,
 
 	pthread_mutex_lock(&set->lock);
 	ret = apply(set, action, &r);
-	irq_trigger_reap(r.dead);
+	irq_trigger_reap(&set->closer, r.dead);
 	pthread_mutex_unlock(&set->lock);
 out:
 	for (unsigned i = 0; r.triggers && i < r.count; i++)
@@ -521,7 +521,8 @@ void irq_disable_all(struct irq_set *set)
 		msg_disable(set, messages(set, (unsigned)mode), &dead);
 	irq_trigger_swap(&set->err, NULL, &dead);
 	irq_trigger_swap(&set->req, NULL, &dead);
-	irq_trigger_reap(dead);
+	irq_trigger_reap(NULL, dead);
+	irq_closer_wait(&set->closer);
 	atomic_store(&set->msi_log2, 0);
 	atomic_store(&set->stalls, 0);
 	irq_intx_disable(set, false);

@@ -214,12 +214,18 @@ static void publish_all(struct vfio_device *dev)
 void view_publish_vector(struct vfio_device *dev, unsigned vector)
 {
 	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
+	const struct bar *bar = &dev->bars[desc->msix_bar];
 
 	if (!atomic_load(&dev->view.live))
 		return;
-	for (unsigned off = vector * 16; off < vector * 16 + 16; off += 4)
-		view_store(dev, desc->msix_bar, desc->msix_table + off, 4,
-			   irq_msix_table_read(dev->irqs, off));
+	/* Most of a large table is as it was, and whoever stored that into the shadow publishes it.
+	 */
+	for (unsigned off = vector * 16; off < vector * 16 + 16; off += 4) {
+		uint32_t value = irq_msix_table_read(dev->irqs, off);
+
+		if (shadow_load(bar, desc->msix_table + off, 4) != value)
+			view_store(dev, desc->msix_bar, desc->msix_table + off, 4, value);
+	}
 }
 
 void view_publish_msix(struct vfio_device *dev)

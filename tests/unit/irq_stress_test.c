@@ -6,8 +6,10 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <uvfio/device.h>
 
+#include "base/rcu.h"
 #include "irq_util.h"
 
 #define VECTORS 64u
@@ -335,12 +337,105 @@ static void test_storm(void **state)
 	stop(&s.f);
 }
 
+/* ---- closing many ---- */
+
+#define MANY 600u
+
+struct many {
+	struct data data; /* for copy_data() */
+	int canary, canaries[8 * MANY];
+	unsigned nr_canaries, taken;
+};
+
+/* Numbers that go up, go down, and have somebody else's between them. */
+static int take_scattered(void *client, int32_t fd)
+{
+	struct many *m = client;
+	unsigned n = m->taken++;
+
+	if (n % 7 == 3)
+		m->canaries[m->nr_canaries++] = fcntl(m->canary, F_DUPFD_CLOEXEC, 0);
+	return fcntl(fd, F_DUPFD_CLOEXEC, n % MANY > 400 ? 3000 - (int)(n % MANY) : 0);
+}
+
+static unsigned open_fds(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 8000; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Thousands of eventfds are replaced: all of them are closed, and nothing else is. */
+static void test_many_closed(void **state)
+{
+	struct rlimit limit = {8192, 8192}, before;
+	struct device dev = {.counts = {1, 32, MANY}, .pcie = true, .d0 = true};
+	struct many *m = calloc(1, sizeof(*m));
+	int32_t fds[MANY];
+	struct vfio_irq_set hdr = {
+		.argsz = (uint32_t)(20 + sizeof(fds)),
+		.flags = EVENTFD | TRIGGER,
+		.index = MSIX,
+		.count = MANY,
+	};
+	struct uvfio_error err;
+	struct uvfio_loop *loop;
+	struct uvfio_ctx *ctx;
+	struct irq_set *set;
+	unsigned open;
+	int ends[2];
+
+	getrlimit(RLIMIT_NOFILE, &before);
+	limit.rlim_max = before.rlim_max;
+	if (limit.rlim_max < limit.rlim_cur || setrlimit(RLIMIT_NOFILE, &limit))
+		skip();
+	loop = uvfio_loop_new("test", &err);
+	ctx = uvfio_ctx_new(loop);
+	set = irq_set_new(&dev_ops, &dev, ctx, MANY, true);
+	assert_int_equal(pipe(ends), 0);
+	m->canary = ends[0];
+	for (unsigned i = 0; i < MANY; i++)
+		fds[i] = i ? fds[0] : make_eventfd();
+	m->data = (struct data){fds, sizeof(fds), 0};
+	irq_set_gate(set, true);
+	uvfio_rcu_synchronize(); /* whatever it opens is open */
+	open = open_fds();
+	for (unsigned round = 0; round < 6; round++)
+		assert_int_equal(irq_set_irqs(set, &hdr, copy_data, take_scattered, m), 0);
+	assert_int_equal(m->taken, 6 * MANY);
+	irq_raise(set, MANY - 1);
+	assert_int_equal(taken(fds[0]), 1);
+	irq_disable_all(set);
+	for (unsigned i = 0; i < m->nr_canaries; i++) {
+		char c = 0;
+
+		assert_int_equal(write(ends[1], "c", 1), 1);
+		assert_int_equal(read(m->canaries[i], &c, 1), 1);
+		close(m->canaries[i]);
+	}
+	assert_int_equal(open_fds(), open);
+	/* Again, and ended by whoever frees it. */
+	for (unsigned round = 0; round < 3; round++)
+		assert_int_equal(irq_set_irqs(set, &hdr, copy_data, take_scattered, m), 0);
+	irq_set_free(set);
+	uvfio_ctx_free(ctx);
+	uvfio_loop_free(loop);
+	close(ends[0]);
+	close(ends[1]);
+	close(fds[0]);
+	setrlimit(RLIMIT_NOFILE, &before);
+	free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_lost),
 		cmocka_unit_test(test_intx_nothing_lost),
 		cmocka_unit_test(test_storm),
+		cmocka_unit_test(test_many_closed),
 	};
 
 	return cmocka_run_group_tests_name("irq_stress", tests, NULL, NULL);
