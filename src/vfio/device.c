@@ -97,12 +97,21 @@ static void func_model_write(void *arg, unsigned off, unsigned size, uint32_t va
 		dev->model->config_write(dev->priv, off, size, value);
 }
 
-/* What config writes cause is found by device_apply(), which looks at the state. */
+/* Only the host writes this bit to the hardware; users' is vconfig's. */
+static void func_flr(void *arg)
+{
+	struct vfio_device *dev = arg;
+
+	dev->flr_requested = true;
+}
+
+/* What other config writes cause is found by device_apply(), which looks at the state. */
 static const struct pci_func_ops func_ops = {
 	.model_write = func_model_write,
 	.intx_line = func_intx_line,
 	.intx_masked = func_intx_masked,
 	.msi_pending = func_msi_pending,
+	.flr = func_flr,
 };
 
 /* ---- making and unmaking ---- */

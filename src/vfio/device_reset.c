@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <linux/pci_regs.h>
+#include "vfio/host.h"
 #include "vfio/machine_private.h"
 
 struct reset_call {
@@ -55,19 +56,25 @@ static void slot_put(struct vfio_device **devs, unsigned n)
 		vfio_device_put(devs[i]);
 }
 
-/* Methods in the order of preference: FLR, AF FLR, PM, bus (A.4). */
-bool device_can_reset(struct vfio_device *dev)
+unsigned device_reset_methods(struct vfio_device *dev)
 {
 	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
-	unsigned af = pci_find_cap(dev->func, PCI_CAP_ID_AF);
+	unsigned af = pci_find_cap(dev->func, PCI_CAP_ID_AF), methods = 0;
 
-	if (device_is_cut(dev))
-		return false;
-	if (desc->flr || (desc->pm && !desc->no_soft_reset))
-		return true;
+	if (desc->flr)
+		methods |= VFIO_RESET_FLR;
 	if (af && pci_hw_read(dev->func, af + PCI_AF_CAP, 1) & PCI_AF_CAP_FLR)
-		return true;
-	return slot_functions(dev, NULL, 0) <= 1;
+		methods |= VFIO_RESET_AF_FLR;
+	if (desc->pm && !desc->no_soft_reset)
+		methods |= VFIO_RESET_PM;
+	if (slot_functions(dev, NULL, 0) <= 1)
+		methods |= VFIO_RESET_BUS;
+	return methods;
+}
+
+bool device_can_reset(struct vfio_device *dev)
+{
+	return !device_is_cut(dev) && !atomic_load(&dev->no_reset) && device_reset_methods(dev);
 }
 
 void device_reset_prepare(struct vfio_device *dev)

@@ -12,6 +12,19 @@
 #define TOKEN_OPTION "vf_token="
 #define UUID_CHARS   36
 
+/* Is any function of the group bound to vfio-pci, or about to be given back?  Without one there is no
+ * group file.  machine->lock held. */
+static bool group_has_driver_locked(const struct vfio_group *group)
+{
+	const struct vfio_machine *machine = group->machine;
+
+	for (unsigned i = 0; i < machine->nr_devices; i++)
+		if (machine->devices[i]->group == group &&
+		    atomic_load(&machine->devices[i]->state) != DEVICE_UNBOUND)
+			return true;
+	return false;
+}
+
 int vfio_group_open(struct vfio_machine *machine, unsigned number, struct vfio_group_file **out)
 {
 	struct vfio_group_file *gf = calloc(1, sizeof(*gf));
@@ -23,7 +36,7 @@ int vfio_group_open(struct vfio_machine *machine, unsigned number, struct vfio_g
 		return -ENOMEM;
 	pthread_mutex_lock(&machine->lock);
 	group = machine_group_locked(machine, number, false);
-	if (!group || !group->nr_devices) {
+	if (!group || !group_has_driver_locked(group)) {
 		ret = -ENODEV;
 	} else if (group->noiommu && !machine_may_rawio(machine)) {
 		ret = -EPERM;

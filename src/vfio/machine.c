@@ -294,7 +294,9 @@ static int attach_device(struct vfio_machine *machine, struct vfio_device *dev,
 		dev->group = group;
 		group->nr_devices++;
 		group->refs++;
+		dev->serial = ++machine->last_serial;
 		devices[machine->nr_devices++] = dev;
+		atomic_fetch_add(&machine->changes, 1);
 	}
 	pthread_mutex_unlock(&machine->lock);
 	return ret;

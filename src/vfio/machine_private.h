@@ -99,6 +99,8 @@ struct vfio_machine {
 	struct uvfio_trash *trash; /* of address spaces whose last user was one that looked */
 
 	pthread_cond_t watch_cond; /* a device has lost its last watcher */
+	uint64_t last_serial;      /* of a device; under lock */
+	atomic_uint changes;       /* counts devices that came or went */
 
 	/* unplug.c; under lock */
 	struct removal *removals;
@@ -269,7 +271,14 @@ struct stats {
 };
 
 /* See unplug.c. */
-enum device_state { DEVICE_PRESENT, DEVICE_ASKED, DEVICE_CUT, DEVICE_LEFT, NR_DEVICE_STATES };
+enum device_state {
+	DEVICE_PRESENT,
+	DEVICE_UNBOUND, /* no driver has it (host.h) */
+	DEVICE_ASKED,
+	DEVICE_CUT,
+	DEVICE_LEFT,
+	NR_DEVICE_STATES
+};
 
 struct vfio_device {
 	struct vfio_machine *machine;
@@ -277,6 +286,7 @@ struct vfio_device {
 	struct uvfio_loop *loop;
 	_Atomic(enum device_state) state; /* written under machine->lock; CUT: under config_lock */
 	char name[16];
+	uint64_t serial; /* no two devices of a machine have the same */
 	struct pci_addr addr;
 	int mmio;         /* the mmio= key */
 	uint64_t poll_ns; /* the poll-interrupt= key; 0: none */
@@ -301,6 +311,7 @@ struct vfio_device {
 	struct pci_vconfig *vconfig; /* while open */
 	uint8_t *saved;              /* the private copy of config space made at open */
 	bool reset_works;            /* remembered at open (A.3) */
+	atomic_bool no_reset;        /* the host has taken its reset methods away (host.h) */
 	bool needs_reset;            /* set at close, cleared by a reset that succeeded */
 	bool flr_requested;          /* the user wrote an FLR bit; done when the write is */
 	bool low_power;              /* LOW_POWER_ENTRY (A.10) */
@@ -390,6 +401,8 @@ void device_power(struct vfio_device *dev, unsigned state);
 /* The function's reset, config space kept (A.3, A.5).  0, or -ENOTTY without a method. */
 int device_function_reset(struct vfio_device *dev, enum uvfio_reset_kind kind);
 bool device_can_reset(struct vfio_device *dev);
+/* VFIO_RESET_… (host.h): what there is; the capabilities do not change, so any thread. */
+unsigned device_reset_methods(struct vfio_device *dev);
 /* The two halves of it: quiet and everything shut off; the reset itself with config space kept. */
 void device_reset_prepare(struct vfio_device *dev);
 void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind);

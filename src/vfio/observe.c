@@ -158,7 +158,7 @@ void vfio_device_bus_state(struct vfio_device *dev, struct vfio_bus_state *out)
 		.memory = pci_memory_enabled(dev->func),
 		.bus_master = pci_bus_master(dev->func),
 		.power = pci_power_state(dev->func),
-		.leaving = atomic_load(&dev->state) != DEVICE_PRESENT,
+		.leaving = atomic_load(&dev->state) >= DEVICE_ASKED,
 	};
 	pthread_mutex_lock(&dev->reg_lock);
 	out->resetting = dev->mem == MEM_WAIT;

@@ -12,6 +12,10 @@
  *
  *     PRESENT ──remove──▶ ASKED ──last close──▶ LEFT ──last watcher──▶ freed
  *                           └──limit──▶ CUT ──last close──▲
+ *     PRESENT ──unbind──▶ ASKED ──last close──▶ UNBOUND ──bind──▶ PRESENT
+ *
+ * Unbinding (host.h) is the same without the end: the device stays in the machine.  A removal that
+ * comes meanwhile takes it over.
  *
  * All of this is done by one thread a machine, started by the first removal, so that nobody else
  * waits for anything.
@@ -22,18 +26,23 @@
 #include <string.h>
 #include <time.h>
 #include "base/thread.h"
+#include "vfio/host.h"
 #include "vfio/machine_private.h"
 
 struct removal {
 	struct removal *next;
 	struct vfio_device *dev;
+	bool leaves;             /* the machine; else it only loses its driver */
 	uint64_t cut_at, ask_at; /* uvfio_now_ns(); UINT64_MAX: never */
 	void (*done)(void *arg, const char *name);
 	void *arg;
+	void (*unbound)(void *arg);
+	void *unbound_arg;
 };
 
 static const char *const state_names[] = {
 	[DEVICE_PRESENT] = "present",
+	[DEVICE_UNBOUND] = "unbound",
 	[DEVICE_ASKED] = "asked",
 	[DEVICE_CUT] = "cut",
 	[DEVICE_LEFT] = "left",
@@ -71,6 +80,7 @@ static void leave_locked(struct vfio_device *dev)
 	machine->nr_devices--;
 	memmove(&machine->devices[i], &machine->devices[i + 1],
 		(machine->nr_devices - i) * sizeof(machine->devices[0]));
+	atomic_fetch_add(&machine->changes, 1);
 	if (!--dev->group->nr_devices)
 		machine_forget_group_locked(machine, dev->group);
 	set_state(dev, DEVICE_LEFT);
@@ -82,6 +92,12 @@ static void finish(struct removal *r)
 	struct vfio_group *group = r->dev->group;
 	char name[sizeof(r->dev->name)];
 
+	if (r->unbound)
+		r->unbound(r->unbound_arg);
+	if (!r->leaves) {
+		free(r);
+		return;
+	}
 	memcpy(name, r->dev->name, sizeof(name));
 	observe_wait(r->dev);
 	machine_put_loop(machine, r->dev->loop);
@@ -95,7 +111,8 @@ static void finish(struct removal *r)
 	free(r);
 }
 
-/* Do what is due for @r; returns true when the device has left.  Takes and releases machine->lock,
+/* Do what is due for @r; returns true when the device has left, or
+ * lost its driver; @r is off the list then.  Takes and releases machine->lock,
  * which is not held. */
 static bool step(struct removal *r, uint64_t now)
 {
@@ -105,7 +122,15 @@ static bool step(struct removal *r, uint64_t now)
 
 	pthread_mutex_lock(&machine->lock);
 	if (!dev->users) {
-		leave_locked(dev);
+		struct removal **link = &machine->removals;
+
+		while (*link != r)
+			link = &(*link)->next;
+		*link = r->next;
+		if (r->leaves)
+			leave_locked(dev);
+		else
+			set_state(dev, DEVICE_UNBOUND);
 		pthread_mutex_unlock(&machine->lock);
 		return true;
 	}
@@ -165,10 +190,6 @@ static void run_due(struct vfio_machine *machine, uint64_t now)
 			p = &r->next;
 			continue;
 		}
-		/* Others only add in front. */
-		for (p = &machine->removals; *p != r;)
-			p = &(*p)->next;
-		*p = r->next;
 		pthread_mutex_unlock(&machine->lock);
 		finish(r);
 		pthread_mutex_lock(&machine->lock);
@@ -239,6 +260,11 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 		old = old->next;
 	if (!dev) {
 		ret = uvfio_error_set(err, -ENODEV, "there is no device %s", name);
+	} else if (old && !old->leaves) {
+		old->leaves = true;
+		old->cut_at = cut_at;
+		old->done = done;
+		old->arg = arg;
 	} else if (old) {
 		if (cut_at < old->cut_at && atomic_load(&dev->state) == DEVICE_ASKED)
 			old->cut_at = cut_at;
@@ -248,8 +274,14 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 		if (ret)
 			uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
 	}
-	if (!ret) {
-		*r = (struct removal){machine->removals, dev, cut_at, now, done, arg};
+	if (!ret && !old) {
+		*r = (struct removal){.next = machine->removals,
+				      .dev = dev,
+				      .leaves = true,
+				      .cut_at = cut_at,
+				      .ask_at = now,
+				      .done = done,
+				      .arg = arg};
 		machine->removals = r;
 		set_state(dev, DEVICE_ASKED);
 		r = NULL;
@@ -257,5 +289,63 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 	pthread_cond_signal(&machine->removal_cond);
 	pthread_mutex_unlock(&machine->lock);
 	free(r);
+	return ret;
+}
+
+int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *arg)
+{
+	struct vfio_machine *machine = dev->machine;
+	struct removal *r = calloc(1, sizeof(*r));
+	int ret = 0;
+
+	if (!r)
+		return -ENOMEM;
+	pthread_mutex_lock(&machine->lock);
+	switch (atomic_load(&dev->state)) {
+	case DEVICE_PRESENT:
+		ret = start_remover(machine);
+		break;
+	case DEVICE_ASKED:
+		ret = -EBUSY;
+		break;
+	default:
+		ret = -ENODEV;
+		break;
+	}
+	if (!ret) {
+		*r = (struct removal){.next = machine->removals,
+				      .dev = dev,
+				      .cut_at = UINT64_MAX,
+				      .ask_at = uvfio_now_ns(),
+				      .unbound = done,
+				      .unbound_arg = arg};
+		machine->removals = r;
+		set_state(dev, DEVICE_ASKED);
+		r = NULL;
+	}
+	pthread_cond_signal(&machine->removal_cond);
+	pthread_mutex_unlock(&machine->lock);
+	free(r);
+	return ret;
+}
+
+int vfio_device_bind(struct vfio_device *dev)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&dev->machine->lock);
+	switch (atomic_load(&dev->state)) {
+	case DEVICE_UNBOUND:
+		set_state(dev, DEVICE_PRESENT);
+		break;
+	case DEVICE_PRESENT:
+	case DEVICE_ASKED:
+		ret = -EBUSY;
+		break;
+	default:
+		ret = -ENODEV;
+		break;
+	}
+	pthread_mutex_unlock(&dev->machine->lock);
 	return ret;
 }

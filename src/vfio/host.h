@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the host does with a function, as the kernel's PCI and driver core do through sysfs, past
+ * those who have it open: which driver has it, its config space, whether it can be reset.  Any
+ * thread; @dev is held (observe.h).
+ */
+#ifndef UVFIO_VFIO_HOST_H
+#define UVFIO_VFIO_HOST_H
+
+#include "vfio/vfio.h"
+
+/* Tells devices of one machine apart also when one has the name that another had: counts up from 1.
+ */
+uint64_t vfio_device_serial(const struct vfio_device *dev);
+/* Changes whenever a device has come or gone. */
+unsigned vfio_machine_changes(const struct vfio_machine *machine);
+
+/*
+ * Every device starts bound to vfio-pci.  Unbinding asks its users for it by REQ, at once and every
+ * 10 seconds, and lasts until the last one has closed it (A.2, A.8); it cannot be opened meanwhile.
+ * An unbound device is in its group, and is not to be had: GET_DEVICE_FD answers ENODEV, and a
+ * group without a bound device cannot be opened.
+ *
+ * Unbind: 0, and @done is called once, in a thread of the machine's, when it is unbound or was
+ * removed instead; -EBUSY: it is being unbound or removed; -ENODEV: it is not bound; -ENOMEM,
+ * -EAGAIN.
+ */
+int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *arg);
+/* 0; -EBUSY: it is bound, or being unbound; -ENODEV: it is gone. */
+int vfio_device_bind(struct vfio_device *dev);
+/* Is it bound?  What is being unbound still is. */
+bool vfio_device_bound(const struct vfio_device *dev);
+
+/* A write to the file `config`: to the hardware's config space, in naturally aligned pieces of at
+ * most 4 bytes; it has taken effect on return.  Waits for a reset, and for DMA that it stops.
+ * -EINVAL beyond the end. */
+int vfio_device_host_config_write(struct vfio_device *dev, unsigned off, const void *bytes,
+				  size_t len);
+
+/* An access of 1, 2 or 4 bytes inside I/O BAR @bar, as through `resourceN`.  Waits for a reset. */
+void vfio_device_host_io(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size,
+			 bool write, uint32_t *value);
+/* Bytes of the ROM image at @off: how many there are. */
+ssize_t vfio_device_host_rom(struct vfio_device *dev, uint64_t off, void *out, size_t len);
+
+/* The function's reset methods that there are, in the order of preference (A.4). */
+enum vfio_reset_method {
+	VFIO_RESET_FLR = 1,
+	VFIO_RESET_AF_FLR = 2,
+	VFIO_RESET_PM = 4,
+	VFIO_RESET_BUS = 8,
+};
+unsigned vfio_device_reset_methods(struct vfio_device *dev);
+/* Off: resets answer ENOTTY from now on, as after writing an empty list to `reset_method`. */
+void vfio_device_allow_reset(struct vfio_device *dev, bool on);
+
+#endif
