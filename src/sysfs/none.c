@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A build without libfuse3. */
+#include <errno.h>
+#include <unistd.h>
+#include "sysfs/sysfs.h"
+
+bool sysfs_built(void)
+{
+	return false;
+}
+
+struct sysfs *sysfs_new(const struct sysfs_config *config, struct uvfio_error *err)
+{
+	uvfio_error_set(err, -ENOSYS,
+			"this uvfio was built without libfuse3 (libfuse3-dev), which serves /sys");
+	return NULL;
+}
+
+int sysfs_serve(struct sysfs *sysfs, int fd, struct uvfio_error *err)
+{
+	close(fd);
+	return uvfio_error_set(err, -ENOSYS, "this uvfio was built without libfuse3");
+}
+
+void sysfs_free(struct sysfs *sysfs)
+{
+}

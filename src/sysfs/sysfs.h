@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Door 3: the machine as the kernel's sysfs shows it, a file system that can be read and written.
+ *
+ *     bus/pci/{devices,drivers,slots,drivers_probe,…}   kernel/iommu_groups   module/vfio*
+ *     devices[/…]/0000:01:00.0/{vendor,config,reset,driver_override,…}
+ *
+ * Names, modes, values and errno are those of the kernel's sysfs; docs/sysfs.md says where they are
+ * not.  The tree is a table (table.h); fuse.c serves it to whoever has the file system mounted.
+ *
+ * Threads: one of the door's answers everything that does not wait.  What may wait (unbinding a
+ * device that is in use, a reset, a write to `config`) is done by threads of its own, at most two
+ * for each function, so that a user who does not let go of a device holds up nobody else.
+ */
+#ifndef UVFIO_SYSFS_SYSFS_H
+#define UVFIO_SYSFS_SYSFS_H
+
+#include <sys/types.h>
+#include "vfio/vfio.h"
+
+struct sysfs;
+
+/* An entry of bus/pci/devices that is not ours: the real machine's. */
+struct sysfs_link {
+	char *name, *target;
+};
+
+struct sysfs_config {
+	struct vfio_machine *machine; /* outlives the door */
+	struct uvfio_log *log;
+	/* The functions are in devices/@subdir, or in devices itself when it is NULL. */
+	const char *subdir;
+	/* Who owns the files: that user and root have CAP_SYS_ADMIN as far as files ask for it. */
+	uid_t uid;
+	gid_t gid;
+	const struct sysfs_link *links; /* kept by the caller */
+	unsigned nr_links;
+};
+
+/* NULL with a message. */
+struct sysfs *sysfs_new(const struct sysfs_config *config, struct uvfio_error *err);
+/* Serve @fd, a /dev/fuse of a file system that was mounted with it or a socket to who has that; it
+ * becomes the door's, also on failure.  Once.  0 or -errno with a message. */
+int sysfs_serve(struct sysfs *sysfs, int fd, struct uvfio_error *err);
+/* Ends everything: who waits gets EINTR.  Before the machine goes; NULL is allowed. */
+void sysfs_free(struct sysfs *sysfs);
+
+/* Is libfuse there?  Without it sysfs_new() fails. */
+bool sysfs_built(void);
+
+#endif

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The tree: which directories there are, what is in them, and how nodes are numbered (table.h). */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "sysfs/functions.h"
+#include "sysfs/table.h"
+
+/* A number of a node: directory + 1, entry (0: the directory itself), object or further entry. */
+#define INO_ROOT     1u
+#define INO_DIR      56
+#define INO_ENTRY    46
+#define ENTRY_MASK   0x3ffull
+#define ENTRY_OTHER  ENTRY_MASK
+#define OBJECT_MASK  ((1ull << INO_ENTRY) - 1)
+#define OTHER_LINKS  (1ull << 40) /* further entries from here on: config.links */
+#define FIRST_COOKIE 4096u        /* of further entries */
+#define MSI_SHIFT    12           /* further entries of msi_irqs: function id, vector */
+
+static bool nested(struct sysfs *fs, const struct sysfs_node *node)
+{
+	return fs->config.subdir != NULL;
+}
+
+static bool flat(struct sysfs *fs, const struct sysfs_node *node)
+{
+	return !fs->config.subdir;
+}
+
+#define DIRECTORY(name_, dir_)                                                                     \
+	{                                                                                          \
+		.name = name_, .type = SYSFS_DIR, .mode = 0755, .dir = dir_                        \
+	}
+
+static const struct sysfs_entry root_entries[] = {
+	DIRECTORY("bus", DIR_BUS),
+	DIRECTORY("kernel", DIR_KERNEL),
+	DIRECTORY("module", DIR_MODULES),
+	{.name = "devices", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_DEVICES, .present = nested},
+	{.name = "devices", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_FUNCTIONS, .present = flat},
+	{0},
+};
+static const struct sysfs_entry bus_dir_entries[] = {DIRECTORY("pci", DIR_PCI), {0}};
+static const struct sysfs_entry kernel_entries[] = {DIRECTORY("iommu_groups", DIR_GROUPS), {0}};
+static const struct sysfs_entry drivers_entries[] = {DIRECTORY("vfio-pci", DIR_DRIVER), {0}};
+static const struct sysfs_entry modules_entries[] = {
+	{.name = "vfio", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_MODULE, .arg = 0},
+	{.name = "vfio_iommu_type1", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_MODULE, .arg = 1},
+	{.name = "vfio_pci", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_MODULE, .arg = 2},
+	{0},
+};
+static const struct sysfs_entry none[] = {{0}};
+
+const struct sysfs_entry sysfs_further = {.type = SYSFS_LINK, .mode = 0777};
+
+#define FROM_FUNCTIONS 16 /* depths that count from that directory's */
+
+static const struct {
+	const struct sysfs_entry *entries;
+	unsigned depth; /* below the root */
+} dirs[NR_DIRS] = {
+	[DIR_ROOT] = {root_entries, 0},
+	[DIR_BUS] = {bus_dir_entries, 1},
+	[DIR_PCI] = {bus_entries, 2},
+	[DIR_PCI_DEVICES] = {none, 3},
+	[DIR_DRIVERS] = {drivers_entries, 3},
+	[DIR_DRIVER] = {driver_entries, 4},
+	[DIR_SLOTS] = {none, 3},
+	[DIR_SLOT] = {slot_entries, 4},
+	[DIR_DEVICES] = {none, 1},
+	[DIR_FUNCTIONS] = {none, FROM_FUNCTIONS},
+	[DIR_FUNCTION] = {function_entries, FROM_FUNCTIONS + 1},
+	[DIR_POWER] = {power_entries, FROM_FUNCTIONS + 2},
+	[DIR_MSI_IRQS] = {none, FROM_FUNCTIONS + 2},
+	[DIR_VFIO_DEV] = {vfio_dev_entries, FROM_FUNCTIONS + 2},
+	[DIR_VFIO_DEV_N] = {vfio_dev_n_entries, FROM_FUNCTIONS + 3},
+	[DIR_VFIO_DEV_POWER] = {power_entries, FROM_FUNCTIONS + 4},
+	[DIR_KERNEL] = {kernel_entries, 1},
+	[DIR_GROUPS] = {none, 2},
+	[DIR_GROUP] = {group_entries, 3},
+	[DIR_GROUP_DEVICES] = {none, 4},
+	[DIR_MODULES] = {modules_entries, 1},
+	[DIR_MODULE] = {module_entries, 2},
+	[DIR_PARAMETERS] = {parameter_entries, 3},
+	[DIR_MODULE_DRIVERS] = {module_driver_entries, 3},
+};
+
+static bool of_function(enum sysfs_dir dir)
+{
+	return dir >= DIR_FUNCTION && dir <= DIR_VFIO_DEV_POWER;
+}
+
+ssize_t sysfs_link_to(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size,
+		      const char *fmt, ...)
+{
+	unsigned depth = dirs[node->dir].depth;
+	size_t len = 0;
+	va_list ap;
+
+	if (depth >= FROM_FUNCTIONS)
+		depth += (fs->config.subdir ? 2 : 1) - FROM_FUNCTIONS;
+	for (; depth && len + 4 < size; depth--)
+		len += (size_t)snprintf(out + len, size - len, "../");
+	va_start(ap, fmt);
+	len += (size_t)vsnprintf(out + len, size - len, fmt, ap);
+	va_end(ap);
+	return len < size ? (ssize_t)len : -ENAMETOOLONG;
+}
+
+/* ---- numbers ---- */
+
+uint64_t sysfs_ino(const struct sysfs_node *node)
+{
+	uint64_t ino = (uint64_t)(node->dir + 1) << INO_DIR;
+
+	if (node->dir == DIR_ROOT && !node->entry)
+		return INO_ROOT;
+	if (node->entry == &sysfs_further)
+		return ino | ENTRY_OTHER << INO_ENTRY | node->which;
+	if (node->entry)
+		ino |= (uint64_t)(node->entry - dirs[node->dir].entries + 1) << INO_ENTRY;
+	return ino | (node->object & OBJECT_MASK);
+}
+
+static bool group_exists(struct sysfs *fs, uint64_t number)
+{
+	struct function *f = fs->functions;
+
+	while (f && (f->group != number || !f->bus_knows))
+		f = f->next;
+	return f != NULL;
+}
+
+static bool slot_exists(struct sysfs *fs, uint64_t slot)
+{
+	struct function *f = fs->functions;
+
+	while (f && (f->slot != slot || !f->bus_knows))
+		f = f->next;
+	return f != NULL;
+}
+
+static bool object_exists(struct sysfs *fs, struct sysfs_node *node)
+{
+	node->f = NULL;
+	if (of_function(node->dir)) {
+		node->f = sysfs_function(fs, node->object);
+		if (!node->f)
+			return false;
+	}
+	switch (node->dir) {
+	case DIR_SLOT:
+		return slot_exists(fs, node->object);
+	case DIR_GROUP:
+	case DIR_GROUP_DEVICES:
+		return group_exists(fs, node->object);
+	case DIR_VFIO_DEV:
+	case DIR_VFIO_DEV_N:
+	case DIR_VFIO_DEV_POWER:
+		return function_bound(fs, node->f);
+	case DIR_MSI_IRQS:
+		return function_messages(fs, node->f, NULL) > 0;
+	case DIR_MODULE:
+	case DIR_PARAMETERS:
+	case DIR_MODULE_DRIVERS:
+		return node->object < 3;
+	default:
+		return true;
+	}
+}
+
+/* Fill in and check a link, or a file of msi_irqs, that @node->which tells of. */
+static bool further_exists(struct sysfs *fs, struct sysfs_node *node)
+{
+	if (node->dir == DIR_MSI_IRQS) {
+		node->object = node->which >> MSI_SHIFT;
+		return object_exists(fs, node) && (node->which & ((1u << MSI_SHIFT) - 1)) <
+							  function_messages(fs, node->f, NULL);
+	}
+	if (node->dir == DIR_PCI_DEVICES && node->which >= OTHER_LINKS)
+		return node->which - OTHER_LINKS < fs->config.nr_links;
+	node->f = sysfs_function(fs, node->which);
+	if (!node->f)
+		return false;
+	if (node->dir == DIR_GROUP_DEVICES)
+		node->object = node->f->group;
+	if (node->dir == DIR_DRIVER)
+		return function_bound(fs, node->f);
+	return node->dir == DIR_PCI_DEVICES || node->dir == DIR_GROUP_DEVICES;
+}
+
+static unsigned nr_entries(enum sysfs_dir dir)
+{
+	unsigned n = 0;
+
+	while (dirs[dir].entries[n].name)
+		n++;
+	return n;
+}
+
+bool sysfs_find(struct sysfs *fs, uint64_t ino, struct sysfs_node *out)
+{
+	uint64_t dir = (ino >> INO_DIR) - 1, entry = ino >> INO_ENTRY & ENTRY_MASK;
+
+	sysfs_sync(fs);
+	*out = (struct sysfs_node){.dir = DIR_ROOT};
+	if (ino == INO_ROOT)
+		return true;
+	if (dir >= NR_DIRS)
+		return false;
+	out->dir = (enum sysfs_dir)dir;
+	if (entry == ENTRY_OTHER) {
+		out->entry = &sysfs_further;
+		out->which = ino & OBJECT_MASK;
+		return further_exists(fs, out);
+	}
+	out->object = ino & OBJECT_MASK;
+	if (!object_exists(fs, out) || entry > nr_entries(out->dir))
+		return false;
+	if (entry) {
+		out->entry = &dirs[dir].entries[entry - 1];
+		if (out->entry->type == SYSFS_DIR ||
+		    (out->entry->present && !out->entry->present(fs, out)))
+			return false;
+	}
+	return true;
+}
+
+/* ---- what is in a directory ---- */
+
+/* The node of the static entry @e, if that is there. */
+static bool static_entry(struct sysfs *fs, const struct sysfs_node *dir,
+			 const struct sysfs_entry *e, struct sysfs_node *out)
+{
+	*out = *dir;
+	out->entry = e;
+	if (e->present && !e->present(fs, out))
+		return false;
+	if (e->type != SYSFS_DIR)
+		return true;
+	*out = (struct sysfs_node){.dir = (enum sysfs_dir)e->dir, .object = dir->object};
+	if (e->dir == DIR_MODULE)
+		out->object = e->arg;
+	return object_exists(fs, out);
+}
+
+/* The first function behind @last for which there is an entry in @dir. */
+static struct function *next_function(struct sysfs *fs, const struct sysfs_node *dir, uint64_t last)
+{
+	for (struct function *f = fs->functions; f; f = f->next) {
+		if (f->id <= last || !f->bus_knows || f->removed)
+			continue;
+		if (dir->dir == DIR_GROUP_DEVICES && f->group != dir->object)
+			continue;
+		if (dir->dir == DIR_DRIVER && !function_bound(fs, f))
+			continue;
+		return f;
+	}
+	return NULL;
+}
+
+/* The smallest group or slot number that is at least @from. */
+static bool next_number(struct sysfs *fs, bool slot, uint64_t from, uint64_t *out)
+{
+	bool found = false;
+
+	for (const struct function *f = fs->functions; f; f = f->next) {
+		uint64_t n = slot ? f->slot : f->group;
+
+		if (!f->bus_knows || n < from || (found && n >= *out))
+			continue;
+		*out = n;
+		found = true;
+	}
+	return found;
+}
+
+/* The further entry behind *@last (0: the first); *@last becomes its own. */
+static bool next_further(struct sysfs *fs, const struct sysfs_node *dir, uint64_t *last,
+			 struct sysfs_node *out, char name[256])
+{
+	struct function *f;
+	uint64_t n = 0;
+	unsigned irq;
+
+	*out = (struct sysfs_node){.dir = dir->dir, .object = dir->object};
+	switch (dir->dir) {
+	case DIR_FUNCTIONS:
+	case DIR_PCI_DEVICES:
+	case DIR_DRIVER:
+	case DIR_GROUP_DEVICES:
+		f = *last < OTHER_LINKS ? next_function(fs, dir, *last) : NULL;
+		if (f) {
+			*last = f->id;
+			snprintf(name, 256, "%s", f->name);
+			out->f = f;
+			if (dir->dir == DIR_FUNCTIONS) {
+				out->dir = DIR_FUNCTION;
+				out->object = f->id;
+			} else {
+				out->entry = &sysfs_further;
+				out->which = f->id;
+			}
+			return true;
+		}
+		n = *last < OTHER_LINKS ? 0 : *last - OTHER_LINKS + 1;
+		if (dir->dir != DIR_PCI_DEVICES || n >= fs->config.nr_links)
+			return false;
+		*last = out->which = OTHER_LINKS + n;
+		out->entry = &sysfs_further;
+		snprintf(name, 256, "%s", fs->config.links[n].name);
+		return true;
+	case DIR_DEVICES:
+		if (*last)
+			return false;
+		*last = 1;
+		out->dir = DIR_FUNCTIONS;
+		snprintf(name, 256, "%s", fs->config.subdir);
+		return true;
+	case DIR_SLOTS:
+	case DIR_GROUPS:
+		if (!next_number(fs, dir->dir == DIR_SLOTS, *last, &n))
+			return false;
+		*last = n + 1;
+		out->dir = dir->dir == DIR_SLOTS ? DIR_SLOT : DIR_GROUP;
+		out->object = n;
+		snprintf(name, 256, "%llu", (unsigned long long)n);
+		return true;
+	case DIR_VFIO_DEV:
+		if (*last)
+			return false;
+		*last = 1;
+		out->dir = DIR_VFIO_DEV_N;
+		out->f = dir->f;
+		snprintf(name, 256, "vfio%llu", (unsigned long long)dir->object - 1);
+		return true;
+	case DIR_MSI_IRQS:
+		if (*last >= function_messages(fs, dir->f, &irq))
+			return false;
+		out->entry = &sysfs_further;
+		out->f = dir->f;
+		out->which = dir->object << MSI_SHIFT | *last;
+		snprintf(name, 256, "%u", irq + (unsigned)*last);
+		++*last;
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool sysfs_next(struct sysfs *fs, const struct sysfs_node *dir, uint64_t *cookie,
+		struct sysfs_node *out, char name[256])
+{
+	const struct sysfs_entry *entries = dirs[dir->dir].entries;
+	uint64_t last;
+
+	for (unsigned n = nr_entries(dir->dir); *cookie < n;) {
+		const struct sysfs_entry *e = &entries[(*cookie)++];
+
+		if (!static_entry(fs, dir, e, out))
+			continue;
+		snprintf(name, 256, "%s", e->name);
+		return true;
+	}
+	last = *cookie < FIRST_COOKIE ? 0 : *cookie - FIRST_COOKIE;
+	if (!next_further(fs, dir, &last, out, name))
+		return false;
+	*cookie = FIRST_COOKIE + last;
+	return true;
+}
+
+bool sysfs_lookup(struct sysfs *fs, const struct sysfs_node *dir, const char *name,
+		  struct sysfs_node *out)
+{
+	uint64_t last = 0;
+	char other[256];
+
+	if (dir->entry)
+		return false;
+	for (const struct sysfs_entry *e = dirs[dir->dir].entries; e->name; e++)
+		if (!strcmp(e->name, name) && static_entry(fs, dir, e, out))
+			return true;
+	while (next_further(fs, dir, &last, out, other))
+		if (!strcmp(other, name))
+			return true;
+	return false;
+}
+
+/* ---- of a node ---- */
+
+enum sysfs_type sysfs_type(const struct sysfs_node *node)
+{
+	if (!node->entry)
+		return SYSFS_DIR;
+	if (node->entry == &sysfs_further && node->dir == DIR_MSI_IRQS)
+		return SYSFS_TEXT;
+	return node->entry->type;
+}
+
+mode_t sysfs_mode(const struct sysfs_node *node)
+{
+	if (!node->entry)
+		return 0755;
+	return sysfs_type(node) == SYSFS_TEXT && node->entry == &sysfs_further ? 0444
+									       : node->entry->mode;
+}
+
+uint64_t sysfs_size(struct sysfs *fs, const struct sysfs_node *node)
+{
+	enum sysfs_type type = sysfs_type(node);
+
+	if (type == SYSFS_DIR || type == SYSFS_LINK)
+		return 0;
+	return node->entry->size ? node->entry->size(fs, node) : SYSFS_PAGE;
+}
+
+static ssize_t show_further(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
+{
+	if (node->dir == DIR_MSI_IRQS)
+		return snprintf(out, size, "%s\n", function_message_kind(fs, node->f));
+	if (node->which >= OTHER_LINKS)
+		return snprintf(out, size, "%s",
+				fs->config.links[node->which - OTHER_LINKS].target);
+	return sysfs_link_to(fs, node, out, size, "%s/%s", fs->path, node->f->name);
+}
+
+ssize_t sysfs_show(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
+{
+	ssize_t n;
+
+	if (node->entry == &sysfs_further)
+		n = show_further(fs, node, out, size);
+	else
+		n = node->entry->show ? node->entry->show(fs, node, out, size) : -EIO;
+	return n > 0 && (size_t)n >= size ? (ssize_t)size - 1 : n;
+}
