@@ -24,6 +24,7 @@ static void usage(FILE *out)
 		"                         off: attaching needs allow_unsafe_interrupts=Y (on)\n"
 		"  --machine NAME         what `uvfio list` and so on call it (default)\n"
 		"  --control PATH|off     where they reach it\n"
+		"  --sysfs DIR            show the machine there as /sys does\n"
 		"  --user NAME            give up root's rights for those of NAME\n"
 		"  --confine on|off       give up what serving does not need (on)\n"
 		"  --verbose              say more\n"
@@ -40,6 +41,7 @@ int cmd_serve(int argc, char **argv)
 		ISOLATION,
 		MACHINE,
 		CONTROL,
+		SYSFS,
 		USER,
 		CONFINE,
 		VERBOSE,
@@ -52,6 +54,7 @@ int cmd_serve(int argc, char **argv)
 		{"interrupt-isolation", required_argument, NULL, ISOLATION},
 		{"machine", required_argument, NULL, MACHINE},
 		{"control", required_argument, NULL, CONTROL},
+		{"sysfs", required_argument, NULL, SYSFS},
 		{"user", required_argument, NULL, USER},
 		{"confine", required_argument, NULL, CONFINE},
 		{"verbose", no_argument, NULL, VERBOSE},
@@ -83,6 +86,9 @@ int cmd_serve(int argc, char **argv)
 			break;
 		case CONTROL:
 			ret = serve_option_set(&o, "control", optarg, &err);
+			break;
+		case SYSFS:
+			ret = serve_option_set(&o, "sysfs", optarg, &err);
 			break;
 		case USER:
 			ret = serve_option_set(&o, "user", optarg, &err);

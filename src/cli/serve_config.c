@@ -13,7 +13,8 @@
 #include "cli/serve_config.h"
 
 #define EXAMPLE "{\"device\": [\"nvme,file=disk.img,socket=disk.sock\"]}"
-#define KEYS    "device, policy, interrupt-isolation, machine, control, user, confine, verbose"
+#define KEYS                                                                                       \
+	"device, policy, interrupt-isolation, machine, control, sysfs, user, confine, verbose"
 
 void serve_options_init(struct serve_options *o)
 {
@@ -28,6 +29,7 @@ void serve_options_fini(struct serve_options *o)
 	free(o->machine);
 	free(o->control);
 	free(o->user);
+	free(o->sysfs);
 }
 
 int serve_option_device(struct serve_options *o, const char *spec, struct uvfio_error *err)
@@ -54,6 +56,8 @@ int serve_option_set(struct serve_options *o, const char *key, const char *value
 		return set_string(&o->machine, &o->config.machine, value, err);
 	if (!strcmp(key, "control"))
 		return set_string(&o->control, &o->config.control, value, err);
+	if (!strcmp(key, "sysfs"))
+		return set_string(&o->sysfs, &o->config.sysfs, value, err);
 	if (!strcmp(key, "user"))
 		return set_string(&o->user, &o->config.user, value, err);
 	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
@@ -225,8 +229,8 @@ static int policy_value(struct serve_options *o, struct json_object *value, stru
 static int take_key(struct serve_options *o, const char *key, struct json_object *value,
 		    struct uvfio_error *err)
 {
-	static const char *const strings[] = {"interrupt-isolation", "machine", "control", "user",
-					      "confine"};
+	static const char *const strings[] = {"interrupt-isolation", "machine", "control", "sysfs",
+					      "user", "confine"};
 
 	if (!strcmp(key, "device"))
 		return 0; /* load() */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include "control/control.h"
 #include "serve/confine.h"
+#include "serve/mount.h"
 #include "serve/outbox.h"
 #include "serve/serve.h"
 #include "serve/socket.h"
@@ -38,6 +39,8 @@ struct keeper {
 	int ask, signals;
 	int control_fd;                      /* until the server has it, or -1 */
 	char control_path[CONTROL_PATH_MAX]; /* what we made, or "" */
+	int sysfs_fd;                        /* ditto */
+	struct serve_mount *mount;           /* of --sysfs, or NULL */
 	unsigned nr_children;
 	int received;        /* in a child that answers: closed when it has the request */
 	bool started, ready; /* the server; all devices of the beginning */

@@ -58,6 +58,7 @@ struct serve_config {
 	const char *control; /* path of the control socket, "off", or NULL: by @machine */
 	const char
 		*user; /* whose rights the server has; NULL: the keeper's, without capabilities */
+	const char *sysfs; /* a directory where the machine is shown as /sys does, or NULL */
 	bool unconfined;
 	bool verbose;
 };

@@ -29,6 +29,7 @@
 #include "serve/channel.h"
 #include "serve/server.h"
 #include "serve/spec.h"
+#include "sysfs/sysfs.h"
 #include "vfio/observe.h"
 #include "wire/wire.h"
 
@@ -49,6 +50,7 @@ struct server {
 	struct vfio_machine *machine;
 	struct wire_server *wire;
 	struct join_host *join;
+	struct sysfs *sysfs; /* NULL: none */
 
 	struct control *control; /* NULL: none */
 
@@ -471,6 +473,21 @@ static int confine(struct server *server, struct uvfio_error *err)
 	return 0;
 }
 
+static int start_sysfs(struct server *server, struct uvfio_error *err)
+{
+	const struct sysfs_config config = {
+		.machine = server->machine,
+		.log = server->log,
+		.uid = server->config->keeper_uid,
+		.gid = server->config->keeper_gid,
+	};
+
+	server->sysfs = sysfs_new(&config, err);
+	if (!server->sysfs)
+		return -ENOMEM;
+	return sysfs_serve(server->sysfs, server->config->sysfs_fd, err);
+}
+
 static int start(struct server *server, struct uvfio_error *err)
 {
 	const struct serve_config *config = server->config->config;
@@ -499,6 +516,11 @@ static int start(struct server *server, struct uvfio_error *err)
 	server->join = join_host_new(server->machine, server->log);
 	if (!server->join)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	if (server->config->sysfs_fd >= 0) {
+		ret = start_sysfs(server, err);
+		if (ret)
+			return ret;
+	}
 	return start_control(server, err);
 }
 
@@ -508,6 +530,7 @@ static void stop(struct server *server)
 	server->stopping = true;
 	pthread_cond_broadcast(&server->changed);
 	pthread_mutex_unlock(&server->lock);
+	sysfs_free(server->sysfs);
 	control_free(server->control);
 	join_host_free(server->join);
 	wire_server_free(server->wire);     /* every client is disconnected, every device quiet */

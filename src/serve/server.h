@@ -11,7 +11,9 @@ struct serve_server_config {
 	const struct serve_identity *identity; /* NULL: stay who we are */
 	int tell, ask;                         /* see channel.h */
 	int control_fd;                        /* a listening socket, or -1 */
+	int sysfs_fd;                          /* a /dev/fuse that is mounted, or -1 */
 	uid_t keeper_uid;
+	gid_t keeper_gid;
 	unsigned nr_files; /* that its devices are to have, as far as is known */
 };
 

@@ -87,7 +87,9 @@ static int start_server(struct keeper *keeper, struct uvfio_error *err)
 			.tell = tell[1],
 			.ask = ask[1],
 			.control_fd = keeper->control_fd,
+			.sysfs_fd = keeper->sysfs_fd,
 			.keeper_uid = geteuid(),
+			.keeper_gid = getegid(),
 			.nr_files = count_files(keeper),
 		};
 
@@ -104,6 +106,9 @@ static int start_server(struct keeper *keeper, struct uvfio_error *err)
 	if (keeper->control_fd >= 0)
 		close(keeper->control_fd);
 	keeper->control_fd = -1;
+	if (keeper->sysfs_fd >= 0)
+		close(keeper->sysfs_fd); /* it ends with the server */
+	keeper->sysfs_fd = -1;
 	keeper->server = pid;
 	keeper->tell.sock = tell[0];
 	fcntl(tell[0], F_SETFL, fcntl(tell[0], F_GETFL) | O_NONBLOCK);
@@ -151,7 +156,11 @@ static int prepare(struct keeper *keeper, struct uvfio_error *err)
 		ret = keeper_add(keeper, &config->devices.list[i], false, err);
 	if (!ret)
 		ret = keeper_load(keeper, err);
-	return ret ? ret : make_control(keeper, err);
+	if (!ret)
+		ret = make_control(keeper, err);
+	if (!ret && config->sysfs)
+		ret = serve_mount(config->sysfs, &keeper->mount, &keeper->sysfs_fd, err);
+	return ret;
 }
 
 int serve_run(const struct serve_config *config)
@@ -161,6 +170,7 @@ int serve_run(const struct serve_config *config)
 				.ask = -1,
 				.signals = -1,
 				.control_fd = -1,
+				.sysfs_fd = -1,
 				.busy = true};
 	struct uvfio_error err = {""};
 	char *text = malloc(SERVE_MAX_TEXT);
@@ -174,12 +184,15 @@ int serve_run(const struct serve_config *config)
 	} else {
 		keeper_watch(&keeper, text);
 	}
+	serve_unmount(keeper.mount);
 	while (keeper.entries)
 		keeper_free_entry(&keeper, keeper.entries);
 	if (keeper.control_path[0])
 		unlink(keeper.control_path);
 	if (keeper.control_fd >= 0)
 		close(keeper.control_fd);
+	if (keeper.sysfs_fd >= 0)
+		close(keeper.sysfs_fd);
 	serve_passed_fini(&keeper.passed);
 	serve_identity_fini(&keeper.identity);
 	if (keeper.signals >= 0)
