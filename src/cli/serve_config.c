@@ -13,8 +13,7 @@
 #include "cli/serve_config.h"
 
 #define EXAMPLE "{\"device\": [\"nvme,file=disk.img,socket=disk.sock\"]}"
-#define KEYS                                                                                       \
-	"device, policy, interrupt-isolation, machine, control, sysfs, user, confine, verbose"
+#define KEYS    "device, policy, interrupt-isolation, machine, control, sysfs, user, confine, verbose"
 
 void serve_options_init(struct serve_options *o)
 {
@@ -229,8 +228,8 @@ static int policy_value(struct serve_options *o, struct json_object *value, stru
 static int take_key(struct serve_options *o, const char *key, struct json_object *value,
 		    struct uvfio_error *err)
 {
-	static const char *const strings[] = {"interrupt-isolation", "machine", "control", "sysfs",
-					      "user", "confine"};
+	static const char *const strings[] = {
+		"interrupt-isolation", "machine", "control", "sysfs", "user", "confine"};
 
 	if (!strcmp(key, "device"))
 		return 0; /* load() */
