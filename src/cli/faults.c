@@ -10,6 +10,7 @@ struct listing {
 	const char *device;
 	struct table *table;
 	struct json_object *json;
+	struct json_object *results; /* an array: all, for what stands below the table */
 	bool any;
 };
 
@@ -49,7 +50,7 @@ static int list_faults(struct remote *r, void *arg)
 		add_device(listing->table, d);
 		listing->any |= member_uint(d, "total") != 0;
 	}
-	json_object_put(result);
+	json_object_array_add(listing->results, result);
 	return 0;
 }
 
@@ -75,6 +76,7 @@ int cmd_faults(int argc, char **argv)
 		listing.device = o.args[0];
 		command.takes &= ~REMOTE_ALL_MACHINES;
 	}
+	listing.results = json_object_new_array();
 	if (o.given & REMOTE_JSON)
 		listing.json = json_object_new_array();
 	else
@@ -86,6 +88,9 @@ int cmd_faults(int argc, char **argv)
 		table_print(listing.table, 0);
 		if (!ret && !listing.any)
 			printf("No DMA was refused.\n");
+		for (size_t i = 0; i < json_object_array_length(listing.results); i++)
+			print_taint(json_object_array_get_idx(listing.results, i));
 	}
+	json_object_put(listing.results);
 	return ret;
 }

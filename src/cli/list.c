@@ -8,7 +8,8 @@
 
 struct listing {
 	struct table *table;
-	struct json_object *json; /* an array, or NULL */
+	struct json_object *json;    /* an array, or NULL */
+	struct json_object *results; /* an array: all, for what stands below the table */
 	bool any;
 };
 
@@ -54,10 +55,11 @@ static int list_one(struct remote *r, void *arg)
 		table_cell(listing->table, "%s", member_text(d, "model"));
 		table_cell(listing->table, "%04x:%04x", (unsigned)member_uint(d, "vendor_id"),
 			   (unsigned)member_uint(d, "device_id"));
-		table_cell(listing->table, "%u", (unsigned)member_uint(d, "group"));
+		table_cell(listing->table, "%s%u", member_bool(d, "noiommu") ? "noiommu-" : "",
+			   (unsigned)member_uint(d, "group"));
 		table_cell(listing->table, "%s", users[0] ? users : "-");
 	}
-	json_object_put(result);
+	json_object_array_add(listing->results, result);
 	return 0;
 }
 
@@ -76,6 +78,7 @@ int cmd_list(int argc, char **argv)
 
 	if (ret >= 0)
 		return ret;
+	listing.results = json_object_new_array();
 	if (o.given & REMOTE_JSON)
 		listing.json = json_object_new_array();
 	else
@@ -85,8 +88,12 @@ int cmd_list(int argc, char **argv)
 		table_print(listing.table, 0);
 		if (!ret && !listing.any)
 			printf("There are no devices.\n");
+		for (size_t i = 0; i < json_object_array_length(listing.results); i++)
+			print_taint(json_object_array_get_idx(listing.results, i));
+		json_object_put(listing.results);
 		return ret;
 	}
+	json_object_put(listing.results);
 	print_machines(listing.json);
 	return ret;
 }

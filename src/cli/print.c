@@ -43,6 +43,33 @@ const char *printable(const char *text, char *out, size_t size)
 	return out;
 }
 
+const char *taint_text(struct json_object *result, char out[64])
+{
+	struct json_object *taint = member(result, "taint");
+	size_t n =
+		json_object_is_type(taint, json_type_array) ? json_object_array_length(taint) : 0;
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < n && len < 64; i++) {
+		const char *text = json_object_get_string(json_object_array_get_idx(taint, i));
+
+		len += (size_t)snprintf(out + len, 64 - len, "%s%s", i ? ", " : "",
+					text ? text : "");
+	}
+	return out;
+}
+
+void print_taint(struct json_object *result)
+{
+	char taint[64], safe[64], name[64];
+
+	if (taint_text(result, taint)[0])
+		printf("Machine %s is tainted: %s.\n",
+		       printable(member_text(result, "machine"), name, sizeof(name)),
+		       printable(taint, safe, sizeof(safe)));
+}
+
 void print_json(struct json_object *object)
 {
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |

@@ -228,6 +228,23 @@ static void print_if(void *arg, struct json_object *result, struct json_object *
 			    member_uint(stat, "value"));
 }
 
+static void print_tainted(struct json_object *const *stats, unsigned nr)
+{
+	print_head("uvfio_machine_tainted", "What its isolation cannot be relied on for.", "gauge");
+	for (unsigned i = 0; i < nr; i++) {
+		struct json_object *taint = member(stats[i], "taint");
+
+		for (size_t j = 0; taint && j < json_object_array_length(taint); j++) {
+			printf("uvfio_machine_tainted{");
+			print_label("machine", member_text(stats[i], "machine"), true);
+			print_label("taint",
+				    json_object_get_string(json_object_array_get_idx(taint, j)),
+				    false);
+			printf("} 1\n");
+		}
+	}
+}
+
 void print_prometheus(struct json_object *const *stats, unsigned nr)
 {
 	struct metrics m = {0};
@@ -241,6 +258,7 @@ void print_prometheus(struct json_object *const *stats, unsigned nr)
 				print_core(stats[i], json_object_array_get_idx(devices, j), c);
 		}
 	}
+	print_tainted(stats, nr);
 	for_each_stat(stats, nr, collect, &m);
 	for (unsigned i = 0; i < m.nr; i++) {
 		print_head(m.list[i].name, m.list[i].help, m.list[i].type);

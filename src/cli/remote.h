@@ -88,6 +88,10 @@ bool member_bool(struct json_object *object, const char *key);
 
 /* ---- printing ---- */
 
+/* "Machine demo is tainted: no-iommu.", when @result says so. */
+void print_taint(struct json_object *result);
+/* "no-iommu, unsafe-interrupts", or "". */
+const char *taint_text(struct json_object *result, char out[64]);
 /* Text of somebody else's, with what is not printable made visible. */
 const char *printable(const char *text, char *out, size_t size);
 void print_json(struct json_object *object);

@@ -19,7 +19,7 @@ static size_t length(struct json_object *array)
 static void print_identity(struct json_object *d)
 {
 	struct json_object *group = member(d, "group"), *bus = member(d, "bus");
-	char text[300];
+	char text[300], taint[64];
 
 	printf("%s  %s", member_text(d, "device"),
 	       printable(member_text(d, "model"), text, sizeof(text)));
@@ -29,10 +29,14 @@ static void print_identity(struct json_object *d)
 	       (unsigned)member_uint(d, "subsystem_vendor_id"),
 	       (unsigned)member_uint(d, "subsystem_device_id"), (unsigned)member_uint(d, "class"),
 	       (unsigned)member_uint(d, "revision"));
-	printf("  group   %u, %u device%s, %s\n", (unsigned)member_uint(group, "number"),
-	       (unsigned)member_uint(group, "devices"),
+	if (taint_text(d, taint)[0])
+		printf("  taint   %s\n", printable(taint, text, sizeof(text)));
+	printf("  group   %s%u, %u device%s, %s\n", member_bool(group, "noiommu") ? "noiommu-" : "",
+	       (unsigned)member_uint(group, "number"), (unsigned)member_uint(group, "devices"),
 	       member_uint(group, "devices") == 1 ? "" : "s",
-	       member_bool(group, "iommu")       ? "in a container with an address space"
+	       member_bool(group, "iommu")       ? member_bool(group, "noiommu")
+							   ? "in a container without IOMMU"
+							   : "in a container with an address space"
 	       : member_bool(group, "container") ? "in a container"
 	       : member_bool(group, "open")      ? "open"
 						 : "not in use");

@@ -112,6 +112,7 @@ static void print_all(struct json_object *const *results, unsigned nr)
 			print_device(json_object_array_get_idx(devices, j),
 				     member_text(results[i], "machine"));
 		}
+		print_taint(results[i]);
 	}
 }
 

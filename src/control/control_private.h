@@ -221,6 +221,8 @@ void json_put(struct json_object *object, const char *key, struct json_object *v
 void json_put_uint(struct json_object *object, const char *key, uint64_t value);
 void json_put_string(struct json_object *object, const char *key, const char *value);
 void json_put_bool(struct json_object *object, const char *key, bool value);
+/* "taint" with the machine's taints, when it has any. */
+void json_put_taint(struct json_object *object, const struct control *control);
 /* Users of @dev as an array. */
 struct json_object *json_users(struct vfio_device *dev);
 struct json_object *json_core_stats(struct vfio_device *dev);

@@ -28,6 +28,21 @@ void json_put_bool(struct json_object *object, const char *key, bool value)
 	json_put(object, key, json_object_new_boolean(value));
 }
 
+void json_put_taint(struct json_object *object, const struct control *control)
+{
+	unsigned taint = vfio_machine_taint(control->machine);
+	struct json_object *list;
+
+	if (!taint)
+		return;
+	list = json_object_new_array();
+	for (enum vfio_taint i = 0; i < NR_VFIO_TAINTS; i++) {
+		if (taint & 1u << i)
+			json_object_array_add(list, json_object_new_string(vfio_taint_name(i)));
+	}
+	json_put(object, "taint", list);
+}
+
 /* The devices that a call is about: the one named, or a page of all; held, malloc'ed.  Puts
  * "total" and, when there are more, "next" into @out. */
 static bool devices_page(struct call *call, struct json_object *params, struct json_object *out,
@@ -83,6 +98,7 @@ struct json_object *devices_each(struct call *call, struct json_object *params,
 		json_object_put(result);
 		return NULL;
 	}
+	json_put_taint(result, call->client->control);
 	list = json_object_new_array();
 	for (unsigned i = 0; i < nr; i++)
 		json_object_array_add(list, fn(devs[i]));
@@ -105,6 +121,7 @@ struct json_object *method_version(struct call *call, struct json_object *params
 	json_put_string(result, "machine", control->name);
 	json_put_string(result, "command", control->command);
 	json_put_uint(result, "pid", (uint64_t)getpid());
+	json_put_taint(result, control);
 	for (unsigned i = 0; i < rpc_nr_methods; i++)
 		json_object_array_add(methods, json_object_new_string(rpc_methods[i].name));
 	json_put(result, "methods", methods);
@@ -147,6 +164,8 @@ static struct json_object *list_one(struct vfio_device *dev)
 	json_put_uint(one, "device_id", desc->device);
 	json_put_uint(one, "class", desc->class_code);
 	json_put_uint(one, "group", vfio_device_group(dev));
+	if (vfio_device_noiommu(dev))
+		json_put_bool(one, "noiommu", true);
 	json_put_uint(one, "open", vfio_device_openers(dev, NULL, 0));
 	json_put(one, "users", json_users(dev));
 	return one;
@@ -241,5 +260,8 @@ static struct json_object *faults_one(struct vfio_device *dev)
 struct json_object *method_faults(struct call *call, struct json_object *params,
 				  struct rpc_error *err)
 {
-	return devices_each(call, params, json_object_new_object(), faults_one, err);
+	struct json_object *result = json_object_new_object();
+
+	json_put_string(result, "machine", call->client->control->name);
+	return devices_each(call, params, result, faults_one, err);
 }

@@ -33,6 +33,8 @@ static struct json_object *group(struct vfio_device *dev)
 
 	vfio_device_group_state(dev, &g);
 	json_put_uint(out, "number", g.number);
+	if (vfio_device_noiommu(dev))
+		json_put_bool(out, "noiommu", true);
 	json_put_uint(out, "devices", g.devices);
 	json_put_bool(out, "open", g.open);
 	json_put_bool(out, "container", g.container);
@@ -242,6 +244,7 @@ struct json_object *method_show(struct call *call, struct json_object *params,
 		return NULL;
 	out = json_object_new_object();
 	put_identity(out, dev);
+	json_put_taint(out, control);
 	json_put(out, "group", group(dev));
 	json_put(out, "bus", bus(dev));
 	json_put(out, "users", json_users(dev));
