@@ -310,6 +310,7 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 	struct vfio_device *dev = NULL;
 	struct backend *backend;
 	char string[VFIO_NAME_BYTES];
+	unsigned lost;
 	int ret;
 
 	ret = copy_string(client, arg, string, sizeof(string));
@@ -339,7 +340,7 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 	df->dev = dev;
 	observe_file(df, client);
 	*out = df;
-	if (group->noiommu)
+	if (group->noiommu && uvfio_ratelimit_ok(&dev->log_limit, 10, 1000, &lost))
 		uvfio_log(dev->machine->log, UVFIO_LOG_WARN,
 			  "%s: opened in no-IOMMU mode by process %d", dev->name, client->pid);
 	device_emit(dev, VFIO_EVENT_OPEN, group->number, 0, 0, 0);

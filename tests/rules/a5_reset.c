@@ -155,7 +155,7 @@ static const struct rule rules[] = {
 	{"A.5/RESET/mapping-with-memory-off", OPEN_DEVICE, NEED_RESET | NEED_MMAP,
 	 mapping_memory_off},
 	{"A.5/RESET/leaves-d3", OPEN_DEVICE, NEED_RESET | NEED_PM, leaves_d3},
-	{"A.5/RESET/keeps-dma-mappings", OPEN_DEVICE, NEED_RESET, keeps_dma},
+	{"A.5/RESET/keeps-dma-mappings", OPEN_DEVICE, NEED_RESET | NEED_IOMMU, keeps_dma},
 	{"A.5/FLR/keeps-config", OPEN_DEVICE, NEED_FLR | NEED_PCIE, flr_keeps},
 };
 const struct section section_a5 = SECTION("A.5", rules);

@@ -17,11 +17,11 @@ int open_container(void)
 
 int open_group(const struct facts *f)
 {
-	char path[32];
+	char path[48];
 
 	if (wire_used())
 		not_applicable(NO_GROUPS);
-	snprintf(path, sizeof(path), "/dev/vfio/%u", f->group);
+	snprintf(path, sizeof(path), "/dev/vfio/%s%u", f->noiommu ? "noiommu-" : "", f->group);
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
@@ -54,7 +54,9 @@ void open_all(struct t *t, enum setup setup)
 		return;
 	must(t, "set-iommu",
 	     sys(ioctl(t->container, VFIO_SET_IOMMU,
-		       setup == OPEN_TYPE1 ? VFIO_TYPE1_IOMMU : VFIO_TYPE1v2_IOMMU)));
+		       t->f->noiommu         ? VFIO_NOIOMMU_IOMMU
+		       : setup == OPEN_TYPE1 ? VFIO_TYPE1_IOMMU
+					     : VFIO_TYPE1v2_IOMMU)));
 	if (setup < OPEN_DEVICE)
 		return;
 	t->dev = (int)get_device(t->group, t->f->bdf);

@@ -156,6 +156,21 @@ static void ask_type1(int container, struct facts *f)
 	}
 }
 
+/* Is no-IOMMU mode on?  A kernel without it has no such parameter. */
+static bool read_mode(void)
+{
+	char value = 'N';
+	int fd = open("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
+		      O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (read(fd, &value, 1) != 1)
+		value = 'N';
+	close(fd);
+	return value == 'Y';
+}
+
 static int ask_device(int dev, struct facts *f)
 {
 	struct vfio_device_info info = {.argsz = sizeof(info)};
@@ -212,6 +227,8 @@ int facts_learn_socket(struct facts *f, const char *path)
 	rc = ask_device(dev, f);
 	if (rc)
 		fprintf(stderr, "rules: cannot learn what is behind %s: %s\n", path, strerror(-rc));
+	else
+		f->noiommu = !wire_can_map(dev);
 	close(dev);
 	return rc;
 }
@@ -239,20 +256,34 @@ int facts_learn(struct facts *f, const char *bdf)
 	if (f->raw)
 		f->config_size = (unsigned)n;
 	parse_resources(f);
+	snprintf(path, sizeof(path), "/dev/vfio/noiommu-%u", f->group);
+	f->noiommu = !access(path, F_OK);
+	f->mode_off = !read_mode();
 
 	container = open_container();
 	group = open_group(f);
+	if (group == -1 && errno == EPERM && f->noiommu) {
+		f->denied = true;
+		rc = 0;
+		goto out;
+	}
 	if (container < 0 || group < 0) {
 		fprintf(stderr, "rules: cannot open %s%u: %m: is %s bound to vfio-pci?\n",
 			container < 0 ? "the container, not " : "/dev/vfio/", f->group, bdf);
 		goto out;
 	}
-	if (set_container(group, container) ||
-	    ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)) {
+	if (!set_container(group, container) &&
+	    !ioctl(container, VFIO_SET_IOMMU,
+		   f->noiommu ? VFIO_NOIOMMU_IOMMU : VFIO_TYPE1v2_IOMMU)) {
+		dev = (int)get_device(group, bdf);
+	} else if (errno == EPERM && !f->noiommu) {
+		f->refused = true;
+		rc = 0;
+		goto out;
+	} else {
 		fprintf(stderr, "rules: %s: no type 1 IOMMU: %m\n", bdf);
 		goto out;
 	}
-	dev = (int)get_device(group, bdf);
 	if (dev < 0) {
 		fprintf(stderr, "rules: cannot open %s: %s\n", bdf, strerror(-dev));
 		goto out;
@@ -295,6 +326,11 @@ static const struct {
 	{NEED_RAW, "sysfs does not show config space"},
 	{NEED_TABLE, "the MSI-X table is not in a mappable BAR"},
 	{NEED_EXT, "the device has no extended config space"},
+	{NEED_IOMMU, "the device has no IOMMU to be attached to"},
+	{NEED_NOIOMMU, "the device is not in no-IOMMU mode"},
+	{NEED_MODE_OFF, "no-IOMMU mode is on"},
+	{NEED_DENIED, "there is no no-IOMMU mode that is denied"},
+	{NEED_REFUSED, "interrupts are isolated, or need not be"},
 };
 
 static bool has(const struct facts *f, const struct facts *other, unsigned need)
@@ -344,6 +380,16 @@ static bool has(const struct facts *f, const struct facts *other, unsigned need)
 		return f->msix && f->table_bar < 6 && f->bar[f->table_bar].mappable;
 	case NEED_EXT:
 		return f->config_size == 4096;
+	case NEED_IOMMU:
+		return !f->noiommu && !f->refused;
+	case NEED_NOIOMMU:
+		return f->noiommu && !f->denied;
+	case NEED_MODE_OFF:
+		return f->mode_off;
+	case NEED_DENIED:
+		return f->denied;
+	case NEED_REFUSED:
+		return f->refused;
 	}
 	return false;
 }

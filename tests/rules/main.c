@@ -19,10 +19,11 @@ static const struct section *const sections[] = {
 	&section_a8_info,      &section_a8_validation,
 	&section_a8_intx,      &section_a8_msix,
 	&section_a8_msi,       &section_a8_err,
-	&section_a8_ioeventfd, &section_a10,
-	&section_d1,           &section_d1_order,
-	&section_d2_map,       &section_d2_map_order,
-	&section_d2_unmap,     &section_d2_info,
+	&section_a8_ioeventfd, &section_a9,
+	&section_a10,          &section_d1,
+	&section_d1_order,     &section_d2_map,
+	&section_d2_map_order, &section_d2_unmap,
+	&section_d2_info,      &section_f1,
 };
 
 struct options {
@@ -50,6 +51,10 @@ static void run_case(const struct rule *rule, const struct facts *f, const struc
 		out->not_applicable = true;
 		return;
 	}
+	if (!missing && rule->setup > OPEN_NOTHING && f->denied)
+		missing = "the device cannot be opened";
+	if (!missing && rule->setup > OPEN_MEMBER && f->refused)
+		missing = "the group cannot be attached";
 	if (missing) {
 		snprintf(out->skipped, sizeof(out->skipped), "%s", missing);
 		return;

@@ -37,7 +37,7 @@ enum setup {
 	OPEN_NOTHING,
 	OPEN_GROUP,  /* a container and the group, strangers to one another */
 	OPEN_MEMBER, /* the group is in the container, which has no IOMMU */
-	OPEN_TYPE1,  /* … with a type 1 IOMMU, version 1 */
+	OPEN_TYPE1,  /* … with a type 1 IOMMU, version 1 (or no-IOMMU, where it is that) */
 	OPEN_TYPE1V2,
 	OPEN_DEVICE, /* … version 2, and the device */
 };
@@ -63,7 +63,12 @@ enum need {
 	NEED_NO_INTX = 1 << 16,
 	NEED_HOT = 1 << 17, /* HOT_RESET_INFO answers */
 	NEED_MSI2 = 1 << 18,
-	NEED_BAR = 1 << 19, /* a memory BAR with a register that is no table of MSI-X */
+	NEED_BAR = 1 << 19,      /* a memory BAR with a register that is no table of MSI-X */
+	NEED_IOMMU = 1 << 20,    /* the device has one, which groups can be attached to */
+	NEED_NOIOMMU = 1 << 21,  /* it has none, and no-IOMMU mode is on (A.9) */
+	NEED_MODE_OFF = 1 << 22, /* no-IOMMU mode is off */
+	NEED_DENIED = 1 << 23,   /* no-IOMMU mode is on, and not for us */
+	NEED_REFUSED = 1 << 24,  /* interrupts are not isolated: nothing can be attached (F) */
 };
 
 struct bar {
@@ -75,7 +80,11 @@ struct bar {
 struct facts {
 	char bdf[32];
 	unsigned group;
-	bool raw; /* sysfs shows the hardware's config space */
+	bool noiommu;  /* which is one of no-IOMMU mode */
+	bool denied;   /* and cannot be opened: nothing else is known then */
+	bool refused;  /* it cannot be attached, likewise */
+	bool mode_off; /* no-IOMMU mode is off */
+	bool raw;      /* sysfs shows the hardware's config space */
 	bool hot;
 	unsigned config_size;
 	uint8_t config[4096];
@@ -132,8 +141,8 @@ extern const struct section section_a1, section_a3, section_a4, section_a5, sect
 	section_a6_info, section_a6_access, section_a6_mmap, section_a7_header, section_a7_bars,
 	section_a7_caps, section_a7_ext, section_a8_info, section_a8_validation, section_a8_intx,
 	section_a8_msix, section_a8_msi, section_a8_err, section_a8_ioeventfd, section_a10,
-	section_d1, section_d1_order, section_d2_map, section_d2_map_order, section_d2_unmap,
-	section_d2_info;
+	section_a9, section_d1, section_d1_order, section_d2_map, section_d2_map_order,
+	section_d2_unmap, section_d2_info, section_f1;
 
 /* ---- observing (observe.c) ------------------------------------------------------------------- */
 

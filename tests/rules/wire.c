@@ -441,6 +441,17 @@ static long unmap_message(struct wire *w, void *arg)
 /* ---- the system calls ------------------------------------------------------------------------ */
 
 /* The same numbers mean other things on other files (A.1). */
+bool wire_can_map(int dev)
+{
+	/* Misaligned: nothing is mapped. */
+	struct vfio_iommu_type1_dma_map map = {.argsz = sizeof(map),
+					       .flags = VFIO_DMA_MAP_FLAG_READ,
+					       .iova = 0x100001,
+					       .size = PAGE};
+
+	return map_message(on(dev), &map) != -ENOTTY;
+}
+
 static long container_message(struct wire *w, unsigned long request, void *arg)
 {
 	switch (request) {

@@ -25,6 +25,9 @@ bool wire_used(void);
 void wire_open_all(struct t *t, enum setup setup);
 /* A connection for learning what the device is, or -errno. */
 int wire_learn(void);
+/* Is there a call to map memory with?  A device without IOMMU is told by that (A.9).  @dev: of
+ * wire_learn(). */
+bool wire_can_map(int dev);
 /* Whether the case @name makes no sense through a socket: the reason, else NULL. */
 const char *wire_na(const char *name);
 /* Ends the case in progress as not applicable. */

@@ -29,6 +29,14 @@ static const struct {
 	{"A.6/mmap/cannot-grow", OWN_MAP},
 	{"A.6/REGION_INFO/offsets", "offsets in the device file are the client's own business"},
 	{"A.8/SET_IRQS/3/*data-missing*", NO_DATA},
+	{"A.9/off/*", NO_GROUPS},
+	{"A.9/denied/*", NO_GROUPS},
+	{"A.9/extension", NO_GROUPS},
+	{"A.9/node/*", NO_GROUPS},
+	{"A.9/SET_IOMMU/*", NO_GROUPS},
+	{"A.9/GET_STATUS/*", NO_GROUPS},
+	{"A.9/calls/others", NO_GROUPS},
+	{"A.9/two-*", NO_GROUPS},
 	{"D.1/*", NO_GROUPS},
 	{"D.2/INFO/*", "the protocol cannot ask what the address space offers"},
 	{"D.2/MAP/no-memory", NO_MEMORY},
@@ -42,6 +50,9 @@ static const struct {
 	{"D.2/MAP/locked-memory*", "what a descriptor names is not locked in the client's name"},
 	{"D.2/MAP/device-memory*", NO_MEMORY},
 	{"D.2/MAP/failures-cost-no-entry", NO_MEMORY},
+	{"F.1/attach/*", NO_GROUPS},
+	{"F.1/window/ranges", "the protocol cannot ask what the address space offers"},
+	{"F.1/window/reserved-region", "the machine's sysfs is not the client's"},
 };
 
 const char *wire_na(const char *name)

@@ -57,6 +57,35 @@ static void unsafe_machine(struct fixture *f, unsigned caps)
 	fixture_machine_with(f, &policy);
 }
 
+/* ---- what is unsafe can be compiled out ---- */
+
+static void test_compiled_out(void **state)
+{
+	static const char *const unsafe[] = {"enable_unsafe_noiommu_mode=Y",
+					     "allow_unsafe_interrupts=1"};
+	struct vfio_policy policy, before;
+	struct uvfio_error err;
+	struct fixture f;
+
+	fixture_machine(&f);
+	for (unsigned i = 0; i < 2; i++) {
+		vfio_policy_default(&policy);
+		before = policy;
+		err.msg[0] = '\0';
+		if (with_unsafe) {
+			assert_int_equal(vfio_policy_set(&policy, unsafe[i], &err), 0);
+			assert_int_equal(set_knob(&f, unsafe[i]), 0);
+		} else {
+			assert_int_equal(vfio_policy_set(&policy, unsafe[i], &err), -EPERM);
+			assert_non_null(strstr(err.msg, "-Dunsafe=disabled"));
+			assert_memory_equal(&policy, &before, sizeof(policy));
+			assert_int_equal(set_knob(&f, unsafe[i]), -EPERM);
+		}
+	}
+	assert_int_equal(set_knob(&f, "enable_unsafe_noiommu_mode=N"), 0);
+	fixture_close(&f);
+}
+
 /* ---- A.9 ---- */
 
 static void test_off_by_default(void **state)
@@ -434,19 +463,13 @@ static void test_marked_log(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_off_by_default),
-		cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_taint),
-		cmocka_unit_test(test_sys_rawio),
-		cmocka_unit_test(test_container),
-		cmocka_unit_test(test_device),
-		cmocka_unit_test(test_mode_switched_off),
-		cmocka_unit_test(test_not_isolated),
-		cmocka_unit_test(test_not_isolated_noiommu),
-		cmocka_unit_test(test_window),
-		cmocka_unit_test(test_knobs),
-		cmocka_unit_test(test_running),
-		cmocka_unit_test(test_marked_log),
+		cmocka_unit_test(test_compiled_out), cmocka_unit_test(test_off_by_default),
+		cmocka_unit_test(test_keys),         cmocka_unit_test(test_taint),
+		cmocka_unit_test(test_sys_rawio),    cmocka_unit_test(test_container),
+		cmocka_unit_test(test_device),       cmocka_unit_test(test_mode_switched_off),
+		cmocka_unit_test(test_not_isolated), cmocka_unit_test(test_not_isolated_noiommu),
+		cmocka_unit_test(test_window),       cmocka_unit_test(test_knobs),
+		cmocka_unit_test(test_running),      cmocka_unit_test(test_marked_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
