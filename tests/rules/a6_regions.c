@@ -359,6 +359,41 @@ static void rom_access(struct t *t)
 		       "if-size");
 }
 
+/* The image is looked for at each access, and it is not to be found. */
+static void rom_memory_off(struct t *t)
+{
+	struct vfio_region_info info;
+	uint8_t byte;
+
+	must(t, "info", region_info(t, &info, VFIO_PCI_ROM_REGION_INDEX));
+	if (!info.size)
+		skip(t, "the device has no ROM");
+	set_memory(t, false);
+	see(t, "info", region_info(t, &info, VFIO_PCI_ROM_REGION_INDEX), 0);
+	see_true(t, "size-kept", info.size);
+	see(t, "read", sys(pread(t->dev, &byte, 1, region_at(t, 6, 0))), -ENOMEM);
+	see(t, "at-end", sys(pread(t->dev, &byte, 1, region_at(t, 6, info.size))), -EINVAL);
+	set_memory(t, true);
+	see(t, "on", sys(pread(t->dev, &byte, 1, region_at(t, 6, 0))), 1);
+	see_hex(t, "signature", byte, 0x55);
+	set_power(t, 3);
+	see(t, "d3", sys(pread(t->dev, &byte, 1, region_at(t, 6, 0))), -ENOMEM);
+}
+
+/* Nobody checks, so the access is made, and nobody answers it. */
+static void io_decode_off(struct t *t)
+{
+	uint32_t value = 0;
+	unsigned index = 0;
+
+	while (!t->f->bar[index].io || !t->f->bar[index].size)
+		index++;
+	cfg_write(t, 4, 2, cfg_read(t, 4, 2) & ~1u);
+	see(t, "read", sys(pread(t->dev, &value, 4, region_at(t, index, 0))), 4);
+	see_hex(t, "value", value, 0xffffffff);
+	see(t, "write", sys(pwrite(t->dev, &value, 4, region_at(t, index, 0))), 4);
+}
+
 static const struct rule access_rules[] = {
 	{"A.6/access/count-zero", OPEN_DEVICE, 0, count_zero},
 	{"A.6/access/unknown-index", OPEN_DEVICE, 0, unknown_index},
@@ -376,5 +411,7 @@ static const struct rule access_rules[] = {
 	{"A.6/access/msix-pending-readable", OPEN_DEVICE, NEED_MSIX, pending_readable},
 	{"A.6/access/msix-table-memory-off", OPEN_DEVICE, NEED_MSIX, table_memory_off},
 	{"A.6/access/rom", OPEN_DEVICE, 0, rom_access},
+	{"A.6/access/rom-memory-off", OPEN_DEVICE, NEED_PM, rom_memory_off},
+	{"A.6/access/io-decode-off", OPEN_DEVICE, NEED_IOBAR, io_decode_off},
 };
 const struct section section_a6_access = SECTION("A.6", access_rules);
