@@ -397,6 +397,8 @@ static int build_cap(struct builder *b, const struct uvfio_cap_desc *cap)
 		return 0;
 	}
 	build_data(func, pos + (cap->extended ? 4 : 2), cap->len, cap->data, cap->wmask, cap->w1c);
+	if (!cap->extended && cap->id == PCI_CAP_ID_PCIX && cap->len >= 2)
+		func->pcix = pos;
 	if (!cap->extended && cap->id == PCI_CAP_ID_AF && cap->len >= 4) {
 		func->af = pos;
 		func->wmask[pos + PCI_AF_CTRL] &= (uint8_t)~PCI_AF_CTRL_FLR;

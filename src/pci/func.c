@@ -163,6 +163,8 @@ static void publish(struct pci_func *func)
 
 	if (command & PCI_COMMAND_MEMORY)
 		live |= PCI_LIVE_MEM;
+	if (command & PCI_COMMAND_IO)
+		live |= PCI_LIVE_IO;
 	if (command & PCI_COMMAND_MASTER)
 		live |= PCI_LIVE_MASTER;
 	atomic_store_explicit(&func->live, live, memory_order_release);
@@ -220,8 +222,6 @@ static bool soft_resets(const struct pci_func *func)
 	return func->pm && !(func->config[func->pm + PCI_PM_CTRL] & PCI_PM_CTRL_NO_SOFT_RESET);
 }
 
-static void vpd_transfer(struct pci_func *func);
-
 /* Was the bit @bit of the byte at @at among those written, as 1? */
 static bool wrote_one(unsigned at, uint8_t bit, unsigned off, unsigned size, uint32_t value)
 {
@@ -256,7 +256,7 @@ void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t v
 	if (model)
 		model_unlock(func);
 	if (func->vpd && func->vpd + PCI_VPD_ADDR + 1 - off < size)
-		vpd_transfer(func);
+		pci_vpd_transfer(func);
 	if (old.power == D3HOT && stored_power(func) == 0 && soft_resets(func))
 		config_reset(func, UVFIO_RESET_PM);
 	publish(func);
@@ -273,48 +273,7 @@ void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t v
 		func->ops.flr(func->arg);
 }
 
-/* ---- vital product data ---- */
-
-static int vpd_check(const struct pci_func *func, unsigned addr, unsigned from)
-{
-	if (!func->vpd)
-		return -ENODEV;
-	return addr < from || addr + 4 > func->desc.vpd_len ? -EIO : 0;
-}
-
-int pci_vpd_read(const struct pci_func *func, unsigned addr, uint32_t *data)
-{
-	int ret = vpd_check(func, addr, 0);
-
-	if (!ret)
-		*data = pci_get32(func->vpd_data + addr);
-	return ret;
-}
-
-int pci_vpd_write(struct pci_func *func, unsigned addr, uint32_t data)
-{
-	int ret = addr % 4 ? -EINVAL : vpd_check(func, addr, func->desc.vpd_rw);
-
-	if (!ret)
-		pci_put32(func->vpd_data + addr, data);
-	return ret;
-}
-
-/* What hardware does when the flag's byte is written: the transfer, then the flag changes. */
-static void vpd_transfer(struct pci_func *func)
-{
-	uint8_t *cap = func->config + func->vpd;
-	uint16_t addr = pci_get16(cap + PCI_VPD_ADDR);
-	uint32_t data = 0;
-
-	if (addr & PCI_VPD_ADDR_F) {
-		pci_vpd_write(func, addr & PCI_VPD_ADDR_MASK, pci_get32(cap + PCI_VPD_DATA));
-	} else {
-		pci_vpd_read(func, addr, &data);
-		pci_put32(cap + PCI_VPD_DATA, data);
-	}
-	pci_put16(cap + PCI_VPD_ADDR, addr ^ PCI_VPD_ADDR_F);
-}
+/* ---- the function itself ---- */
 
 void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t value)
 {
@@ -343,6 +302,16 @@ void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE]
 	model_unlock(func);
 }
 
+/* Does the PCI core save the byte? */
+static bool is_saved(const struct pci_func *func, unsigned off)
+{
+	if (func->pcix && off - (func->pcix + PCI_X_CMD) < 2)
+		return true;
+	if (func->vpd && off - func->vpd < PCI_CAP_VPD_SIZEOF)
+		return false;
+	return !func->model[off];
+}
+
 void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE])
 {
 	model_lock(func);
@@ -351,6 +320,8 @@ void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SI
 
 		if (func->pm && i == func->pm + PCI_PM_CTRL)
 			wmask &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
+		if (!is_saved(func, i))
+			continue;
 		/* The interrupt mode may have changed since: that of now counts. */
 		if ((func->msi && i - (func->msi + PCI_MSI_FLAGS) < 2) ||
 		    (func->msix && i - (func->msix + PCI_MSIX_FLAGS) < 2))
@@ -362,6 +333,10 @@ void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SI
 		pci_put16(func->config + func->msi + PCI_MSI_FLAGS, msi_flags(func));
 	if (func->msix)
 		pci_put16(func->config + func->msix + PCI_MSIX_FLAGS, msix_flags(func));
+	if (func->aer) {
+		pci_put32(func->config + func->aer + PCI_ERR_UNCOR_STATUS, 0);
+		pci_put32(func->config + func->aer + PCI_ERR_COR_STATUS, 0);
+	}
 	publish(func);
 }
 
@@ -372,6 +347,16 @@ bool pci_memory_enabled(const struct pci_func *func)
 	uint32_t live = atomic_load_explicit(&func->live, memory_order_acquire);
 
 	return (live & PCI_LIVE_MEM) && (live & PCI_LIVE_POWER) < D3HOT;
+}
+
+bool pci_memory_decoded(const struct pci_func *func)
+{
+	return atomic_load_explicit(&func->live, memory_order_acquire) & PCI_LIVE_MEM;
+}
+
+bool pci_io_decoded(const struct pci_func *func)
+{
+	return atomic_load_explicit(&func->live, memory_order_acquire) & PCI_LIVE_IO;
 }
 
 bool pci_bus_master(const struct pci_func *func)
@@ -462,6 +447,12 @@ void pci_set_irq_mode(struct pci_func *func, int mode, unsigned vectors)
 		pci_hw_write(func, func->msi + PCI_MSI_FLAGS, 2, msi_flags(func));
 	if (func->msix)
 		pci_hw_write(func, func->msix + PCI_MSIX_FLAGS, 2, msix_flags(func));
+}
+
+bool pci_msix_enabled(const struct pci_func *func)
+{
+	return func->msix &&
+	       (pci_get16(func->config + func->msix + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_ENABLE);
 }
 
 void pci_msi_state(const struct pci_func *func, bool *enabled, uint32_t *mask)

@@ -17,6 +17,7 @@
 #define PCI_LIVE_POWER  3u        /* the power state */
 #define PCI_LIVE_MEM    (1u << 2) /* COMMAND.MEM */
 #define PCI_LIVE_MASTER (1u << 3) /* COMMAND.MASTER */
+#define PCI_LIVE_IO     (1u << 4) /* COMMAND.IO */
 
 /*
  * One byte of each array a byte of config space.  A write of a value v changes a register r to
@@ -49,7 +50,7 @@ struct pci_func {
 	_Atomic uint32_t live;
 
 	/* Offsets of capabilities that have behaviour; 0: absent. */
-	unsigned pm, vpd, msi, msix, exp, af, aer;
+	unsigned pm, vpd, msi, msix, exp, af, aer, pcix;
 	uint8_t *vpd_data; /* desc.vpd_len bytes */
 };
 
@@ -77,6 +78,9 @@ static inline void pci_put32(uint8_t *p, uint32_t v)
 
 /* The mask and pending dwords of the MSI capability at @cap: 0 without per-vector masking. */
 unsigned pci_msi_mask_offset(const struct pci_func *func);
+
+/* vpd.c: what hardware does when the flag's byte is written: the transfer, then the flag changes. */
+void pci_vpd_transfer(struct pci_func *func);
 
 /* desc.c */
 /* Does the core build capability @id, as the fields of @desc say? */

@@ -74,9 +74,11 @@ int pci_model_set(struct pci_func *func, unsigned off, unsigned size, uint32_t m
  * bits (AER) survive all but UVFIO_RESET_POWER_ON; MPS and the link's control bits survive all but
  * that and UVFIO_RESET_BUS. */
 void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind);
-/* Copy of everything a reset loses, and back (what the PCI core saves around a reset): the bits
- * that software may write, without the power state; MSI and MSI-X control follow the present
- * interrupt mode (pci_set_irq_mode()).  Fires nothing. */
+/* Copy of config space, and back what the PCI core saves around a reset: the bits that software may
+ * write of the header and of the capabilities that it knows, without the power state.  What it does
+ * not know stays as it is: registers of the model's but for PCI-X control, and the registers of vital
+ * product data.  The status bits of advanced error reporting are cleared by it.  MSI and MSI-X
+ * control follow the present interrupt mode (pci_set_irq_mode()).  Fires nothing. */
 void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE]);
 void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE]);
 
@@ -86,8 +88,10 @@ unsigned pci_find_ext_cap(const struct pci_func *func, uint16_t id);
 
 bool pci_is_pcie(const struct pci_func *func);
 
-/* These three may be called by any thread without the caller's serialisation. */
+/* These five may be called by any thread without the caller's serialisation. */
 bool pci_memory_enabled(const struct pci_func *func); /* COMMAND.MEM and power state D0..D2 */
+bool pci_memory_decoded(const struct pci_func *func); /* COMMAND.MEM, whatever the power state */
+bool pci_io_decoded(const struct pci_func *func);     /* COMMAND.IO */
 bool pci_bus_master(const struct pci_func *func);     /* COMMAND.MASTER and D0 */
 unsigned pci_power_state(const struct pci_func *func);
 
@@ -105,6 +109,20 @@ unsigned pci_msix_count(const struct pci_func *func);
 void pci_set_irq_mode(struct pci_func *func, int mode, unsigned vectors);
 /* MSI as the hardware has it now: Enable, and the mask dword (0 without per-vector masking). */
 void pci_msi_state(const struct pci_func *func, bool *enabled, uint32_t *mask);
+bool pci_msix_enabled(const struct pci_func *func);
+
+/*
+ * An error occurs in the function: bits of the correctable or of the uncorrectable error status
+ * register, and the header of the packet that was at fault.  0 and what the host hears of it, by the
+ * masks, the severities and the enable bits; -EOPNOTSUPP without advanced error reporting, -EINVAL
+ * for bits that the function cannot set.  The second function is what the host's error driver clears
+ * afterwards: the device status, and the status bits of the kind that it heard of (not the fatal
+ * ones, which the reset that follows leaves, too).  Fire nothing.
+ */
+enum pci_aer_heard { PCI_AER_NOTHING, PCI_AER_CORRECTABLE, PCI_AER_NONFATAL, PCI_AER_FATAL };
+int pci_aer_report(struct pci_func *func, bool correctable, uint32_t status,
+		   const uint32_t header[4], enum pci_aer_heard *heard);
+void pci_aer_host_clear(struct pci_func *func, enum pci_aer_heard heard);
 
 /* Vital product data behind the VPD capability: four bytes at @addr (to write: a multiple of 4,
  * else -EINVAL).  0, or -ENODEV without VPD, -EIO beyond the data or (write) where it is read-only.

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -201,6 +202,8 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	dev->loop = loop;
 	dev->addr = *addr;
 	dev->mmio = spec->keys.mmio;
+	if (spec->keys.bus_reset)
+		snprintf(dev->bus_reset, sizeof(dev->bus_reset), "%s", spec->keys.bus_reset);
 	dev->poll_ns = spec->keys.poll_ns;
 	vfio_machine_get_policy(machine, &policy);
 	dev->nointxmask = policy.nointxmask;
@@ -281,6 +284,18 @@ static int copy_rom(struct vfio_device *dev, const struct uvfio_pci_desc *desc,
 	return 0;
 }
 
+/* As the host does when it finds a function with advanced error reporting. */
+static void enable_error_reports(struct vfio_device *dev)
+{
+	unsigned at = pci_find_cap(dev->func, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL;
+
+	if (pci_find_ext_cap(dev->func, PCI_EXT_CAP_ID_ERR))
+		pci_hw_write(dev->func, at, 2,
+			     pci_hw_read(dev->func, at, 2) | PCI_EXP_DEVCTL_CERE |
+				     PCI_EXP_DEVCTL_NFERE | PCI_EXP_DEVCTL_FERE |
+				     PCI_EXP_DEVCTL_URRE);
+}
+
 int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *given,
 		      struct uvfio_error *err)
 {
@@ -300,6 +315,7 @@ int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *gi
 		ret = bar_init(dev, err);
 	if (ret)
 		return ret;
+	enable_error_reports(dev);
 	device_count_irqs(dev);
 	atomic_store(&dev->power_d0, true);
 	dev->irqs = irq_set_new(&irq_ops, dev, dev->ctx, desc->msix_vectors, true);

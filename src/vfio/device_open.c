@@ -139,6 +139,11 @@ int device_open(struct vfio_device *dev, struct backend *backend)
 	int ret = 0;
 
 	pthread_mutex_lock(&dev->open_lock);
+	/* A reset that somebody else has asked for: the one of the open is only tried (A.3). */
+	if (dev->open_count == 0 && atomic_load(&dev->host_resets)) {
+		pthread_mutex_unlock(&dev->open_lock);
+		return -EAGAIN;
+	}
 	if (dev->open_count++ == 0) {
 		atomic_fetch_add(&backend->refs, 1);
 		dev->backend = backend;

@@ -143,87 +143,55 @@ static void wait_gate(struct vfio_device *dev)
 	}
 }
 
+enum pass { PASS, PASS_NOBODY, PASS_NOT };
+
 /*
- * reg_lock is held and may be let go meanwhile.  May a piece at @off be done?  I/O BARs are not
- * checked, nor is the MSI-X table where it is hidden: its bytes are never asked of the device.
+ * reg_lock is held and may be let go meanwhile.  May a piece at @off be done, and does anybody
+ * answer it?  Nobody checks I/O BARs, nor the MSI-X table where it is hidden: its bytes are never
+ * asked of the device.
  */
-static bool pass_gate(struct vfio_device *dev, const struct bar *bar, uint64_t off, bool mapped)
+static enum pass pass_gate(struct vfio_device *dev, const struct bar *bar, uint64_t off,
+			   bool mapped)
 {
 	uint64_t end;
 
 	if (!mapped && bar_range(bar, off, &end)->kind == RANGE_MSIX_TABLE)
-		return true;
+		return PASS;
 	wait_gate(dev);
-	return dev->mem == MEM_ON || bar->flags & UVFIO_BAR_IO;
-}
-
-/* How many whole words from @off on may be copied as they are: bytes.  0: do a piece. */
-static size_t run_length(const struct bar *bar, uint64_t off, size_t len)
-{
-	uint64_t end;
-
-	if (len < RUN_LEAST || off & 7 || bar_range(bar, off, &end)->kind != RANGE_MEMORY)
-		return 0;
-	if (len > end - off)
-		len = end - off;
-	if (len > RUN_BYTES)
-		len = RUN_BYTES;
-	return len & ~(size_t)7;
-}
-
-static int copy_words(uint8_t *memory, uint8_t *buf, size_t len, bool write)
-{
-	return uvfio_guard_copy_words(write ? memory : buf, write ? buf : memory, len / 8);
-}
-
-/* One piece, or a run of them; reg_lock is held.  How many bytes. */
-static size_t access_some(struct vfio_device *dev, unsigned index, uint64_t off, uint8_t *p,
-			  size_t len, bool write, bool mapped)
-{
-	struct bar *bar = &dev->bars[index];
-	size_t run = run_length(bar, off, len);
-	uint8_t *memory = bar->memory + off;
-	uint64_t value = 0;
-	unsigned size;
-
-	if (run && !copy_words(memory, p, run, write))
-		return run;
-	if (run) {
-		/* A client has cut off pages: by pages, and those read as zeros. */
-		if (run > PAGE_BYTES - (off & (PAGE_BYTES - 1)))
-			run = PAGE_BYTES - (off & (PAGE_BYTES - 1));
-		if (copy_words(memory, p, run, write) && !write)
-			memset(p, 0, run);
-		return run;
-	}
-	size = piece_size(bar, off, len);
-	if (write) {
-		memcpy(&value, p, size);
-		bar_write_piece(dev, index, off, size, value, mapped);
-	} else {
-		value = bar_read_piece(dev, index, off, size, mapped);
-		memcpy(p, &value, size);
-	}
-	return size;
+	if (bar->flags & UVFIO_BAR_IO)
+		return pci_io_decoded(dev->func) ? PASS : PASS_NOBODY;
+	if (dev->mem == MEM_DEAF)
+		return PASS_NOBODY;
+	return dev->mem == MEM_ON ? PASS : PASS_NOT;
 }
 
 static int bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *buf, size_t len,
 		      bool write, bool mapped)
 {
+	struct bar *bar = &dev->bars[index];
 	uint8_t *p = buf;
 
 	while (len) {
-		size_t done = 0;
+		unsigned size = piece_size(bar, off, len);
+		uint64_t value = UINT64_MAX;
+		enum pass pass;
 
 		pthread_mutex_lock(&dev->reg_lock);
-		if (pass_gate(dev, &dev->bars[index], off, mapped))
-			done = access_some(dev, index, off, p, len, write, mapped);
+		pass = pass_gate(dev, bar, off, mapped);
+		if (pass == PASS && write) {
+			memcpy(&value, p, size);
+			bar_write_piece(dev, index, off, size, value, mapped);
+		} else if (pass == PASS) {
+			value = bar_read_piece(dev, index, off, size, mapped);
+		}
 		pthread_mutex_unlock(&dev->reg_lock);
-		if (!done)
+		if (pass == PASS_NOT)
 			return -EIO;
-		off += done;
-		p += done;
-		len -= done;
+		if (!write)
+			memcpy(p, &value, size);
+		off += size;
+		p += size;
+		len -= size;
 	}
 	return 0;
 }
@@ -256,18 +224,20 @@ static ssize_t rom_read(struct vfio_device *dev, uint64_t pos, void *buf, size_t
 {
 	uint64_t end = rom_end(dev);
 	size_t image;
-	bool on;
+	bool on, bar;
 
 	if (pos >= end)
 		return -EINVAL;
 	if (len > end - pos)
 		len = end - pos;
-	if (!dev->rom)
+	/* The host looks for the image at each access, and finds it where memory is decoded; a
+	 * shadow is its own. */
+	bar = pci_func_desc(dev->func)->rom_size;
+	if (!dev->rom || (bar && !pci_memory_decoded(dev->func)))
 		return -ENOMEM;
 	pthread_mutex_lock(&dev->reg_lock);
 	wait_gate(dev);
-	/* A shadow is the host's memory. */
-	on = dev->mem == MEM_ON || !pci_func_desc(dev->func)->rom_size;
+	on = dev->mem == MEM_ON || !bar;
 	pthread_mutex_unlock(&dev->reg_lock);
 	if (!on)
 		return -EIO;

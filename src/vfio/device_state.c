@@ -11,7 +11,8 @@
  *     running:  false ──MASTER set, D0──▶ true            DMA allowed, ->resume()
  *               true ──MASTER clear, D3, reset──▶ false   ->quiesce(), wait, DMA refused
  *     mem:      OFF ◀──MEM clear, D3──▶ ON                view withdrawn ◀──▶ given out
- *               OFF, ON ──reset begins──▶ WAIT ──reset done──▶ OFF or ON
+ *               ON ◀──hardware lost MEM, pulled out──▶ DEAF view of ones
+ *               OFF, ON, DEAF ──reset begins──▶ WAIT ──reset done──▶ OFF, ON or DEAF
  */
 #include <errno.h>
 #include <string.h>
@@ -76,11 +77,15 @@ void device_quiesce(struct vfio_device *dev)
 
 void device_memory(struct vfio_device *dev, enum mem_gate gate)
 {
-	bool view_out = gate == MEM_ON && !dev->low_power;
+	enum view_state view = VIEW_OFF;
 
+	if (gate == MEM_ON && !dev->low_power)
+		view = VIEW_OUT;
+	else if (gate == MEM_DEAF && !dev->low_power)
+		view = VIEW_ONES;
 	/* The gate shuts before the view goes and opens after it is back. */
-	if (view_out) {
-		view_give(dev);
+	if (view == VIEW_OUT) {
+		view_show(dev, view);
 		poll_start(dev);
 	}
 	pthread_mutex_lock(&dev->reg_lock);
@@ -88,17 +93,22 @@ void device_memory(struct vfio_device *dev, enum mem_gate gate)
 	if (gate != MEM_WAIT)
 		pthread_cond_broadcast(&dev->mem_cond);
 	pthread_mutex_unlock(&dev->reg_lock);
-	if (!view_out) {
+	if (view != VIEW_OUT)
 		poll_stop(dev);
-		view_withdraw(dev);
-	}
+	/* A touch during a reset waits on a kernel; here the pages stay. */
+	if (view != VIEW_OUT && gate != MEM_WAIT)
+		view_show(dev, view);
 }
 
-/* A.6 */
-static bool memory_enabled(struct vfio_device *dev)
+/* A.6.  The user's idea of it decides what is refused, and the hardware's who answers. */
+static enum mem_gate memory_gate(struct vfio_device *dev)
 {
-	return dev->vconfig ? pci_vconfig_memory_enabled(dev->vconfig)
-			    : pci_memory_enabled(dev->func);
+	bool on = dev->vconfig ? pci_vconfig_memory_enabled(dev->vconfig)
+			       : pci_memory_enabled(dev->func);
+
+	if (!on)
+		return MEM_OFF;
+	return pci_memory_decoded(dev->func) && !device_is_cut(dev) ? MEM_ON : MEM_DEAF;
 }
 
 /* The enable bits follow what SET_IRQS has done, and delivery follows the enable bits. */
@@ -128,20 +138,28 @@ void device_count_irqs(struct vfio_device *dev)
 	atomic_store(&dev->irq_counts[VFIO_PCI_MSIX_IRQ_INDEX], pci_msix_count(dev->func));
 }
 
+/* MSI-X may have been lost with config space; MSI's enable bit is irq_msi_config()'s. */
+static bool messages_enabled(struct vfio_device *dev)
+{
+	return irq_active(dev->irqs, NULL) != VFIO_PCI_MSIX_IRQ_INDEX ||
+	       pci_msix_enabled(dev->func);
+}
+
 void device_apply(struct vfio_device *dev)
 {
 	bool master = pci_bus_master(dev->func) && !device_is_cut(dev);
-	bool memory = memory_enabled(dev) && !device_is_cut(dev);
+	enum mem_gate memory = memory_gate(dev);
 
 	atomic_store(&dev->power_d0, pci_power_state(dev->func) == PCI_POWER_D0);
 	apply_irq_mode(dev);
 	if (!master)
 		irq_set_gate(dev->irqs, false);
-	if (!memory && dev->mem != MEM_OFF)
-		device_memory(dev, MEM_OFF);
+	if (memory != MEM_ON && dev->mem != memory)
+		device_memory(dev, memory);
 	if (!master && dev->running)
 		device_quiesce(dev);
-	if (memory && (dev->mem != MEM_ON || dev->view.out == dev->low_power))
+	if (memory == MEM_ON &&
+	    (dev->mem != MEM_ON || (dev->view.state == VIEW_OUT) == dev->low_power))
 		device_memory(dev, MEM_ON);
 	if (master && !dev->running) {
 		dev->running = true;
@@ -150,7 +168,7 @@ void device_apply(struct vfio_device *dev)
 			device_call(dev, call_resume, NULL);
 	}
 	if (master)
-		irq_set_gate(dev->irqs, true);
+		irq_set_gate(dev->irqs, messages_enabled(dev));
 }
 
 static void call_reset_pm(struct vfio_device *dev, void *arg)

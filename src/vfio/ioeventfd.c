@@ -28,12 +28,17 @@ static void signalled(void *arg)
 	struct vfio_device *dev = io->dev;
 	uint64_t count;
 	struct iovec iov = {&count, sizeof(count)};
+	bool on;
 
 	/* Non-blocking: another reader may have been faster. */
 	if (preadv2(io->fd, &iov, 1, -1, RWF_NOWAIT) != (ssize_t)sizeof(count))
 		return;
 	pthread_mutex_lock(&dev->reg_lock);
-	if (dev->mem == MEM_ON || (dev->mem == MEM_OFF && dev->bars[io->bar].flags & UVFIO_BAR_IO))
+	if (dev->bars[io->bar].flags & UVFIO_BAR_IO)
+		on = dev->mem != MEM_WAIT && pci_io_decoded(dev->func);
+	else
+		on = dev->mem == MEM_ON;
+	if (on)
 		bar_write_locked(dev, io->bar, io->off, io->size, io->data);
 	pthread_mutex_unlock(&dev->reg_lock);
 }

@@ -349,6 +349,8 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 		goto out;
 	}
 	ret = choose_addr(machine, spec.keys.addr, &addr, err);
+	if (!ret)
+		ret = reset_set_check(machine, &addr, spec.keys.bus_reset, err);
 	if (ret)
 		goto out;
 	loop = choose_loop(machine, err);

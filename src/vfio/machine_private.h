@@ -47,6 +47,8 @@
 #define PAGE_BYTES    4096ull
 #define PAGE_ROUND(x) (((x) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1))
 
+#define BUS_RESET_OFF "off"
+
 #define NR_BARS       6
 #define MAX_LOOPS     16
 
@@ -213,7 +215,16 @@ struct bar {
 enum mem_gate {
 	MEM_OFF, /* decode off, D3hot: accesses fail with EIO */
 	MEM_ON,
-	MEM_WAIT, /* in reset: accesses wait */
+	MEM_WAIT, /* in reset: accesses wait; what is mapped stays */
+	MEM_DEAF, /* on for the user, but the hardware does not decode: nobody answers */
+};
+
+/* What a client that has mapped a BAR meets. */
+enum view_state {
+	VIEW_NONE, /* there is no file */
+	VIEW_OFF,  /* no pages: SIGBUS */
+	VIEW_ONES, /* pages of ones, as of a device that does not answer; stores go nowhere */
+	VIEW_OUT,  /* the registers */
 };
 
 #define NR_HOLES 2
@@ -221,10 +232,11 @@ enum mem_gate {
 struct view {
 	int fd;           /* -1: nobody has asked for it in this session */
 	bool sealed;      /* no client can change a page */
-	bool out;         /* not withdrawn; under config_lock */
-	atomic_bool live; /* pages may be stored to */
+	enum view_state state; /* under config_lock */
+	atomic_bool live; /* VIEW_OUT: pages may be stored to */
 	uint64_t size;
-	uint8_t *pages[NR_BARS]; /* our mapping of [0, shadow_len) of each BAR */
+	/* Our mapping of each BAR, whole where ones may have to be shown (view_len()). */
+	uint8_t *pages[NR_BARS];
 	void *holes[NR_HOLES];   /* and of a page where no BAR is, but a client may read */
 };
 
@@ -289,6 +301,7 @@ struct vfio_device {
 	uint64_t serial; /* no two devices of a machine have the same */
 	struct pci_addr addr;
 	int mmio;         /* the mmio= key */
+	char bus_reset[32]; /* the bus-reset= key; "": as the bus is */
 	uint64_t poll_ns; /* the poll-interrupt= key; 0: none */
 	bool nointxmask;  /* the knob, when the device was made */
 
@@ -312,6 +325,8 @@ struct vfio_device {
 	uint8_t *saved;              /* the private copy of config space made at open */
 	bool reset_works;            /* remembered at open (A.3) */
 	atomic_bool no_reset;        /* the host has taken its reset methods away (host.h) */
+	atomic_bool in_reset;        /* between device_reset_prepare() and _done() */
+	atomic_uint host_resets;     /* resets that somebody else has asked for */
 	bool needs_reset;            /* set at close, cleared by a reset that succeeded */
 	bool flr_requested;          /* the user wrote an FLR bit; done when the write is */
 	bool low_power;              /* LOW_POWER_ENTRY (A.10) */
@@ -320,6 +335,7 @@ struct vfio_device {
 	bool running;                /* bus mastering is in effect: the model was resumed */
 	uint64_t irq_mode_applied;   /* the irq_mode that config space shows */
 	struct view view;
+	unsigned untrapped; /* files that are not in exact mode; under config_lock */
 	struct poller poller;
 	struct ioeventfd *ioeventfds;
 	unsigned nr_ioeventfds;
@@ -391,7 +407,7 @@ void device_apply(struct vfio_device *dev);
 void device_count_irqs(struct vfio_device *dev);
 /* Stop the device and wait until none of its DMA is in flight. */
 void device_quiesce(struct vfio_device *dev);
-/* Open or shut the memory gate and the view with it. */
+/* Set the memory gate, and the view with it. */
 void device_memory(struct vfio_device *dev, enum mem_gate gate);
 /* Change the power state (A.7, PM); a function without NoSoftRst loses its state on the way back.
  */
@@ -403,10 +419,25 @@ int device_function_reset(struct vfio_device *dev, enum uvfio_reset_kind kind);
 bool device_can_reset(struct vfio_device *dev);
 /* VFIO_RESET_… (host.h): what there is; the capabilities do not change, so any thread. */
 unsigned device_reset_methods(struct vfio_device *dev);
-/* The two halves of it: quiet and everything shut off; the reset itself with config space kept. */
+/* The two halves of it: quiet and everything shut off; the reset itself, with config space restored
+ * or, if not @restore, lost. */
 void device_reset_prepare(struct vfio_device *dev);
-void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind);
-/* After the last close, without locks: a slot of which nothing is open is reset when need be. */
+void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind, bool restore);
+/* hot_reset.c: functions that are reset together.  A bus has at most 32 devices of 8 functions, and a
+ * name is given to no more. */
+#define MAX_SET 256
+/* The set that @dev is in, in the order in which its functions are locked.  Returns how many there
+ * are; the first @max are in @out, held: reset_set_put(). */
+unsigned reset_set(struct vfio_device *dev, struct vfio_device **out, unsigned max);
+void reset_set_put(struct vfio_device **devs, unsigned n);
+/* Reset all, and leave what is open with its config space lost: nobody told VFIO. */
+void reset_set_lose(struct vfio_device **devs, unsigned n);
+/* Is @dev's bus its own, and can it be reset? */
+bool reset_set_alone(struct vfio_device *dev);
+/* May a device with this bus-reset= (NULL: not given) be added at @addr?  -EINVAL with a message. */
+int reset_set_check(struct vfio_machine *machine, const struct pci_addr *addr, const char *name,
+		    struct uvfio_error *err);
+/* After the last close, without locks: a set of which nothing is open is reset when need be. */
 void device_close_set(struct vfio_device *dev);
 int device_ioctl_reset(struct vfio_device *dev);
 int device_ioctl_hot_reset_info(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
@@ -440,8 +471,9 @@ void bar_write_locked(struct vfio_device *dev, unsigned index, uint64_t off, uns
 void view_init(struct vfio_device *dev);
 /* The session is over: forget the file.  config_lock held. */
 void view_fini(struct vfio_device *dev);
-void view_withdraw(struct vfio_device *dev); /* config_lock held */
-void view_give(struct vfio_device *dev);     /* config_lock held */
+/* Bring the pages into @state; VIEW_OFF is VIEW_ONES where a client's touch cannot be told from the
+ * outside to fail (files that do not trap).  config_lock held. */
+void view_show(struct vfio_device *dev, enum view_state state);
 /* Store into the shadow and into the page.  Any thread. */
 void view_store(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size, uint64_t value);
 /* The MSI-X table changed. */

@@ -312,8 +312,10 @@ int vfio_device_file_set_mmio(struct vfio_device_file *df, enum vfio_mmio_mode m
 	} else if (df->mmio != (int)mode) {
 		if (df->mmio == VFIO_MMIO_POLLED && --poller->users == 0)
 			poll_stop(dev);
+		dev->untrapped -= df->mmio != VFIO_MMIO_EXACT;
+		dev->untrapped += mode != VFIO_MMIO_EXACT;
 		atomic_store(&df->mmio, (int)mode);
-		if (mode == VFIO_MMIO_POLLED && poller->users++ == 0 && dev->view.out)
+		if (mode == VFIO_MMIO_POLLED && poller->users++ == 0 && dev->view.state == VIEW_OUT)
 			poll_start(dev);
 	}
 	pthread_mutex_unlock(&dev->config_lock);

@@ -111,15 +111,29 @@ static int parse_poll_interrupt(struct device_keys *keys, const char *value,
 			       value);
 }
 
+static int parse_bus_reset(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	static const char chars[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+	size_t len = strlen(value);
+
+	if (!len || len > 31 || strspn(value, chars) != len)
+		return uvfio_error_set(err, -EINVAL,
+				       "bus-reset=%s: valid are off, or a name of at most 31 "
+				       "letters, digits, - and _: functions that share one are "
+				       "reset together",
+				       value);
+	keys->bus_reset = value;
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*parse)(struct device_keys *keys, const char *value, struct uvfio_error *err);
 } own[] = {
-	{"addr", parse_addr},
-	{"group", parse_group},
-	{"iommu", parse_iommu},
-	{"mmio", parse_mmio},
-	{"poll-interrupt", parse_poll_interrupt},
+	{"addr", parse_addr},   {"bus-reset", parse_bus_reset},
+	{"group", parse_group}, {"iommu", parse_iommu},
+	{"mmio", parse_mmio},   {"poll-interrupt", parse_poll_interrupt},
 };
 
 /* ---- keys ---- */

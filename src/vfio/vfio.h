@@ -106,7 +106,8 @@ int vfio_machine_add_device(struct vfio_machine *machine, const char *spec,
  * Take device @name away.  Its users are asked to give it back by the REQ interrupt, at once and
  * every 10 seconds (A.8); it cannot be opened any more.  @limit_ms milliseconds later the rest of
  * them lose it as if it were pulled out: registers and config space read as ones, writes are
- * dropped, RESET is ENOTTY, mapped BARs are withdrawn (SIGBUS), DMA and interrupts stop.
+ * dropped, RESET is ENOTTY, mapped BARs read as ones (of more than 16 MiB: SIGBUS), DMA and
+ * interrupts stop.
  *
  * @done (may be NULL) is called once, in a thread of the machine's, when everything of the device
  * has been released: after the last file was closed and the last holder (observe.h) has put it.

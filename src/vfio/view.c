@@ -3,12 +3,18 @@
  * The view: one memory file a device, which clients map, with what the registers' shadow holds.
  *
  * Theory of operation.  The file is sparse; BAR i lies at VFIO_REGION_OFFSET(i).  It has its full
- * size while memory decode is on, and no size while the view is withdrawn, so that a client's
- * access to a mapped page faults with SIGBUS as A.6 says; mappings survive and work again when the
- * size is back.  Nothing that it holds is needed: pages are filled from the shadow when it is given
- * out.
+ * size while memory decode is on (OUT), and no size while the view is withdrawn (OFF), so that a
+ * client's access to a mapped page faults with SIGBUS as A.6 says; mappings survive and work again
+ * when the size is back.  Nothing that it holds is needed: pages are filled from the shadow when it
+ * is given out.
  *
- *     NONE ──vfio_device_view_fd()──▶ WITHDRAWN ◀──memory on / off──▶ OUT ──last close──▶ NONE
+ * Where a file of the session is not in exact mode, a SIGBUS would meet who cannot bear it: a
+ * guest's memory, a program without the helper.  There, pages are filled with ones in place of
+ * being withdrawn (ONES); so they are for everybody when the hardware has stopped to decode and the
+ * user has not been told, because then hardware's pages read so.  A BAR that is too large to be
+ * filled is withdrawn all the same.
+ *
+ *     NONE ──vfio_device_view_fd()──▶ OFF or ONES ◀──memory on / off──▶ OUT ──last close──▶ NONE
  *
  * Our own mapping of it may lose its pages at any time, by us or by a client that truncates the
  * file, so it is accessed through base/guard.h only.
@@ -32,9 +38,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/guard.h"
 #include "vfio/machine_private.h"
+
+#define ONES_MAX (16ull << 20) /* bytes of a BAR that are filled with ones */
 
 void view_init(struct vfio_device *dev)
 {
@@ -191,8 +200,8 @@ static void fill_holes(struct vfio_device *dev)
 	}
 }
 
-/* Fill fresh pages, which are zero. */
-static void publish_all(struct vfio_device *dev)
+/* Fill the pages; @fresh: they are zero. */
+static void publish_all(struct vfio_device *dev, bool fresh)
 {
 	for (unsigned i = 0; i < NR_BARS; i++) {
 		struct bar *bar = &dev->bars[i];
@@ -204,7 +213,7 @@ static void publish_all(struct vfio_device *dev)
 				continue;
 			for (uint64_t off = bar->ranges[r].first & ~7ull; off < bar->ranges[r].end;
 			     off += 8) {
-				if (shadow_load(bar, off, 8))
+				if (!fresh || shadow_load(bar, off, 8))
 					page_store(dev, i, off, 8, false);
 			}
 		}
@@ -236,21 +245,63 @@ void view_publish_msix(struct vfio_device *dev)
 		view_publish_vector(dev, i);
 }
 
-/* ---- giving out and taking away; config_lock is held ---- */
+/* ---- what is shown; config_lock is held ---- */
 
-void view_give(struct vfio_device *dev)
+/* How much of a BAR is mapped here: all of it if ones may be shown, else the registers. */
+static uint64_t view_len(const struct bar *bar)
+{
+	if (!bar->size || bar->flags & UVFIO_BAR_IO)
+		return 0;
+	return bar->size <= ONES_MAX ? PAGE_ROUND(bar->size) : bar->shadow_len;
+}
+
+static bool can_show_ones(const struct vfio_device *dev)
+{
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		if (!(dev->bars[i].flags & UVFIO_BAR_IO) && dev->bars[i].size > ONES_MAX)
+			return false;
+	}
+	return true;
+}
+
+/* Size the file anew: what a client may have put there meanwhile goes. */
+static bool fresh_pages(struct vfio_device *dev)
 {
 	struct view *view = &dev->view;
 
-	if (view->fd < 0 || view->out)
-		return;
-	/* What a client may have put there meanwhile goes. */
-	if (ftruncate(view->fd, 0) || ftruncate(view->fd, (off_t)view->size)) {
-		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
-			  "%s: cannot size the view of the BARs: %s; mapped accesses will fault",
-			  dev->name, strerror(errno));
-		return;
+	if (!ftruncate(view->fd, 0) && !ftruncate(view->fd, (off_t)view->size))
+		return true;
+	uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
+		  "%s: cannot size the view of the BARs: %s; mapped accesses will fault", dev->name,
+		  strerror(errno));
+	return false;
+}
+
+/* Zeros where no range is: there, pages of ones have been shown. */
+static void clear_gaps(struct vfio_device *dev)
+{
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		const struct bar *bar = &dev->bars[i];
+		uint64_t at = 0, len = dev->view.pages[i] ? view_len(bar) : 0;
+
+		for (unsigned r = 0; r <= bar->nr_ranges && at < len; r++) {
+			uint64_t end = r < bar->nr_ranges ? bar->ranges[r].first : len;
+
+			if (end > at)
+				uvfio_guard_fill(dev->view.pages[i] + at, 0, end - at);
+			if (r < bar->nr_ranges)
+				at = bar->ranges[r].end;
+		}
 	}
+}
+
+static void show_out(struct vfio_device *dev)
+{
+	struct view *view = &dev->view;
+	bool fresh = view->state != VIEW_ONES;
+
+	if (fresh && !fresh_pages(dev))
+		return;
 	if (exchange_memory(dev, true)) {
 		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
 			  "%s: out of memory for the view of the BARs; mapped memory is not the "
@@ -258,32 +309,79 @@ void view_give(struct vfio_device *dev)
 			  dev->name);
 		return;
 	}
-	view->out = true;
+	view->state = VIEW_OUT;
 	atomic_store(&view->live, true);
 	fill_holes(dev);
-	publish_all(dev);
+	if (!fresh)
+		clear_gaps(dev);
+	publish_all(dev, fresh);
 	view_publish_msix(dev);
 }
 
-void view_withdraw(struct vfio_device *dev)
+static void take_in(struct vfio_device *dev)
 {
-	struct view *view = &dev->view;
-
-	if (view->fd < 0 || !view->out)
-		return;
-	atomic_store(&view->live, false);
-	view->out = false;
+	atomic_store(&dev->view.live, false);
 	/* Without memory for a copy the contents are lost, but never the address. */
 	if (exchange_memory(dev, false))
 		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
 			  "%s: out of memory; the device's memory is lost", dev->name);
-	if (ftruncate(view->fd, 0))
+}
+
+static void show_off(struct vfio_device *dev)
+{
+	dev->view.state = VIEW_OFF;
+	if (ftruncate(dev->view.fd, 0))
 		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
 			  "%s: cannot withdraw the view of the BARs: %s", dev->name,
 			  strerror(errno));
 }
 
-/* Our mappings of the registers.  They stay when the file goes, until the next one takes their
+static void show_ones(struct vfio_device *dev)
+{
+	if (dev->view.state != VIEW_OUT && dev->view.state != VIEW_ONES && !fresh_pages(dev))
+		return;
+	dev->view.state = VIEW_ONES;
+	fill_holes(dev);
+	for (unsigned i = 0; i < NR_BARS; i++) {
+		if (dev->view.pages[i])
+			uvfio_guard_fill(dev->view.pages[i], 0xff, view_len(&dev->bars[i]));
+	}
+}
+
+/* Has a client cut pages off? */
+static bool is_cut_off(const struct vfio_device *dev)
+{
+	struct stat st;
+
+	return dev->view.state != VIEW_OFF && !fstat(dev->view.fd, &st) &&
+	       st.st_size != (off_t)dev->view.size;
+}
+
+void view_show(struct vfio_device *dev, enum view_state state)
+{
+	enum view_state now = dev->view.state;
+
+	if (dev->view.fd < 0)
+		return;
+	if (state == VIEW_OFF && dev->untrapped)
+		state = VIEW_ONES;
+	if (state == VIEW_ONES && !can_show_ones(dev))
+		state = VIEW_OFF;
+	if (state == now && !is_cut_off(dev))
+		return;
+	if (now == VIEW_OUT)
+		take_in(dev);
+	if (state == now)
+		show_off(dev);
+	if (state == VIEW_OUT)
+		show_out(dev);
+	else if (state == VIEW_ONES)
+		show_ones(dev);
+	else
+		show_off(dev);
+}
+
+/* Our mappings of the BARs.  They stay when the file goes, until the next one takes their
  * place: a thread that publishes may be looking at them. */
 static int map_pages(struct vfio_device *dev)
 {
@@ -304,9 +402,9 @@ static int map_pages(struct vfio_device *dev)
 		int fixed = dev->view.pages[i] ? MAP_FIXED : 0;
 		void *p;
 
-		if (!bar->shadow_len || bar->flags & UVFIO_BAR_IO)
+		if (!view_len(bar))
 			continue;
-		p = mmap(dev->view.pages[i], bar->shadow_len, PROT_READ | PROT_WRITE,
+		p = mmap(dev->view.pages[i], view_len(bar), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | fixed, dev->view.fd, (off_t)VFIO_REGION_OFFSET(i));
 		if (p == MAP_FAILED)
 			return -ENOMEM;
@@ -344,10 +442,7 @@ int vfio_device_view_fd(struct vfio_device *dev)
 	if (ret < 0) {
 		ret = view_create(dev);
 		if (!ret) {
-			if (dev->mem == MEM_ON && !dev->low_power) {
-				view_give(dev);
-				poll_start(dev);
-			}
+			device_memory(dev, dev->mem);
 			ret = dev->view.fd;
 		}
 	}
@@ -361,9 +456,12 @@ void view_fini(struct vfio_device *dev)
 
 	if (view->fd < 0)
 		return;
-	view_withdraw(dev);
+	if (view->state == VIEW_OUT)
+		take_in(dev);
+	show_off(dev);
 	close(view->fd);
 	view->fd = -1;
+	view->state = VIEW_NONE;
 }
 
 /* The device is going away. */
@@ -372,7 +470,7 @@ void view_free(struct vfio_device *dev)
 	view_fini(dev);
 	for (unsigned i = 0; i < NR_BARS; i++) {
 		if (dev->view.pages[i])
-			munmap(dev->view.pages[i], dev->bars[i].shadow_len);
+			munmap(dev->view.pages[i], view_len(&dev->bars[i]));
 	}
 	for (unsigned i = 0; i < NR_HOLES; i++) {
 		if (dev->view.holes[i])

@@ -377,7 +377,7 @@ static void rom_memory_off(struct t *t)
 	see(t, "on", sys(pread(t->dev, &byte, 1, region_at(t, 6, 0))), 1);
 	see_hex(t, "signature", byte, 0x55);
 	set_power(t, 3);
-	see(t, "d3", sys(pread(t->dev, &byte, 1, region_at(t, 6, 0))), -ENOMEM);
+	see(t, "d3", sys(pread(t->dev, &byte, 1, region_at(t, 6, 0))), -EIO);
 }
 
 /* Nobody checks, so the access is made, and nobody answers it. */

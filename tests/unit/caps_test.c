@@ -117,6 +117,54 @@ static void test_config_areas(void **state)
 	pci_func_free(func);
 }
 
+/* What the PCI core saves around a reset, and what it does not know. */
+static void test_saved(void **state)
+{
+	static const uint8_t ones[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	static const uint8_t zeros[6] = {0}, vendor[] = {6, 0, 0, 0};
+	const struct uvfio_cap_desc caps[] = {
+		{.id = PCI_CAP_ID_PCIX, .len = 6, .data = zeros, .wmask = ones},
+		{.id = PCI_CAP_ID_VNDR, .len = 4, .data = vendor, .wmask = ones},
+	};
+	const struct uvfio_config_area area = {.offset = 0xf0, .len = 4, .wmask = ones};
+	struct uvfio_pci_desc desc = full_desc();
+	uint8_t saved[PCI_EXT_CONFIG_SIZE];
+	unsigned pcix, vndr, exp, aer;
+	struct pci_func *func;
+
+	desc.caps = caps;
+	desc.nr_caps = N(caps);
+	desc.config = &area;
+	desc.nr_config = 1;
+	func = make_func(&desc, NULL, NULL);
+	pcix = pci_find_cap(func, PCI_CAP_ID_PCIX);
+	vndr = pci_find_cap(func, PCI_CAP_ID_VNDR);
+	exp = pci_find_cap(func, PCI_CAP_ID_EXP);
+	aer = pci_find_ext_cap(func, PCI_EXT_CAP_ID_ERR);
+	pci_hw_write(func, PCI_COMMAND, 2, 6);
+	pci_hw_write(func, PCI_CACHE_LINE_SIZE, 1, 0x10);
+	pci_hw_write(func, exp + PCI_EXP_DEVCTL2, 2, 5);
+	pci_hw_write(func, aer + PCI_ERR_UNCOR_MASK, 4, PCI_ERR_UNC_DLP);
+	pci_hw_set(func, aer + PCI_ERR_UNCOR_STATUS, 4, PCI_ERR_UNC_ECRC);
+	pci_hw_set(func, aer + PCI_ERR_COR_STATUS, 4, PCI_ERR_COR_RCVR);
+	pci_hw_write(func, pcix + PCI_X_CMD, 2, 0x1234);
+	pci_hw_write(func, vndr + 4, 2, 0x5678);
+	pci_hw_write(func, 0xf0, 4, 0x9abcdef0);
+	pci_hw_save(func, saved);
+	pci_hw_reset(func, UVFIO_RESET_BUS);
+	pci_hw_restore(func, saved);
+	assert_int_equal(pci_hw_read(func, PCI_COMMAND, 2), 6);
+	assert_int_equal(pci_hw_read(func, PCI_CACHE_LINE_SIZE, 1), 0x10);
+	assert_int_equal(pci_hw_read(func, exp + PCI_EXP_DEVCTL2, 2), 5);
+	assert_int_equal(pci_hw_read(func, aer + PCI_ERR_UNCOR_MASK, 4), PCI_ERR_UNC_DLP);
+	assert_int_equal(pci_hw_read(func, aer + PCI_ERR_UNCOR_STATUS, 4), 0);
+	assert_int_equal(pci_hw_read(func, aer + PCI_ERR_COR_STATUS, 4), 0);
+	assert_int_equal(pci_hw_read(func, pcix + PCI_X_CMD, 2), 0x1234);
+	assert_int_equal(pci_hw_read(func, vndr + 4, 2), 0);
+	assert_int_equal(pci_hw_read(func, 0xf0, 4), 0);
+	pci_func_free(func);
+}
+
 static void test_shapes(void **state)
 {
 	static const struct {
@@ -226,6 +274,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_named_and_placed),
 		cmocka_unit_test(test_config_areas),
+		cmocka_unit_test(test_saved),
 		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_refused),
 	};

@@ -518,6 +518,69 @@ static void test_publishing_races(void **state)
 	fixture_close(&f);
 }
 
+/* Where a mapping cannot trap its pages read as ones while memory is off, and stores go nowhere. */
+static void test_ones(void **state)
+{
+	static const uint8_t ones[64] = {[0 ... 63] = 0xff};
+	volatile uint8_t *regs, *bells, *mem;
+	struct fixture f;
+	unsigned pm;
+
+	fixture_machine(&f);
+	fixture_add(&f, "probe,mixed=on");
+	fixture_open(&f);
+	assert_int_equal(vfio_device_file_set_mmio(f.df, VFIO_MMIO_POLLED), 0);
+	pm = pci_find_cap(vfio_device_func(f.dev), PCI_CAP_ID_PM);
+	assert_true(vfio_device_view_fd(f.dev) >= 0);
+	regs = map_bar(&f, 0, 16384, PROT_READ);
+	bells = map_bar(&f, 0, 16384, PROT_READ | PROT_WRITE) + 0x1000;
+	mem = map_bar(&f, 2, 4096, PROT_READ | PROT_WRITE);
+	bar_put(&f, 0, REG_SCRATCH, 4, 7);
+	bar_put(&f, 2, 16, 4, 0x12345678);
+	bar_put(&f, 0, REG_TABLE, 4, 1);
+	for (unsigned way = 0; way < 3; way++) {
+		if (way == 0)
+			config_put(&f, PCI_COMMAND, 2, 0);
+		else if (way == 1)
+			config_put(&f, pm + PCI_PM_CTRL, 2, 3);
+		else
+			assert_int_equal(
+				dev_ioctl(&f, VFIO_DEVICE_FEATURE,
+					  &(struct vfio_device_feature){
+						  8, VFIO_DEVICE_FEATURE_SET |
+							     VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY}),
+				0);
+		assert_memory_equal((void *)regs, ones, 64);
+		assert_memory_equal((void *)(regs + 0x3fc0), ones, 64);
+		assert_memory_equal((void *)mem, ones, 64);
+		bells[0] = 0x55;
+		mem[0] = 0x66;
+		if (way == 0)
+			config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+		else if (way == 1)
+			config_put(&f, pm + PCI_PM_CTRL, 2, 0);
+		else
+			assert_int_equal(
+				dev_ioctl(&f, VFIO_DEVICE_FEATURE,
+					  &(struct vfio_device_feature){
+						  8, VFIO_DEVICE_FEATURE_SET |
+							     VFIO_DEVICE_FEATURE_LOW_POWER_EXIT}),
+				0);
+		/* What is there again is the device's, gaps included. */
+		assert_int_equal(get32(regs, REG_ID), PROBE_ID);
+		assert_int_equal(get32(regs, 0x900), 0);
+		assert_int_equal(get32(regs, 0x3fc0), 0);
+		assert_int_equal(bells[0], 0);
+		assert_int_equal(get32(mem, 16), 0x12345678);
+		assert_int_equal(mem[0], 0);
+	}
+	assert_int_equal(f.probe->nr_log, 0);
+	munmap((void *)regs, 16384);
+	munmap((void *)(bells - 0x1000), 16384);
+	munmap((void *)mem, 4096);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -533,6 +596,7 @@ int main(void)
 		cmocka_unit_test(test_memory_cut_off),
 		cmocka_unit_test(test_polling),
 		cmocka_unit_test(test_polling_zero),
+		cmocka_unit_test(test_ones),
 		cmocka_unit_test(test_publishing_races),
 	};
 

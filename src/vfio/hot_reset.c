@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Functions that are reset together (A.5): the device sets of A.2, and the reset of a slot or bus.
+ *
+ * Each root port has one slot, so the functions of one bus are one set.  The key bus-reset= says
+ * otherwise: functions that give it the same name are a set, wherever they are, and `off` is for
+ * one of the root complex, whose bus cannot be reset.  Only a function that is alone in its set can
+ * be reset by resetting its bus.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "vfio/machine_private.h"
+
+/* ---- sets ---- */
+
+static bool has_bus_reset(const struct vfio_device *dev)
+{
+	return strcmp(dev->bus_reset, BUS_RESET_OFF) != 0;
+}
+
+static bool same_bus(const struct pci_addr *a, const struct pci_addr *b)
+{
+	return a->domain == b->domain && a->bus == b->bus;
+}
+
+static bool same_set(const struct vfio_device *a, const struct vfio_device *b)
+{
+	if (a == b)
+		return true;
+	if (!has_bus_reset(a) || !has_bus_reset(b))
+		return false;
+	if (a->bus_reset[0] || b->bus_reset[0])
+		return !strcmp(a->bus_reset, b->bus_reset);
+	return same_bus(&a->addr, &b->addr);
+}
+
+unsigned reset_set(struct vfio_device *dev, struct vfio_device **out, unsigned max)
+{
+	struct vfio_machine *machine = dev->machine;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; i < machine->nr_devices; i++) {
+		struct vfio_device *other = machine->devices[i];
+
+		if (!same_set(dev, other))
+			continue;
+		if (n < max) {
+			out[n] = other;
+			other->watchers++;
+		}
+		n++;
+	}
+	pthread_mutex_unlock(&machine->lock);
+	return n;
+}
+
+void reset_set_put(struct vfio_device **devs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		vfio_device_put(devs[i]);
+}
+
+bool reset_set_alone(struct vfio_device *dev)
+{
+	return has_bus_reset(dev) && reset_set(dev, NULL, 0) <= 1;
+}
+
+int reset_set_check(struct vfio_machine *machine, const struct pci_addr *addr, const char *name,
+		    struct uvfio_error *err)
+{
+	char other[sizeof(machine->devices[0]->bus_reset)] = "";
+	bool neighbour = false;
+	unsigned members = 0;
+	char at[16];
+
+	name = name ? name : "";
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; i < machine->nr_devices; i++) {
+		const struct vfio_device *dev = machine->devices[i];
+
+		members += *name && !strcmp(dev->bus_reset, name);
+		if (!neighbour && same_bus(&dev->addr, addr)) {
+			neighbour = true;
+			memcpy(other, dev->bus_reset, sizeof(other));
+			pci_addr_format(&dev->addr, at);
+		}
+	}
+	pthread_mutex_unlock(&machine->lock);
+	if (neighbour && strcmp(other, name) != 0)
+		return uvfio_error_set(err, -EINVAL,
+				       "bus-reset=%s: %s is on the same bus and has bus-reset=%s; "
+				       "give both the same, or none",
+				       *name ? name : "(none)", at, *other ? other : "(none)");
+	if (members >= MAX_SET && strcmp(name, BUS_RESET_OFF) != 0)
+		return uvfio_error_set(err, -EINVAL,
+				       "bus-reset=%s: %u devices have that name; no more can", name,
+				       MAX_SET);
+	return 0;
+}
+
+/* ---- hot reset ---- */
+
+static void lock_all(struct vfio_device **devs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		pthread_mutex_lock(&devs[i]->config_lock);
+}
+
+static void unlock_all(struct vfio_device **devs, unsigned n);
+
+/* The same for a user: 0, or -EBUSY when one of them is being reset. */
+static int try_lock_all(struct vfio_device **devs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!pthread_mutex_trylock(&devs[i]->config_lock))
+			continue;
+		if (atomic_load(&devs[i]->in_reset)) {
+			unlock_all(devs, i);
+			return -EBUSY;
+		}
+		pthread_mutex_lock(&devs[i]->config_lock);
+	}
+	return 0;
+}
+
+static void unlock_all(struct vfio_device **devs, unsigned n)
+{
+	for (unsigned i = n; i > 0; i--)
+		pthread_mutex_unlock(&devs[i - 1]->config_lock);
+}
+
+/* The config_lock of all is held. */
+static void reset_all(struct vfio_device **devs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		device_reset_prepare(devs[i]);
+	for (unsigned i = 0; i < n; i++)
+		device_reset_done(devs[i], UVFIO_RESET_BUS, true);
+}
+
+void reset_set_lose(struct vfio_device **devs, unsigned n)
+{
+	lock_all(devs, n);
+	for (unsigned i = 0; i < n; i++)
+		device_reset_prepare(devs[i]);
+	for (unsigned i = 0; i < n; i++)
+		device_reset_done(devs[i], UVFIO_RESET_BUS, !devs[i]->vconfig);
+	unlock_all(devs, n);
+}
+
+/* 0 or -EFAULT. */
+static int copy_dependents(struct vfio_device **devs, unsigned n, struct vfio_client *client,
+			   uint64_t to)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct pci_addr *addr = &devs[i]->addr;
+		struct vfio_pci_dependent_device entry = {
+			.group_id = devs[i]->group->number,
+			.segment = addr->domain,
+			.bus = addr->bus,
+			.devfn = (uint8_t)(addr->dev << 3 | addr->fn),
+		};
+
+		if (client->ops->copy_to(client, to + i * sizeof(entry), &entry, sizeof(entry)))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+int device_ioctl_hot_reset_info(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+{
+	struct vfio_device *devs[MAX_SET];
+	struct vfio_pci_hot_reset_info info;
+	unsigned n, room;
+	int ret;
+
+	if (client->ops->copy_from(client, &info, arg, sizeof(info)))
+		return -EFAULT;
+	if (info.argsz < sizeof(info))
+		return -EINVAL;
+	if (!has_bus_reset(dev))
+		return -ENODEV;
+	room = (info.argsz - (uint32_t)sizeof(info)) / sizeof(struct vfio_pci_dependent_device);
+	n = reset_set(dev, devs, MAX_SET);
+	ret = copy_dependents(devs, n < room ? n : room, client, arg + sizeof(info));
+	reset_set_put(devs, n);
+	if (ret)
+		return ret;
+	info.flags = 0;
+	info.count = n;
+	if (client->ops->copy_to(client, arg, &info, sizeof(info)))
+		return -EFAULT;
+	return n > room ? -ENOSPC : 0;
+}
+
+static bool is_owned(const struct vfio_device *dev, const int *groups, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		if (groups[i] == (int)dev->group->number)
+			return true;
+	}
+	return false;
+}
+
+/* The groups that the client proves to own are to cover the set, @devs. */
+static int hot_reset(struct vfio_device *dev, struct vfio_device **devs, unsigned n,
+		     struct vfio_client *client, uint64_t arg)
+{
+	int groups[MAX_SET];
+	struct vfio_pci_hot_reset req;
+	int32_t *fds = groups;
+	int ret;
+
+	if (client->ops->copy_from(client, &req, arg, sizeof(req)))
+		return -EFAULT;
+	if (req.argsz < sizeof(req) || req.flags || !req.count)
+		return -EINVAL;
+	if (!has_bus_reset(dev))
+		return -ENODEV;
+	if (req.count > n)
+		return -EINVAL;
+	if (client->ops->copy_from(client, fds, arg + sizeof(req), req.count * sizeof(*fds)))
+		return -EFAULT;
+	for (unsigned i = 0; i < req.count; i++) {
+		groups[i] =
+			client->ops->get_group ? client->ops->get_group(client, fds[i]) : -EINVAL;
+		if (groups[i] < 0)
+			return groups[i];
+	}
+	for (unsigned i = 0; i < n; i++) {
+		if (!is_owned(devs[i], groups, req.count))
+			return -EINVAL;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		if (device_is_cut(devs[i]))
+			return -ENOTTY;
+	}
+	ret = try_lock_all(devs, n);
+	if (ret)
+		return ret;
+	reset_all(devs, n);
+	unlock_all(devs, n);
+	return 0;
+}
+
+int device_ioctl_hot_reset(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+{
+	struct vfio_device *devs[MAX_SET];
+	unsigned n = reset_set(dev, devs, MAX_SET);
+	int ret = hot_reset(dev, devs, n, client, arg);
+
+	reset_set_put(devs, n);
+	return ret;
+}
+
+/* A.4, the end of a last close: when nothing of the set is open and something of it could not be
+ * reset alone, the set is reset. */
+void device_close_set(struct vfio_device *dev)
+{
+	struct vfio_device *devs[MAX_SET];
+	bool open = false, needed = false;
+	unsigned n = reset_set(dev, devs, MAX_SET);
+
+	lock_all(devs, n);
+	for (unsigned i = 0; i < n; i++) {
+		open |= devs[i]->vconfig != NULL;
+		needed |= devs[i]->needs_reset;
+	}
+	if (!open && needed && has_bus_reset(dev))
+		reset_all(devs, n);
+	unlock_all(devs, n);
+	reset_set_put(devs, n);
+}

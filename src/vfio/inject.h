@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What hardware does on a bad day, on demand.  Any thread; @dev is held (observe.h).
+ */
+#ifndef UVFIO_VFIO_INJECT_H
+#define UVFIO_VFIO_INJECT_H
+
+#include "vfio/vfio.h"
+
+/* A PCI Express error: bits of the function's correctable or uncorrectable error status register,
+ * and the header of the packet at fault (zeros will do). */
+struct vfio_aer {
+	bool correctable;
+	uint32_t status;
+	uint32_t header[4];
+};
+
+/* What became of it. */
+enum vfio_aer_outcome {
+	VFIO_AER_RECORDED,    /* masked, or its report not enabled: the host heard nothing */
+	VFIO_AER_CORRECTABLE, /* the host has counted and cleared it; no user is told */
+	VFIO_AER_NONFATAL,    /* users are told by ERR */
+	VFIO_AER_FATAL,       /* the same, and the bus was reset */
+	VFIO_AER_NR_OUTCOMES,
+};
+extern const char *const vfio_aer_outcomes[VFIO_AER_NR_OUTCOMES]; /* "recorded", … */
+
+/*
+ * Let the error occur in @dev (A.7, A.8).  What the host hears is decided by the error's mask and
+ * severity and by the enable bits, all of which a user can write.  Of an uncorrectable error every
+ * open function that the link leads to is told, by the ERR interrupt.  A fatal one resets them, and
+ * nobody restores their config space: registers read as ones until a user turns memory decode on
+ * again, which is when VFIO finds that the addresses are lost and restores them.  Functions that
+ * nobody has open are restored at once.
+ *
+ * May wait for devices to become quiet.  0; -EOPNOTSUPP without advanced error reporting, -EINVAL
+ * for an error that the function cannot have, -ENODEV when it was pulled out; with a message.
+ */
+int vfio_device_inject_aer(struct vfio_device *dev, const struct vfio_aer *aer,
+			   enum vfio_aer_outcome *outcome, struct uvfio_error *err);
+
+/* Linux's names of errors ("BadTLP", "CmpltTO", …), as its log has them: 0, or -EINVAL with a
+ * message that lists them.  Letters' case does not matter. */
+int vfio_aer_parse(const char *name, struct vfio_aer *out, struct uvfio_error *err);
+
+#endif
