@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Writers of an address space: map, unmap, drain.
+ * Writers of an address space: map and unmap.  (What is behind a mapping: backing.c; waiting for
+ * transfers: inflight.c.)
  *
  * The order of a removal: the entries leave the tree, the mapping is marked dead, the generation
  * changes, the writer mutex is released, the transfers are waited for, the memory is let go, and
@@ -10,15 +11,10 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #include "iommu/space_private.h"
-#include "iommu/xfer.h"
 
 static_assert(sizeof(struct iommu_mapping) == 64, "one cache line");
 
@@ -96,56 +92,6 @@ uint64_t space_bytes(struct iommu_space *s)
 	return bytes;
 }
 
-/* ---- in-flight counts ---- */
-
-static uint32_t *half_of(struct iommu_mapping *m, unsigned phase)
-{
-	return (uint32_t *)&m->state + phase; /* little-endian */
-}
-
-static uint32_t count_of(uint64_t state, unsigned phase)
-{
-	return (uint32_t)(state >> (32 * phase) & STATE_COUNTS);
-}
-
-/*
- * The remover may free the mapping as soon as the count is 0, so only its address is used from
- * there on.  A wake-up that hits a later user of the address makes a waiter look once more.
- */
-void mapping_put(struct iommu_mapping *m, unsigned phase)
-{
-	uint32_t *half = half_of(m, phase);
-	uint64_t one = phase ? STATE_COUNT1 : STATE_COUNT0;
-	uint64_t state = __atomic_sub_fetch(&m->state, one, __ATOMIC_ACQ_REL);
-
-	if (__builtin_expect(state & (STATE_DEAD | STATE_DRAIN), 0) && !count_of(state, phase))
-		syscall(SYS_futex, half, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
-
-/* Wait until no transfer is in @phase.  DEAD or DRAIN is set. */
-static void wait_phase(struct iommu_mapping *m, unsigned phase)
-{
-	uint64_t state;
-
-	while (count_of(state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE), phase))
-		syscall(SYS_futex, half_of(m, phase), FUTEX_WAIT_PRIVATE,
-			(uint32_t)(state >> (32 * phase)), NULL, NULL, 0);
-}
-
-static void wait_quiet(struct iommu_mapping *m)
-{
-	uint64_t state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE);
-
-	if (!(count_of(state, 0) | count_of(state, 1)))
-		return;
-	/* What would begin after this sees that it is dead. */
-	xfer_abandon_mapping(m);
-	/* Both at once: a drain moves its reference from one to the other. */
-	while (state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE),
-	       count_of(state, 0) | count_of(state, 1))
-		wait_phase(m, !count_of(state, 0));
-}
-
 /* ---- the life of a space ---- */
 
 struct iommu_space *iommu_space_new(uint64_t max)
@@ -198,20 +144,10 @@ void iommu_space_free(struct iommu_space *s)
 
 /* ---- entries ---- */
 
-static uint32_t index_of(const struct iommu_space *s, const struct iommu_mapping *m)
-{
-	return (uint32_t)(m - (struct iommu_mapping *)s->mappings.base);
-}
-
-static struct iommu_mapping *mapping_at(const struct iommu_space *s, uint32_t index)
-{
-	return slab_at(&s->mappings, index);
-}
-
 /* The word of the entry of @m that starts at @page. */
 static uint64_t word_of(const struct iommu_space *s, const struct iommu_mapping *m, uint64_t page)
 {
-	uint64_t word = (uint64_t)index_of(s, m) << TREE_INDEX_SHIFT;
+	uint64_t word = (uint64_t)mapping_index(s, m) << TREE_INDEX_SHIFT;
 
 	if (m->life != MAPPING_LIVE)
 		return word;
@@ -331,7 +267,7 @@ static void forget(struct iommu_space *s, struct iommu_mapping *m)
 {
 	m->life = MAPPING_FREE;
 	s->used--;
-	slab_retire(&s->mappings, index_of(s, m));
+	slab_retire(&s->mappings, mapping_index(s, m));
 }
 
 void space_cancel(struct iommu_space *s, struct iommu_mapping *m)
@@ -344,7 +280,7 @@ void space_cancel(struct iommu_space *s, struct iommu_mapping *m)
 static void note_detached(struct iommu_space *s, struct iommu_mapping *m,
 			  struct iommu_detached *out)
 {
-	uint32_t *slot = &out->recent[out->count % DETACHED_AHEAD], index = index_of(s, m);
+	uint32_t *slot = &out->recent[out->count % DETACHED_AHEAD], index = mapping_index(s, m);
 
 	m->life = MAPPING_DETACHED;
 	m->next = m->ahead = 0;
@@ -379,7 +315,7 @@ void space_detach(struct iommu_space *s, uint64_t iova, uint64_t last, bool tail
 		struct tree_entry soon = {.word = c.leaf->word[(c.pos + 6) % TREE_LEAF]};
 
 		__builtin_prefetch(entry_mapping(s, &soon));
-		__builtin_prefetch(&s->mappings.next[index_of(s, m)], 1);
+		__builtin_prefetch(&s->mappings.next[mapping_index(s, m)], 1);
 		if (m->first > last)
 			break;
 		if (m->first < iova || (m->last > last && !tails) || m->life == MAPPING_RESERVED)
@@ -417,110 +353,15 @@ void space_replaced(struct iommu_space *s, struct iommu_mapping *by, struct iomm
 	mapping_put(by, 0);
 }
 
-/* ---- memory behind a mapping ---- */
-
-static void let_go(struct iommu_space *s, struct iommu_mapping *m)
-{
-	if (m->nr == 1) {
-		files_put(&s->files, m->file);
-	} else if (m->nr) {
-		for (uint32_t i = 0; i < m->nr; i++)
-			files_put(&s->files, m->pieces[i].file);
-		free(m->pieces);
-	}
-}
-
 void space_drop_spare(struct iommu_space *s, struct iommu_mapping *m)
 {
 	assert(m->life == MAPPING_RESERVED);
-	let_go(s, m);
+	space_let_go(s, m);
 	s->pieces -= m->nr > 1 ? m->nr : 0;
 	forget(s, m);
 }
 
-static bool follows(const struct iommu_mem *a, const struct iommu_mem *b, uint64_t a_len)
-{
-	if (a->kind == IOMMU_MEM_PEER && b->kind == IOMMU_MEM_PEER)
-		return a->peer == b->peer && a->offset + a_len == b->offset;
-	return a->kind == b->kind && a->may_block == b->may_block &&
-	       a->file_id[0] == b->file_id[0] && a->file_id[1] == b->file_id[1] &&
-	       a->page == b->page && a->offset + a_len == b->offset;
-}
-
-static bool reserve_pieces(struct iommu_space *s, uint32_t n)
-{
-	bool ok;
-
-	pthread_mutex_lock(&s->lock);
-	ok = n <= s->max_pieces - s->pieces;
-	if (ok)
-		s->pieces += n;
-	pthread_mutex_unlock(&s->lock);
-	return ok;
-}
-
-static void unreserve_pieces(struct iommu_space *s, uint64_t n)
-{
-	pthread_mutex_lock(&s->lock);
-	s->pieces -= n;
-	pthread_mutex_unlock(&s->lock);
-}
-
-int space_back(struct iommu_space *s, struct iommu_mapping *m, const struct iommu_mem *mem,
-	       unsigned nr)
-{
-	uint64_t total = 0, size = m->last - m->first + 1;
-	struct iommu_piece *pieces, one;
-	uint32_t n = 0, want = 0;
-	int ret = 0;
-
-	for (unsigned i = 0; i < nr; i++) {
-		if (!mem[i].len || ((mem[i].len | mem[i].offset) & (IOMMU_PAGE_SIZE - 1)) ||
-		    mem[i].len > size - total)
-			return -EINVAL;
-		want += !i || !follows(&mem[i - 1], &mem[i], mem[i - 1].len);
-		total += mem[i].len;
-	}
-	if (total != size)
-		return -EINVAL;
-	if (want > 1 && !reserve_pieces(s, want))
-		return -ENOMEM;
-	pieces = want > 1 ? malloc(want * sizeof(*pieces)) : &one;
-	if (!pieces) {
-		unreserve_pieces(s, want);
-		return -ENOMEM;
-	}
-	total = 0;
-	for (unsigned i = 0, j; i < nr && !ret; i = j) {
-		struct iommu_mem joined = mem[i];
-
-		for (j = i + 1; j < nr && follows(&mem[j - 1], &mem[j], mem[j - 1].len); j++)
-			joined.len += mem[j].len;
-		pieces[n] = (struct iommu_piece){.start = total, .offset = joined.offset};
-		ret = files_get(&s->files, &joined, m->prot & IOMMU_WRITE, &pieces[n].file,
-				&pieces[n].host);
-		n += !ret;
-		total += joined.len;
-	}
-	if (ret) {
-		while (n)
-			files_put(&s->files, pieces[--n].file);
-		if (want > 1) {
-			free(pieces);
-			unreserve_pieces(s, want);
-		}
-		return ret;
-	}
-	if (n > 1) {
-		m->pieces = pieces;
-	} else {
-		m->host = one.host;
-		m->file = one.file;
-		m->offset = one.offset;
-	}
-	m->nr = n;
-	return 0;
-}
+/* ---- the end of what was detached ---- */
 
 bool space_is_quiet(const struct iommu_space *s, const struct iommu_detached *list)
 {
@@ -529,7 +370,7 @@ bool space_is_quiet(const struct iommu_space *s, const struct iommu_detached *li
 		uint64_t state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE);
 
 		/* They are dead: no count but that of who turns away at once goes up again. */
-		if (count_of(state, 0) | count_of(state, 1) || m->nr != 1)
+		if (mapping_count(state, 0) | mapping_count(state, 1) || m->nr != 1)
 			return false;
 		/* The last one would unmap the file, which takes long, or close it. */
 		if (m->file->kind != IOMMU_MEM_PEER &&
@@ -554,9 +395,9 @@ void space_finish(struct iommu_space *s, struct iommu_detached *list)
 
 			__builtin_prefetch(mapping_at(s, m->ahead));
 			__builtin_prefetch(&s->mappings.next[m->ahead], 1);
-			wait_quiet(m);
+			mapping_wait_quiet(m);
 			pieces += m->nr > 1 ? m->nr : 0;
-			let_go(s, m);
+			space_let_go(s, m);
 			batch[n] = i;
 			i = m->next;
 		}
@@ -642,74 +483,4 @@ uint64_t iommu_mapping_count(struct iommu_space *s)
 	n = s->live;
 	space_unlock(s);
 	return n;
-}
-
-/* ---- drain ---- */
-
-/* The first mapping in [@iova, @last] that has transfers in flight, with a reference of ours in
- * its current phase. */
-static struct iommu_mapping *next_busy(struct iommu_space *s, uint64_t iova, uint64_t last,
-				       unsigned *phase)
-{
-	struct iommu_mapping *found = NULL;
-	struct tree_cursor c;
-	bool more;
-
-	space_lock(s);
-	more = tree_seek(&s->tree, &c, iova >> PAGE_BITS);
-	for (; more && c.entry.first <= last >> PAGE_BITS; more = tree_next(&c)) {
-		struct iommu_mapping *m = entry_mapping(s, &c.entry);
-		uint64_t state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE);
-
-		if (m->life != MAPPING_LIVE || !(count_of(state, 0) | count_of(state, 1)))
-			continue;
-		__atomic_fetch_or(&m->state, STATE_DRAIN, __ATOMIC_ACQ_REL);
-		*phase = state >> STATE_PHASE_BIT & 1; /* only drains change it */
-		__atomic_fetch_add(&m->state, *phase ? STATE_COUNT1 : STATE_COUNT0,
-				   __ATOMIC_ACQUIRE);
-		found = m;
-		break;
-	}
-	space_unlock(s);
-	return found;
-}
-
-/* wait_phase() for a mapping that lives.  A transfer by messages may hold it and be about to start,
- * so those are abandoned until none is left. */
-static void drain_phase(struct iommu_mapping *m, unsigned phase)
-{
-	const struct timespec soon = {.tv_nsec = 1000000};
-	uint64_t state;
-
-	while (count_of(state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE), phase) &&
-	       xfer_abandon_mapping(m))
-		syscall(SYS_futex, half_of(m, phase), FUTEX_WAIT_PRIVATE,
-			(uint32_t)(state >> (32 * phase)), &soon, NULL, 0);
-	wait_phase(m, phase);
-}
-
-void iommu_drain(struct iommu_space *s, uint64_t iova, uint64_t last)
-{
-	struct iommu_mapping *m;
-	unsigned phase;
-
-	if (last > IOMMU_IOVA_LAST)
-		last = IOMMU_IOVA_LAST;
-	pthread_mutex_lock(&s->drain_lock);
-	while (iova <= last && (m = next_busy(s, iova, last, &phase))) {
-		uint64_t next = m->last + 1;
-
-		/* Those of the other phase began before the last change of phase; then no new one
-		 * begins there, and the phases change places.  Our reference goes along. */
-		drain_phase(m, !phase);
-		__atomic_fetch_add(&m->state, phase ? STATE_COUNT0 : STATE_COUNT1,
-				   __ATOMIC_ACQUIRE);
-		__atomic_fetch_xor(&m->state, STATE_PHASE, __ATOMIC_ACQ_REL);
-		mapping_put(m, phase);
-		drain_phase(m, phase);
-		__atomic_fetch_and(&m->state, ~STATE_DRAIN, __ATOMIC_ACQ_REL);
-		mapping_put(m, !phase);
-		iova = next;
-	}
-	pthread_mutex_unlock(&s->drain_lock);
 }

@@ -111,6 +111,8 @@ void space_finish(struct iommu_space *space, struct iommu_detached *list);
 /* space_finish() for what space_replace() detached. */
 void space_replaced(struct iommu_space *space, struct iommu_mapping *by,
 		    struct iommu_detached *list);
+/* backing.c: let go of the memory of a mapping that nobody uses; ->nr stays. */
+void space_let_go(struct iommu_space *space, struct iommu_mapping *m);
 /* Bytes that the structures of the space use for what it has held so far. */
 uint64_t space_bytes(struct iommu_space *space);
 
@@ -156,6 +158,26 @@ static inline struct iommu_mapping *entry_mapping(const struct iommu_space *spac
 	return (struct iommu_mapping *)space->mappings.base + index;
 }
 
+static inline uint32_t mapping_index(const struct iommu_space *space, const struct iommu_mapping *m)
+{
+	return (uint32_t)(m - (struct iommu_mapping *)space->mappings.base);
+}
+
+static inline struct iommu_mapping *mapping_at(const struct iommu_space *space, uint32_t index)
+{
+	return slab_at(&space->mappings, index);
+}
+
+/* ---- inflight.c ---- */
+
+/* The transfers in @phase, of the word that @state was. */
+static inline uint32_t mapping_count(uint64_t state, unsigned phase)
+{
+	return (uint32_t)(state >> (32 * phase) & STATE_COUNTS);
+}
+
+/* A dead mapping: abandon what depends on answers, wait for the others.  Without the mutex. */
+void mapping_wait_quiet(struct iommu_mapping *m);
 /* A transfer leaves; @phase is what mapping_get() gave. */
 void mapping_put(struct iommu_mapping *m, unsigned phase);
 
