@@ -185,7 +185,7 @@ static void handle_pending(struct wire_conn *conn)
 	}
 	uvfio_defer_end();
 	if (!conn->dying)
-		wire_stream_flush(&conn->stream);
+		wire_conn_flush(conn);
 }
 
 /* The socket can be read or written, or there is something left to do. */
@@ -194,7 +194,7 @@ void wire_conn_turn(struct wire_conn *conn)
 	ssize_t n = 1;
 	int rounds = TURN_MESSAGES;
 
-	if (wire_stream_flush(&conn->stream)) {
+	if (wire_conn_flush(conn)) {
 		lost(conn, -EPIPE);
 		return;
 	}
@@ -220,7 +220,7 @@ void wire_conn_turn(struct wire_conn *conn)
 			return;
 		if (!wire_stream_ready(&conn->stream) && wire_conn_more_behind_fds(conn))
 			continue;
-		wire_stream_flush(&conn->stream);
+		wire_conn_flush(conn);
 		if (close_if_done(conn))
 			return;
 		if (wire_stream_ready(&conn->stream))
@@ -236,7 +236,7 @@ void wire_conn_turn(struct wire_conn *conn)
 	}
 	if (conn->dying)
 		return;
-	wire_stream_flush(&conn->stream);
+	wire_conn_flush(conn);
 	wire_conn_wait_late(conn);
 	wire_conn_watch(conn);
 	/* What is here already brings no event. */

@@ -59,6 +59,8 @@ static void conn_free(struct wire_job *job)
 	/* It counts as one of the listener's until then. */
 	uvfio_trash_wait(conn->trash, 0, UVFIO_TRASH_EVER);
 	uvfio_trash_unref(conn->trash);
+	for (unsigned i = 0; i < conn->nr_spent; i++)
+		close(conn->spent[i]);
 	if (conn->unmask_fd >= 0)
 		close(conn->unmask_fd);
 	free(conn->version);

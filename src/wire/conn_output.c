@@ -90,6 +90,27 @@ void wire_reply_error(struct wire_conn *conn, const struct wire_msg *msg, int er
 	wire_stream_reply(&conn->stream, &hdr, NULL, 0, NULL, 0, NULL, 0);
 }
 
+static void close_spent(struct wire_conn *conn)
+{
+	while (conn->nr_spent)
+		close(conn->spent[--conn->nr_spent]);
+}
+
+int wire_conn_flush(struct wire_conn *conn)
+{
+	int ret = wire_stream_flush(&conn->stream);
+
+	close_spent(conn);
+	return ret;
+}
+
+void wire_conn_spent(struct wire_conn *conn, int fd)
+{
+	if (conn->nr_spent == WIRE_SPENT)
+		close_spent(conn);
+	conn->spent[conn->nr_spent++] = fd;
+}
+
 uint8_t *wire_io_buffer(struct wire_conn *conn, size_t size)
 {
 	if (size > conn->io_size) {

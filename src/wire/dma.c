@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 #include "base/fd.h"
 #include "wire/wire_private.h"
 
@@ -163,9 +162,9 @@ void wire_do_dma_map(struct wire_conn *conn, struct wire_msg *msg)
 		return;
 	}
 	map(conn, msg, seals);
-	/* Memory files end at once. */
+	/* Memory files end at once, and the client need not wait for that. */
 	if (msg->nr_fds)
-		close(msg->fds[0]);
+		wire_conn_spent(conn, msg->fds[0]);
 	msg->nr_fds = 0;
 }
 

@@ -245,6 +245,8 @@ enum wire_state {
 	WIRE_STATES,
 };
 
+#define WIRE_SPENT 16u
+
 struct wire_peer;
 struct wire_version;
 
@@ -308,6 +310,9 @@ struct wire_conn {
 	int unmask_fd;
 	int32_t unmask_number;
 
+	int spent[WIRE_SPENT]; /* fds to close when the replies have been sent */
+	unsigned nr_spent;
+
 	uint8_t *io; /* data of region accesses; grows */
 	size_t io_size;
 
@@ -361,6 +366,10 @@ void wire_reply(struct wire_conn *conn, const struct wire_msg *msg, const void *
 		size_t fixed_len, const void *data, size_t data_len, const int *fds,
 		unsigned nr_fds);
 void wire_reply_error(struct wire_conn *conn, const struct wire_msg *msg, int error);
+/* Send what there is, as far as the client takes it; then close what was done with. */
+int wire_conn_flush(struct wire_conn *conn);
+/* [context] Close @fd, of a kind that ends at once, when the client has been answered. */
+void wire_conn_spent(struct wire_conn *conn, int fd);
 /* A buffer of at least @size bytes for the data of one reply; NULL without memory. */
 uint8_t *wire_io_buffer(struct wire_conn *conn, size_t size);
 /* May another message be received and handled? */

@@ -161,13 +161,63 @@ static void unmaps(void **state)
 	map_and(true);
 }
 
+/* This process is the server and the client. */
+static unsigned open_fds(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Memory files of maps are closed by the time that the client has been answered twice, whether the
+ * maps were answered, refused or posted in a row. */
+static void maps_leave_no_fds(void **state)
+{
+	int mem = memfd_create("memory", MFD_CLOEXEC), fd;
+	struct vfio_user_dma_map map = {sizeof(map), 3, 0, 0, 4096};
+	struct wire_fixture f;
+	unsigned before;
+
+	assert_int_equal(ftruncate(mem, 1 << 20), 0);
+	wire_up(&f);
+	fd = client_open(&f);
+	client_enable(fd);
+	client_get(fd, W_SCRATCH);
+	before = open_fds();
+	for (unsigned i = 0; i < 50; i++) {
+		assert_int_equal(client_map(fd, i * 4096, 4096, mem, i * 4096), 0);
+		assert_int_equal(client_map(fd, i * 4096, 4096, mem, 0), EEXIST);
+	}
+	for (unsigned i = 50; i < 150; i++) {
+		map.address = i * 4096;
+		client_send(fd, (uint16_t)i, VFIO_USER_DMA_MAP, VFIO_USER_NO_REPLY, &map,
+			    sizeof(map), &mem, 1);
+	}
+	client_get(fd, W_SCRATCH);
+	client_get(fd, W_SCRATCH);
+	assert_int_equal(open_fds(), before);
+	/* The last ones are not lost with the connection. */
+	assert_int_equal(client_map(fd, 1 << 24, 4096, mem, 0), 0);
+	close(fd);
+	wire_down(&f);
+	assert_true(open_fds() < before);
+	close(mem);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bad_map), cmocka_unit_test(not_taken),
-		cmocka_unit_test(unmask),  cmocka_unit_test(more_than_fit),
-		cmocka_unit_test(flood),   cmocka_unit_test(second_socket),
-		cmocka_unit_test(unmaps),  cmocka_unit_test(leaves_mapped),
+		cmocka_unit_test(bad_map),
+		cmocka_unit_test(not_taken),
+		cmocka_unit_test(unmask),
+		cmocka_unit_test(more_than_fit),
+		cmocka_unit_test(flood),
+		cmocka_unit_test(second_socket),
+		cmocka_unit_test(unmaps),
+		cmocka_unit_test(leaves_mapped),
+		cmocka_unit_test(maps_leave_no_fds),
 	};
 
 	alarm(60);
