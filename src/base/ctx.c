@@ -178,6 +178,11 @@ bool uvfio_ctx_post(struct uvfio_ctx *ctx, struct uvfio_work *work)
 	return true;
 }
 
+void uvfio_ctx_yield(struct uvfio_ctx *ctx)
+{
+	ctx->yield = true;
+}
+
 bool ctx_claim_from(struct uvfio_ctx *ctx, enum ctx_state from)
 {
 	return atomic_compare_exchange_strong(&ctx->state, &from, CTX_RUNNING);
@@ -211,6 +216,10 @@ static bool run_queue(struct uvfio_ctx *ctx, unsigned *budget, uint64_t *deadlin
 
 		atomic_exchange(&work->queued, false);
 		fn(work);
+		if (ctx->yield) {
+			ctx->yield = false;
+			return false;
+		}
 		if (--*budget == 0)
 			return false;
 		if (*budget % CLOCK_EVERY == 0) {

@@ -18,7 +18,8 @@
  * or after the client is answered.  So a doorbell costs no thread switch.
  *
  * Fairness: a context that is run gives way after some 64 pieces of work or 500 µs; the rest goes
- * to its loop, which takes its contexts in turn.  A single piece of work is never interrupted.
+ * to its loop, which takes its contexts in turn.  A single piece of work is never interrupted; one
+ * that knows that it was long yields.
  *
  * Locks: a context's queue is lock-free (many producers, one consumer).  No lock is held while
  * work runs.  The loop's lock guards its timers and watches; under it libevent is told of them, and
@@ -60,6 +61,9 @@ void uvfio_ctx_free(struct uvfio_ctx *ctx);
 bool uvfio_ctx_post(struct uvfio_ctx *ctx, struct uvfio_work *work);
 /* True when the calling thread runs @ctx at this moment. */
 bool uvfio_ctx_is_current(const struct uvfio_ctx *ctx);
+/* Within the context: what else it has to do waits until its loop's other contexts, and the
+ * descriptors of the loop, have had their turn.  For work that comes in large pieces. */
+void uvfio_ctx_yield(struct uvfio_ctx *ctx);
 /* Wait until everything posted before this call has run.  Runs it itself if nobody does.  Not from
  * within the context; from within another one it is allowed as long as two do not wait for each
  * other. */

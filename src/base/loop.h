@@ -20,6 +20,7 @@ struct uvfio_ctx {
 	atomic_uint waiters, event;
 
 	/* Owned by whoever runs it. */
+	bool yield;               /* others' turn */
 	struct uvfio_work *local; /* taken from @head, oldest first */
 	bool (*poll_fn)(void *arg);
 	void *poll_arg;

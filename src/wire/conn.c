@@ -13,6 +13,10 @@
  * behind those another is tried before the send.)  Then the socket is polled for a
  * little while, if the client has been quick lately, and else it is waited for.
  *
+ * A turn ends when it has taken half a millisecond: what is left waits until the loop has looked at
+ * its other connections.  Single messages that could take long (much data, many writes in one) are
+ * a job's.
+ *
  * What may wait is done by a job in another thread.  Meanwhile the connection goes on to receive:
  * replies are what a device's DMA waits for, and perhaps the job with it.  Commands are kept, in
  * order, until there are too many; then nothing is received until the job is done.
@@ -26,7 +30,9 @@
 #include <string.h>
 #include "wire/wire_private.h"
 
-#define TURN_MESSAGES 64 /* handled before others on this loop get their turn */
+#define TURN_NS       500000u /* then others on this loop get their turn */
+#define TURN_LOOK     8u      /* messages between two looks at the clock, */
+#define TURN_BYTES    1024u   /* but after each that is larger */
 #define COMPLAINTS    5
 #define COMPLAINTS_MS 1000
 
@@ -61,6 +67,20 @@ void wire_conn_complain(struct wire_conn *conn, const char *fmt, ...)
 }
 
 /* ---- the turn ---- */
+
+static bool turn_is_over(struct wire_conn *conn)
+{
+	conn->now = uvfio_now_ns();
+	return conn->now >= conn->turn_end;
+}
+
+/* The same, after a message; looks at the clock now and then. */
+static bool turn_is_used_up(struct wire_conn *conn, const struct wire_msg *msg)
+{
+	if (msg->len <= TURN_BYTES && ++conn->turn_messages % TURN_LOOK)
+		return false;
+	return turn_is_over(conn);
+}
 
 /* The fds of @msg that nobody took. */
 static void drop_fds(struct wire_conn *conn, struct wire_msg *msg)
@@ -102,7 +122,7 @@ static void handle_command(struct wire_conn *conn, struct wire_msg *msg)
 
 static void handle_message(struct wire_conn *conn, struct wire_msg *msg)
 {
-	atomic_fetch_add_explicit(&conn->messages, 1, memory_order_relaxed);
+	wire_count(&conn->messages, 1);
 	if (!vfio_user_is_reply(&msg->hdr)) {
 		handle_command(conn, msg);
 		return;
@@ -123,14 +143,13 @@ static void handle_message(struct wire_conn *conn, struct wire_msg *msg)
 static void handle_messages(struct wire_conn *conn)
 {
 	struct wire_msg msg;
-	unsigned left = TURN_MESSAGES;
 	int ret = 0;
 
 	uvfio_defer_begin();
-	while (left && wire_conn_may_go_on(conn) &&
-	       (ret = wire_stream_next(&conn->stream, &msg)) > 0) {
+	while (wire_conn_may_go_on(conn) && (ret = wire_stream_next(&conn->stream, &msg)) > 0) {
 		handle_message(conn, &msg);
-		left--;
+		if (turn_is_used_up(conn, &msg))
+			break;
 	}
 	uvfio_defer_end();
 	if (ret < 0 && !conn->dying) {
@@ -173,14 +192,18 @@ static bool pending_may_go_on(struct wire_conn *conn)
 static void handle_pending(struct wire_conn *conn)
 {
 	struct wire_msg *msg;
+	bool over = false;
 
+	if (TAILQ_EMPTY(&conn->pending))
+		return;
 	uvfio_defer_begin();
-	while (pending_may_go_on(conn)) {
+	while (!over && pending_may_go_on(conn)) {
 		msg = TAILQ_FIRST(&conn->pending);
 		TAILQ_REMOVE(&conn->pending, msg, next);
 		conn->nr_pending--;
 		wire_command(conn, msg);
 		drop_fds(conn, msg);
+		over = turn_is_used_up(conn, msg);
 		wire_msg_free(msg, conn->trash);
 	}
 	uvfio_defer_end();
@@ -188,12 +211,46 @@ static void handle_pending(struct wire_conn *conn)
 		wire_conn_flush(conn);
 }
 
+/* One receive, its messages, one send.  False: there is nothing more for now. */
+static bool one_round(struct wire_conn *conn)
+{
+	ssize_t n;
+
+	if (!wire_conn_may_go_on(conn))
+		return false;
+	if (!wire_stream_ready(&conn->stream)) {
+		n = wire_stream_receive(&conn->stream);
+		if (n <= 0) {
+			if (n != -EAGAIN)
+				lost(conn, n);
+			return false;
+		}
+	}
+	do {
+		handle_messages(conn);
+		if (conn->dying)
+			return false;
+	} while (!wire_stream_ready(&conn->stream) && wire_conn_more_behind_fds(conn) &&
+		 !turn_is_over(conn));
+	wire_conn_flush(conn);
+	if (close_if_done(conn))
+		return false;
+	if (wire_stream_ready(&conn->stream)) {
+		conn->now = uvfio_now_ns();
+		return true;
+	}
+	/* It has probably nothing more for us: the kernel is asked once, by the wait. */
+	n = wire_conn_spin(conn);
+	if (n <= 0 && n != -EAGAIN)
+		lost(conn, n);
+	return n > 0;
+}
+
 /* The socket can be read or written, or there is something left to do. */
 void wire_conn_turn(struct wire_conn *conn)
 {
-	ssize_t n = 1;
-	int rounds = TURN_MESSAGES;
-
+	conn->now = uvfio_now_ns();
+	conn->turn_end = conn->now + TURN_NS;
 	if (wire_conn_flush(conn)) {
 		lost(conn, -EPIPE);
 		return;
@@ -201,39 +258,8 @@ void wire_conn_turn(struct wire_conn *conn)
 	if (close_if_done(conn))
 		return;
 	handle_pending(conn);
-	while (rounds-- && !conn->dying) {
-		if (!wire_stream_ready(&conn->stream)) {
-			if (!wire_conn_may_go_on(conn))
-				break;
-			n = wire_stream_receive(&conn->stream);
-			if (n == -EAGAIN)
-				break;
-			if (n <= 0) {
-				lost(conn, n);
-				return;
-			}
-		}
-		if (!wire_conn_may_go_on(conn))
-			break;
-		handle_messages(conn);
-		if (conn->dying)
-			return;
-		if (!wire_stream_ready(&conn->stream) && wire_conn_more_behind_fds(conn))
-			continue;
-		wire_conn_flush(conn);
-		if (close_if_done(conn))
-			return;
-		if (wire_stream_ready(&conn->stream))
-			continue;
-		/* It has probably nothing more for us: the kernel is asked once, by the wait. */
-		n = wire_conn_spin(conn);
-		if (n == -EAGAIN)
-			break;
-		if (n <= 0) {
-			lost(conn, n);
-			return;
-		}
-	}
+	while (conn->now < conn->turn_end && one_round(conn))
+		;
 	if (conn->dying)
 		return;
 	wire_conn_flush(conn);
@@ -241,8 +267,10 @@ void wire_conn_turn(struct wire_conn *conn)
 	wire_conn_watch(conn);
 	/* What is here already brings no event. */
 	if (pending_may_go_on(conn) ||
-	    (wire_stream_ready(&conn->stream) && wire_conn_may_go_on(conn)))
+	    (wire_stream_ready(&conn->stream) && wire_conn_may_go_on(conn))) {
 		uvfio_ctx_post(conn->ctx, &conn->turn_work);
+		uvfio_ctx_yield(conn->ctx);
+	}
 }
 
 static void turn_work(struct uvfio_work *work)
@@ -271,7 +299,7 @@ void wire_conn_on_twin(void *arg)
 	}
 	while (!(ret = wire_stream_late(&conn->stream) ? -EPROTO : 0) &&
 	       (ret = wire_stream_next(&conn->twin, &msg)) > 0) {
-		atomic_fetch_add_explicit(&conn->messages, 1, memory_order_relaxed);
+		wire_count(&conn->messages, 1);
 		ret = !vfio_user_is_reply(&msg.hdr) || !conn->peer ||
 				      wire_peer_reply(conn->peer, &msg)
 			      ? -EPROTO

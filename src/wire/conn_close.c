@@ -24,6 +24,20 @@ static void job_release(struct wire_conn *conn)
 	conn->container = NULL;
 }
 
+/* server->lock is held.  The device is for the next one who waits for it, from this moment on: a
+ * client that asks now does not get it first.  Should that one be going, too, it hands it on. */
+static void hand_on(struct wire_listener *listener)
+{
+	struct wire_conn *next = TAILQ_FIRST(&listener->waiting);
+
+	listener->active = next;
+	if (!next)
+		return;
+	TAILQ_REMOVE(&listener->waiting, next, wait);
+	next->waits = false;
+	uvfio_ctx_post(next->ctx, &next->go_work);
+}
+
 /* In a thread of its own: a context cannot be freed from within. */
 static void conn_free(struct wire_job *job)
 {
@@ -31,20 +45,13 @@ static void conn_free(struct wire_job *job)
 	struct wire_server *server = conn->server;
 	struct wire_listener *listener = conn->listener;
 	struct wire_msg *msg;
-	struct wire_conn *other;
 
 	pthread_mutex_lock(&server->lock);
 	TAILQ_REMOVE(&listener->conns, conn, next);
+	if (conn->waits)
+		TAILQ_REMOVE(&listener->waiting, conn, wait);
 	if (listener->active == conn)
-		listener->active = NULL;
-	/* The next one who waits for the device. */
-	TAILQ_FOREACH(other, &listener->conns, next)
-	{
-		if (!listener->active && state_of(other) == WIRE_WAITING) {
-			uvfio_ctx_post(other->ctx, &other->go_work);
-			break;
-		}
-	}
+		hand_on(listener);
 	pthread_mutex_unlock(&server->lock);
 	/* Nobody finds it any more. */
 	uvfio_ctx_free(conn->ctx);

@@ -176,8 +176,12 @@ static int claim(struct wire_conn *conn)
 	} else if (!active || active == conn) {
 		listener->active = conn;
 	} else if (state_of(active) == WIRE_CLOSING || hung_up(active->stream.fd)) {
-		/* It will be noticed by itself that it has gone. */
+		/* It will be noticed by itself that it has gone, unless it is not read from. */
+		atomic_store(&active->unwanted, true);
+		uvfio_ctx_post(active->ctx, &active->output_work);
 		set_state(conn, WIRE_WAITING);
+		TAILQ_INSERT_TAIL(&listener->waiting, conn, wait);
+		conn->waits = true;
 		ret = EAGAIN;
 	} else {
 		ret = EBUSY;

@@ -15,27 +15,37 @@ bool wire_conn_may_go_on(struct wire_conn *conn)
 	return wire_stream_queued(&conn->stream) == 0;
 }
 
+/* What another thread queues after this, it posts output_work for. */
+static bool wants_write(const struct wire_stream *s)
+{
+	return atomic_load(&s->want_write) && !atomic_load(&s->failed);
+}
+
 void wire_conn_watch(struct wire_conn *conn)
 {
-	bool main_on, twin_on = false, reading = wire_conn_may_go_on(conn);
+	bool main_on, twin_on, reading;
 
+	if (atomic_load_explicit(&conn->unwanted, memory_order_relaxed) &&
+	    wire_stream_queued(&conn->stream)) {
+		wire_conn_complain(conn, "it has shut its sending half, does not read, and another "
+					 "client waits for the device; the connection is closed");
+		wire_conn_close(conn);
+		return;
+	}
+	reading = wire_conn_may_go_on(conn);
 	if (reading != conn->reading && conn->watch) {
 		uvfio_watch_read(conn->watch, reading);
 		conn->reading = reading;
 	}
 
-	pthread_mutex_lock(&conn->stream.lock);
-	main_on = conn->stream.want_write && !conn->stream.failed;
-	pthread_mutex_unlock(&conn->stream.lock);
+	main_on = wants_write(&conn->stream);
 	if (main_on != conn->write_watched && conn->watch) {
 		uvfio_watch_write(conn->watch, main_on);
 		conn->write_watched = main_on;
 	}
 	if (!conn->twin_watch)
 		return;
-	pthread_mutex_lock(&conn->twin.lock);
-	twin_on = conn->twin.want_write && !conn->twin.failed;
-	pthread_mutex_unlock(&conn->twin.lock);
+	twin_on = wants_write(&conn->twin);
 	if (twin_on != conn->twin_write_watched) {
 		uvfio_watch_write(conn->twin_watch, twin_on);
 		conn->twin_write_watched = twin_on;

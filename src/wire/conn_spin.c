@@ -59,12 +59,12 @@ ssize_t wire_conn_spin(struct wire_conn *conn)
 		conn->spin_skip--;
 		return n;
 	}
-	start = uvfio_now_ns();
+	start = conn->now = uvfio_now_ns();
 	if (!alone(conn, start))
 		return n;
 	do {
 		n = wire_stream_receive(&conn->stream);
-	} while (n == -EAGAIN && uvfio_now_ns() - start < spin);
+	} while (n == -EAGAIN && (conn->now = uvfio_now_ns()) - start < spin);
 	if (n == -EAGAIN) {
 		/* Slow, or gone to sleep: ask less and less often. */
 		conn->spin_misses = conn->spin_misses ? conn->spin_misses * 2 : 1;

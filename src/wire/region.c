@@ -4,7 +4,7 @@
  *
  * BARs and plain config space are done at once: they wait for nothing but a reset that somebody
  * else has begun, in which case a job waits.  Config writes that may stop DMA or reset the function
- * are always a job's.
+ * are always a job's, and so is what takes its time: registers are read and written one by one.
  */
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -12,6 +12,8 @@
 #include "wire/wire_private.h"
 
 #define REGION_BYTES (1ull << 40)
+#define AT_ONCE      65536u /* bytes of one access that others on the loop wait for; */
+#define MULTI        512u   /* and writes of a WRITE_MULTI */
 
 /* Where the core has it; -EINVAL for what is no region.  An offset that would lead into the next
  * region is beyond the end of this one. */
@@ -26,7 +28,7 @@ static int locate(const struct vfio_user_region_access *a, uint64_t *offset)
 /* May it take long? */
 static bool may_wait(struct wire_conn *conn, const struct vfio_user_region_access *a, bool write)
 {
-	if (vfio_device_busy(vfio_device_file_device(conn->df)))
+	if (a->count > AT_ONCE || vfio_device_busy(vfio_device_file_device(conn->df)))
 		return true;
 	/* All of the header but COMMAND and what lies beyond BIST is harmless. */
 	return write && a->region == VFIO_PCI_CONFIG_REGION_INDEX &&
@@ -165,13 +167,14 @@ static void job_write_multi(struct wire_conn *conn)
 void wire_do_write_multi(struct wire_conn *conn, struct wire_msg *msg)
 {
 	struct vfio_user_write_multi multi;
-	bool wait = false;
+	bool wait;
 
 	memcpy(&multi, msg->payload, sizeof(multi));
 	if (multi.wr_cnt > (msg->len - sizeof(multi)) / sizeof(struct vfio_user_write)) {
 		wire_reply_error(conn, msg, EINVAL);
 		return;
 	}
+	wait = multi.wr_cnt > MULTI;
 	for (uint64_t i = 0; i < multi.wr_cnt && !wait; i++) {
 		struct vfio_user_write w = write_at(msg, i);
 		struct vfio_user_region_access a = {w.offset, w.region, w.count};

@@ -239,6 +239,7 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 	listener->options = *options;
 	listener->fd = fd;
 	TAILQ_INIT(&listener->conns);
+	TAILQ_INIT(&listener->waiting);
 	ret = find_group(server, device, &listener->group, &listener->noiommu);
 	if (ret) {
 		uvfio_error_set(err, ret, "there is no device %s", device);

@@ -199,7 +199,7 @@ ssize_t wire_stream_receive(struct wire_stream *s)
 		return 0;
 	}
 	s->have += (uint32_t)n;
-	atomic_fetch_add_explicit(s->bytes_in, (uint64_t)n, memory_order_relaxed);
+	wire_count(s->bytes_in, (uint64_t)n);
 	s->cut = m.msg_controllen != 0;
 	if (__builtin_expect(m.msg_controllen != 0 || (m.msg_flags & MSG_CTRUNC), 0))
 		take_fds(s, &m, from);

@@ -16,6 +16,21 @@
 
 #define HEADER sizeof(struct vfio_user_header)
 
+static uint32_t batched(const struct wire_stream *s)
+{
+	return atomic_load_explicit(&s->batched, memory_order_relaxed);
+}
+
+static void set_batched(struct wire_stream *s, uint32_t bytes)
+{
+	atomic_store_explicit(&s->batched, bytes, memory_order_relaxed);
+}
+
+static bool flag(const atomic_bool *flag)
+{
+	return atomic_load_explicit(flag, memory_order_relaxed);
+}
+
 void wire_out_free(struct wire_out *out)
 {
 	for (unsigned i = 0; i < out->nr_fds; i++)
@@ -43,7 +58,9 @@ static ssize_t send_iov(struct wire_stream *s, struct iovec *iov, int nr, const 
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
 	}
 	do {
-		n = sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = nr == 1 && !nr_fds
+			    ? send(s->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+			    : sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -127,23 +144,23 @@ static int send_queue(struct wire_stream *s)
 
 static int flush_locked(struct wire_stream *s)
 {
-	struct iovec iov = {s->batch, s->batched};
+	struct iovec iov = {s->batch, batched(s)};
 	ssize_t n;
 	int ret;
 
-	if (s->failed)
+	if (flag(&s->failed))
 		return -EPIPE;
-	if (s->want_write) {
+	if (flag(&s->want_write)) {
 		ret = send_queue(s);
 		if (ret < 0)
 			return ret;
 	}
-	if (!s->batched)
+	if (!iov.iov_len)
 		return 0;
-	n = s->want_write ? 0 : send_iov(s, &iov, 1, NULL, 0);
+	n = flag(&s->want_write) ? 0 : send_iov(s, &iov, 1, NULL, 0);
 	if (n < 0)
 		return (int)n;
-	s->batched = 0;
+	set_batched(s, 0);
 	if ((size_t)n == iov.iov_len)
 		return 0;
 	return enqueue(s, &iov, 1, (size_t)n, NULL, NULL, 0, NULL, 0);
@@ -155,6 +172,9 @@ int wire_stream_flush(struct wire_stream *s)
 {
 	int ret;
 
+	/* What another thread queues or sends meanwhile is its own to look after. */
+	if (!batched(s) && !flag(&s->want_write))
+		return flag(&s->failed) ? -EPIPE : 0;
 	pthread_mutex_lock(&s->lock);
 	ret = flush_locked(s);
 	pthread_mutex_unlock(&s->lock);
@@ -182,9 +202,9 @@ static int reply_now(struct wire_stream *s, struct iovec *iov, int nr, size_t le
 			return ret;
 		}
 	}
-	iov[0] = (struct iovec){s->batch, s->batched};
-	len += s->batched;
-	s->batched = 0;
+	iov[0] = (struct iovec){s->batch, batched(s)};
+	len += iov[0].iov_len;
+	set_batched(s, 0);
 	n = s->want_write ? 0 : send_iov(s, iov, nr, fds, nr_fds);
 	ret = n < 0 ? (int)n : 0;
 	if (n) { /* the fds have gone with the first byte, or will not go */
@@ -213,16 +233,16 @@ int wire_stream_reply(struct wire_stream *s, const struct vfio_user_header *hdr,
 	} else if (!nr_fds && len <= WIRE_OUT_BATCH) {
 		uint8_t *to;
 
-		if (len > WIRE_OUT_BATCH - s->batched)
+		if (len > WIRE_OUT_BATCH - batched(s))
 			ret = flush_locked(s);
 		if (!ret) {
-			to = s->batch + s->batched;
+			to = s->batch + batched(s);
 			memcpy(to, hdr, HEADER);
 			if (fixed_len)
 				memcpy(to + HEADER, fixed, fixed_len);
 			if (data_len)
 				memcpy(to + HEADER + fixed_len, data, data_len);
-			s->batched += (uint32_t)len;
+			set_batched(s, batched(s) + (uint32_t)len);
 		}
 	} else {
 		struct iovec iov[4] = {
@@ -319,10 +339,5 @@ void wire_stream_shut(struct wire_stream *s)
 
 size_t wire_stream_queued(struct wire_stream *s)
 {
-	size_t ret;
-
-	pthread_mutex_lock(&s->lock);
-	ret = s->queued;
-	pthread_mutex_unlock(&s->lock);
-	return ret;
+	return atomic_load_explicit(&s->queued, memory_order_relaxed);
 }

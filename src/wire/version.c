@@ -237,7 +237,9 @@ static int make_twin(struct wire_conn *conn)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
 		return -1;
+	pthread_mutex_lock(&conn->server->lock); /* as below */
 	conn->twin_socket = true;
+	pthread_mutex_unlock(&conn->server->lock);
 	if (wire_stream_init(&conn->twin, pair[0], WIRE_MSG_MAX, conn->trash, &conn->bytes_in,
 			     &conn->bytes_out)) {
 		close(pair[1]);

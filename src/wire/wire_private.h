@@ -105,11 +105,12 @@ struct wire_stream {
 	/* Output: under @lock. */
 	pthread_mutex_t lock;
 	uint8_t *batch; /* replies that go with the next send */
-	uint32_t batched;
 	struct wire_outs outs;
-	size_t queued;   /* bytes of replies in @outs */
-	bool failed;     /* the client has gone */
-	bool want_write; /* there is something in @outs */
+	/* Written under @lock; whoever replies looks at them without it, since others only send. */
+	_Atomic uint32_t batched; /* bytes in @batch */
+	_Atomic size_t queued;    /* bytes of replies in @outs */
+	atomic_bool failed;       /* the client has gone */
+	atomic_bool want_write;   /* there is something in @outs */
 	_Atomic uint64_t *bytes_in, *bytes_out;
 };
 
@@ -229,7 +230,8 @@ struct wire_listener {
 	/* Under server->lock. */
 	struct wire_conns conns;
 	unsigned nr_conns;
-	struct wire_conn *active; /* has the device, is getting it, or is giving it back */
+	struct wire_conn *active;  /* has the device, is getting it, or is giving it back */
+	struct wire_conns waiting; /* for it, in this order */
 	bool closing;
 };
 
@@ -253,6 +255,9 @@ struct wire_version;
 struct wire_conn {
 	TAILQ_ENTRY(wire_conn) next; /* of the listener's; server->lock */
 	bool evicted;                /* server->lock */
+	TAILQ_ENTRY(wire_conn) wait; /* of the listener's ->waiting, if @waits; server->lock */
+	bool waits;                  /* server->lock */
+	atomic_bool unwanted;        /* its client has shut its sending half, and somebody waits */
 	struct wire_server *server;
 	struct wire_listener *listener;
 	struct wire_loop *loop;
@@ -316,6 +321,10 @@ struct wire_conn {
 	uint8_t *io; /* data of region accesses; grows */
 	size_t io_size;
 
+	/* The turn: the clock when it was last looked at, and when others are to have theirs. */
+	uint64_t now, turn_end; /* ns */
+	unsigned turn_messages;
+
 	/* Spinning, and looking for more behind fds. */
 	unsigned spin_skip, spin_misses;
 	unsigned more_skip, more_misses;
@@ -339,6 +348,13 @@ static inline enum wire_state state_of(struct wire_conn *conn)
 	return atomic_load_explicit(&conn->state, memory_order_relaxed);
 }
 
+/* For a counter that only the connection's context writes. */
+static inline void wire_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
 /* -ENOMEM; @fd becomes the connection's in any case.  (conn_open.c) */
 int wire_conn_new(struct wire_listener *listener, int fd);
 const char *wire_state_name(enum wire_state state);
@@ -355,7 +371,7 @@ void wire_conn_on_twin(void *arg);
 
 /* After a receive that ended behind fds: is there another message? */
 bool wire_conn_more_behind_fds(struct wire_conn *conn);
-/* A receive that waits a little, or does not try: like wire_stream_receive(). */
+/* A receive that waits a little, or does not try: like wire_stream_receive().  Keeps conn->now. */
 ssize_t wire_conn_spin(struct wire_conn *conn);
 
 /* ---- conn_output.c ---- */
@@ -374,7 +390,8 @@ void wire_conn_spent(struct wire_conn *conn, int fd);
 uint8_t *wire_io_buffer(struct wire_conn *conn, size_t size);
 /* May another message be received and handled? */
 bool wire_conn_may_go_on(struct wire_conn *conn);
-/* After anything that may have queued or sent something, or changed what may be received. */
+/* After anything that may have queued or sent something, or changed what may be received.  May
+ * close the connection. */
 void wire_conn_watch(struct wire_conn *conn);
 /* Have the connection's output looked after by its context.  Any thread. */
 void wire_conn_output(struct wire_conn *conn);

@@ -409,6 +409,64 @@ static void busy_context_starves_nobody(void **state)
 	sem_destroy(&sem);
 }
 
+/* The first piece of work posts to another context and to its own, and yields or not. */
+struct yielder {
+	struct uvfio_work first, second, others;
+	struct uvfio_ctx *ctx, *other;
+	bool yield;
+	unsigned order[2], ran; /* 1: its own second, 2: the other's */
+	sem_t sem;
+};
+
+static void yield_second(struct uvfio_work *work)
+{
+	struct yielder *y = (struct yielder *)((char *)work - offsetof(struct yielder, second));
+
+	y->order[y->ran++] = 1;
+	sem_post(&y->sem);
+}
+
+static void yield_others(struct uvfio_work *work)
+{
+	struct yielder *y = (struct yielder *)((char *)work - offsetof(struct yielder, others));
+
+	y->order[y->ran++] = 2;
+	sem_post(&y->sem);
+}
+
+static void yield_first(struct uvfio_work *work)
+{
+	struct yielder *y = (struct yielder *)work;
+
+	uvfio_ctx_post(y->ctx, &y->second);
+	uvfio_ctx_post(y->other, &y->others);
+	if (y->yield)
+		uvfio_ctx_yield(y->ctx);
+}
+
+/* All of it runs in the loop's thread, so what is behind the yield is certain. */
+static void who_yields_goes_last(void **state)
+{
+	for (unsigned yield = 0; yield < 2; yield++) {
+		struct yielder y = {.first.fn = yield_first,
+				    .second.fn = yield_second,
+				    .others.fn = yield_others,
+				    .ctx = uvfio_ctx_new(loop),
+				    .other = uvfio_ctx_new(loop),
+				    .yield = yield};
+
+		sem_init(&y.sem, 0, 0);
+		uvfio_ctx_post(y.ctx, &y.first);
+		sem_wait(&y.sem);
+		sem_wait(&y.sem);
+		uvfio_ctx_free(y.ctx);
+		uvfio_ctx_free(y.other);
+		assert_int_equal(y.order[0], yield ? 2 : 1);
+		assert_int_equal(y.order[1], yield ? 1 : 2);
+		sem_destroy(&y.sem);
+	}
+}
+
 /* ---- pollers ---- */
 
 struct poll {
@@ -597,6 +655,7 @@ int main(void)
 		TEST(more_contexts_than_a_bracket_holds),
 		TEST(flush_from_another_context),
 		TEST(busy_context_starves_nobody),
+		TEST(who_yields_goes_last),
 		TEST(poller_polls_sleeps_and_goes),
 		TEST(poller_set_and_removed_again_and_again),
 		TEST(poller_lives_with_timers_and_watches),

@@ -61,6 +61,7 @@ struct wdev {
 	_Atomic bool slow, may_end; /* quiesce waits; no longer */
 	_Atomic bool quiescing;
 	_Atomic unsigned resets, quiesces, doorbells;
+	void (*_Atomic on_doorbell)(struct wdev *w); /* in the thread that writes */
 };
 
 static struct wdev *wdev_last;
@@ -107,9 +108,13 @@ static void wdev_write(void *priv, unsigned bar, uint64_t off, unsigned size, ui
 {
 	struct wdev *w = priv;
 
-	if (off >= W_DOORBELL)
+	if (off >= W_DOORBELL) {
+		void (*fn)(struct wdev *w) = w->on_doorbell;
+
 		w->doorbells++;
-	else if (off == W_SCRATCH)
+		if (fn)
+			fn(w);
+	} else if (off == W_SCRATCH)
 		uvfio_reg_set(w->dev, 0, off, size, value);
 	else if (off == W_IOVA)
 		w->iova = value;
