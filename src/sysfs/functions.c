@@ -27,6 +27,7 @@ static void fill(struct function *f, struct vfio_device *dev)
 
 	strcpy(f->name, vfio_device_name(dev));
 	f->group = vfio_device_group(dev);
+	f->noiommu = vfio_device_noiommu(dev);
 	f->slot = (unsigned)addr->domain << 8 | addr->bus;
 	f->ids.vendor = desc->vendor;
 	f->ids.device = desc->device;

@@ -33,16 +33,33 @@ const struct sysfs_entry slot_entries[] = {
 
 /* ---- IOMMU groups ---- */
 
+/* A group that VFIO made for a device without IOMMU (A.9): it has a name, and no domain. */
+static bool is_noiommu(struct sysfs *fs, const struct sysfs_node *node)
+{
+	for (const struct function *f = fs->functions; f; f = f->next) {
+		if (f->group == node->object && f->noiommu)
+			return true;
+	}
+	return false;
+}
+
+static ssize_t show_name(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
+{
+	return snprintf(out, size, "vfio-noiommu\n");
+}
+
 static ssize_t show_reserved(struct sysfs *fs, const struct sysfs_node *node, char *out,
 			     size_t size)
 {
+	if (is_noiommu(fs, node))
+		return snprintf(out, size, "%s", "");
 	return snprintf(out, size, "0x%016llx 0x%016llx msi\n", (unsigned long long)IOMMU_MSI_FIRST,
 			(unsigned long long)IOMMU_MSI_LAST);
 }
 
 static ssize_t show_type(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
-	return snprintf(out, size, "DMA\n");
+	return snprintf(out, size, is_noiommu(fs, node) ? "unknown\n" : "DMA\n");
 }
 
 static ssize_t store_type(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)
@@ -56,6 +73,11 @@ static ssize_t store_type(struct sysfs *fs, const struct sysfs_node *node, struc
 
 const struct sysfs_entry group_entries[] = {
 	{.name = "devices", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_GROUP_DEVICES},
+	{.name = "name",
+	 .type = SYSFS_TEXT,
+	 .mode = 0444,
+	 .show = show_name,
+	 .present = is_noiommu},
 	READ("reserved_regions", show_reserved, 0),
 	{.name = "type", .type = SYSFS_TEXT, .mode = 0644, .show = show_type, .store = store_type},
 	{0},
@@ -108,78 +130,56 @@ const struct sysfs_entry module_driver_entries[] = {
 	{0},
 };
 
-/* Which parameter, and of which module. */
-#define PARAMETER(module, which) ((unsigned)(module) << 8 | (which))
-
-enum parameter {
-	NOIOMMU,
-	UNSAFE_INTERRUPTS,
-	HUGEPAGES,
-	ENTRY_LIMIT,
-	SRIOV,
-	NOINTX,
-	IDLE_D3,
-	DENYLIST
-};
-
 static bool of_module(struct sysfs *fs, const struct sysfs_node *node)
 {
-	return node->entry->arg >> 8 == node->object;
+	return node->entry->arg == node->object;
 }
 
+/* A knob of the machine's policy, or what is not one here and always N. */
 static ssize_t show_parameter(struct sysfs *fs, const struct sysfs_node *node, char *out,
 			      size_t size)
 {
-	const struct vfio_policy *policy = vfio_machine_policy(fs->config.machine);
-	bool value = false;
+	char text[VFIO_KNOB_TEXT];
+	struct vfio_policy policy;
 
-	switch ((enum parameter)(node->entry->arg & 0xff)) {
-	case NOIOMMU:
-		value = policy->enable_unsafe_noiommu_mode;
-		break;
-	case UNSAFE_INTERRUPTS:
-		value = policy->allow_unsafe_interrupts;
-		break;
-	case ENTRY_LIMIT:
-		return snprintf(out, size, "%u\n", policy->dma_entry_limit);
-	case SRIOV:
-		value = policy->enable_sriov;
-		break;
-	case NOINTX:
-		value = policy->nointxmask;
-		break;
-	case IDLE_D3:
-		value = policy->disable_idle_d3;
-		break;
-	case HUGEPAGES:
-	case DENYLIST:
-		break;
-	}
-	return snprintf(out, size, "%c\n", value ? 'Y' : 'N');
+	vfio_machine_get_policy(fs->config.machine, &policy);
+	if (vfio_policy_text(&policy, node->entry->name, text))
+		snprintf(text, sizeof(text), "N");
+	return snprintf(out, size, "%s\n", text);
 }
 
-/* The machine's policy is what its owner started it with. */
 static ssize_t store_parameter(struct sysfs *fs, const struct sysfs_node *node,
 			       struct sysfs_store *s)
 {
-	return -EPERM;
+	const size_t line = strcspn(s->text, "\n");
+	struct uvfio_error err;
+	char assignment[80];
+	int ret;
+
+	if (!s->admin)
+		return -EACCES;
+	if ((size_t)snprintf(assignment, sizeof(assignment), "%s=%.*s", node->entry->name,
+			     line < 64 ? (int)line : 64, s->text) >= sizeof(assignment))
+		return -EINVAL;
+	ret = vfio_machine_set_policy(fs->config.machine, assignment, &err);
+	return ret ? ret : (ssize_t)s->len;
 }
 
-#define PARAM(name_, module_, which_, mode_)                                                       \
+#define PARAM(name_, module_, mode_)                                                               \
 	{                                                                                          \
 		.name = name_, .type = SYSFS_TEXT, .mode = mode_, .show = show_parameter,          \
-		.store = store_parameter, .arg = PARAMETER(module_, which_), .present = of_module  \
+		.store = store_parameter, .arg = module_, .present = of_module                     \
 	}
 
 const struct sysfs_entry parameter_entries[] = {
-	PARAM("enable_unsafe_noiommu_mode", VFIO, NOIOMMU, 0644),
-	PARAM("allow_unsafe_interrupts", VFIO_TYPE1, UNSAFE_INTERRUPTS, 0644),
-	PARAM("disable_hugepages", VFIO_TYPE1, HUGEPAGES, 0644),
-	PARAM("dma_entry_limit", VFIO_TYPE1, ENTRY_LIMIT, 0644),
-	PARAM("disable_denylist", VFIO_PCI, DENYLIST, 0444),
-	PARAM("disable_idle_d3", VFIO_PCI, IDLE_D3, 0644),
-	PARAM("enable_sriov", VFIO_PCI, SRIOV, 0644),
-	PARAM("nointxmask", VFIO_PCI, NOINTX, 0644),
+	PARAM("enable_unsafe_noiommu_mode", VFIO, 0644),
+	PARAM("allow_unsafe_interrupts", VFIO_TYPE1, 0644),
+	PARAM("disable_hugepages", VFIO_TYPE1, 0644),
+	PARAM("dma_entry_limit", VFIO_TYPE1, 0644),
+	PARAM("disable_denylist", VFIO_PCI, 0444),
+	PARAM("disable_idle_d3", VFIO_PCI, 0644),
+	PARAM("enable_sriov", VFIO_PCI, 0644),
+	PARAM("nointxmask", VFIO_PCI, 0644),
 	{0},
 };
 

@@ -114,6 +114,7 @@ struct function {
 	unsigned refs;         /* the list, and jobs */
 	char name[16];
 	unsigned group;
+	bool noiommu;   /* which is one of no-IOMMU mode (A.9) */
 	unsigned slot;  /* domain << 8 | bus */
 	bool removed;   /* by `remove`: not shown until a rescan */
 	bool bus_knows; /* its ids are in the machine still */
