@@ -273,11 +273,17 @@ class Bench:
     def serve(self, *names, **keys):
         """One server with an NVMe controller for each NAME.img at NAME.sock; returns when they listen."""
         extra = "".join(f",{key}={value}" for key, value in keys.items())
-        command = [self.uvfio, "serve"]
         for name in names:
             if not os.path.exists(self.path(name + ".img")):
                 self.disk(name + ".img")
-            command += ["--device", f"nvme,file={self.path(name)}.img,socket={self.path(name)}.sock{extra}"]
+        self.serve_devices(*(f"nvme,file={self.path(name)}.img,socket={self.path(name)}.sock{extra}"
+                             for name in names))
+
+    def serve_devices(self, *specs):
+        """One server with these devices; returns when they listen."""
+        command = [self.uvfio, "serve"]
+        for spec in specs:
+            command += ["--device", spec]
         # Readiness as systemd has it: a datagram with READY=1.
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         path = self.path("notify")
@@ -328,13 +334,13 @@ def must(guest, command):
 WAIT = "n=0; while [ ! -e {0} ] && [ $n -lt 600 ]; do usleep 50000; n=$((n+1)); done; [ -e {0} ]"
 
 
-def fetch_guest():
+def fetch_guest(kernel=("trixie",)):
     """QEMU, a kernel's folder, None; or two empty strings and why they cannot be had."""
     for program, package in (("busybox", "busybox-static"), ("cpio", "cpio"), ("e2fsck", "e2fsprogs")):
         if not shutil.which(program):
             return "", "", f"{program} is missing (package {package})"
     found = []
-    for command in (["fetch-qemu"], ["fetch-kernel", "trixie"]):
+    for command in (["fetch-qemu"], ["fetch-kernel", *kernel]):
         command[0] = os.path.join(TOP, "scripts", command[0])
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:

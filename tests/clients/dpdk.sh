@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# DPDK, unmodified, on the I/OAT engine: dpdk-test's dmadev_autotest, dpdk-testpmd; Debian's, and a newer one.
+# shellcheck source=tests/clients/tap.sh
+here=$(dirname "$(realpath "$0")")
+. "$here/tap.sh"
+need dpdk-test dpdk-dev
+need pgrep procps
+cd "$scratch" || exit 1
+runs=${DPDK_RUNS:-5}
+cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
+keeper=
+trap '[ -z "$keeper" ] || kill -KILL $(pgrep -P "$keeper") "$keeper" 2>/dev/null; rm -rf "$work"' EXIT
+
+# DPDK's driver takes it for granted that a channel which was just started anew has not yet finished when it looks
+# again, a few instructions later, and loses a completion otherwise: hence start-delay=, for a machine that is busy.
+ioat=ioat,start-delay=20ms
+
+# eal PROGRAM MEGABYTES [OPTION ...]: run it under "${under[@]}"
+eal() {
+	local program=$1 memory=$2
+	shift 2
+	timeout -k 5 120 "${under[@]}" -- "$program" --no-huge -m "$memory" --no-telemetry --file-prefix "uvfio$$" \
+		-a 0000:01:00.0 "$@" >out 2>&1 </dev/null
+}
+
+# The cases that the device must pass, as the three versions of the test name them.
+cases=('copy' 'burst.capacity' 'fill' 'error.handling')
+
+all_ran() { # FILE
+	local case
+	for case in "${cases[@]}"; do
+		grep -q "DMA Dev 0: Running $case Tests" "$1" || return 1
+		! grep -qE "DMA Dev 0: .*skipping $case|: ${case} (skipped|failed)" "$1" || return 1
+	done
+}
+
+# dmadev NAME PROGRAM MEGABYTES
+dmadev() {
+	local status
+	DPDK_TEST=dmadev_autotest eal "$2" "$3" --lcores "0@$cpu"
+	status=$?
+	tr '\r' '\n' <out | grep -av '^Ops submitted' >log
+	# What is said of our device.
+	sed -n '/instance 0 \[0000:01:00.0\]/,/instance 1/p' log >ours
+	[ "$status" = 0 ] && grep -q '^Test OK' log && all_ran ours
+	ok $? "$1"
+}
+
+under=("$UVFIO" run --device "$ioat")
+failed=0
+for ((i = 1; i <= runs; i++)); do
+	(dmadev "run $i" dpdk-test 256) >result
+	grep -q '^ok' result || { failed=$((failed + 1)); grep -a '^#' result | tail -40; }
+done
+echo "$failed of $runs runs failed" >log
+[ "$failed" = 0 ]
+ok $? "dmadev_autotest passes $runs times"
+
+# DPDK expects no errors of version 3.3.
+under=("$UVFIO" run --device "$ioat,version=3.3")
+with_errors=("${cases[@]}")
+cases=("${cases[@]:0:3}")
+dmadev "dmadev_autotest on version 3.3" dpdk-test 256
+cases=("${with_errors[@]}")
+
+# start and stop of testpmd with the device beside a port: it ends at the end of its input
+pmd() {
+	under=("$UVFIO" run --device "$ioat")
+	eal "$1" 128 --lcores "0@$cpu,1@$cpu" --vdev net_null0 -- --total-num-mbufs=2048 || return 1
+	grep -q 'dmadev_ioat (8086:0b00) device: 0000:01:00.0' out && grep -q '^Bye' out
+}
+pmd dpdk-testpmd
+cp out log
+ok $? "testpmd starts and stops"
+
+# An ordinary user
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+	install -d -o 65534 -g 65534 user
+	mkdir -p tree/src/uapi/helper
+	cp "$UVFIO" tree/uvfio
+	cp "$(dirname "$UVFIO")"/src/uapi/helper/*.so tree/src/uapi/helper/ 2>/dev/null
+	chmod -R a+rX tree
+	under=(setpriv --reuid 65534 --regid 65534 --clear-groups env "XDG_RUNTIME_DIR=$scratch/user" tree/uvfio run
+		--device "$ioat")
+	dmadev "dmadev_autotest as an ordinary user" dpdk-test 256
+else
+	skip "an ordinary user beside root" "not run as root: everything above was run by an ordinary user"
+fi
+
+# A served machine
+"$UVFIO" serve --control "$scratch/control.sock" --device "$ioat,socket=ioat.sock" 2>serve.err &
+keeper=$!
+await "a server starts" "$UVFIO" list --control control.sock
+under=("$UVFIO" run --machine "$scratch/control.sock")
+dmadev "dmadev_autotest on a served machine" dpdk-test 256
+kill "$keeper"
+wait "$keeper"
+keeper=
+
+# (A newer DPDK maps each page of memory that is not huge: 65536 of them would be over the kernel's dma_entry_limit.)
+newer=$("$here/../../scripts/fetch-dpdk" "${DPDK_SUITE:-trixie}" 2>fetch.log)
+if [ -n "$newer" ]; then
+	under=("$UVFIO" run --device "$ioat")
+	dmadev "dmadev_autotest of a newer DPDK" "$newer/dpdk-test" 128
+	pmd "$newer/dpdk-testpmd"
+	cp out log
+	ok $? "testpmd of a newer DPDK starts and stops"
+else
+	skip "a newer DPDK" "cannot be fetched: $(tail -1 fetch.log)"
+fi
+done_testing

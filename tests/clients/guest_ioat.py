@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Linux's ioatdma driver in guests: by QEMU's vfio-pci under `uvfio run`, and by vfio-user from `uvfio serve`.
+
+Usage: guest_ioat.py UVFIO          TAP
+When it is loaded the driver copies a buffer with each device and gives up on one that does not do that right and
+interrupt when it has.  What cannot be fetched makes a case a skip, by name.
+"""
+import os
+import shutil
+import subprocess
+import sys
+import traceback
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "support"))
+from guest import Bench, Failure, GuestError, fetch_guest, must, require  # noqa: E402
+
+UVFIO = os.path.realpath(sys.argv[1])
+MODULES = ("dca", "ioatdma")
+
+
+def loaded(guest, style, channels=1):
+    """The driver is loaded anew with an interrupt style; all channels of the device must work."""
+    must(guest, f"rmmod ioatdma && dmesg -c >/dev/null && insmod /lib/ioatdma.ko ioat_interrupt_style={style}")
+    names = must(guest, "cd /sys/bus/pci/drivers/ioatdma && echo 0000*; cd /").split()
+    log = must(guest, "dmesg; true")
+    require(len(names) == 1 and names[0] != "0000*", f"{style}: bound: {names}; {log}")
+    found = must(guest, "ls /sys/class/dma").split()
+    require(len(found) == channels, f"{style}: channels: {found}; {log}")
+    complaints = must(guest, "dmesg | grep -iE 'self-test|selftest|halted|fail|timed out|WARN|BUG|Reset channel'; true")
+    require(not complaints, complaints)
+    lines = must(guest, f"grep ioat-{style} /proc/interrupts; true").split("\n")
+    # MSI-X has a vector a channel, and the self-test is on the first.
+    counts = sum(int(word) for word in lines[0].split()[1:] if word.isdigit())
+    require(counts >= 2, f"{style}: interrupts: {lines}")
+
+
+def try_styles(guest, styles, channels=1):
+    for style in styles:
+        loaded(guest, style, channels)
+    require(guest.power_off() == 0, "QEMU: " + guest.errors())
+
+
+def vfio_pci(bench, spec, styles, channels=1):
+    """QEMU 7.2 is the VFIO program."""
+    wrapper = bench.path("qemu")
+    with open(wrapper, "w") as f:
+        f.write(f"#!/bin/sh\nexec '{UVFIO}' run --device '{spec}' -- {shutil.which('qemu-system-x86_64')} \"$@\"\n")
+    os.chmod(wrapper, 0o755)
+    bench.qemu = wrapper
+    guest = bench.boot(modules=MODULES, args_after=("-device", "vfio-pci,host=0000:01:00.0"), shared=False)
+    try_styles(guest, styles, channels)
+
+
+def vfio_user(bench, keys, styles, channels=1, **options):
+    bench.serve_devices(f"ioat,socket={bench.path('dma.sock')}{keys}")
+    guest = bench.boot("dma", modules=MODULES, **options)
+    try_styles(guest, styles, channels)
+    bench.alive()
+
+
+OLD, NEW = ("trixie", "amd64"), ("trixie-backports", "amd64")
+# name, kernel, function, its arguments
+CASES = [
+    ("vfio-pci, exact", OLD, vfio_pci, ("ioat,mmio=exact", ("msix",)), {}),
+    ("vfio-pci, registers not mapped, INTx too", OLD, vfio_pci, ("ioat,mmio=none", ("msix", "intx")), {}),
+    ("vfio-pci, MSI", OLD, vfio_pci, ("ioat,interrupts=msi", ("msi",)), {}),
+    ("vfio-pci, four channels", OLD, vfio_pci, ("ioat,channels=4", ("msix",)), {"channels": 4}),
+    ("vfio-pci, version 3.2", OLD, vfio_pci, ("ioat,version=3.2", ("msix",)), {}),
+    ("vfio-pci, version 3.3", OLD, vfio_pci, ("ioat,version=3.3", ("msix",)), {}),
+    ("vfio-pci, a newer kernel", NEW, vfio_pci, ("ioat", ("msix", "intx")), {}),
+    ("vfio-user", OLD, vfio_user, ("", ("msix", "intx")), {}),
+    ("vfio-user, memory that is not shared", OLD, vfio_user, ("", ("msix",)), {"shared": False}),
+    ("vfio-user, a newer kernel", NEW, vfio_user, (",delay=100us", ("msix",)), {}),
+]
+
+
+def main():
+    print(f"1..{len(CASES)}")
+    failed = False
+    for number, (name, kernel, function, args, options) in enumerate(CASES, 1):
+        qemu, folder, why = fetch_guest(kernel)
+        if not why and function is vfio_pci and not shutil.which("qemu-system-x86_64"):
+            why = "qemu-system-x86_64 is missing (package qemu-system-x86)"
+        if why:
+            print(f"ok {number} - {name} # SKIP {why}")
+            continue
+        with Bench(UVFIO, qemu, folder) as bench:
+            try:
+                function(bench, *args, **options)
+                print(f"ok {number} - {name}")
+            except (Failure, GuestError, subprocess.TimeoutExpired, OSError) as e:
+                failed = True
+                print(f"not ok {number} - {name}")
+                for line in (str(e) + "\n" + traceback.format_exc()).split("\n"):
+                    print("# " + line)
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+sys.exit(main())
