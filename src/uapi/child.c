@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "sysfs/sysfs.h"
 #include "uapi/child.h"
 #include "uapi/filter.h"
 #include "uapi/helper/trap.h"
@@ -99,13 +100,40 @@ static void enter_namespaces(int sock)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-static void make_mounts(int tree, int *covered)
+/* Offer S a /sys of its own; what it makes of that takes the place of *@tree. */
+static bool serve_sys(const struct uapi_config *config, int sock, int *tree)
+{
+	int fuse = config->static_sys || config->join || !sysfs_built() ? -ENOTSUP
+									: uapi_mounts_fuse();
+	int served;
+
+	tell(sock, UAPI_MSG_FUSE, fuse < 0 ? -fuse : 0, fuse);
+	if (fuse >= 0)
+		close(fuse);
+	expect(sock, UAPI_MSG_SERVED, NULL, &served);
+	if (served < 0) {
+		if (fuse >= 0)
+			uapi_mounts_no_fuse();
+		return false;
+	}
+	close(*tree);
+	*tree = served;
+	return true;
+}
+
+static void make_mounts(const struct uapi_config *config, int sock, int tree, int *covered)
 {
 	struct uvfio_error err;
 	char line[32];
 
-	if (!uapi_mounts_make(tree, covered, &err))
-		return;
+	if (!uapi_mounts_begin(&err)) {
+		bool served = serve_sys(config, sock, &tree);
+		int ret = uapi_mounts_make(tree, served, covered, &err);
+
+		close(tree);
+		if (!ret)
+			return;
+	}
 	fprintf(stderr, "uvfio run: %s\n", err.msg);
 	if (uapi_read_line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", line,
 			   sizeof(line)) &&
@@ -227,8 +255,7 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 	if (with_helper && !uapi_find_helper(helper, sizeof(helper)))
 		fail("the helper " UAPI_HELPER_NAME " has gone");
 	enter_namespaces(sock);
-	make_mounts(tree, &covered);
-	close(tree);
+	make_mounts(config, sock, tree, &covered);
 	/* A working directory that has been covered is looked up anew. */
 	if (getcwd(cwd, sizeof(cwd)) && (!strncmp(cwd, "/dev", 4) || !strncmp(cwd, "/sys", 4)))
 		(void)!chdir(cwd);

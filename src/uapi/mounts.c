@@ -188,6 +188,40 @@ static int make_file(struct mounts *m, const struct tree_record *rec, const char
 	return n < 0 ? failed(m, "write", path) : 0;
 }
 
+/* Have the mount @tree at @path; @name and parent as claim() does it. */
+static int attach(struct mounts *m, int tree, const char *path, bool dir)
+{
+	char parent[PATH_MAX];
+	struct stat st;
+	char *slash;
+	int fd, ret;
+
+	if (lstat(path, &st)) {
+		snprintf(parent, sizeof(parent), "%s", path);
+		slash = strrchr(parent, '/');
+		*slash = '\0';
+		if (!is_ours(m, parent)) {
+			ret = !lstat(parent, &st) && S_ISDIR(st.st_mode)
+				      ? cover(m, parent, slash + 1)
+				      : claim(m, parent, false);
+			if (ret)
+				return ret;
+		}
+		if (dir) {
+			if (mkdir(path, 0755))
+				return failed(m, "make the directory", path);
+		} else {
+			fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+			if (fd < 0)
+				return failed(m, "make", path);
+			close(fd);
+		}
+	}
+	return move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH)
+		       ? failed(m, "mount on", path)
+		       : 0;
+}
+
 /* What is opened there must not be what is seen there (files.h): a tmpfs over another one. */
 static int mount_twice(struct mounts *m, const char *path)
 {
@@ -201,7 +235,7 @@ static int mount_twice(struct mounts *m, const char *path)
 	return mount_tmpfs(m, path);
 }
 
-static int make_record(struct mounts *m, const struct tree_record *rec)
+static int make_record(struct mounts *m, const struct tree_record *rec, int tree)
 {
 	const char *path = (const char *)(rec + 1);
 	const char *data = path + rec->path_len + 1;
@@ -217,12 +251,77 @@ static int make_record(struct mounts *m, const struct tree_record *rec)
 		return make_file(m, rec, path, data);
 	case TREE_LINK:
 		return symlink(data, path) ? failed(m, "make the link", path) : 0;
+	case TREE_BIND:
+		return attach(m, tree, path, rec->mode == 0755);
 	}
 	return -EINVAL;
 }
 
-int uapi_mounts_make(int fd, int *covered, struct uvfio_error *err)
+int uapi_mounts_begin(struct uvfio_error *err)
 {
+	struct mounts m = {.err = err};
+
+	/* What the machine mounts later still appears; what is mounted here stays here. */
+	if (!mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
+		return 0;
+	if (errno != EINVAL)
+		return failed(&m, "make slaves of the mounts at", "/");
+	return uvfio_error_set(
+		err, -EINVAL,
+		"the root directory is not the root of a mount (a chroot into a plain directory), so "
+		"that what is mounted here could not be kept from the rest of the machine; make it "
+		"one before the chroot: mount --rbind DIRECTORY DIRECTORY");
+}
+
+int uapi_mounts_fuse(void)
+{
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC), ret;
+	char options[160];
+
+	if (fd < 0)
+		return -errno;
+	snprintf(options, sizeof(options),
+		 "fd=%d,rootmode=40755,user_id=%u,group_id=%u,allow_other,default_permissions", fd,
+		 geteuid(), getegid());
+	if (!mount("uvfio", "/sys", "fuse", MS_NOSUID | MS_NOEXEC | MS_NODEV, options))
+		return fd;
+	ret = -errno;
+	close(fd);
+	return ret;
+}
+
+void uapi_mounts_no_fuse(void)
+{
+	umount2("/sys", MNT_DETACH);
+}
+
+#define MAX_BINDS 300u
+
+/* The mounts of each TREE_BIND, in their order, while /sys is the file system that has them. */
+static int open_binds(struct mounts *m, const uint8_t *map, size_t size, int *binds, unsigned *nr)
+{
+	for (size_t off = 0; off < size;) {
+		const struct tree_record *rec = (const struct tree_record *)(map + off);
+		const char *path = (const char *)(rec + 1);
+
+		off += TREE_RECORD_SIZE(rec->path_len, rec->data_len);
+		if (rec->kind != TREE_BIND)
+			continue;
+		if (*nr == MAX_BINDS)
+			return uvfio_error_set(m->err, -E2BIG, "too many mounts in /sys");
+		binds[*nr] = open_tree(AT_FDCWD, path,
+				       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+		if (binds[*nr] < 0)
+			return failed(m, "bind", path);
+		++*nr;
+	}
+	return 0;
+}
+
+int uapi_mounts_make(int fd, bool fuse, int *covered, struct uvfio_error *err)
+{
+	int binds[MAX_BINDS];
+	unsigned nr_binds = 0, bind = 0;
 	struct mounts m = {.covered = -1, .err = err};
 	mode_t mask = umask(0);
 	struct stat st;
@@ -233,23 +332,19 @@ int uapi_mounts_make(int fd, int *covered, struct uvfio_error *err)
 		map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)
 		return failed(&m, "map", "the description of the tree");
-	/* What the machine mounts later still appears; what is mounted here stays here. */
-	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
-		ret = errno == EINVAL
-			      ? uvfio_error_set(
-					err, -EINVAL,
-					"the root directory is not the root of a mount (a chroot into a "
-					"plain directory), so that what is mounted here could not be kept "
-					"from the rest of the machine; make it one before the chroot: mount "
-					"--rbind DIRECTORY DIRECTORY")
-			      : failed(&m, "make slaves of the mounts at", "/");
+	if (fuse) {
+		ret = open_binds(&m, map, (size_t)st.st_size, binds, &nr_binds);
+		uapi_mounts_no_fuse();
+	}
 	for (size_t off = 0; !ret && off < (size_t)st.st_size;) {
 		const struct tree_record *rec = (const struct tree_record *)(map + off);
 
-		ret = make_record(&m, rec);
+		ret = make_record(&m, rec, rec->kind == TREE_BIND ? binds[bind++] : -1);
 		off += TREE_RECORD_SIZE(rec->path_len, rec->data_len);
 	}
 	munmap(map, (size_t)st.st_size);
+	for (unsigned i = 0; i < nr_binds; i++)
+		close(binds[i]);
 	for (unsigned i = 0; i < m.nr_ours; i++)
 		free(m.ours[i]);
 	free(m.ours);

@@ -4,9 +4,18 @@
 
 #include "uapi/tree.h"
 
-/* Make the tree in @fd (tree.h) in this mount namespace, which must be the caller's own: 0 or
- * -errno with a message.  Writes a warning to stderr for each thing of the machine that it hides.
+/* Keep what is mounted from now on in this mount namespace, which must be the caller's own: 0 or
+ * -errno with a message. */
+int uapi_mounts_begin(struct uvfio_error *err);
+/* Mount FUSE on /sys for a moment, until uapi_mounts_make() or uapi_mounts_no_fuse(): /dev/fuse, or
+ * -errno. */
+int uapi_mounts_fuse(void);
+void uapi_mounts_no_fuse(void);
+
+/* Make the tree in @fd (tree.h) in this mount namespace: 0 or -errno with a message; *@covered is
+ * what lies under /dev/vfio.  @fuse: it has records of TREE_BIND.  Writes a warning to stderr for
+ * each thing of the machine that it hides.
  */
-int uapi_mounts_make(int fd, int *covered, struct uvfio_error *err);
+int uapi_mounts_make(int fd, bool fuse, int *covered, struct uvfio_error *err);
 
 #endif

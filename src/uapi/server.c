@@ -31,6 +31,7 @@
 #include "uapi/message.h"
 #include "uapi/process.h"
 #include "uapi/receive.h"
+#include "uapi/served.h"
 #include "uapi/server.h"
 #include "uapi/sysfs.h"
 #include "uapi/task.h"
@@ -252,6 +253,32 @@ static int map_user(pid_t pid)
 	return ret;
 }
 
+/* C has mounted @fuse on its /sys, or cannot: -@why.  The tree for a /sys that is served, or -1. */
+static int serve_sys(struct run *run, int why, int fuse)
+{
+	struct uapi_server *server = &run->server;
+	struct uvfio_error err = {""};
+	int tree = -1;
+
+	if (fuse < 0) {
+		if (why != ENOTSUP)
+			uvfio_log(
+				server->log, UVFIO_LOG_INFO,
+				"/sys cannot be written: /dev/fuse: %s (`uvfio doctor` says more)",
+				strerror(why));
+		return -1;
+	}
+	server->served_sys = uapi_served_new(server->core, server->log, fuse, &err);
+	if (server->served_sys)
+		tree = uapi_tree_make_served(server->core, &err);
+	if (tree < 0) {
+		uvfio_log(server->log, UVFIO_LOG_WARN, "/sys cannot be written: %s", err.msg);
+		uapi_served_free(server->served_sys);
+		server->served_sys = NULL;
+	}
+	return tree;
+}
+
 /* C makes its namespaces, its mounts and the filter; what it cannot do it has said itself. */
 static int prepare_child(struct run *run)
 {
@@ -269,11 +296,18 @@ static int prepare_child(struct run *run)
 		case UAPI_MSG_DEVDIR:
 			server->devdir = fd;
 			break;
+		case UAPI_MSG_FUSE:
+			uapi_send(run->child, UAPI_MSG_SERVED, 0,
+				  fd = serve_sys(run, msg.value, fd));
+			if (fd >= 0)
+				close(fd);
+			break;
 		case UAPI_MSG_NODES:
 			server->nodes = fd;
 			break;
 		case UAPI_MSG_SYSDIR:
-			server->sysfs = uapi_sysfs_new(server->core, fd);
+			if (!server->served_sys)
+				server->sysfs = uapi_sysfs_new(server->core, fd);
 			close(fd);
 			break;
 		case UAPI_MSG_LISTENER:
@@ -435,6 +469,8 @@ static void stop_serving(struct run *run)
 	if (server->pool)
 		uapi_pool_settle(server->pool);
 	uapi_files_free(server->files);
+	uapi_served_free(server->served_sys);
+	server->served_sys = NULL;
 	uapi_sysfs_free(server->sysfs);
 	server->sysfs = NULL;
 	if (run->served)

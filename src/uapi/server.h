@@ -3,8 +3,8 @@
  * S: the server behind a run.  Private to src/uapi.
  *
  * Threads: the main thread (server.c) starts everything, watches the program and ends everything.
- * Receivers (receive.c) answer the program's system calls; the janitor (closing.c) releases what was
- * closed.  Everything in struct uapi_server is constant after start, but what says otherwise.
+ * Receivers (receive.c) answer the program's system calls; the janitor (closing.c) releases what
+ * was closed.  Everything in struct uapi_server is constant after start, but what says otherwise.
  */
 #ifndef UVFIO_UAPI_SERVER_H
 #define UVFIO_UAPI_SERVER_H
@@ -21,6 +21,7 @@
 struct uapi_files;
 struct uapi_tasks;
 struct uapi_pool;
+struct uapi_served;
 struct uapi_sysfs;
 struct uapi_trace;
 
@@ -34,8 +35,9 @@ struct uapi_server {
 	struct uapi_tasks *tasks;
 	struct uapi_pool *pool;
 	struct memory_cache *memory;
-	struct uapi_sysfs *sysfs; /* NULL: out of memory */
-	struct vfio_who who; /* its clients, for listings */
+	struct uapi_sysfs *sysfs;       /* NULL: /sys is served, or out of memory */
+	struct uapi_served *served_sys; /* NULL: it is not */
+	struct vfio_who who;            /* its clients, for listings */
 	int listener;
 	int nodes;  /* the directory /dev/vfio of the program's namespace */
 	int devdir; /* the one that it covers, for what is open */
@@ -44,7 +46,8 @@ struct uapi_server {
 	struct uvfio_trash *trash; /* files of the program's that were taken for eventfds */
 	/* A file of ours was opened by O_PATH: reads and writes look for that from then on, too. */
 	atomic_bool paths_seen;
-	struct uvfio_ratelimit hidden_tasks, hidden_fds, refused_mmaps, fatal, unseen_opens; /* of messages */
+	struct uvfio_ratelimit hidden_tasks, hidden_fds, refused_mmaps, fatal,
+		unseen_opens; /* of messages */
 };
 
 /* The body of S.  @up: the socket to P0; @mask: the signal mask for the program.  Returns the exit

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/pci_regs.h>
@@ -197,6 +198,15 @@ static void add_function(struct tree *tree, const struct uapi_device *dev, const
 	add_link(tree, "/sys/bus/pci/drivers/vfio-pci", name, "../../devices/%s", name);
 }
 
+/* Is device @i the first of its group? */
+static bool first_of_group(const struct uapi_core *core, unsigned i)
+{
+	for (unsigned j = 0; j < i; j++)
+		if (core->devices[j].group == core->devices[i].group)
+			return false;
+	return true;
+}
+
 static void add_group(struct tree *tree, const struct uapi_core *core, unsigned group)
 {
 	char base[64], node[UAPI_NODE_NAME];
@@ -218,7 +228,6 @@ static void add_group(struct tree *tree, const struct uapi_core *core, unsigned 
 		add_text(tree, 0444, base, "reserved_regions", "0x%016llx 0x%016llx msi\n",
 			 IOMMU_MSI_FIRST, IOMMU_MSI_LAST);
 	}
-	add_text(tree, 0666, TREE_DEV_VFIO, node, "%s", "");
 }
 
 static void add_modules(struct tree *tree, const struct vfio_policy *policy)
@@ -243,13 +252,27 @@ static void add_modules(struct tree *tree, const struct vfio_policy *policy)
 	}
 }
 
+/* The nodes in /dev/vfio. */
+static void add_nodes(struct tree *tree, struct uapi_core *core)
+{
+	char node[UAPI_NODE_NAME];
+
+	add(tree, TREE_MOUNT, 0755, TREE_DEV_VFIO, NULL, 0);
+	add_text(tree, 0666, TREE_DEV_VFIO, "vfio", "%s", "");
+	for (unsigned i = 0; i < core->nr_devices; i++) {
+		if (!first_of_group(core, i))
+			continue;
+		uapi_group_node(core, core->devices[i].group, node);
+		add_text(tree, 0666, TREE_DEV_VFIO, node, "%s", "");
+	}
+}
+
 static void describe(struct tree *tree, struct uapi_core *core)
 {
 	struct address_map map = {0x1000, 0xc0000000, 0x380000000000};
 	const struct uapi_device *devs = core->devices;
 
-	add(tree, TREE_MOUNT, 0755, TREE_DEV_VFIO, NULL, 0);
-	add_text(tree, 0666, TREE_DEV_VFIO, "vfio", "%s", "");
+	add_nodes(tree, core);
 	add(tree, TREE_CLAIM, 0755, "/sys/bus/pci/drivers/vfio-pci", NULL, 0);
 	for (unsigned i = 0; i < core->nr_devices; i++) {
 		uint8_t config[PCI_EXT_CONFIG_SIZE];
@@ -260,12 +283,9 @@ static void describe(struct tree *tree, struct uapi_core *core)
 	}
 	for (unsigned i = 0; i < core->nr_devices; i++) {
 		unsigned group = devs[i].group;
-		bool first = true;
 		char base[80];
 
-		for (unsigned j = 0; j < i; j++)
-			first &= devs[j].group != group;
-		if (first)
+		if (first_of_group(core, i))
 			add_group(tree, core, group);
 		snprintf(base, sizeof(base), "/sys/kernel/iommu_groups/%u/devices", group);
 		add_link(tree, base, devs[i].name, "../../../../bus/pci/devices/%s", devs[i].name);
@@ -273,7 +293,61 @@ static void describe(struct tree *tree, struct uapi_core *core)
 	add_modules(tree, core->policy);
 }
 
-int uapi_tree_make(struct uapi_core *core, struct uvfio_error *err)
+static void add_bind(struct tree *tree, bool dir, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void add_bind(struct tree *tree, bool dir, const char *fmt, ...)
+{
+	char path[PATH_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(path, sizeof(path), fmt, ap);
+	va_end(ap);
+	add(tree, TREE_BIND, dir ? 0755 : 0644, path, NULL, 0);
+}
+
+/* Has this machine anything in the directory @path? */
+static bool has_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n > 2;
+}
+
+static void describe_served(struct tree *tree, struct uapi_core *core)
+{
+	static const char *const whole[] = {
+		"/sys/devices/" TREE_SUBDIR,     "/sys/bus/pci/devices",
+		"/sys/bus/pci/drivers/vfio-pci", "/sys/module/vfio",
+		"/sys/module/vfio_pci",          "/sys/module/vfio_iommu_type1",
+	};
+	static const char *const files[] = {"drivers_probe", "drivers_autoprobe", "rescan"};
+	static const char groups[] = "/sys/kernel/iommu_groups", slots[] = "/sys/bus/pci/slots";
+	const bool own_groups = !has_entries(groups);
+
+	add_nodes(tree, core);
+	for (unsigned i = 0; i < sizeof(whole) / sizeof(*whole); i++)
+		add_bind(tree, true, "%s", whole[i]);
+	for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++)
+		add_bind(tree, false, "/sys/bus/pci/%s", files[i]);
+	/* What the machine has itself is not to be hidden by this. */
+	if (own_groups)
+		add_bind(tree, true, "%s", groups);
+	if (!has_entries(slots))
+		add_bind(tree, true, "%s", slots);
+	for (unsigned i = 0; i < core->nr_devices && !own_groups; i++)
+		if (first_of_group(core, i))
+			add_bind(tree, true, "%s/%u", groups, core->devices[i].group);
+}
+
+/* A memfd with what @describe_it describes. */
+static int make(struct uapi_core *core, void (*describe_it)(struct tree *, struct uapi_core *),
+		struct uvfio_error *err)
 {
 	struct tree tree = {0};
 	int fd;
@@ -282,7 +356,7 @@ int uapi_tree_make(struct uapi_core *core, struct uvfio_error *err)
 		return uvfio_error_set(err, -E2BIG,
 				       "%u devices; at most %u can be shown to a program",
 				       core->nr_devices, MAX_DEVICES);
-	describe(&tree, core);
+	describe_it(&tree, core);
 	if (tree.failed) {
 		free(tree.buf);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
@@ -296,4 +370,14 @@ int uapi_tree_make(struct uapi_core *core, struct uvfio_error *err)
 	free(tree.buf);
 	return fd >= 0 ? fd
 		       : uvfio_error_set(err, -errno, "cannot make a memfd: %s", strerror(errno));
+}
+
+int uapi_tree_make(struct uapi_core *core, struct uvfio_error *err)
+{
+	return make(core, describe, err);
+}
+
+int uapi_tree_make_served(struct uapi_core *core, struct uvfio_error *err)
+{
+	return make(core, describe_served, err);
 }

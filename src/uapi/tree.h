@@ -2,7 +2,9 @@
 /*
  * The directories that a program finds: /dev/vfio, and of /sys what the machine's functions, groups
  * and drivers look like.  S describes them, in a memfd of records; C makes them in its mount
- * namespace (mounts.h).  The values are those of the moment when the program starts.
+ * namespace (mounts.h).  With FUSE, of /sys these are parts of a file system that S serves
+ * (sysfs/sysfs.h), which are bound into it; without, files with the values of the moment when the
+ * program starts.
  */
 #ifndef UVFIO_UAPI_TREE_H
 #define UVFIO_UAPI_TREE_H
@@ -16,6 +18,7 @@ enum tree_kind {
 	TREE_DIR,
 	TREE_FILE,
 	TREE_LINK,
+	TREE_BIND, /* what the FUSE file system on /sys has there: a directory, or a file (@mode) */
 };
 
 /* A record; @path_len bytes of path and @data_len of contents (of the link's target) follow, each
@@ -33,5 +36,8 @@ struct tree_record {
 
 /* An fd of a memfd with the tree of @core's machine, or -errno with a message. */
 int uapi_tree_make(struct uapi_core *core, struct uvfio_error *err);
+/* The same with what src/sysfs serves in place of files, its functions in devices/TREE_SUBDIR. */
+#define TREE_SUBDIR "uvfio"
+int uapi_tree_make_served(struct uapi_core *core, struct uvfio_error *err);
 
 #endif

@@ -37,6 +37,7 @@ struct uapi_config {
 	struct vfio_policy policy;
 	enum vfio_mmio_mode mmio;
 	bool verbose;
+	bool static_sys;   /* /sys is plain files, as without /dev/fuse */
 	const char *trace; /* a file, or NULL */
 	bool trace_json;
 	/* Optional: called in S when the machine is made, and before it goes.  -1 with a message

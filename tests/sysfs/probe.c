@@ -130,7 +130,7 @@ static void form(const char *path)
 	for (ssize_t i = 0; i < n; i++) {
 		if (text[i] == 'x' && i && text[i - 1] == '0')
 			hex = true;
-		else if (strchr("0123456789", text[i]) || (hex && strchr("abcdef", text[i])))
+		else if (strchr("0123456789ABCDEF", text[i]) || (hex && strchr("abcdef", text[i])))
 			text[i] = '0';
 		else
 			hex = false;
@@ -262,8 +262,8 @@ static void values(void)
 	show("@msi_bus");
 	show("@d3cold_allowed");
 	show("@ari_enabled");
-	show("@dma_mask_bits");
-	show("@consistent_dma_mask_bits");
+	form("@dma_mask_bits");
+	form("@consistent_dma_mask_bits");
 	show("@power/control");
 	show("@power/autosuspend_delay_ms");
 	show("@driver_override");
@@ -514,7 +514,7 @@ static void misuse(void)
 	    open(full("@new"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600) < 0 ? result(-1) : "ok");
 	say("@dir", "mkdir", "%s", result(mkdir(full("@dir"), 0755)));
 	say("@vendor", "unlink", "%s", result(unlink(full("@vendor"))));
-	say("@link", "symlink", "%s", result(symlink("x", full("@link"))));
+	say("@new", "symlink", "%s", result(symlink("x", full("@new"))));
 	say("@power", "rmdir", "%s", result(rmdir(full("@power"))));
 	say("@driver_override", "open with O_TRUNC", "%s",
 	    open(full("@driver_override"), O_WRONLY | O_TRUNC | O_CLOEXEC) < 0 ? result(-1) : "ok");
@@ -547,7 +547,7 @@ static void stranger(void)
 		       open(full("@resource0"), O_RDONLY) < 0 ? result(-1) : "ok");
 		printf("stranger: open reset: %s\n",
 		       open(full("@reset"), O_WRONLY) < 0 ? result(-1) : "ok");
-		show("@vendor");
+		form("@vendor");
 		fflush(stdout);
 		_exit(0);
 	}
@@ -640,11 +640,6 @@ static void removal(void)
 	put("bus/pci/rescan", "1");
 	mode("@vendor");
 	show("@driver_override");
-	mode("@driver");
-	put("@driver_override", "vfio-pci");
-	printf("probe: %s\n",
-	       result(put_bytes("bus/pci/drivers_probe", device, strlen(device), 0)));
-	link_name("@driver");
 }
 
 static const struct {

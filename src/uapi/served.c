@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "sysfs/sysfs.h"
+#include "uapi/pump.h"
+#include "uapi/served.h"
+#include "uapi/tree.h"
+
+#define MAX_LINKS 65536u
+
+struct uapi_served {
+	struct sysfs *sysfs;
+	pid_t pump; /* 0: none */
+	struct sysfs_link *links;
+	unsigned nr_links;
+};
+
+static bool is_ours(const struct uapi_core *core, const char *name)
+{
+	for (unsigned i = 0; i < core->nr_devices; i++)
+		if (!strcmp(core->devices[i].name, name))
+			return true;
+	return false;
+}
+
+/* The real machine's devices stay beside ours.  What there is no memory for is left out. */
+static void take_links(struct uapi_served *s, const struct uapi_core *core)
+{
+	static const char path[] = "/sys/bus/pci/devices";
+	struct sysfs_link *links;
+	struct dirent *entry;
+	char target[PATH_MAX];
+	DIR *dir = opendir(path);
+	ssize_t n;
+
+	while (dir && (entry = readdir(dir)) && s->nr_links < MAX_LINKS) {
+		n = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+		if (n < 0)
+			continue;
+		target[n] = '\0';
+		if (is_ours(core, entry->d_name)) {
+			fprintf(stderr,
+				"uvfio run: %s/%s of this machine is hidden from the program by the "
+				"device of the same name (choose another with addr=)\n",
+				path, entry->d_name);
+			continue;
+		}
+		links = realloc(s->links, (s->nr_links + 1) * sizeof(*links));
+		if (!links)
+			break;
+		s->links = links;
+		links[s->nr_links] = (struct sysfs_link){strdup(entry->d_name), strdup(target)};
+		if (!links[s->nr_links].name || !links[s->nr_links].target) {
+			free(links[s->nr_links].name);
+			free(links[s->nr_links].target);
+			break;
+		}
+		s->nr_links++;
+	}
+	if (dir)
+		closedir(dir);
+}
+
+struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *log, int fuse,
+				    struct uvfio_error *err)
+{
+	struct sysfs_config config = {
+		.machine = core->machine,
+		.log = log,
+		.subdir = TREE_SUBDIR,
+		.uid = geteuid(),
+		.gid = getegid(),
+	};
+	struct uapi_served *s = calloc(1, sizeof(*s));
+	int sock, ret;
+
+	if (!s) {
+		close(fuse);
+		uvfio_error_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	take_links(s, core);
+	config.links = s->links;
+	config.nr_links = s->nr_links;
+	s->sysfs = sysfs_new(&config, err);
+	if (!s->sysfs) {
+		close(fuse);
+		goto fail;
+	}
+	ret = uapi_pump_start(fuse, &sock, &s->pump);
+	if (ret) {
+		s->pump = 0;
+		uvfio_error_set(err, ret, "cannot start a process: %s", strerror(-ret));
+		goto fail;
+	}
+	if (!sysfs_serve(s->sysfs, sock, err))
+		return s;
+fail:
+	uapi_served_free(s);
+	return NULL;
+}
+
+void uapi_served_free(struct uapi_served *s)
+{
+	if (!s)
+		return;
+	sysfs_free(s->sysfs); /* and with it the pump's socket */
+	if (s->pump)
+		waitpid(s->pump, NULL, 0); /* ECHILD: it ended before */
+	for (unsigned i = 0; i < s->nr_links; i++) {
+		free(s->links[i].name);
+		free(s->links[i].target);
+	}
+	free(s->links);
+	free(s);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The program's /sys, served by sysfs/sysfs.h through pump.h. */
+#ifndef UVFIO_UAPI_SERVED_H
+#define UVFIO_UAPI_SERVED_H
+
+#include "uapi/core.h"
+
+struct uapi_served;
+
+/* Serve @core's machine, which must be in this process, on @fuse, which becomes the other's.  By
+ * the main thread.  NULL with a message. */
+struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *log, int fuse,
+				    struct uvfio_error *err);
+/* NULL is allowed.  Before the machine goes. */
+void uapi_served_free(struct uapi_served *served);
+
+#endif
