@@ -96,6 +96,11 @@ static int low_power_exit(struct vfio_device *dev, const struct feature_call *ca
 	return 0;
 }
 
+bool vfio_device_sleeps(const struct vfio_device *dev)
+{
+	return atomic_load_explicit(&dev->wakeup_armed, memory_order_relaxed);
+}
+
 void device_wake(struct vfio_device *dev)
 {
 	const uint64_t one = 1;

@@ -9,12 +9,18 @@
  *
  * In memory areas nobody sees the pieces, so many are done behind the gate at a time: a run.  It is
  * of pieces all the same, none is torn, and no longer than a register access may have to wait.
+ *
+ * Some doors have threads that must not wait (enum patience).  It is of no use to them to look
+ * whether an access would wait, since that may change before it is made.  So where an access would
+ * wait it ends for them: with what was done so far, or, when that is nothing, with -EAGAIN.
  */
 #include <errno.h>
 #include <string.h>
 #include <linux/pci_regs.h>
 #include "base/guard.h"
 #include "vfio/machine_private.h"
+
+enum patience { WAIT, NO_WAIT };
 
 /* ---- one piece; reg_lock is held ---- */
 
@@ -143,7 +149,7 @@ static void wait_gate(struct vfio_device *dev)
 	}
 }
 
-enum pass { PASS, PASS_NOBODY, PASS_NOT };
+enum pass { PASS, PASS_NOBODY, PASS_NOT, PASS_LATER };
 
 /*
  * reg_lock is held and may be let go meanwhile.  May a piece at @off be done, and does anybody
@@ -151,12 +157,14 @@ enum pass { PASS, PASS_NOBODY, PASS_NOT };
  * asked of the device.
  */
 static enum pass pass_gate(struct vfio_device *dev, const struct bar *bar, uint64_t off,
-			   bool mapped)
+			   bool mapped, enum patience patience)
 {
 	uint64_t end;
 
 	if (!mapped && bar_range(bar, off, &end)->kind == RANGE_MSIX_TABLE)
 		return PASS;
+	if (dev->mem == MEM_WAIT && patience == NO_WAIT)
+		return PASS_LATER;
 	wait_gate(dev);
 	if (bar->flags & UVFIO_BAR_IO)
 		return pci_io_decoded(dev->func) ? PASS : PASS_NOBODY;
@@ -165,51 +173,104 @@ static enum pass pass_gate(struct vfio_device *dev, const struct bar *bar, uint6
 	return dev->mem == MEM_ON ? PASS : PASS_NOT;
 }
 
-static int bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *buf, size_t len,
-		      bool write, bool mapped)
+/* How many whole words from @off on may be copied as they are: bytes.  0: do a piece. */
+static size_t run_length(const struct bar *bar, uint64_t off, size_t len)
+{
+	uint64_t end;
+
+	if (len < RUN_LEAST || off & 7 || bar_range(bar, off, &end)->kind != RANGE_MEMORY)
+		return 0;
+	if (len > end - off)
+		len = end - off;
+	if (len > RUN_BYTES)
+		len = RUN_BYTES;
+	return len & ~(size_t)7;
+}
+
+static int copy_words(uint8_t *memory, uint8_t *buf, size_t len, bool write)
+{
+	return uvfio_guard_copy_words(write ? memory : buf, write ? buf : memory, len / 8);
+}
+
+/* One piece, or a run of them; reg_lock is held.  How many bytes. */
+static size_t access_some(struct vfio_device *dev, unsigned index, uint64_t off, uint8_t *p,
+			  size_t len, bool write, bool mapped)
 {
 	struct bar *bar = &dev->bars[index];
-	uint8_t *p = buf;
+	size_t run = run_length(bar, off, len);
+	uint8_t *memory = bar->memory + off;
+	uint64_t value = 0;
+	unsigned size;
 
-	while (len) {
-		unsigned size = piece_size(bar, off, len);
-		uint64_t value = UINT64_MAX;
+	if (run && !copy_words(memory, p, run, write))
+		return run;
+	if (run) {
+		/* A client has cut off pages: by pages, and those read as zeros. */
+		if (run > PAGE_BYTES - (off & (PAGE_BYTES - 1)))
+			run = PAGE_BYTES - (off & (PAGE_BYTES - 1));
+		if (copy_words(memory, p, run, write) && !write)
+			memset(p, 0, run);
+		return run;
+	}
+	size = piece_size(bar, off, len);
+	if (write) {
+		memcpy(&value, p, size);
+		bar_write_piece(dev, index, off, size, value, mapped);
+	} else {
+		value = bar_read_piece(dev, index, off, size, mapped);
+		memcpy(p, &value, size);
+	}
+	return size;
+}
+
+/* What nobody answers: reads are ones. */
+static size_t access_nobody(const struct bar *bar, uint64_t off, uint8_t *p, size_t len, bool write)
+{
+	unsigned size = piece_size(bar, off, len);
+
+	if (!write)
+		memset(p, 0xff, size);
+	return size;
+}
+
+/* The bytes done: @len, but for those that do not wait; -EIO; -EAGAIN. */
+static ssize_t bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *buf,
+			  size_t len, bool write, bool mapped, enum patience patience)
+{
+	struct bar *bar = &dev->bars[index];
+	size_t done = 0;
+
+	while (done < len) {
+		uint8_t *p = (uint8_t *)buf + done;
 		enum pass pass;
 
 		pthread_mutex_lock(&dev->reg_lock);
-		pass = pass_gate(dev, bar, off, mapped);
-		if (pass == PASS && write) {
-			memcpy(&value, p, size);
-			bar_write_piece(dev, index, off, size, value, mapped);
-		} else if (pass == PASS) {
-			value = bar_read_piece(dev, index, off, size, mapped);
-		}
+		pass = pass_gate(dev, bar, off + done, mapped, patience);
+		if (pass == PASS)
+			done += access_some(dev, index, off + done, p, len - done, write, mapped);
+		else if (pass == PASS_NOBODY)
+			done += access_nobody(bar, off + done, p, len - done, write);
 		pthread_mutex_unlock(&dev->reg_lock);
 		if (pass == PASS_NOT)
 			return -EIO;
-		if (!write)
-			memcpy(p, &value, size);
-		off += size;
-		p += size;
-		len -= size;
+		if (pass == PASS_LATER)
+			return done ? (ssize_t)done : -EAGAIN;
 	}
-	return 0;
+	return (ssize_t)done;
 }
 
 /* ---- read and write (A.6) ---- */
 
 static ssize_t bar_rdwr(struct vfio_device *dev, unsigned index, uint64_t pos, void *buf,
-			size_t len, bool write)
+			size_t len, bool write, enum patience patience)
 {
 	struct bar *bar = &dev->bars[index];
-	int ret;
 
 	if (!bar->size || pos >= bar->size)
 		return -EINVAL;
 	if (len > bar->size - pos)
 		len = bar->size - pos;
-	ret = bar_access(dev, index, pos, buf, len, write, false);
-	return ret ? ret : (ssize_t)len;
+	return bar_access(dev, index, pos, buf, len, write, false, patience);
 }
 
 /* Where the ROM's region ends for reads: its BAR, also with an image that cannot be read. */
@@ -220,7 +281,8 @@ static uint64_t rom_end(const struct vfio_device *dev)
 	return desc->rom_size ? desc->rom_size : dev->rom_size;
 }
 
-static ssize_t rom_read(struct vfio_device *dev, uint64_t pos, void *buf, size_t len)
+static ssize_t rom_read(struct vfio_device *dev, uint64_t pos, void *buf, size_t len,
+			enum patience patience)
 {
 	uint64_t end = rom_end(dev);
 	size_t image;
@@ -236,6 +298,10 @@ static ssize_t rom_read(struct vfio_device *dev, uint64_t pos, void *buf, size_t
 	if (!dev->rom || (bar && !pci_memory_decoded(dev->func)))
 		return -ENOMEM;
 	pthread_mutex_lock(&dev->reg_lock);
+	if (dev->mem == MEM_WAIT && patience == NO_WAIT) {
+		pthread_mutex_unlock(&dev->reg_lock);
+		return -EAGAIN;
+	}
 	wait_gate(dev);
 	on = dev->mem == MEM_ON || !bar;
 	pthread_mutex_unlock(&dev->reg_lock);
@@ -250,11 +316,15 @@ static ssize_t rom_read(struct vfio_device *dev, uint64_t pos, void *buf, size_t
 }
 
 /* An access that changed config space has taken effect when this returns. */
-static ssize_t config_rdwr(struct vfio_device *dev, uint64_t pos, void *buf, size_t len, bool write)
+static ssize_t config_rdwr(struct vfio_device *dev, uint64_t pos, void *buf, size_t len, bool write,
+			   enum patience patience)
 {
 	ssize_t ret;
 
-	pthread_mutex_lock(&dev->config_lock);
+	if (patience == WAIT)
+		pthread_mutex_lock(&dev->config_lock);
+	else if (pthread_mutex_trylock(&dev->config_lock))
+		return -EAGAIN;
 	if (write) {
 		ret = pci_vconfig_write(dev->vconfig, pos, buf, len);
 		if (dev->flr_requested) {
@@ -307,7 +377,7 @@ static ssize_t cut_rdwr(struct vfio_device *dev, unsigned index, uint64_t pos, v
 }
 
 static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, size_t len,
-			   bool write)
+			   bool write, enum patience patience)
 {
 	unsigned index;
 	uint64_t pos;
@@ -322,28 +392,47 @@ static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, 
 		emit_rdwr(dev, offset, buf, len, write, ret);
 		return ret;
 	}
-	device_wake(dev);
+	if (patience == WAIT)
+		device_wake(dev);
+	else if (vfio_device_sleeps(dev))
+		return -EAGAIN;
 	switch (index) {
 	case VFIO_PCI_CONFIG_REGION_INDEX:
-		ret = config_rdwr(dev, pos, buf, len, write);
+		ret = config_rdwr(dev, pos, buf, len, write, patience);
 		break;
 	case VFIO_PCI_ROM_REGION_INDEX:
-		ret = write ? -EINVAL : rom_read(dev, pos, buf, len);
+		ret = write ? -EINVAL : rom_read(dev, pos, buf, len, patience);
 		break;
 	case VFIO_PCI_VGA_REGION_INDEX:
 		ret = -EINVAL;
 		break;
 	default:
-		ret = bar_rdwr(dev, index, pos, buf, len, write);
+		ret = bar_rdwr(dev, index, pos, buf, len, write, patience);
 	}
+	if (ret == -EAGAIN)
+		return ret;
 	emit_rdwr(dev, offset, buf, len, write, ret);
+	return ret;
+}
+
+static ssize_t do_read(struct vfio_device_file *df, uint64_t offset, void *buf, size_t len,
+		       enum patience patience)
+{
+	ssize_t ret = region_rdwr(df->dev, offset, buf, len, false, patience);
+
+	if (ret != -EAGAIN)
+		atomic_fetch_add_explicit(&df->dev->stats.reads, 1, memory_order_relaxed);
 	return ret;
 }
 
 ssize_t vfio_device_read(struct vfio_device_file *df, uint64_t offset, void *buf, size_t len)
 {
-	atomic_fetch_add_explicit(&df->dev->stats.reads, 1, memory_order_relaxed);
-	return region_rdwr(df->dev, offset, buf, len, false);
+	return do_read(df, offset, buf, len, WAIT);
+}
+
+ssize_t vfio_device_read_nowait(struct vfio_device_file *df, uint64_t offset, void *buf, size_t len)
+{
+	return do_read(df, offset, buf, len, NO_WAIT);
 }
 
 void vfio_device_file_mask_vectors(struct vfio_device_file *df)
@@ -373,15 +462,27 @@ static void mask_vector(struct vfio_device *dev, uint64_t offset, const void *bu
 	pthread_mutex_unlock(&dev->reg_lock);
 }
 
-ssize_t vfio_device_write(struct vfio_device_file *df, uint64_t offset, const void *buf, size_t len)
+static ssize_t do_write(struct vfio_device_file *df, uint64_t offset, const void *buf, size_t len,
+			enum patience patience)
 {
-	ssize_t ret;
+	ssize_t ret = region_rdwr(df->dev, offset, (void *)(uintptr_t)buf, len, true, patience);
 
-	atomic_fetch_add_explicit(&df->dev->stats.writes, 1, memory_order_relaxed);
-	ret = region_rdwr(df->dev, offset, (void *)(uintptr_t)buf, len, true);
+	if (ret != -EAGAIN)
+		atomic_fetch_add_explicit(&df->dev->stats.writes, 1, memory_order_relaxed);
 	if (ret > 0 && atomic_load_explicit(&df->masks_vectors, memory_order_relaxed))
 		mask_vector(df->dev, offset, buf, (size_t)ret);
 	return ret;
+}
+
+ssize_t vfio_device_write(struct vfio_device_file *df, uint64_t offset, const void *buf, size_t len)
+{
+	return do_write(df, offset, buf, len, WAIT);
+}
+
+ssize_t vfio_device_write_nowait(struct vfio_device_file *df, uint64_t offset, const void *buf,
+				 size_t len)
+{
+	return do_write(df, offset, buf, len, NO_WAIT);
 }
 
 /* ---- mapped pages ---- */
@@ -411,14 +512,16 @@ int vfio_device_store(struct vfio_device_file *df, uint64_t offset, unsigned siz
 	struct vfio_device *dev = df->dev;
 	unsigned index;
 	uint64_t pos;
+	ssize_t n;
 	int ret;
 
 	ret = decode_mapped(df, offset, size, &index, &pos);
 	if (ret)
 		return ret;
 	atomic_fetch_add_explicit(&dev->stats.stores, 1, memory_order_relaxed);
-	ret = bar_access(dev, index, pos, &value, clamp_mapped(&dev->bars[index], pos, size), true,
-			 true);
+	n = bar_access(dev, index, pos, &value, clamp_mapped(&dev->bars[index], pos, size), true,
+		       true, WAIT);
+	ret = n < 0 ? (int)n : 0;
 	device_emit(dev, VFIO_EVENT_STORE, offset, size, value, ret);
 	return ret;
 }
@@ -428,126 +531,14 @@ int vfio_device_load(struct vfio_device_file *df, uint64_t offset, unsigned size
 	struct vfio_device *dev = df->dev;
 	unsigned index;
 	uint64_t pos;
+	ssize_t n;
 	int ret;
 
 	ret = decode_mapped(df, offset, size, &index, &pos);
 	if (ret)
 		return ret;
 	*value = 0;
-	return bar_access(dev, index, pos, value, clamp_mapped(&dev->bars[index], pos, size), false,
-			  true);
-}
-
-/* What the pages of [@off, @end) of a BAR need: writable only if every page that has anything in it
- * has nothing but memory, or in polled mode what may be polled; a page without anything is trapped,
- * so that what is written there is dropped. */
-static void classify(const struct bar *bar, uint64_t off, uint64_t end, bool polled, bool *writable,
-		     bool *trap_reads)
-{
-	uint64_t page_done = off; /* pages below have an area that may be written */
-
-	*writable = true;
-	*trap_reads = false;
-	for (unsigned i = 0; i < bar->nr_ranges; i++) {
-		const struct range *range = &bar->ranges[i];
-		uint64_t first = range->first & ~(PAGE_BYTES - 1);
-		uint64_t last = PAGE_ROUND(range->end);
-		bool ok = range->kind == RANGE_MEMORY;
-
-		if (last <= off || first >= end)
-			continue;
-		if (polled &&
-		    (range->kind == RANGE_DOORBELLS || range->flags & UVFIO_AREA_POLLABLE))
-			ok = true;
-		if (range->flags & UVFIO_AREA_READ_EVENT) {
-			*trap_reads = true;
-			ok = false;
-		}
-		if (range->kind == RANGE_MSIX_PBA)
-			*trap_reads = true; /* pending bits change on their own */
-		if (!ok || first > page_done)
-			*writable = false;
-		if (last > page_done)
-			page_done = last;
-	}
-	if (page_done < end)
-		*writable = false;
-}
-
-int vfio_device_mmap(struct vfio_device_file *df, uint64_t offset, uint64_t len, bool shared,
-		     bool *writable, bool *trap_reads)
-{
-	struct vfio_device *dev = df->dev;
-	enum vfio_mmio_mode mode = (enum vfio_mmio_mode)atomic_load(&df->mmio);
-	const struct bar *bar;
-	unsigned index;
-	uint64_t pos, end;
-
-	if (!shared || !len || region_decode(offset, &index, &pos) ||
-	    !bar_mappable(dev, index, mode))
-		return -EINVAL;
-	bar = &dev->bars[index];
-	if (pos & (PAGE_BYTES - 1) || len > PAGE_ROUND(bar->size) - pos ||
-	    pos > PAGE_ROUND(bar->size))
-		return -EINVAL;
-	end = PAGE_ROUND(pos + len);
-	classify(bar, pos, end, mode == VFIO_MMIO_POLLED, writable, trap_reads);
-	return 0;
-}
-
-/* A page of [@page, +4 KiB) as classify() sees it. */
-static bool page_is_native(const struct bar *bar, uint64_t page, bool polled)
-{
-	bool writable, trap_reads;
-
-	classify(bar, page, page + PAGE_BYTES, polled, &writable, &trap_reads);
-	return writable && !trap_reads;
-}
-
-unsigned vfio_device_sparse(struct vfio_device_file *df, unsigned index, struct vfio_area *out,
-			    unsigned max)
-{
-	bool polled = atomic_load(&df->mmio) == VFIO_MMIO_POLLED;
-	const struct bar *bar;
-	uint64_t done = 0, end = 0;
-	unsigned n = 0;
-
-	if (index >= NR_BARS || df->dev->bars[index].flags & (UVFIO_BAR_IO | UVFIO_BAR_NO_MMAP))
-		return 0;
-	bar = &df->dev->bars[index];
-	/* A page is decided by the ranges that touch it: look at each range's first and last page
-	 * and, between them, at one for all. */
-	for (unsigned i = 0; i < bar->nr_ranges; i++) {
-		uint64_t first = bar->ranges[i].first & ~(PAGE_BYTES - 1);
-		uint64_t last = PAGE_ROUND(bar->ranges[i].end) - PAGE_BYTES;
-
-		if (first < done)
-			first = done;
-		while (first <= last) {
-			uint64_t next = first + PAGE_BYTES;
-
-			if (next < last && first > bar->ranges[i].first)
-				next = last;
-			if (page_is_native(bar, first, polled)) {
-				if (!n || first != end) {
-					if (n < max)
-						out[n] = (struct vfio_area){first, 0};
-					n++;
-				}
-				end = next;
-				if (n <= max)
-					out[n - 1].size = end - out[n - 1].offset;
-			}
-			first = done = next;
-		}
-	}
-	return n;
-}
-
-bool vfio_device_busy(struct vfio_device *dev)
-{
-	if (pthread_mutex_trylock(&dev->config_lock))
-		return true;
-	pthread_mutex_unlock(&dev->config_lock);
-	return false;
+	n = bar_access(dev, index, pos, value, clamp_mapped(&dev->bars[index], pos, size), false,
+		       true, WAIT);
+	return n < 0 ? (int)n : 0;
 }

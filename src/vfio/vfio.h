@@ -192,7 +192,11 @@ int vfio_device_file_set_mmio(struct vfio_device_file *df, enum vfio_mmio_mode m
  * either way.  A vector whose word was never written is delivered.  For doors whose clients cannot
  * map the table. */
 void vfio_device_file_mask_vectors(struct vfio_device_file *df);
-/* GET_INFO, GET_REGION_INFO, GET_IRQ_INFO, SET_IRQS, RESET, PCI_HOT_RESET_INFO, PCI_HOT_RESET,
+/* GET_INFO, GET_REGION_INFO and GET_IRQ_INFO say what has been known since the device was opened, or
+ * since config space changed: they take no lock, so a reset or a removal that is under way neither
+ * delays nor changes them, and a device that was pulled out still says what it was.  The others wait
+ * for a reset.
+ * GET_INFO, GET_REGION_INFO, GET_IRQ_INFO, SET_IRQS, RESET, PCI_HOT_RESET_INFO, PCI_HOT_RESET,
  * IOEVENTFD, FEATURE; -ENOTTY for others. */
 int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, unsigned cmd,
 		      uint64_t arg);
@@ -201,9 +205,18 @@ int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, u
 ssize_t vfio_device_read(struct vfio_device_file *df, uint64_t offset, void *buf, size_t len);
 ssize_t vfio_device_write(struct vfio_device_file *df, uint64_t offset, const void *buf,
 			  size_t len);
-/* Would a read or write wait at this moment: for a reset, or for a COMMAND write that stops DMA?
- * For doors whose thread must not; by the time of the access it may be otherwise. */
-bool vfio_device_busy(struct vfio_device *dev);
+/* The same for a thread that must not wait.  Where the access would, for a reset that somebody has
+ * begun or for another access to config space, it ends with the bytes that were done by then, or
+ * with -EAGAIN when that is none: do the rest by the functions above, in a thread that may wait.
+ * (What a config write itself causes is waited for: those that may stop DMA or reset the function
+ * are not for these.) */
+ssize_t vfio_device_read_nowait(struct vfio_device_file *df, uint64_t offset, void *buf,
+				size_t len);
+ssize_t vfio_device_write_nowait(struct vfio_device_file *df, uint64_t offset, const void *buf,
+				 size_t len);
+/* Does the next ioctl or access end a low power state that was entered with a wakeup eventfd?  It then
+ * may wait for a reset.  Only requests of the device's own user enter one. */
+bool vfio_device_sleeps(const struct vfio_device *dev);
 /* A store to mapped register memory that the door trapped: 0, or -EIO when memory is off (the
  * client gets SIGBUS), -EINVAL outside any mappable BAR.  @size 1, 2, 4, 8, naturally aligned or
  * not: the core cuts it into naturally aligned ascending pieces. */

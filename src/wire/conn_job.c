@@ -38,6 +38,7 @@ void wire_work(struct wire_conn *conn, struct wire_msg *msg, void (*fn)(struct w
 {
 	conn->job_msg = wire_msg_keep(msg);
 	if (!conn->job_msg) {
+		conn->resume = conn->resume_at = 0;
 		wire_reply_error(conn, msg, ENOMEM);
 		return;
 	}

@@ -15,7 +15,7 @@
 
 #define MAX_AREAS 32u
 
-void wire_do_get_info(struct wire_conn *conn, struct wire_msg *msg)
+static void get_info(struct wire_conn *conn, struct wire_msg *msg)
 {
 	struct vfio_user_device_info info;
 	struct wire_client c;
@@ -33,6 +33,20 @@ void wire_do_get_info(struct wire_conn *conn, struct wire_msg *msg)
 		wire_reply_error(conn, msg, -ret);
 	else
 		wire_reply(conn, msg, &info, sizeof(info), NULL, 0, NULL, 0);
+}
+
+static void job_get_info(struct wire_conn *conn)
+{
+	get_info(conn, conn->job_msg);
+}
+
+/* What only asks waits for nothing, but to wake a device up may. */
+void wire_do_get_info(struct wire_conn *conn, struct wire_msg *msg)
+{
+	if (vfio_device_sleeps(vfio_device_file_device(conn->df)))
+		wire_work(conn, msg, job_get_info);
+	else
+		get_info(conn, msg);
 }
 
 /* ---- GET_REGION_INFO ---- */
@@ -129,7 +143,7 @@ void wire_do_region_info(struct wire_conn *conn, struct wire_msg *msg)
 
 	memcpy(&info, msg->payload, sizeof(info));
 	/* Making the view may take a while. */
-	if (vfio_device_busy(vfio_device_file_device(conn->df)) ||
+	if (vfio_device_sleeps(vfio_device_file_device(conn->df)) ||
 	    (info.index <= VFIO_PCI_BAR5_REGION_INDEX &&
 	     vfio_device_sparse(conn->df, info.index, NULL, 0)))
 		wire_work(conn, msg, job_region_info);
@@ -260,7 +274,7 @@ void wire_do_region_io_fds(struct wire_conn *conn, struct wire_msg *msg)
 
 /* ---- interrupts ---- */
 
-void wire_do_irq_info(struct wire_conn *conn, struct wire_msg *msg)
+static void irq_info(struct wire_conn *conn, struct wire_msg *msg)
 {
 	struct vfio_irq_info info;
 	struct wire_client c;
@@ -281,6 +295,19 @@ void wire_do_irq_info(struct wire_conn *conn, struct wire_msg *msg)
 	}
 	info.argsz = sizeof(info);
 	wire_reply(conn, msg, &info, sizeof(info), NULL, 0, NULL, 0);
+}
+
+static void job_irq_info(struct wire_conn *conn)
+{
+	irq_info(conn, conn->job_msg);
+}
+
+void wire_do_irq_info(struct wire_conn *conn, struct wire_msg *msg)
+{
+	if (vfio_device_sleeps(vfio_device_file_device(conn->df)))
+		wire_work(conn, msg, job_irq_info);
+	else
+		irq_info(conn, msg);
 }
 
 /* An eventfd that unmasks was taken: keep one, and its number. */
@@ -348,12 +375,9 @@ void wire_do_set_irqs(struct wire_conn *conn, struct wire_msg *msg)
 		wire_reply_error(conn, msg, EINVAL);
 		return;
 	}
-	/* Signalling a full eventfd takes a while; there may be many.  Masking signals none. */
-	if ((data != VFIO_IRQ_SET_DATA_EVENTFD && !(set.flags & VFIO_IRQ_SET_ACTION_MASK)) ||
-	    vfio_device_busy(vfio_device_file_device(conn->df)))
-		wire_work(conn, msg, job_set_irqs);
-	else
-		set_irqs(conn, msg);
+	/* Signalling a full eventfd takes a while, and what follows from it may wait for a reset.
+	 */
+	wire_work(conn, msg, job_set_irqs);
 }
 
 /* ---- RESET and FEATURE ---- */
