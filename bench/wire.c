@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Door 2: what a vfio-user message costs beside the least that it can: two processes that pass the
- * same bytes over a socket pair, and wait in the same way.  How long it takes to map a million
- * regions, to set 2,048 eventfds, to connect; what a thousand idle devices take.
- * Usage: bench-wire [messages|maps|idle]
+ * same bytes over a socket pair, wait in the same way and are pinned alike: those that spin to a
+ * CPU each, those that wait in epoll to one CPU.  How many system calls a message is; how long it
+ * takes to map a million regions, to set 2,048 eventfds, to connect; what a thousand idle devices
+ * take. Usage: bench-wire [messages|maps|idle]
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,95 +24,31 @@
 
 #include "bench.h"
 #include "devices/nvme/nvme_model.h"
+#include "pair.h"
+#include "support/count_calls.h"
 #include "support/send_fds.h"
 #include "vfio/vfio.h"
 #include "wire/protocol.h"
 #include "wire/wire.h"
+#include "wire_model.h"
 
 #define READS   5000u
-#define BIG     65536u
 #define BIGS    1000u
 #define POSTED  64u
+#define COUNTED 200u
 #define BATCHES 100u
-#define VECTORS 2048u
 #define FDS     250u /* a message */
 #define MAPS    1000000u
 #define SAMPLE  2000u
 #define PAGE    4096ull
 #define IDLE    1000u
-#define SPINS   20000u
 #define ROUNDS  7u
-
-enum waiting { SPIN, EPOLL, BLOCK };
 
 static void die(const char *what)
 {
 	fprintf(stderr, "bench-wire: %s: %s\n", what, strerror(errno));
 	exit(2);
 }
-
-/* ---- the device: registers, 128 KiB of memory, 2,048 vectors ---- */
-
-static struct uvfio_device *device;
-
-static int model_create(struct uvfio_device *dev, const struct uvfio_args *args, void **priv,
-			struct uvfio_error *err)
-{
-	static const struct uvfio_area regs[] = {{0, 4096, UVFIO_AREA_REGISTERS, 0}};
-	static const struct uvfio_area memory[] = {{0, 2 * BIG, UVFIO_AREA_MEMORY, 0}};
-	struct uvfio_pci_desc desc = {
-		.vendor = 0x1b36,
-		.device = 0x0044,
-		.class_code = 0xff0000,
-		.bars[0] = {4096, 0, regs, 1},
-		.bars[2] = {2 * BIG, 0, memory, 1},
-		.bars[4] = {65536, 0, NULL, 0},
-		.msix_vectors = VECTORS,
-		.msix_bar = 4,
-		.msix_pba = 32768,
-		.pcie = true,
-		.flr = true,
-	};
-
-	device = dev;
-	*priv = dev;
-	return uvfio_device_init(dev, &desc, err);
-}
-
-static void model_destroy(void *priv)
-{
-}
-
-static void model_write(void *priv, unsigned bar, uint64_t off, unsigned size, uint64_t value)
-{
-	uvfio_reg_set(priv, 0, off, size, value);
-}
-
-static bool model_work(void *priv)
-{
-	return false;
-}
-
-static void model_quiesce(void *priv)
-{
-	uvfio_quiesced(priv);
-}
-
-static void model_reset(void *priv, enum uvfio_reset_kind kind)
-{
-}
-
-static const struct uvfio_model model = {
-	.abi = UVFIO_DEVICE_ABI,
-	.name = "bench",
-	.summary = "a device for benchmarks",
-	.create = model_create,
-	.destroy = model_destroy,
-	.reg_write = model_write,
-	.work = model_work,
-	.quiesce = model_quiesce,
-	.reset = model_reset,
-};
 
 /* ---- processes ---- */
 
@@ -127,9 +64,10 @@ static int listening(struct sockaddr_un *addr, socklen_t *len)
 	return fd;
 }
 
-/* The child serves @n devices made from @spec on the sockets @fds, until it is killed. */
+/* The child serves @n devices made from @spec on the sockets @fds, on @cpu (pair_pin()), until it
+ * is killed. */
 static pid_t serve(const struct uvfio_model *m, const char *spec, const int *fds, unsigned n,
-		   unsigned spin_us)
+		   unsigned spin_us, int cpu)
 {
 	struct vfio_policy policy;
 	struct wire_options options;
@@ -153,6 +91,8 @@ static pid_t serve(const struct uvfio_model *m, const char *spec, const int *fds
 		return pid;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+	pair_pin(cpu);
 	signal(SIGPIPE, SIG_IGN);
 	vfio_policy_default(&policy);
 	policy.dma_entry_limit = MAPS + 1000;
@@ -190,115 +130,6 @@ static void end(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
-/* ---- both sides of a bare ping-pong, and the client of the server ---- */
-
-static void wait_input(int fd, int ep, enum waiting how)
-{
-	struct epoll_event event;
-
-	if (how == EPOLL && epoll_wait(ep, &event, 1, -1) != 1)
-		die("epoll_wait");
-}
-
-/* Exactly @len bytes.  Who spins gives up after a while, so as not to be in the way of other cases.
- */
-static void take(int fd, int ep, void *buf, size_t len, enum waiting how)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		unsigned tries = 0;
-		ssize_t n;
-
-		wait_input(fd, ep, how);
-		do {
-			n = recv(fd, (char *)buf + done, len - done,
-				 how != BLOCK && tries < SPINS ? MSG_DONTWAIT : 0);
-		} while (n < 0 && errno == EAGAIN && tries++ < SPINS);
-		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-			_exit(0);
-		done += n > 0 ? (size_t)n : 0;
-	}
-}
-
-static void give(int fd, const void *buf, size_t len)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = send(fd, (const char *)buf + done, len - done, MSG_NOSIGNAL);
-
-		if (n < 0 && errno != EAGAIN)
-			die("send");
-		done += n > 0 ? (size_t)n : 0;
-	}
-}
-
-static int epoll_on(int fd)
-{
-	struct epoll_event event = {.events = EPOLLIN};
-	int ep = epoll_create1(EPOLL_CLOEXEC);
-
-	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event))
-		die("epoll");
-	return ep;
-}
-
-struct side {
-	int fd, ep;
-	enum waiting how;
-	size_t ask, answer; /* bytes */
-	unsigned rounds;
-	uint8_t *buf;
-};
-
-static void echo(struct side s)
-{
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;) {
-		take(s.fd, s.ep, s.buf, s.ask, s.how);
-		give(s.fd, s.buf, s.answer);
-	}
-}
-
-/* µs each */
-static double ping_pong(void *arg)
-{
-	struct side *s = arg;
-	uint64_t start;
-
-	for (unsigned warm = 0; warm < s->rounds / 10; warm++) {
-		give(s->fd, s->buf, s->ask);
-		take(s->fd, s->ep, s->buf, s->answer, s->how);
-	}
-	start = bench_ns();
-	for (unsigned i = 0; i < s->rounds; i++) {
-		give(s->fd, s->buf, s->ask);
-		take(s->fd, s->ep, s->buf, s->answer, s->how);
-	}
-	return (double)(bench_ns() - start) / s->rounds / 1000;
-}
-
-static struct side bare(enum waiting how, size_t ask, size_t answer, unsigned rounds)
-{
-	struct side s = {.how = how, .ask = ask, .answer = answer, .rounds = rounds};
-	int pair[2];
-
-	s.buf = calloc(1, 1 << 17);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		die("socketpair");
-	if (!fork()) {
-		close(pair[0]);
-		s.fd = pair[1];
-		s.ep = epoll_on(s.fd);
-		echo(s);
-	}
-	close(pair[1]);
-	s.fd = pair[0];
-	s.ep = epoll_on(s.fd);
-	return s;
-}
-
 /* ---- messages ---- */
 
 static void ask(int fd, unsigned command, const void *payload, size_t len, const int *fds,
@@ -319,8 +150,8 @@ static void answered(int fd, enum waiting how)
 	static uint8_t rest[1 << 17];
 	struct vfio_user_header hdr;
 
-	take(fd, -1, &hdr, sizeof(hdr), how);
-	take(fd, -1, rest, hdr.size - sizeof(hdr), how);
+	pair_take(fd, -1, &hdr, sizeof(hdr), how);
+	pair_take(fd, -1, rest, hdr.size - sizeof(hdr), how);
 	if (hdr.flags & VFIO_USER_ERROR) {
 		fprintf(stderr, "bench-wire: command %u: %s\n", hdr.command,
 			strerror((int)hdr.error));
@@ -377,7 +208,7 @@ static struct side reader(const struct sockaddr_un *addr, socklen_t len, enum wa
 			 .rounds = rounds,
 			 .fd = attach(addr, len)};
 
-	s.ep = epoll_on(s.fd);
+	s.ep = pair_epoll(s.fd);
 	s.buf = calloc(1, 1 << 17);
 	memcpy(s.buf, &hdr, sizeof(hdr));
 	memcpy(s.buf + sizeof(hdr), &a, sizeof(a));
@@ -395,8 +226,8 @@ static double read_region(void *arg)
 	for (unsigned i = 0; i < s->rounds + s->rounds / 10; i++) {
 		if (i == s->rounds / 10)
 			start = bench_ns();
-		give(s->fd, question, sizeof(question));
-		take(s->fd, s->ep, buf, s->answer, s->how);
+		pair_give(s->fd, question, sizeof(question));
+		pair_take(s->fd, s->ep, buf, s->answer, s->how);
 	}
 	start = bench_ns() - start;
 	if (((struct vfio_user_header *)buf)->flags != VFIO_USER_TYPE_REPLY)
@@ -571,7 +402,7 @@ static int idle(void)
 
 	for (unsigned i = 0; i < IDLE; i++)
 		fds[i] = listening(&places[i].addr, &places[i].len);
-	pid = serve(&nvme_model, "nvme,memory=64M", fds, IDLE, 30);
+	pid = serve(&nvme_model, "nvme,memory=64M", fds, IDLE, 30, -1);
 	for (unsigned i = 0; i < IDLE; i++)
 		close(fds[i]);
 	measure(pid, &rows[0].median, &before);
@@ -600,7 +431,9 @@ static int beside(struct bench_case *limit, struct bench_case *c, double factor)
 	double v[2][ROUNDS];
 
 	for (unsigned r = 0; r < ROUNDS; r++) {
+		pair_settle();
 		v[0][r] = limit->fn(limit->arg);
+		pair_settle();
 		v[1][r] = c->fn(c->arg);
 	}
 	limit->median = bench_median(v[0], ROUNDS);
@@ -611,35 +444,64 @@ static int beside(struct bench_case *limit, struct bench_case *c, double factor)
 	return bench_print(c);
 }
 
-static int messages(struct place *spinning, struct place *sleeping)
+/* System calls of the server's process for each of @n that @fn makes the client send; -1 where they
+ * cannot be counted. */
+static double calls(pid_t server, double (*fn)(void *arg), void *arg, double n)
 {
-	struct side s[6];
+	struct count_calls c;
+	uint64_t before;
+
+	if (count_calls_begin(&c, server))
+		return -1;
+	before = count_calls_settled(&c);
+	fn(arg);
+	before = count_calls_settled(&c) - before;
+	count_calls_end(&c);
+	return (double)before / n;
+}
+
+static int messages(struct place *spinning, struct place *waiting, pid_t waits,
+		    struct place *sleeping)
+{
+	struct side s[8];
+	struct bench_case row;
 	int missed = 0, fd;
 
 	/* Before there are connections, which a child would keep open. */
-	s[0] = bare(SPIN, 32, 36, READS);
-	s[2] = bare(EPOLL, 32, 36, READS);
-	s[4] = bare(SPIN, 32, 32 + BIG, BIGS);
+	s[0] = pair_bare(SPIN, 1, 32, 36, READS);
+	s[2] = pair_bare(EPOLL, 0, 32, 36, READS);
+	s[4] = pair_bare(SPIN, 1, 32, 32 + BIG, BIGS);
+	s[6] = pair_bare(SPIN, 1, POSTED * 36, 36, BATCHES);
+	pair_pin(0);
 	printf("vfio-user messages (medians of %u alternating runs)\n", ROUNDS);
 	s[1] = reader(&spinning->addr, spinning->len, SPIN, 0, 4, READS);
 	missed += beside(&(struct bench_case){"bare ping-pong, 32 and 36 bytes, both sides spin",
-					      "us", ping_pong, &s[0], BENCH_INFO, 0, 0},
+					      "us", pair_ping_pong, &s[0], BENCH_INFO, 0, 0},
 			 &(struct bench_case){"region read of 4 bytes, both sides spin", "us",
 					      read_region, &s[1], BENCH_INFO, 0, 0},
 			 1.10);
 	close(s[0].fd);
-	s[3] = reader(&sleeping->addr, sleeping->len, EPOLL, 0, 4, READS);
+	s[3] = reader(&waiting->addr, waiting->len, EPOLL, 0, 4, READS);
 	missed += beside(&(struct bench_case){"bare ping-pong, both sides wait in epoll", "us",
-					      ping_pong, &s[2], BENCH_INFO, 0, 0},
+					      pair_ping_pong, &s[2], BENCH_INFO, 0, 0},
 			 &(struct bench_case){"region read of 4 bytes, both sides wait in epoll",
 					      "us", read_region, &s[3], BENCH_INFO, 0, 0},
 			 1.2);
+	s[3].rounds = COUNTED;
+	row = (struct bench_case){
+		"  system calls of the server a read", "", NULL, NULL, BENCH_AT_MOST, 3, 0};
+	row.median = calls(waits, read_region, &s[3], COUNTED + COUNTED / 10);
+	missed += bench_print(&row);
+	row = (struct bench_case){
+		"  the same a posted write, every 64th answered", "", NULL, NULL, BENCH_INFO, 0, 0};
+	row.median = calls(waits, posted, &s[3].fd, BATCHES * POSTED);
+	bench_print(&row);
 	close(s[2].fd);
 	close(s[3].fd);
 	close(s[1].fd);
 	s[5] = reader(&spinning->addr, spinning->len, SPIN, 2, BIG, BIGS);
 	missed += beside(&(struct bench_case){"bare ping-pong, 32 bytes and 64 KiB", "us",
-					      ping_pong, &s[4], BENCH_INFO, 0, 0},
+					      pair_ping_pong, &s[4], BENCH_INFO, 0, 0},
 			 &(struct bench_case){"region read of 64 KiB", "us", read_region, &s[5],
 					      BENCH_INFO, 0, 0},
 			 1.15);
@@ -648,6 +510,8 @@ static int messages(struct place *spinning, struct place *sleeping)
 	fd = attach(&spinning->addr, spinning->len);
 	{
 		struct bench_case rows[] = {
+			{"bare, 36 bytes, sent back every 64th time", "us", posted, &s[6].fd,
+			 BENCH_INFO, 0, 0},
 			{"posted write of 4 bytes, every 64th answered", "us", posted, &fd,
 			 BENCH_AT_MOST, 1.2, 0},
 			{"SET_IRQS of 2,048 eventfds, 250 a message", "ms", set_irqs, &fd,
@@ -656,36 +520,42 @@ static int messages(struct place *spinning, struct place *sleeping)
 			 sleeping, BENCH_AT_MOST, 1, 0},
 		};
 
-		missed += bench_run("", rows, 3, ROUNDS);
+		missed += bench_run("", rows, 4, ROUNDS);
 	}
 	close(fd);
+	close(s[6].fd);
+	pair_pin(-1);
 	return missed;
 }
 
 int main(int argc, char **argv)
 {
 	struct rlimit limit = {1 << 16, 1 << 16};
-	struct place spinning, sleeping;
+	struct place spinning, waiting, sleeping;
 	const char *only = argc > 1 ? argv[1] : NULL;
-	int fds[2], missed = 0;
-	pid_t pids[2];
+	int fds[3], missed = 0;
+	pid_t pids[3];
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	setrlimit(RLIMIT_NOFILE, &limit);
 	signal(SIGPIPE, SIG_IGN);
 	fds[0] = listening(&spinning.addr, &spinning.len);
 	fds[1] = listening(&sleeping.addr, &sleeping.len);
-	pids[0] = serve(&model, "bench", &fds[0], 1, 1000);
-	pids[1] = serve(&model, "bench", &fds[1], 1, 0);
+	fds[2] = listening(&waiting.addr, &waiting.len);
+	pids[0] = serve(&wire_bench_model, "bench", &fds[0], 1, 1000, 1);
+	pids[1] = serve(&wire_bench_model, "bench", &fds[1], 1, 0, -1);
+	pids[2] = serve(&wire_bench_model, "bench", &fds[2], 1, 0, 0);
 	close(fds[0]);
 	close(fds[1]);
+	close(fds[2]);
 
 	if (!only || !strcmp(only, "messages"))
-		missed += messages(&spinning, &sleeping);
+		missed += messages(&spinning, &waiting, pids[2], &sleeping);
 	if (!only || !strcmp(only, "maps"))
 		missed += maps(&spinning.addr, spinning.len);
 	end(pids[0]);
 	end(pids[1]);
+	end(pids[2]);
 	if (!only || !strcmp(only, "idle"))
 		missed += idle();
 	return missed ? 1 : 0;
