@@ -352,7 +352,9 @@ static void on_done(struct keeper *keeper, const struct serve_message *msg, cons
 	if (!e)
 		return;
 	if (e->state == ENTRY_REMOVING) {
-		if (msg->value && msg->value != -ENODEV)
+		if (msg->value == -ETIMEDOUT)
+			keeper_complain("%s: not gone yet: %s", e->said.where, text);
+		else if (msg->value && msg->value != -ENODEV)
 			keeper_complain("%s: cannot be removed: %s", e->said.where, text);
 		keeper_free_entry(keeper, e);
 	} else if (msg->value) {

@@ -9,84 +9,59 @@
  * Removing.  Without force the user of the device is asked for it (REQ), and keeps its connection
  * until it lets go, for as long as it likes: no lock is held meanwhile.  With force, also if that
  * comes while somebody waits already, the connection is closed.  Who began the removal takes the
- * device off the list in the end; when the server ends before that, it gives up.
+ * device off the list in the end; when the server ends before that, it gives up.  The main thread
+ * waits for a limited time, because a client can hold up what has to do with its files: then the
+ * removal is left to end by itself (->left).
+ *
+ * Ending takes a limited time, too: when something is held up, the process ends without having
+ * freed everything, and so without taking anything away from who is at work.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/thread.h"
 #include "block/rings.h"
 #include "control/control.h"
 #include "join/host.h"
 #include "serve/broker.h"
 #include "serve/channel.h"
-#include "serve/server.h"
+#include "serve/server_private.h"
 #include "serve/spec.h"
 #include "sysfs/sysfs.h"
 #include "vfio/observe.h"
 #include "wire/wire.h"
 
-struct served {
-	struct served *next;
-	uint64_t id; /* the keeper's; 0: added through control */
-	char name[16];
-	char *socket;
-	struct wire_listener *listener; /* under ->lock; NULL: somebody closes it, or has */
-	bool removing;                  /* ditto */
-	bool gone;                      /* ditto: the machine has let go of it */
-};
+#define REMOVE_MS 5000u  /* that the main thread waits for a device */
+#define END_MS    10000u /* that the end may take */
 
-struct server {
-	const struct serve_server_config *config;
-	struct uvfio_log *log;
-	struct block_rings *rings; /* NULL: files use threads; or make their own, unconfined */
-	struct vfio_machine *machine;
-	struct wire_server *wire;
-	struct join_host *join;
-	struct sysfs *sysfs; /* NULL: none */
+static struct timespec later(unsigned ms)
+{
+	struct timespec ts;
 
-	struct control *control; /* NULL: none */
-
-	pthread_mutex_t turn; /* taken before ->lock */
-	pthread_mutex_t lock;
-	pthread_cond_t changed; /* a device is gone or off the list; ->stopping */
-	struct served *devices;
-	bool stopping;
-};
-
-/* What this thread is adding for a client of control, with the files that came along. */
-static _Thread_local const struct control_add *adding;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	ts.tv_sec += ms / 1000;
+	ts.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (ts.tv_nsec >= 1000000000) {
+		ts.tv_sec++;
+		ts.tv_nsec -= 1000000000;
+	}
+	return ts;
+}
 
 /* ---- files ---- */
-
-static int file_that_came(const char *path, int flags)
-{
-	for (unsigned i = 0; adding && i < adding->nr_fds; i++) {
-		const struct control_fd *file = &adding->fds[i];
-		int mode, fd;
-
-		if (strcmp(file->value, path) != 0 || !strcmp(file->key, "socket"))
-			continue;
-		mode = fcntl(file->fd, F_GETFL);
-		if (mode < 0 || ((flags & O_ACCMODE) == O_RDWR && (mode & O_ACCMODE) != O_RDWR))
-			return mode < 0 ? -errno : -EACCES;
-		fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
-		return fd < 0 ? -errno : fd;
-	}
-	return -ENOENT;
-}
 
 static int open_file(void *arg, const char *path, int flags)
 {
 	struct server *server = arg;
-	int fd = file_that_came(path, flags);
+	int fd = server_file_that_came(path, flags);
 
 	if (fd != -ENOENT)
 		return fd;
@@ -176,7 +151,7 @@ fail:
 	return ret;
 }
 
-static int add_device(struct server *server, uint64_t id, const char *text, int fd, char name[16],
+int server_add_device(struct server *server, uint64_t id, const char *text, int fd, char name[16],
 		      struct uvfio_error *err)
 {
 	struct serve_spec spec;
@@ -195,13 +170,27 @@ static int add_device(struct server *server, uint64_t id, const char *text, int 
 	return ret;
 }
 
-static struct served **find_locked(struct server *server, uint64_t id, const char *name)
+struct served **server_find_locked(struct server *server, uint64_t id, const char *name)
 {
 	struct served **link = &server->devices;
 
 	while (*link && (name ? strcmp((*link)->name, name) != 0 : (*link)->id != id))
 		link = &(*link)->next;
 	return link;
+}
+
+/* ->lock is held. */
+static void forget_locked(struct server *server, struct served *d)
+{
+	struct served **link = &server->devices;
+
+	while (*link != d)
+		link = &(*link)->next;
+	*link = d->next;
+	pthread_cond_broadcast(&server->changed);
+	uvfio_log(server->log, UVFIO_LOG_INFO, "%s: removed", d->name);
+	free(d->socket);
+	free(d);
 }
 
 /* In a thread of the machine's. */
@@ -217,6 +206,8 @@ static void on_gone(void *arg, const char *name)
 	if (d)
 		d->gone = true;
 	pthread_cond_broadcast(&server->changed);
+	if (d && d->left)
+		forget_locked(server, d);
 	pthread_mutex_unlock(&server->lock);
 }
 
@@ -242,17 +233,31 @@ static struct served *being_removed(struct server *server, const char *name)
 	return d;
 }
 
-/* By its name, or by @id when that is NULL. */
-static int remove_device(struct server *server, uint64_t id, const char *name, bool force,
+/* Until the machine has let go of @d: true.  False after @ms, 0: never, or when the server ends.
+ * ->lock is held. */
+static bool wait_gone(struct server *server, const struct served *d, unsigned ms)
+{
+	struct timespec until = later(ms);
+	int ret = 0;
+
+	while (!d->gone && !server->stopping && ret != ETIMEDOUT)
+		ret = ms ? pthread_cond_timedwait(&server->changed, &server->lock, &until)
+			 : pthread_cond_wait(&server->changed, &server->lock);
+	return d->gone;
+}
+
+/* By its name; or by @id when that is NULL, which waits for REMOVE_MS and then leaves it. */
+int server_remove_device(struct server *server, uint64_t id, const char *name, bool force,
 			 struct uvfio_error *err)
 {
-	struct served **link, *d;
+	uint64_t told;
+	struct served *d;
 	char found[16];
 	bool first;
 	int ret = 0;
 
 	pthread_mutex_lock(&server->lock);
-	d = *find_locked(server, id, name);
+	d = *server_find_locked(server, id, name);
 	if (!d) {
 		pthread_mutex_unlock(&server->lock);
 		return uvfio_error_set(err, -ENODEV, "%s is not served here", name ? name : "it");
@@ -275,8 +280,14 @@ static int remove_device(struct server *server, uint64_t id, const char *name, b
 	if (first) {
 		if (force)
 			hang_up(server, d);
-		while (!d->gone && !server->stopping)
-			pthread_cond_wait(&server->changed, &server->lock);
+		if (!wait_gone(server, d, name ? 0 : REMOVE_MS) && !server->stopping) {
+			d->left = true;
+			pthread_mutex_unlock(&server->lock);
+			return uvfio_error_set(err, -ETIMEDOUT,
+					       "its client holds it up, by files of its own; its "
+					       "socket is closed, and it goes when the client lets "
+					       "go");
+		}
 	} else {
 		d = being_removed(server, found);
 		if (d && force)
@@ -293,105 +304,13 @@ static int remove_device(struct server *server, uint64_t id, const char *name, b
 		return 0;
 	}
 	hang_up(server, d);
-	for (link = &server->devices; *link != d;)
-		link = &(*link)->next;
-	*link = d->next;
-	pthread_cond_broadcast(&server->changed);
+	told = name ? d->id : 0;
+	forget_locked(server, d);
 	pthread_mutex_unlock(&server->lock);
-	uvfio_log(server->log, UVFIO_LOG_INFO, "%s: removed", found);
-	if (name && d->id)
+	if (told)
 		serve_send(server->config->tell,
-			   &(struct serve_message){.kind = SERVE_GONE, .id = d->id}, NULL, -1);
-	free(d->socket);
-	free(d);
+			   &(struct serve_message){.kind = SERVE_GONE, .id = told}, NULL, -1);
 	return 0;
-}
-
-/* ---- control ---- */
-
-static int control_add_device(void *arg, const struct control_add *add, char name[16],
-			      struct uvfio_error *err)
-{
-	struct server *server = arg;
-	int fd = -1, ret;
-
-	for (unsigned i = 0; i < add->nr_fds && fd < 0; i++)
-		if (!strcmp(add->fds[i].key, "socket"))
-			fd = fcntl(add->fds[i].fd, F_DUPFD_CLOEXEC, 0);
-	if (fd < 0)
-		return uvfio_error_set(err, -EINVAL,
-				       "no listening socket came with it; say socket=PATH, and "
-				       "`uvfio add` makes it");
-	adding = add;
-	ret = add_device(server, 0, add->spec, fd, name, err);
-	adding = NULL;
-	return ret;
-}
-
-static int control_remove_device(void *arg, const char *name, bool force, struct uvfio_error *err)
-{
-	return remove_device(arg, 0, name, force, err);
-}
-
-static int control_join(void *arg, int sock, uid_t uid, struct uvfio_error *err)
-{
-	return join_host_connect(((struct server *)arg)->join, sock, uid, err);
-}
-
-static struct json_object *describe_client(const struct wire_connection_info *info)
-{
-	struct json_object *out = json_object_new_object();
-
-	json_object_object_add(out, "state", json_object_new_string(info->state));
-	json_object_object_add(out, "pid", json_object_new_int(info->pid));
-	json_object_object_add(out, "uid", json_object_new_int64(info->uid));
-	json_object_object_add(out, "messages", json_object_new_uint64(info->messages));
-	json_object_object_add(out, "errors", json_object_new_uint64(info->errors));
-	json_object_object_add(out, "bytes_in", json_object_new_uint64(info->bytes_in));
-	json_object_object_add(out, "bytes_out", json_object_new_uint64(info->bytes_out));
-	return out;
-}
-
-static void control_describe(void *arg, struct vfio_device *dev, struct json_object *out)
-{
-	unsigned room = wire_connections(((struct server *)arg)->wire, NULL, 0) + 4, nr;
-	struct wire_connection_info *list = calloc(room, sizeof(*list));
-	struct json_object *clients = json_object_new_array();
-	const char *name = vfio_device_name(dev);
-	struct server *server = arg;
-	struct served *d;
-
-	pthread_mutex_lock(&server->lock);
-	d = *find_locked(server, 0, name);
-	if (d)
-		json_object_object_add(out, "socket", json_object_new_string(d->socket));
-	pthread_mutex_unlock(&server->lock);
-	nr = list ? wire_connections(server->wire, list, room) : 0;
-	for (unsigned i = 0; i < nr && i < room; i++)
-		if (!strcmp(list[i].device, name))
-			json_object_array_add(clients, describe_client(&list[i]));
-	json_object_object_add(out, "clients", clients);
-	free(list);
-}
-
-static int start_control(struct server *server, struct uvfio_error *err)
-{
-	static const struct control_ops ops = {control_add_device, control_remove_device,
-					       control_describe, control_join};
-	const struct serve_config *config = server->config->config;
-	const struct control_config control = {
-		.name = config->machine ? config->machine : CONTROL_DEFAULT_MACHINE,
-		.command = "serve",
-		.ops = &ops,
-		.ops_arg = server,
-		.uid = server->config->keeper_uid,
-		.log = server->log,
-	};
-
-	if (server->config->control_fd < 0)
-		return 0;
-	server->control = control_new(server->machine, server->config->control_fd, &control, err);
-	return server->control ? 0 : -ENOMEM;
 }
 
 /* ---- what the keeper tells ---- */
@@ -421,11 +340,11 @@ static void listen_to_keeper(struct server *server)
 			if (fd < 0)
 				uvfio_error_set(&err, ret, no_socket);
 			else
-				ret = add_device(server, msg.id, text, fd, name, &err);
+				ret = server_add_device(server, msg.id, text, fd, name, &err);
 			answer(server, &msg, ret, ret ? err.msg : name);
 			break;
 		case SERVE_REMOVE:
-			ret = remove_device(server, msg.id, NULL, true, &err);
+			ret = server_remove_device(server, msg.id, NULL, true, &err);
 			answer(server, &msg, ret, err.msg);
 			break;
 		default: /* END */
@@ -521,11 +440,34 @@ static int start(struct server *server, struct uvfio_error *err)
 		if (ret)
 			return ret;
 	}
-	return start_control(server, err);
+	return server_start_control(server, err);
+}
+
+/* Beside stop(): it takes too long. */
+static void *impatient(void *arg)
+{
+	struct timespec until = later(END_MS);
+	struct server *server = arg;
+	int ret = 0;
+
+	pthread_mutex_lock(&server->lock);
+	while (!server->stopped && ret != ETIMEDOUT)
+		ret = pthread_cond_timedwait(&server->changed, &server->lock, &until);
+	pthread_mutex_unlock(&server->lock);
+	if (ret == ETIMEDOUT) {
+		uvfio_log(server->log, UVFIO_LOG_WARN,
+			  "the end is held up, by a disk or by files of a client; not waiting any "
+			  "longer");
+		_exit(0);
+	}
+	return NULL;
 }
 
 static void stop(struct server *server)
 {
+	pthread_t thread;
+	bool timed = !uvfio_thread_create(&thread, NULL, impatient, server);
+
 	pthread_mutex_lock(&server->lock);
 	server->stopping = true;
 	pthread_cond_broadcast(&server->changed);
@@ -542,6 +484,12 @@ static void stop(struct server *server)
 		free(d->socket);
 		free(d);
 	}
+	pthread_mutex_lock(&server->lock);
+	server->stopped = true;
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
+	if (timed)
+		pthread_join(thread, NULL);
 	block_rings_free(server->rings);
 	uvfio_log_free(server->log);
 }
@@ -551,10 +499,14 @@ int serve_server(const struct serve_server_config *config)
 	struct server server = {.config = config};
 	struct serve_message started = {.kind = SERVE_STARTED};
 	struct uvfio_error err = {""};
+	pthread_condattr_t attr;
 
 	pthread_mutex_init(&server.turn, NULL);
 	pthread_mutex_init(&server.lock, NULL);
-	pthread_cond_init(&server.changed, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&server.changed, &attr);
+	pthread_condattr_destroy(&attr);
 	signal(SIGPIPE, SIG_IGN);
 	if (chdir("/")) { /* do not keep a file system busy */
 	}

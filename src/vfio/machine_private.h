@@ -110,6 +110,7 @@ struct vfio_machine {
 	uint64_t req_interval_ns;
 	pthread_t remover;
 	bool remover_started, remover_stop;
+	unsigned removal_threads; /* besides the remover */
 };
 
 void machine_emit(struct vfio_machine *machine, const struct vfio_event *event);

@@ -17,8 +17,10 @@
  * Unbinding (host.h) is the same without the end: the device stays in the machine.  A removal that
  * comes meanwhile takes it over.
  *
- * All of this is done by one thread a machine, started by the first removal, so that nobody else
- * waits for anything.
+ * One thread a machine, started by the first removal, sees to what is due and asks.  The steps that
+ * may wait, cutting (for the device to become quiet) and freeing (for who looks at it), are each
+ * done in a thread of its own: a device that is stuck, in its client's memory say, holds up no
+ * other.
  */
 #include <assert.h>
 #include <errno.h>
@@ -31,7 +33,9 @@
 
 struct removal {
 	struct removal *next;
-	struct vfio_device *dev;
+	struct vfio_machine *machine;
+	struct vfio_device *dev; /* not after it was unbound: somebody else may remove it */
+	bool busy;               /* a thread of its own is at work */
 	bool leaves;             /* the machine; else it only loses its driver */
 	uint64_t cut_at, ask_at; /* uvfio_now_ns(); UINT64_MAX: never */
 	void (*done)(void *arg, const char *name);
@@ -41,11 +45,8 @@ struct removal {
 };
 
 static const char *const state_names[] = {
-	[DEVICE_PRESENT] = "present",
-	[DEVICE_UNBOUND] = "unbound",
-	[DEVICE_ASKED] = "asked",
-	[DEVICE_CUT] = "cut",
-	[DEVICE_LEFT] = "left",
+	[DEVICE_PRESENT] = "present", [DEVICE_UNBOUND] = "unbound", [DEVICE_ASKED] = "asked",
+	[DEVICE_CUT] = "cut",         [DEVICE_LEFT] = "left",
 };
 static_assert(sizeof(state_names) / sizeof(state_names[0]) == NR_DEVICE_STATES, "a name each");
 
@@ -88,9 +89,9 @@ static void leave_locked(struct vfio_device *dev)
 
 static void finish(struct removal *r)
 {
-	struct vfio_machine *machine = r->dev->machine;
-	struct vfio_group *group = r->dev->group;
+	struct vfio_machine *machine = r->machine;
 	char name[sizeof(r->dev->name)];
+	struct vfio_group *group;
 
 	if (r->unbound)
 		r->unbound(r->unbound_arg);
@@ -98,6 +99,7 @@ static void finish(struct removal *r)
 		free(r);
 		return;
 	}
+	group = r->dev->group;
 	memcpy(name, r->dev->name, sizeof(name));
 	observe_wait(r->dev);
 	machine_put_loop(machine, r->dev->loop);
@@ -111,56 +113,73 @@ static void finish(struct removal *r)
 	free(r);
 }
 
-/* Do what is due for @r; returns true when the device has left, or
- * lost its driver; @r is off the list then.  Takes and releases machine->lock,
- * which is not held. */
-static bool step(struct removal *r, uint64_t now)
+/* ---- threads for steps ---- */
+
+static void *cut_thread(void *arg)
 {
-	struct vfio_device *dev = r->dev;
-	struct vfio_machine *machine = dev->machine;
-	bool cut_now, ask;
+	struct removal *r = arg;
+	struct vfio_machine *machine = r->machine;
 
+	cut(r->dev);
 	pthread_mutex_lock(&machine->lock);
-	if (!dev->users) {
-		struct removal **link = &machine->removals;
-
-		while (*link != r)
-			link = &(*link)->next;
-		*link = r->next;
-		if (r->leaves)
-			leave_locked(dev);
-		else
-			set_state(dev, DEVICE_UNBOUND);
-		pthread_mutex_unlock(&machine->lock);
-		return true;
-	}
-	cut_now = now >= r->cut_at;
-	ask = !cut_now && now >= r->ask_at;
-	if (cut_now)
-		r->cut_at = r->ask_at = UINT64_MAX;
-	if (ask)
-		r->ask_at = now + machine->req_interval_ns;
+	r->busy = false;
+	machine->removal_threads--;
+	pthread_cond_signal(&machine->removal_cond);
 	pthread_mutex_unlock(&machine->lock);
-	if (cut_now)
-		cut(dev);
-	if (ask && !irq_signal_req(dev->irqs))
-		uvfio_log(machine->log, UVFIO_LOG_INFO,
-			  "%s: waits for its user, who has set no REQ interrupt; close it",
-			  dev->name);
-	return false;
+	return NULL;
+}
+
+static void *finish_thread(void *arg)
+{
+	struct removal *r = arg;
+	struct vfio_machine *machine = r->machine;
+
+	finish(r);
+	pthread_mutex_lock(&machine->lock);
+	machine->removal_threads--;
+	pthread_cond_signal(&machine->removal_cond);
+	pthread_mutex_unlock(&machine->lock);
+	return NULL;
+}
+
+/* machine->lock held; released meanwhile.  Without a thread it is done here. */
+static void run_step(struct removal *r, void *(*fn)(void *arg))
+{
+	struct vfio_machine *machine = r->machine;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int ret;
+
+	machine->removal_threads++;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_mutex_unlock(&machine->lock);
+	ret = uvfio_thread_create(&thread, &attr, fn, r);
+	pthread_attr_destroy(&attr);
+	if (ret)
+		fn(r);
+	pthread_mutex_lock(&machine->lock);
 }
 
 /* ---- the thread ---- */
+
+/* What it waits for; 0: nothing. */
+static uint64_t due_at(const struct removal *r)
+{
+	if (r->busy)
+		return UINT64_MAX;
+	if (!r->dev->users)
+		return 0;
+	return r->cut_at < r->ask_at ? r->cut_at : r->ask_at;
+}
 
 static uint64_t next_due(const struct vfio_machine *machine)
 {
 	uint64_t due = UINT64_MAX;
 
-	for (const struct removal *r = machine->removals; r; r = r->next) {
-		uint64_t t = r->dev->users ? (r->cut_at < r->ask_at ? r->cut_at : r->ask_at) : 0;
-
-		due = t < due ? t : due;
-	}
+	for (const struct removal *r = machine->removals; r; r = r->next)
+		if (due_at(r) < due)
+			due = due_at(r);
 	return due;
 }
 
@@ -175,25 +194,57 @@ static void wait_until(struct vfio_machine *machine, uint64_t due)
 		pthread_cond_timedwait(&machine->removal_cond, &machine->lock, &ts);
 }
 
-/* machine->lock held; released meanwhile. */
+/* Nobody has the device open: it leaves, or is without a driver from now on.  machine->lock held;
+ * released meanwhile. */
+static void given_back(struct removal *r)
+{
+	struct removal **link = &r->machine->removals;
+
+	while (*link != r)
+		link = &(*link)->next;
+	*link = r->next;
+	if (r->leaves)
+		leave_locked(r->dev);
+	else
+		set_state(r->dev, DEVICE_UNBOUND);
+	run_step(r, finish_thread);
+}
+
+/* Do what is due for @r, which is not busy.  The same. */
+static void step(struct removal *r, uint64_t now)
+{
+	struct vfio_machine *machine = r->machine;
+	struct vfio_device *dev = r->dev;
+
+	if (!dev->users) {
+		given_back(r);
+	} else if (now >= r->cut_at) {
+		r->cut_at = r->ask_at = UINT64_MAX;
+		r->busy = true;
+		run_step(r, cut_thread);
+	} else {
+		r->ask_at = now + machine->req_interval_ns;
+		pthread_mutex_unlock(&machine->lock);
+		if (!irq_signal_req(dev->irqs))
+			uvfio_log(machine->log, UVFIO_LOG_INFO,
+				  "%s: waits for its user, who has set no REQ interrupt; close it",
+				  dev->name);
+		pthread_mutex_lock(&machine->lock);
+	}
+}
+
+/* The same. */
 static void run_due(struct vfio_machine *machine, uint64_t now)
 {
-	for (struct removal **p = &machine->removals, *r; (r = *p);) {
-		bool due = !r->dev->users || now >= r->cut_at || now >= r->ask_at, left = false;
+	struct removal *r = machine->removals;
 
-		if (due) {
-			pthread_mutex_unlock(&machine->lock);
-			left = step(r, now);
-			pthread_mutex_lock(&machine->lock);
-		}
-		if (!left) {
-			p = &r->next;
+	while (r) {
+		if (due_at(r) > now) {
+			r = r->next;
 			continue;
 		}
-		pthread_mutex_unlock(&machine->lock);
-		finish(r);
-		pthread_mutex_lock(&machine->lock);
-		p = &machine->removals;
+		step(r, now);
+		r = machine->removals; /* the list may be another one now */
 	}
 }
 
@@ -202,7 +253,7 @@ static void *remover(void *arg)
 	struct vfio_machine *machine = arg;
 
 	pthread_mutex_lock(&machine->lock);
-	while (!machine->remover_stop || machine->removals) {
+	while (!machine->remover_stop || machine->removals || machine->removal_threads) {
 		uint64_t now = uvfio_now_ns(), due = next_due(machine);
 
 		if (due <= now)
@@ -266,7 +317,7 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 		old->done = done;
 		old->arg = arg;
 	} else if (old) {
-		if (cut_at < old->cut_at && atomic_load(&dev->state) == DEVICE_ASKED)
+		if (cut_at < old->cut_at && !old->busy && atomic_load(&dev->state) == DEVICE_ASKED)
 			old->cut_at = cut_at;
 		ret = uvfio_error_set(err, -EALREADY, "device %s is being removed already", name);
 	} else {
@@ -276,6 +327,7 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 	}
 	if (!ret && !old) {
 		*r = (struct removal){.next = machine->removals,
+				      .machine = machine,
 				      .dev = dev,
 				      .leaves = true,
 				      .cut_at = cut_at,
@@ -314,6 +366,7 @@ int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *a
 	}
 	if (!ret) {
 		*r = (struct removal){.next = machine->removals,
+				      .machine = machine,
 				      .dev = dev,
 				      .cut_at = UINT64_MAX,
 				      .ask_at = uvfio_now_ns(),

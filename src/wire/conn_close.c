@@ -75,7 +75,7 @@ static void conn_free(struct wire_job *job)
 	free(conn);
 	pthread_mutex_lock(&server->lock);
 	listener->nr_conns--;
-	pthread_cond_broadcast(&server->changed);
+	wire_listener_reap_locked(listener);
 	pthread_mutex_unlock(&server->lock);
 }
 

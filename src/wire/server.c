@@ -90,21 +90,43 @@ void wire_unlisten(struct wire_listener *listener)
 	struct wire_server *server = listener->server;
 	struct stop stop = {{.fn = stop_work}, listener};
 
-	if (listener->ctx) {
-		uvfio_ctx_post(listener->ctx, &stop.work);
-		uvfio_ctx_flush(listener->ctx);
-		uvfio_ctx_free(listener->ctx);
-	}
+	uvfio_ctx_post(listener->ctx, &stop.work);
+	uvfio_ctx_flush(listener->ctx);
+	uvfio_ctx_free(listener->ctx);
+	listener->ctx = NULL;
+	close(listener->fd);
 	pthread_mutex_lock(&server->lock);
 	listener->closing = true;
 	close_clients(listener);
-	while (listener->nr_conns)
-		pthread_cond_wait(&server->changed, &server->lock);
-	TAILQ_REMOVE(&server->listeners, listener, next);
+	listener->left = true;
+	wire_listener_reap_locked(listener);
 	pthread_mutex_unlock(&server->lock);
-	if (listener->fd >= 0)
-		close(listener->fd);
+}
+
+void wire_listener_reap_locked(struct wire_listener *listener)
+{
+	struct wire_server *server = listener->server;
+
+	if (!listener->left || listener->nr_conns)
+		return;
+	TAILQ_REMOVE(&server->listeners, listener, next);
 	free(listener);
+	pthread_cond_broadcast(&server->changed);
+}
+
+/* One that still listens, or NULL. */
+static struct wire_listener *some_listener(struct wire_server *server)
+{
+	struct wire_listener *listener;
+
+	pthread_mutex_lock(&server->lock);
+	TAILQ_FOREACH(listener, &server->listeners, next)
+	{
+		if (!listener->left)
+			break;
+	}
+	pthread_mutex_unlock(&server->lock);
+	return listener;
 }
 
 void wire_server_free(struct wire_server *server)
@@ -121,12 +143,15 @@ void wire_server_free(struct wire_server *server)
 		close_clients(listener);
 	}
 	pthread_mutex_unlock(&server->lock);
-	while ((listener = TAILQ_FIRST(&server->listeners)))
+	while ((listener = some_listener(server)))
 		wire_unlisten(listener);
+	pthread_mutex_lock(&server->lock);
+	while (!TAILQ_EMPTY(&server->listeners))
+		pthread_cond_wait(&server->changed, &server->lock);
+	pthread_mutex_unlock(&server->lock);
 	wire_workers_fini(&server->workers);
 	for (unsigned i = 0; i < server->nr_loops; i++)
 		uvfio_loop_free(server->loops[i].loop);
-	uvfio_eventfd_check_fini(&server->eventfds);
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
 	free(server);

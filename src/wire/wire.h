@@ -8,8 +8,8 @@
  * that comes while the device is being taken back from a client that has left waits for that, and
  * finds the device freshly reset.
  *
- * Threads: any thread may call anything here.  wire_unlisten() and wire_server_free() wait for
- * devices to become quiet, so not from a loop.
+ * Threads: any thread may call anything here, but wire_unlisten() and wire_server_free() not from a
+ * loop.  wire_server_free() waits for devices to become quiet and for all that clients hold up.
  */
 #ifndef UVFIO_WIRE_WIRE_H
 #define UVFIO_WIRE_WIRE_H
@@ -49,7 +49,9 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 /* A connected stream socket, as if @listener had accepted it.  Becomes the server's in any case.
  * -EMFILE: too many clients wait; -EINVAL, -ENOMEM. */
 int wire_adopt(struct wire_listener *listener, int fd);
-/* Listens no longer and closes its connections; returns when the device has been given back. */
+/* Listens no longer and has its connections closed; @listener is not to be used any more.  Does not
+ * wait for them: the device is given back (vfio_machine_remove_device()'s ->done says when) as soon
+ * as nothing of them is at work, which may be in a client's file system. */
 void wire_unlisten(struct wire_listener *listener);
 
 struct wire_connection_info {

@@ -212,7 +212,7 @@ struct wire_server {
 	struct uvfio_ratelimit complaints;
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* a connection has gone */
+	pthread_cond_t changed; /* a listener has gone */
 	TAILQ_HEAD(, wire_listener) listeners;
 };
 
@@ -233,7 +233,11 @@ struct wire_listener {
 	struct wire_conn *active;  /* has the device, is getting it, or is giving it back */
 	struct wire_conns waiting; /* for it, in this order */
 	bool closing;
+	bool left; /* by wire_unlisten(): the last connection frees it */
 };
+
+/* server->lock is held.  Free it if nobody needs it any more. */
+void wire_listener_reap_locked(struct wire_listener *listener);
 
 /* ---- conn.c ---- */
 

@@ -258,6 +258,40 @@ static void test_watched(void **state)
 	fixture_close(&f);
 }
 
+/* Somebody looks at one for ever: the others go. */
+static void test_one_is_stuck(void **state)
+{
+	struct vfio_device **devs;
+	struct fixture f;
+	unsigned n;
+
+	nr_removed = 0;
+	fixture_machine(&f);
+	for (unsigned i = 0; i < 4; i++)
+		fixture_add(&f, "probe");
+	n = vfio_machine_get_devices(f.machine, &devs);
+	assert_int_equal(n, 4);
+	vfio_device_put(devs[2]);
+	vfio_device_put(devs[3]);
+	assert_int_equal(start_removal(&f, NAME, 0), 0);
+	assert_int_equal(start_removal(&f, "0000:02:00.0", 0), 0);
+	while (count_devices(&f) > 2)
+		sched_yield();
+	assert_int_equal(start_removal(&f, "0000:03:00.0", 0), 0);
+	wait_removed(1);
+	assert_string_equal(last_removed, "0000:03:00.0");
+	assert_int_equal(start_removal(&f, "0000:04:00.0", VFIO_REMOVE_WAIT), 0);
+	wait_removed(2);
+	assert_string_equal(last_removed, "0000:04:00.0");
+	vfio_device_put(devs[1]);
+	wait_removed(3);
+	assert_string_equal(last_removed, "0000:02:00.0");
+	vfio_device_put(devs[0]);
+	wait_removed(4);
+	free(devs);
+	fixture_close(&f);
+}
+
 /* The machine's end completes what was begun. */
 static void test_free_completes(void **state)
 {
@@ -362,7 +396,7 @@ int main(void)
 		cmocka_unit_test(test_unused),     cmocka_unit_test(test_asked),
 		cmocka_unit_test(test_pulled_out), cmocka_unit_test(test_interrupts_stop),
 		cmocka_unit_test(test_watched),    cmocka_unit_test(test_free_completes),
-		cmocka_unit_test(test_storm),
+		cmocka_unit_test(test_storm),      cmocka_unit_test(test_one_is_stuck),
 	};
 
 	guarded_init();

@@ -206,18 +206,75 @@ static void maps_leave_no_fds(void **state)
 	close(mem);
 }
 
+static void device_gone(void *arg, const char *name)
+{
+	atomic_store((atomic_bool *)arg, true);
+}
+
+/* Of two devices, one does not become quiet: it is taken from its client and away all the same,
+ * which takes as long as that takes and holds up neither who asks for it nor the other device. */
+static void held_up(void **state)
+{
+	atomic_bool stuck_gone = false, other_gone = false;
+	struct wire_listener *second;
+	struct wire_options options;
+	struct uvfio_error err = {""};
+	struct wire_fixture f;
+	struct wdev *stuck;
+	static struct reply r;
+	int fd, other, pair[2];
+
+	wire_up(&f);
+	stuck = f.dev;
+	wire_options_default(&options);
+	assert_int_equal(vfio_machine_add_device(f.machine, "wdev", &err), 0);
+	assert_int_equal(
+		wire_listen(f.server, "0000:02:00.0", listening_socket(), &options, &second, &err),
+		0);
+	fd = client_open(&f);
+	client_enable(fd);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	other = pair[0];
+	assert_int_equal(wire_adopt(second, pair[1]), 0);
+	assert_int_equal(client_version(other, NULL, &r), 0);
+	stuck->slow = true;
+	client_send(fd, 1, VFIO_USER_DEVICE_RESET, 0, NULL, 0, NULL, 0);
+	while (!stuck->quiescing)
+		usleep(100);
+
+	assert_int_equal(vfio_machine_remove_device(f.machine, "0000:01:00.0", 0, device_gone,
+						    &stuck_gone, &err),
+			 0);
+	wire_unlisten(f.listener);
+	assert_int_equal(client_receive(fd, &r), -1);
+	assert_int_equal(wire_connections(f.server, NULL, 0), 2);
+	assert_int_equal(vfio_machine_remove_device(f.machine, "0000:02:00.0", 0, device_gone,
+						    &other_gone, &err),
+			 0);
+	wire_unlisten(second);
+	assert_int_equal(client_receive(other, &r), -1);
+	while (!other_gone)
+		usleep(100);
+	assert_int_equal(wire_connections(f.server, NULL, 0), 1);
+	assert_false(stuck_gone);
+
+	stuck->may_end = true;
+	uvfio_kick(stuck->dev);
+	while (!stuck_gone)
+		usleep(100);
+	close(other);
+	close(fd);
+	wire_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bad_map),
-		cmocka_unit_test(not_taken),
-		cmocka_unit_test(unmask),
-		cmocka_unit_test(more_than_fit),
-		cmocka_unit_test(flood),
-		cmocka_unit_test(second_socket),
-		cmocka_unit_test(unmaps),
-		cmocka_unit_test(leaves_mapped),
-		cmocka_unit_test(maps_leave_no_fds),
+		cmocka_unit_test(held_up),       cmocka_unit_test(bad_map),
+		cmocka_unit_test(not_taken),     cmocka_unit_test(unmask),
+		cmocka_unit_test(more_than_fit), cmocka_unit_test(flood),
+		cmocka_unit_test(second_socket), cmocka_unit_test(unmaps),
+		cmocka_unit_test(leaves_mapped), cmocka_unit_test(maps_leave_no_fds),
 	};
 
 	alarm(60);

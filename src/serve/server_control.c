@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What control asks of the server.  Its workers' threads. */
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+#include "control/control.h"
+#include "join/host.h"
+#include "serve/server_private.h"
+#include "vfio/observe.h"
+#include "wire/wire.h"
+
+/* What this thread is adding for a client of control, with the files that came along. */
+static _Thread_local const struct control_add *adding;
+
+int server_file_that_came(const char *path, int flags)
+{
+	for (unsigned i = 0; adding && i < adding->nr_fds; i++) {
+		const struct control_fd *file = &adding->fds[i];
+		int mode, fd;
+
+		if (strcmp(file->value, path) != 0 || !strcmp(file->key, "socket"))
+			continue;
+		mode = fcntl(file->fd, F_GETFL);
+		if (mode < 0 || ((flags & O_ACCMODE) == O_RDWR && (mode & O_ACCMODE) != O_RDWR))
+			return mode < 0 ? -errno : -EACCES;
+		fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? -errno : fd;
+	}
+	return -ENOENT;
+}
+
+static int control_add_device(void *arg, const struct control_add *add, char name[16],
+			      struct uvfio_error *err)
+{
+	struct server *server = arg;
+	int fd = -1, ret;
+
+	for (unsigned i = 0; i < add->nr_fds && fd < 0; i++)
+		if (!strcmp(add->fds[i].key, "socket"))
+			fd = fcntl(add->fds[i].fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return uvfio_error_set(err, -EINVAL,
+				       "no listening socket came with it; say socket=PATH, and "
+				       "`uvfio add` makes it");
+	adding = add;
+	ret = server_add_device(server, 0, add->spec, fd, name, err);
+	adding = NULL;
+	return ret;
+}
+
+static int control_remove_device(void *arg, const char *name, bool force, struct uvfio_error *err)
+{
+	return server_remove_device(arg, 0, name, force, err);
+}
+
+static int control_join(void *arg, int sock, uid_t uid, struct uvfio_error *err)
+{
+	return join_host_connect(((struct server *)arg)->join, sock, uid, err);
+}
+
+static struct json_object *describe_client(const struct wire_connection_info *info)
+{
+	struct json_object *out = json_object_new_object();
+
+	json_object_object_add(out, "state", json_object_new_string(info->state));
+	json_object_object_add(out, "pid", json_object_new_int(info->pid));
+	json_object_object_add(out, "uid", json_object_new_int64(info->uid));
+	json_object_object_add(out, "messages", json_object_new_uint64(info->messages));
+	json_object_object_add(out, "errors", json_object_new_uint64(info->errors));
+	json_object_object_add(out, "bytes_in", json_object_new_uint64(info->bytes_in));
+	json_object_object_add(out, "bytes_out", json_object_new_uint64(info->bytes_out));
+	return out;
+}
+
+static void control_describe(void *arg, struct vfio_device *dev, struct json_object *out)
+{
+	unsigned room = wire_connections(((struct server *)arg)->wire, NULL, 0) + 4, nr;
+	struct wire_connection_info *list = calloc(room, sizeof(*list));
+	struct json_object *clients = json_object_new_array();
+	const char *name = vfio_device_name(dev);
+	struct server *server = arg;
+	struct served *d;
+
+	pthread_mutex_lock(&server->lock);
+	d = *server_find_locked(server, 0, name);
+	if (d)
+		json_object_object_add(out, "socket", json_object_new_string(d->socket));
+	pthread_mutex_unlock(&server->lock);
+	nr = list ? wire_connections(server->wire, list, room) : 0;
+	for (unsigned i = 0; i < nr && i < room; i++)
+		if (!strcmp(list[i].device, name))
+			json_object_array_add(clients, describe_client(&list[i]));
+	json_object_object_add(out, "clients", clients);
+	free(list);
+}
+
+int server_start_control(struct server *server, struct uvfio_error *err)
+{
+	static const struct control_ops ops = {control_add_device, control_remove_device,
+					       control_describe, control_join};
+	const struct serve_config *config = server->config->config;
+	const struct control_config control = {
+		.name = config->machine ? config->machine : CONTROL_DEFAULT_MACHINE,
+		.command = "serve",
+		.ops = &ops,
+		.ops_arg = server,
+		.uid = server->config->keeper_uid,
+		.log = server->log,
+	};
+
+	if (server->config->control_fd < 0)
+		return 0;
+	server->control = control_new(server->machine, server->config->control_fd, &control, err);
+	return server->control ? 0 : -ENOMEM;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What server.c (devices, the keeper's word, the end) and server_control.c (control) share. */
+#ifndef UVFIO_SERVE_SERVER_PRIVATE_H
+#define UVFIO_SERVE_SERVER_PRIVATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "serve/server.h"
+
+struct served {
+	struct served *next;
+	uint64_t id; /* the keeper's; 0: added through control */
+	char name[16];
+	char *socket;
+	struct wire_listener *listener; /* under ->lock; NULL: somebody closes it, or has */
+	bool removing;                  /* ditto */
+	bool gone;                      /* ditto: the machine has let go of it */
+	bool left;                      /* ditto: nobody waits for that */
+};
+
+struct server {
+	const struct serve_server_config *config;
+	struct uvfio_log *log;
+	struct block_rings *rings; /* NULL: files use threads; or make their own, unconfined */
+	struct vfio_machine *machine;
+	struct wire_server *wire;
+	struct join_host *join;
+	struct sysfs *sysfs; /* NULL: none */
+
+	struct control *control; /* NULL: none */
+
+	pthread_mutex_t turn; /* taken before ->lock */
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a device is gone or off the list; ->stopping */
+	struct served *devices;
+	bool stopping, stopped;
+};
+
+/* Add what @text says, at the listening socket @fd, which becomes the server's.  @id: the keeper's,
+ * or 0.  Its name; 0 or -errno with a message. */
+int server_add_device(struct server *server, uint64_t id, const char *text, int fd, char name[16],
+		      struct uvfio_error *err);
+/* By its name; or by @id when that is NULL, which waits for REMOVE_MS and then leaves it:
+ * -ETIMEDOUT. */
+int server_remove_device(struct server *server, uint64_t id, const char *name, bool force,
+			 struct uvfio_error *err);
+/* Where the link to it is, or the end; ->lock is held. */
+struct served **server_find_locked(struct server *server, uint64_t id, const char *name);
+
+/* The file @path that came with what this thread adds for a client of control: a descriptor,
+ * -ENOENT when none did, or -errno. */
+int server_file_that_came(const char *path, int flags);
+int server_start_control(struct server *server, struct uvfio_error *err);
+
+#endif
