@@ -78,7 +78,7 @@ truncate -s 16M a.img b.img
 refused "no device" 2 'no device; give --device'
 refused "an argument" 2 "'foo' is no option" foo
 refused "a device without a socket" 1 'nvme,memory=1M: no socket=PATH' --device nvme,memory=1M
-refused "an unknown model" 1 "no device model 'nvmee'; the models are: nvme" --device nvmee,socket=x
+refused "an unknown model" 1 "no device model 'nvmee'; the models are: .*nvme" --device nvmee,socket=x
 refused "an unknown key" 1 "has no key 'sise'; its keys are:" --device nvme,sise=1,socket=x
 refused "a missing file" 1 'cannot open no.img: No such file' --device nvme,file=no.img,socket=x
 refused "a wrong mode" 1 'mode=666x: the permissions' --device nvme,memory=1M,socket=x,mode=666x
@@ -432,6 +432,22 @@ if command -v nbdkit >/dev/null; then
 	ok 0 "it is read from the next NBD server"
 	stop
 	kill "$nbd"
+	wait "$nbd" 2>/dev/null
+	# A disk that does not answer.
+	rm -f nbd.sock
+	nbdkit -f -v -U nbd.sock -e disk --filter=delay memory 16M wdelay=3600 2>nbd.log &
+	nbd=$!
+	await test -S nbd.sock
+	start --device "nvme,nbd=nbd+unix:///disk?socket=nbd.sock,socket=a.sock"
+	"$NVME" write -p 3 -c 8 unix:a.sock >held 2>&1 &
+	writer=$!
+	await grep -q 'delay: pwrite' nbd.log
+	stop
+	[ $? = 0 ] && grep -q 'the end is held up' err && [ ! -e a.sock ]
+	ok $? "a disk that does not answer does not hold up the end"
+	! wait "$writer"
+	ok $? "what was not written was not acknowledged"
+	kill -KILL "$nbd"
 	wait "$nbd" 2>/dev/null
 else
 	skip "a device on an NBD server" "nbdkit is missing"
