@@ -44,6 +44,20 @@ int option_mmio(struct run_options *o, const char *mode, struct uvfio_error *err
 	return 0;
 }
 
+int option_sysfs(struct run_options *o, const char *value, struct uvfio_error *err)
+{
+	static const char *const names[] = {
+		[UAPI_SYS_AUTO] = "auto", [UAPI_SYS_ON] = "on", [UAPI_SYS_OFF] = "off"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (strcmp(names[i], value) != 0)
+			continue;
+		o->config.sys = (enum uapi_sys)i;
+		return 0;
+	}
+	return uvfio_error_set(err, -EINVAL, "--sysfs %s: it is auto, on or off", value);
+}
+
 int option_policy(struct run_options *o, const char *assignment, struct uvfio_error *err)
 {
 	o->policy_given = true;
@@ -178,6 +192,8 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 		return each_string(o, path, key, value, option_device, true, err);
 	if (!strcmp(key, "mmio"))
 		return each_string(o, path, key, value, option_mmio, false, err);
+	if (!strcmp(key, "sysfs"))
+		return each_string(o, path, key, value, option_sysfs, false, err);
 	if (!strcmp(key, "interrupt-isolation"))
 		return each_string(o, path, key, value, option_isolation, false, err);
 	if (!strcmp(key, "trace"))
@@ -206,7 +222,7 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 	}
 	return uvfio_error_set(
 		err, -EINVAL,
-		"%s: no key \"%s\"; there are: control, device, interrupt-isolation, machine, mmio, name, policy, trace, trace-format, verbose",
+		"%s: no key \"%s\"; there are: control, device, interrupt-isolation, machine, mmio, name, policy, sysfs, trace, trace-format, verbose",
 		path, key);
 }
 

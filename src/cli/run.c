@@ -23,6 +23,7 @@ static void usage(FILE *out)
 		"  --device MODEL[,KEY=VALUE...]  add a device (repeatable); `uvfio models` lists the keys\n"
 		"  --machine NAME                 use the devices of `uvfio serve --machine NAME` instead\n"
 		"  --mmio exact|polled|none       how stores to mapped registers are honoured (exact)\n"
+		"  --sysfs auto|on|off            whether the program can write to /sys (auto: if it can be had)\n"
 		"  --policy KNOB=VALUE            a policy knob of the machine (repeatable)\n"
 		"  --interrupt-isolation on|off   off: attaching needs allow_unsafe_interrupts=Y (on)\n"
 		"  --config FILE                  read these options from a JSON file\n"
@@ -111,6 +112,7 @@ int cmd_run(int argc, char **argv)
 		DEVICE = 256,
 		MACHINE,
 		MMIO,
+		SYSFS,
 		POLICY,
 		ISOLATION,
 		CONFIG,
@@ -125,6 +127,7 @@ int cmd_run(int argc, char **argv)
 		{"device", required_argument, NULL, DEVICE},
 		{"machine", required_argument, NULL, MACHINE},
 		{"mmio", required_argument, NULL, MMIO},
+		{"sysfs", required_argument, NULL, SYSFS},
 		{"policy", required_argument, NULL, POLICY},
 		{"interrupt-isolation", required_argument, NULL, ISOLATION},
 		{"config", required_argument, NULL, CONFIG},
@@ -156,6 +159,9 @@ int cmd_run(int argc, char **argv)
 			break;
 		case MMIO:
 			ret = option_mmio(&o, optarg, &err);
+			break;
+		case SYSFS:
+			ret = option_sysfs(&o, optarg, &err);
 			break;
 		case POLICY:
 			ret = option_policy(&o, optarg, &err);

@@ -9,10 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "serve/mount.h"
@@ -36,10 +39,34 @@ static void take_away(const char *path)
 		waitpid(pid, NULL, 0);
 }
 
+#define FUSE_MAGIC 0x65735546
+#define ENDING_MS  1000 /* how long a server that was killed may take to end */
+
+/* Is the tree of another server there?  One that is about to end is waited for. */
+static bool is_taken(const char *path)
+{
+	struct statfs fs;
+	char file[4096];
+
+	snprintf(file, sizeof(file), "%s/bus/pci/drivers_autoprobe", path);
+	for (unsigned ms = 0; ms < ENDING_MS; ms += 10) {
+		if (statfs(path, &fs) || fs.f_type != FUSE_MAGIC || access(file, F_OK))
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
 static int check(const char *path, struct uvfio_error *err)
 {
 	struct stat st;
 
+	if (is_taken(path))
+		return uvfio_error_set(
+			err, -EBUSY,
+			"--sysfs %s: another server has its tree there; choose another "
+			"directory, or end that one",
+			path);
 	if (stat(path, &st) && errno == ENOTCONN)
 		take_away(path);
 	if (stat(path, &st))

@@ -103,8 +103,8 @@ static void enter_namespaces(int sock)
 /* Offer S a /sys of its own; what it makes of that takes the place of *@tree. */
 static bool serve_sys(const struct uapi_config *config, int sock, int *tree)
 {
-	int fuse = config->static_sys || config->join || !sysfs_built() ? -ENOTSUP
-									: uapi_mounts_fuse();
+	bool wanted = config->sys != UAPI_SYS_OFF && !config->join && sysfs_built();
+	int fuse = wanted ? uapi_mounts_fuse() : -ENOTSUP;
 	int served;
 
 	tell(sock, UAPI_MSG_FUSE, fuse < 0 ? -fuse : 0, fuse);

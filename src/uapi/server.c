@@ -253,26 +253,41 @@ static int map_user(pid_t pid)
 	return ret;
 }
 
+static void complain_of_sys(struct run *run, const char *why)
+{
+	const struct uapi_config *config = run->server.config;
+
+	if (config->sys == UAPI_SYS_ON)
+		fprintf(stderr,
+			"uvfio run: --sysfs on: /sys cannot be served: %s (`uvfio doctor` says what it "
+			"takes)\n",
+			why);
+	else
+		uvfio_log(run->server.log, UVFIO_LOG_INFO,
+			  "/sys is plain files, and writing there has no effect: %s", why);
+}
+
 /* C has mounted @fuse on its /sys, or cannot: -@why.  The tree for a /sys that is served, or -1. */
 static int serve_sys(struct run *run, int why, int fuse)
 {
 	struct uapi_server *server = &run->server;
 	struct uvfio_error err = {""};
+	char text[80];
 	int tree = -1;
 
 	if (fuse < 0) {
-		if (why != ENOTSUP)
-			uvfio_log(
-				server->log, UVFIO_LOG_INFO,
-				"/sys cannot be written: /dev/fuse: %s (`uvfio doctor` says more)",
-				strerror(why));
+		snprintf(text, sizeof(text), "/dev/fuse: %s", strerror(why));
+		complain_of_sys(run, why != ENOTSUP ? text
+				     : server->machine
+					     ? "it is off, or this uvfio was built without libfuse3"
+					     : "the machine is another process's");
 		return -1;
 	}
 	server->served_sys = uapi_served_new(server->core, server->log, fuse, &err);
 	if (server->served_sys)
 		tree = uapi_tree_make_served(server->core, &err);
 	if (tree < 0) {
-		uvfio_log(server->log, UVFIO_LOG_WARN, "/sys cannot be written: %s", err.msg);
+		complain_of_sys(run, err.msg);
 		uapi_served_free(server->served_sys);
 		server->served_sys = NULL;
 	}
@@ -297,8 +312,10 @@ static int prepare_child(struct run *run)
 			server->devdir = fd;
 			break;
 		case UAPI_MSG_FUSE:
-			uapi_send(run->child, UAPI_MSG_SERVED, 0,
-				  fd = serve_sys(run, msg.value, fd));
+			fd = serve_sys(run, msg.value, fd);
+			if (fd < 0 && server->config->sys == UAPI_SYS_ON)
+				return -1;
+			uapi_send(run->child, UAPI_MSG_SERVED, 0, fd);
 			if (fd >= 0)
 				close(fd);
 			break;

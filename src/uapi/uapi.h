@@ -29,6 +29,13 @@
 
 struct uapi_core;
 
+/* Is the program's /sys a file system that can be written (sysfs/sysfs.h)? */
+enum uapi_sys {
+	UAPI_SYS_AUTO, /* where that is possible; else plain files */
+	UAPI_SYS_ON,   /* or the run fails */
+	UAPI_SYS_OFF,  /* plain files */
+};
+
 struct uapi_config {
 	const char *const *devices; /* MODEL[,key=value…] */
 	unsigned nr_devices;
@@ -37,7 +44,7 @@ struct uapi_config {
 	struct vfio_policy policy;
 	enum vfio_mmio_mode mmio;
 	bool verbose;
-	bool static_sys;   /* /sys is plain files, as without /dev/fuse */
+	enum uapi_sys sys;
 	const char *trace; /* a file, or NULL */
 	bool trace_json;
 	/* Optional: called in S when the machine is made, and before it goes.  -1 with a message

@@ -3,6 +3,9 @@
  * What the files of a PCI function in sysfs say and do, line by line: for comparing a real kernel
  * with uvfio.  An ordinary program, to be run as root or as who owns the tree.
  *
+ * scripts/kernel-rules --rules runs it on a real kernel (docs/sysfs.md); reference/ has the
+ * answers.
+ *
  * The device is bound to vfio-pci, with that as its driver_override, and has a memory BAR 0.  What
  * depends on the device or machine (ids, addresses) is checked for its form, not printed.
  */
@@ -10,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -632,6 +636,52 @@ static void in_use(void)
 	close(req);
 }
 
+static void on_signal(int sig)
+{
+}
+
+/* A kernel's unbind cannot be interrupted. */
+static void interrupted(void)
+{
+	char set_bytes[sizeof(struct vfio_irq_set) + sizeof(int)];
+	struct vfio_irq_set *set = (struct vfio_irq_set *)set_bytes;
+	int container = -1, group = -1, fd, req = eventfd(0, EFD_CLOEXEC), status = 0;
+	struct sigaction act = {.sa_handler = on_signal};
+	uint64_t count;
+	pid_t pid;
+
+	fd = open_device(&container, &group);
+	*set = (struct vfio_irq_set){sizeof(set_bytes),
+				     VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+				     VFIO_PCI_REQ_IRQ_INDEX, 0, 1};
+	memcpy(set->data, &req, sizeof(req));
+	ioctl(fd, VFIO_DEVICE_SET_IRQS, set);
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		close(fd);
+		close(group);
+		close(container);
+		sigaction(SIGUSR1, &act, NULL);
+		_exit(put_bytes("bus/pci/drivers/vfio-pci/unbind", device, strlen(device), 0) < 0
+			      ? errno
+			      : 0);
+	}
+	if (read(req, &count, sizeof(count)) != sizeof(count))
+		printf("not asked\n");
+	form("@vendor");
+	kill(pid, SIGUSR1);
+	waitpid(pid, &status, 0);
+	printf("interrupted unbind: %s\n",
+	       WIFEXITED(status) ? strerrorname_np(WEXITSTATUS(status)) : "killed");
+	close(fd);
+	close(group);
+	close(container);
+	close(req);
+	printf("bind: %s\n",
+	       result(put_bytes("bus/pci/drivers/vfio-pci/bind", device, strlen(device), 0)));
+}
+
 static void removal(void)
 {
 	put("@remove", "2");
@@ -645,19 +695,21 @@ static void removal(void)
 static const struct {
 	const char *name;
 	void (*run)(void);
+	bool on_demand;
 } cases[] = {
-	{"names", names},
-	{"values", values},
-	{"driver_override", driver_override},
-	{"numbers", numbers},
-	{"reset_method", reset_method},
-	{"binding", binding},
-	{"config", config},
-	{"resource", resource},
-	{"misuse", misuse},
-	{"stranger", stranger},
-	{"in_use", in_use},
-	{"removal", removal},
+	{"names", names, false},
+	{"values", values, false},
+	{"driver_override", driver_override, false},
+	{"numbers", numbers, false},
+	{"reset_method", reset_method, false},
+	{"binding", binding, false},
+	{"config", config, false},
+	{"resource", resource, false},
+	{"misuse", misuse, false},
+	{"stranger", stranger, false},
+	{"in_use", in_use, false},
+	{"interrupted", interrupted, true},
+	{"removal", removal, false},
 };
 
 int main(int argc, char **argv)
@@ -678,7 +730,7 @@ int main(int argc, char **argv)
 	}
 	snprintf(dir, sizeof(dir), "%s/bus/pci/devices/%s", root, device);
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		if (only && strcmp(only, cases[i].name) != 0)
+		if (only ? strcmp(only, cases[i].name) != 0 : cases[i].on_demand)
 			continue;
 		printf("# %s\n", cases[i].name);
 		cases[i].run();
