@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Queues: fetching commands and posting completions.
+ * Queues: their life, submission, fetching commands.  Completion is in post.c.
  *
  * Theory of operation.  A submission queue that has entries is on the list of ready queues, which
  * is served in turn.  Entries are fetched up to NVME_FETCH_MAX at a time by one DMA and each is
@@ -9,11 +9,6 @@
  * (cq->reserved) at the fetch, so that a client that does not consume completions stops its own
  * queue and loses nothing.  An Asynchronous Event Request gives its promise back while it is held,
  * because it may be held for ever.
- *
- * Completions wait in cq->pending, are written in batches by one DMA each, and one interrupt
- * follows.  A batch is no longer than what the core copies in ascending pieces of 16 bytes, so that
- * no client sees a phase tag before the rest of its entry.  A batch that could not be written
- * because bus mastering is off stays in cq->buf.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -35,13 +30,7 @@ const char *nvme_req_state_name(enum nvme_req_state state)
 	return state < NVME_NR_REQ_STATES ? req_state_names[state] : "?";
 }
 
-static void post_done(struct uvfio_dma *op);
 static void fetch_done(struct uvfio_dma *op);
-
-static struct nvme_cq *op_cq(struct uvfio_dma *op)
-{
-	return (struct nvme_cq *)((char *)op - offsetof(struct nvme_cq, op));
-}
 
 static struct nvme_sq *op_sq(struct uvfio_dma *op)
 {
@@ -74,7 +63,7 @@ static void cq_first(struct nvme_ctrl *c, struct nvme_cq *cq, unsigned id)
 {
 	cq->id = (uint16_t)id;
 	cq->ctrl = c;
-	cq->op.done = post_done;
+	cq->op.done = nvme_cq_posted;
 	STAILQ_INIT(&cq->pending);
 	nvme_dbbuf_init(c, &cq->db, 2 * id + 1);
 }
@@ -208,11 +197,6 @@ static void sq_close(struct nvme_sq *sq)
 
 /* ---- doorbells ---- */
 
-static uint32_t ring_used(uint32_t head, uint32_t tail, uint32_t size)
-{
-	return tail >= head ? tail - head : tail + size - head;
-}
-
 void nvme_sq_set_ready(struct nvme_sq *sq)
 {
 	if (!sq->ready) {
@@ -221,7 +205,7 @@ void nvme_sq_set_ready(struct nvme_sq *sq)
 	}
 }
 
-static void bad_doorbell(struct nvme_ctrl *c, unsigned qid)
+void nvme_bad_doorbell(struct nvme_ctrl *c, unsigned qid)
 {
 	nvme_log_doorbell_error(c, qid);
 	nvme_event(c, NVME_EVENT_ERROR, NVME_EVENT_ERROR_DB_VALUE);
@@ -232,62 +216,14 @@ void nvme_sq_tail(struct nvme_sq *sq, uint32_t tail)
 	if (tail == sq->tail)
 		return;
 	/* New entries may fill the queue but not pass its head. */
-	if (tail >= sq->size || ring_used(sq->tail, tail, sq->size) >
-					sq->size - 1 - ring_used(sq->head, sq->tail, sq->size)) {
-		bad_doorbell(sq->ctrl, sq->id);
+	if (tail >= sq->size ||
+	    nvme_ring_used(sq->tail, tail, sq->size) >
+		    sq->size - 1 - nvme_ring_used(sq->head, sq->tail, sq->size)) {
+		nvme_bad_doorbell(sq->ctrl, sq->id);
 		return;
 	}
 	sq->tail = tail;
 	nvme_sq_set_ready(sq);
-}
-
-static void cq_mark_dirty(struct nvme_cq *cq)
-{
-	if (!cq->dirty) {
-		cq->dirty = true;
-		TAILQ_INSERT_TAIL(&cq->ctrl->dirty_cqs, cq, dirty_link);
-	}
-}
-
-void nvme_cq_head(struct nvme_cq *cq, uint32_t head)
-{
-	if (head == cq->head)
-		return;
-	/* The host may consume what was posted, no more. */
-	if (head >= cq->size ||
-	    ring_used(cq->head, head, cq->size) > ring_used(cq->head, cq->tail, cq->size)) {
-		bad_doorbell(cq->ctrl, cq->id);
-		return;
-	}
-	cq->head = head;
-	cq->asked = false;
-	nvme_irq_consumed(cq);
-	if (!STAILQ_EMPTY(&cq->pending))
-		cq_mark_dirty(cq);
-}
-
-static uint32_t cq_free(const struct nvme_cq *cq)
-{
-	return cq->size - 1 - ring_used(cq->head, cq->tail, cq->size);
-}
-
-/* Entries that are neither used nor promised. */
-static uint32_t cq_room(const struct nvme_cq *cq)
-{
-	uint32_t room = cq_free(cq);
-
-	return room > cq->reserved ? room - cq->reserved : 0;
-}
-
-/* With shadow doorbells: ask for the next doorbell of @cq and look where its head is.  Once, until
- * it moves: what was asked for will be rung. */
-static bool cq_ask(struct nvme_cq *cq)
-{
-	if (!cq->ctrl->dbbuf || !cq->id || cq->asked)
-		return false;
-	cq->asked = true;
-	nvme_dbbuf_look(&cq->db);
-	return true;
 }
 
 /* ---- fetching ---- */
@@ -340,7 +276,7 @@ static void unfetch(struct nvme_sq *sq)
 	sq->cq->reserved -= sq->fetch_nr;
 }
 
-static void delete_check(struct nvme_sq *sq)
+void nvme_sq_delete_check(struct nvme_sq *sq)
 {
 	struct nvme_req *req = sq->delete_req;
 
@@ -357,7 +293,7 @@ void nvme_sq_delete(struct nvme_sq *sq, struct nvme_req *req)
 	sq->delete_req = req;
 	if (sq->fused)
 		nvme_fused_missing(sq, NVME_SC_ABORT_SQ_DELETED);
-	delete_check(sq);
+	nvme_sq_delete_check(sq);
 }
 
 static void fetch_done(struct uvfio_dma *op)
@@ -373,7 +309,7 @@ static void fetch_done(struct uvfio_dma *op)
 		unfetch(sq);
 		if (op->status && op->status != -EPERM)
 			nvme_fatal(c, "a submission queue entry", op->iova, op->status);
-		delete_check(sq);
+		nvme_sq_delete_check(sq);
 	} else {
 		fetched(sq);
 	}
@@ -397,9 +333,9 @@ static uint32_t sq_run(struct nvme_sq *sq)
 		limit = limit > NVME_ADMIN_REQS ? limit - NVME_ADMIN_REQS : 0;
 	if (n > limit)
 		n = limit;
-	limit = cq_room(sq->cq);
-	if (!limit && cq_ask(sq->cq))
-		limit = cq_room(sq->cq);
+	limit = nvme_cq_room(sq->cq);
+	if (!limit && nvme_cq_ask(sq->cq))
+		limit = nvme_cq_room(sq->cq);
 	/* Of two fused commands the first waits for the second, however small the completion queue
 	 * is; the second's completion may have to wait for the host to take the first's. */
 	if (!limit && sq->fused)
@@ -460,168 +396,4 @@ bool nvme_queues_run(struct nvme_ctrl *c)
 		}
 	}
 	return false;
-}
-
-/* ---- posting ---- */
-
-void nvme_complete(struct nvme_req *req)
-{
-	struct nvme_ctrl *c = req->ctrl;
-	struct nvme_cq *cq = req->sq->cq;
-
-	nvme_ns_leave(req);
-	if (req->bounce)
-		nvme_bounce_put(req);
-	if (req->status)
-		req->status = (uint16_t)nvme_log_error(req, req->status);
-	req->state = NVME_REQ_COMPLETE;
-	STAILQ_INSERT_TAIL(&cq->pending, req, link);
-	cq_mark_dirty(cq);
-	if (!c->in_work)
-		uvfio_kick(c->dev);
-	if (req->fused_write || req->ends_fence)
-		nvme_fused_next(req);
-}
-
-/* Turn a completion into an entry; the request is free afterwards. */
-static void build(struct nvme_cq *cq, struct nvme_cqe *cqe, struct nvme_req *req, uint64_t now)
-{
-	struct nvme_sq *sq = req->sq;
-
-	nvme_stats_completed(req, now);
-
-	cqe->dw0 = req->dw0;
-	cqe->dw1 = 0;
-	cqe->sqhd = (uint16_t)sq->head;
-	cqe->sqid = sq->id;
-	cqe->cid = req->cmd.cid;
-	cqe->status = (uint16_t)(req->status << 1 | cq->phase);
-	/* From here on the host may use the identifier again. */
-	if (req->owns_cid)
-		sq->cids[req->cmd.cid / 64] &= ~(1ull << (req->cmd.cid % 64));
-	cq->reserved--;
-	sq->inflight--;
-	TAILQ_REMOVE(&sq->reqs, req, sq_link);
-	nvme_req_free(req);
-	delete_check(sq);
-}
-
-static void posted(struct nvme_cq *cq)
-{
-	cq->unsignalled += cq->posting_nr;
-	cq->posting_nr = 0;
-}
-
-static void cq_signal(struct nvme_cq *cq)
-{
-	uint32_t n = cq->unsignalled;
-
-	cq->unsignalled = 0;
-	if (n)
-		nvme_irq_completions(cq, n);
-}
-
-/* Write the batch in cq->buf.  Returns true when it is done. */
-static bool post_batch(struct nvme_cq *cq)
-{
-	int r = nvme_dma_raw(cq->ctrl, &cq->op);
-
-	if (r == 0) {
-		posted(cq);
-		return true;
-	}
-	if (r == 1)
-		cq->posting = true;
-	else if (r != -EPERM)
-		nvme_fatal(cq->ctrl, "a completion queue entry", cq->op.iova, r);
-	return false;
-}
-
-static void cq_write(struct nvme_cq *cq)
-{
-	struct nvme_req *req;
-	uint64_t now = 0;
-
-	if (cq->posting || !nvme_running(cq->ctrl))
-		return;
-	if (cq->posting_nr && !post_batch(cq))
-		return;
-	while (!STAILQ_EMPTY(&cq->pending)) {
-		uint32_t room = cq_free(cq), n = 0;
-
-		if (!room && cq_ask(cq))
-			room = cq_free(cq);
-		if (!room)
-			return; /* the head doorbell continues */
-		if (room > NVME_POST_MAX)
-			room = NVME_POST_MAX;
-		if (room > cq->size - cq->tail)
-			room = cq->size - cq->tail;
-		if (!now)
-			now = nvme_now_ns();
-		while (n < room && (req = STAILQ_FIRST(&cq->pending)) != NULL) {
-			STAILQ_REMOVE_HEAD(&cq->pending, link);
-			build(cq, &cq->buf[n++], req, now);
-		}
-		cq->op.iova = cq->base + (uint64_t)cq->tail * sizeof(struct nvme_cqe);
-		cq->op.buf = cq->buf;
-		cq->op.len = n * sizeof(struct nvme_cqe);
-		cq->op.to_client = true;
-		cq->posting_nr = n;
-		cq->tail += n;
-		if (cq->tail == cq->size) {
-			cq->tail = 0;
-			cq->phase = !cq->phase;
-		}
-		if (!post_batch(cq))
-			return;
-	}
-}
-
-static void cq_post(struct nvme_cq *cq)
-{
-	cq_write(cq);
-	cq_signal(cq);
-	/* A batch that was refused when the queue was to be deleted is out now. */
-	if (cq->delete_req && !cq->posting && !cq->posting_nr)
-		nvme_cq_delete(cq, cq->delete_req);
-}
-
-static void post_done(struct uvfio_dma *op)
-{
-	struct nvme_cq *cq = op_cq(op);
-	struct nvme_ctrl *c = cq->ctrl;
-
-	cq->posting = false;
-	nvme_external_done(c);
-	if (!cq->used || c->state == NVME_RESETTING)
-		return;
-	if (op->status == -EPERM) {
-		c->parked = true;
-		return;
-	}
-	if (op->status) {
-		nvme_fatal(c, "a completion queue entry", op->iova, op->status);
-		return;
-	}
-	posted(cq);
-	cq_signal(cq);
-	if (cq->delete_req)
-		nvme_cq_delete(cq, cq->delete_req);
-	else if (!STAILQ_EMPTY(&cq->pending))
-		cq_mark_dirty(cq);
-	uvfio_kick(c->dev);
-}
-
-void nvme_cqs_post(struct nvme_ctrl *c)
-{
-	struct nvme_cq *cq;
-
-	if (!nvme_running(c))
-		return;
-	while ((cq = TAILQ_FIRST(&c->dirty_cqs)) != NULL) {
-		TAILQ_REMOVE(&c->dirty_cqs, cq, dirty_link);
-		cq->dirty = false;
-		cq_post(cq);
-	}
 }
