@@ -155,7 +155,6 @@ int nvme_wait(struct nvme_queue *q)
 		{.fd = q->irq, .events = POLLIN},
 		{.fd = uvfio_pci_lost_fd(q->ctrl->dev), .events = POLLIN},
 	};
-	uint64_t count;
 
 	if (q->irq < 0) {
 		sched_yield();
@@ -169,7 +168,7 @@ int nvme_wait(struct nvme_queue *q)
 	}
 	if (p[1].revents)
 		return -ENOTCONN;
-	(void)!read(q->irq, &count, sizeof(count));
+	uvfio_pci_irq_take(q->irq);
 	return 0;
 }
 

@@ -371,6 +371,12 @@ UVFIO_API int uvfio_pci_irq_unmask(struct uvfio_pci *dev, enum uvfio_pci_irq irq
 				   unsigned count);
 UVFIO_API int uvfio_pci_irq_trigger(struct uvfio_pci *dev, enum uvfio_pci_irq irq, unsigned start,
 				    unsigned count);
+/*
+ * How often @eventfd was signalled since the last time, and set that back; 0: not at all; or -errno.
+ * Never waits.  A vfio-user server shares the state of the descriptors that it was given: it can take
+ * a signal away after poll(2) has told of it, and clear O_NONBLOCK, so that a read(2) would wait.
+ */
+UVFIO_API int64_t uvfio_pci_irq_take(int eventfd);
 /* Have a signal of @eventfd unmask INTx; -1 removes it. */
 UVFIO_API int uvfio_pci_irq_unmask_fd(struct uvfio_pci *dev, int eventfd);
 

@@ -2,6 +2,7 @@
 /* Interrupts: the five types of A.8 as one small set of calls on VFIO_DEVICE_SET_IRQS. */
 #include <errno.h>
 #include <string.h>
+#include <sys/uio.h>
 #include "driver/driver_private.h"
 
 _Static_assert(UVFIO_PCI_INTX == (int)VFIO_PCI_INTX_IRQ_INDEX &&
@@ -139,6 +140,23 @@ int uvfio_pci_irq_trigger(struct uvfio_pci *dev, enum uvfio_pci_irq irq, unsigne
 		return -EINVAL;
 	return set(dev, irq, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, start, count,
 		   NULL, -1);
+}
+
+int64_t uvfio_pci_irq_take(int eventfd)
+{
+	uint64_t count = 0;
+	struct iovec iov = {&count, sizeof(count)};
+	ssize_t n;
+
+	/* Whatever the flags are that both sides can change. */
+	do
+		n = preadv2(eventfd, &iov, 1, -1, RWF_NOWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	if (n != sizeof(count))
+		return -EINVAL; /* no eventfd */
+	return count > INT64_MAX ? INT64_MAX : (int64_t)count;
 }
 
 int uvfio_pci_irq_unmask_fd(struct uvfio_pci *dev, int eventfd)

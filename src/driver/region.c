@@ -11,6 +11,7 @@
  * good.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -448,10 +449,14 @@ static int store(const struct drv_region *r, uint64_t offset, uint8_t *at, unsig
 	uint64_t one = 1;
 
 	for (unsigned i = 0; i < r->nr_notify && !ret; i++) {
+		struct pollfd pfd = {.fd = r->notify[i].fd, .events = POLLOUT};
+
 		if (offset - r->notify[i].offset >= r->notify[i].size)
 			continue;
-		/* A full counter is a signal, too. */
-		(void)!write(r->notify[i].fd, &one, sizeof(one));
+		/* A full counter is a signal, too, and must not be waited for: the server shares
+		 * the descriptor's state and can clear O_NONBLOCK. */
+		if (poll(&pfd, 1, 0) == 1 && pfd.revents & POLLOUT)
+			(void)!write(pfd.fd, &one, sizeof(one));
 		break;
 	}
 	return ret;
