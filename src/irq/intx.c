@@ -12,7 +12,7 @@
 /* Under the lock: does the eventfd fire now? */
 static bool evaluate(struct irq_intx *intx)
 {
-	if (!intx->active || !intx->line || intx->masked)
+	if (!intx->active || !intx->line || intx->masked || intx->held)
 		return false;
 	intx->masked = true;
 	intx->hw_disabled = true;
@@ -59,6 +59,13 @@ void irq_intx_pulse(struct irq_set *set)
 	pthread_mutex_lock(&set->intx.lock);
 	set->intx.pulse |= !set->intx.line;
 	set->intx.line = true;
+	leave(set, evaluate(&set->intx));
+}
+
+void irq_intx_hold(struct irq_set *set, bool hold)
+{
+	pthread_mutex_lock(&set->intx.lock);
+	set->intx.held = hold;
 	leave(set, evaluate(&set->intx));
 }
 

@@ -56,6 +56,7 @@ struct irq_intx {
 	pthread_mutex_t lock;
 	bool active;
 	bool line;          /* asserted by the device */
+	bool held;          /* not now: irq_intx_hold() */
 	bool pulse;         /* until it is delivered (irq_intx_pulse()) */
 	bool masked;        /* by MASK, automask or virtual DisINTx: one state (A.8) */
 	bool virt_disabled; /* virtual DisINTx */

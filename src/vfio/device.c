@@ -207,6 +207,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	dev->poll_ns = spec->keys.poll_ns;
 	vfio_machine_get_policy(machine, &policy);
 	dev->nointxmask = policy.nointxmask;
+	dev->no_idle_d3 = policy.disable_idle_d3;
 	dev->work.fn = run_work;
 	dev->wakeup_fd = -1;
 	dev->mem = MEM_OFF;

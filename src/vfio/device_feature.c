@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * FEATURE (A.10): the frame, whose order of checks is a rule of its own, and the features.
- *
- * Low power.  A user that enters it gives its mapped pages up: they fault until it leaves, whereas
- * calls on the device file go on to work.  With a wakeup eventfd, the first access ends it, and is
- * told once.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdint.h>
 #include <unistd.h>
 #include "vfio/machine_private.h"
@@ -26,42 +21,9 @@ struct feature {
 	int (*run)(struct vfio_device *dev, const struct feature_call *call);
 };
 
-/* config_lock held.  Mapped pages go in any case. */
-static int enter_low_power(struct vfio_device *dev, int wakeup_fd)
-{
-	if (dev->low_power) {
-		device_apply(dev);
-		return -EINVAL;
-	}
-	dev->low_power = true;
-	dev->wakeup_fd = wakeup_fd;
-	atomic_store(&dev->wakeup_armed, wakeup_fd >= 0);
-	device_apply(dev);
-	return 0;
-}
-
-/* config_lock held.  The eventfd that is to be signalled and closed, or -1. */
-static int leave_low_power(struct vfio_device *dev)
-{
-	int fd = dev->wakeup_fd;
-
-	dev->wakeup_fd = -1;
-	atomic_store(&dev->wakeup_armed, false);
-	if (dev->low_power) {
-		dev->low_power = false;
-		device_apply(dev);
-	}
-	return fd;
-}
-
 static int low_power_entry(struct vfio_device *dev, const struct feature_call *call)
 {
-	int ret;
-
-	pthread_mutex_lock(&dev->config_lock);
-	ret = enter_low_power(dev, -1);
-	pthread_mutex_unlock(&dev->config_lock);
-	return ret;
+	return device_low_power_enter(dev, -1);
 }
 
 static int low_power_entry_with_wakeup(struct vfio_device *dev, const struct feature_call *call)
@@ -76,9 +38,7 @@ static int low_power_entry_with_wakeup(struct vfio_device *dev, const struct fea
 	fd = call->client->ops->get_eventfd(call->client, entry.wakeup_eventfd);
 	if (fd < 0)
 		return fd;
-	pthread_mutex_lock(&dev->config_lock);
-	ret = enter_low_power(dev, fd);
-	pthread_mutex_unlock(&dev->config_lock);
+	ret = device_low_power_enter(dev, fd);
 	if (ret)
 		close(fd);
 	return ret;
@@ -86,41 +46,8 @@ static int low_power_entry_with_wakeup(struct vfio_device *dev, const struct fea
 
 static int low_power_exit(struct vfio_device *dev, const struct feature_call *call)
 {
-	int fd;
-
-	pthread_mutex_lock(&dev->config_lock);
-	fd = leave_low_power(dev);
-	pthread_mutex_unlock(&dev->config_lock);
-	if (fd >= 0)
-		close(fd);
+	device_low_power_exit(dev);
 	return 0;
-}
-
-bool vfio_device_sleeps(const struct vfio_device *dev)
-{
-	return atomic_load_explicit(&dev->wakeup_armed, memory_order_relaxed);
-}
-
-void device_wake(struct vfio_device *dev)
-{
-	const uint64_t one = 1;
-	struct pollfd pfd;
-
-	if (!atomic_load_explicit(&dev->wakeup_armed, memory_order_relaxed))
-		return;
-	pthread_mutex_lock(&dev->config_lock);
-	pfd = (struct pollfd){.fd = -1, .events = POLLOUT};
-	if (atomic_load(&dev->wakeup_armed))
-		pfd.fd = leave_low_power(dev);
-	pthread_mutex_unlock(&dev->config_lock);
-	if (pfd.fd < 0)
-		return;
-	/* A counter that is full has been signalled already; do not wait for it. */
-	if (poll(&pfd, 1, 0) == 1 && pfd.revents & POLLOUT &&
-	    write(pfd.fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
-		uvfio_log(dev->machine->log, UVFIO_LOG_DEBUG,
-			  "%s: the wakeup eventfd took no signal", dev->name);
-	close(pfd.fd);
 }
 
 static const struct feature features[] = {

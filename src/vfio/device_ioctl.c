@@ -155,12 +155,11 @@ static int set_irqs(struct vfio_device *dev, struct vfio_client *client, uint64_
 	return ret;
 }
 
-int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, unsigned cmd,
-		      uint64_t arg)
+static int device_ioctl(struct vfio_device_file *df, struct vfio_client *client, unsigned cmd,
+			uint64_t arg)
 {
 	struct vfio_device *dev = df->dev;
 
-	device_wake(dev);
 	switch (cmd) {
 	case VFIO_DEVICE_GET_INFO:
 		return get_info(dev, client, arg);
@@ -183,4 +182,15 @@ int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, u
 	default:
 		return -ENOTTY;
 	}
+}
+
+int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, unsigned cmd,
+		      uint64_t arg)
+{
+	int ret;
+
+	device_access_begin(df->dev);
+	ret = device_ioctl(df, client, cmd, arg);
+	device_access_end(df->dev);
+	return ret;
 }

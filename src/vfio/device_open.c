@@ -108,11 +108,8 @@ static int open_sequence(struct vfio_device *dev)
 /* config_lock held; also undoes an open that failed halfway. */
 static void close_sequence(struct vfio_device *dev)
 {
+	device_low_power_end(dev);
 	irq_set_gate(dev->irqs, false);
-	dev->low_power = false;
-	if (dev->wakeup_fd >= 0)
-		close(dev->wakeup_fd);
-	dev->wakeup_fd = -1;
 	device_power(dev, 0);
 	set_command(dev, PCI_COMMAND_MASTER, 0);
 	device_apply(dev);

@@ -166,6 +166,9 @@ static enum pass pass_gate(struct vfio_device *dev, const struct bar *bar, uint6
 	if (dev->mem == MEM_WAIT && patience == NO_WAIT)
 		return PASS_LATER;
 	wait_gate(dev);
+	/* What is mapped stays away also while a call has the device awake. */
+	if (mapped && atomic_load(&dev->low_power))
+		return PASS_NOT;
 	if (bar->flags & UVFIO_BAR_IO)
 		return pci_io_decoded(dev->func) ? PASS : PASS_NOBODY;
 	if (dev->mem == MEM_DEAF)
@@ -392,10 +395,9 @@ static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, 
 		emit_rdwr(dev, offset, buf, len, write, ret);
 		return ret;
 	}
-	if (patience == WAIT)
-		device_wake(dev);
-	else if (vfio_device_sleeps(dev))
+	if (patience == NO_WAIT && vfio_device_sleeps(dev))
 		return -EAGAIN;
+	device_access_begin(dev);
 	switch (index) {
 	case VFIO_PCI_CONFIG_REGION_INDEX:
 		ret = config_rdwr(dev, pos, buf, len, write, patience);
@@ -409,6 +411,7 @@ static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, 
 	default:
 		ret = bar_rdwr(dev, index, pos, buf, len, write, patience);
 	}
+	device_access_end(dev);
 	if (ret == -EAGAIN)
 		return ret;
 	emit_rdwr(dev, offset, buf, len, write, ret);

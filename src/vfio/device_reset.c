@@ -105,9 +105,11 @@ int vfio_device_host_reset(struct vfio_device *dev)
 	int ret;
 
 	atomic_fetch_add(&dev->host_resets, 1);
+	device_access_begin(dev);
 	pthread_mutex_lock(&dev->config_lock);
 	ret = device_function_reset(dev, UVFIO_RESET_FUNCTION);
 	pthread_mutex_unlock(&dev->config_lock);
+	device_access_end(dev);
 	atomic_fetch_sub(&dev->host_resets, 1);
 	return ret;
 }

@@ -142,12 +142,16 @@ static void reset_all(struct vfio_device **devs, unsigned n)
 
 void reset_set_lose(struct vfio_device **devs, unsigned n)
 {
+	for (unsigned i = 0; i < n; i++)
+		device_access_begin(devs[i]);
 	lock_all(devs, n);
 	for (unsigned i = 0; i < n; i++)
 		device_reset_prepare(devs[i]);
 	for (unsigned i = 0; i < n; i++)
 		device_reset_done(devs[i], UVFIO_RESET_BUS, !devs[i]->vconfig);
 	unlock_all(devs, n);
+	for (unsigned i = 0; i < n; i++)
+		device_access_end(devs[i]);
 }
 
 /* 0 or -EFAULT. */
@@ -237,12 +241,16 @@ static int hot_reset(struct vfio_device *dev, struct vfio_device **devs, unsigne
 		if (device_is_cut(devs[i]))
 			return -ENOTTY;
 	}
+	for (unsigned i = 0; i < n; i++)
+		device_access_begin(devs[i]);
 	ret = try_lock_all(devs, n);
-	if (ret)
-		return ret;
-	reset_all(devs, n);
-	unlock_all(devs, n);
-	return 0;
+	if (!ret) {
+		reset_all(devs, n);
+		unlock_all(devs, n);
+	}
+	for (unsigned i = 0; i < n; i++)
+		device_access_end(devs[i]);
+	return ret;
 }
 
 int device_ioctl_hot_reset(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)

@@ -330,7 +330,9 @@ struct vfio_device {
 	atomic_uint host_resets;     /* resets that somebody else has asked for */
 	bool needs_reset;            /* set at close, cleared by a reset that succeeded */
 	bool flr_requested;          /* the user wrote an FLR bit; done when the write is */
-	bool low_power;              /* LOW_POWER_ENTRY (A.10) */
+	atomic_bool low_power;       /* LOW_POWER_ENTRY (A.10); written under config_lock */
+	bool suspended;              /* by it, for as long as nobody calls */
+	bool no_idle_d3;             /* the knob disable_idle_d3, when the device was made */
 	int wakeup_fd;               /* to be signalled when low power ends, or -1 */
 	unsigned power_state;        /* what was last put into effect */
 	bool running;                /* bus mastering is in effect: the model was resumed */
@@ -358,7 +360,7 @@ struct vfio_device {
 	atomic_bool dma_on;
 	atomic_bool power_d0;
 	atomic_uint irq_counts[3];           /* of INTX, MSI, MSIX, as config space says */
-	atomic_bool wakeup_armed;            /* wakeup_fd is set */
+	atomic_uint accesses;                /* calls on the file that are under way */
 	_Atomic uint64_t irq_mode;           /* (mode + 1) << 32 | vectors */
 	_Atomic(struct iommu_space *) space; /* while open */
 	struct backend *backend;             /* keeps @space; under open_lock */
@@ -446,8 +448,16 @@ int device_ioctl_hot_reset(struct vfio_device *dev, struct vfio_client *client, 
 
 /* device_feature.c */
 int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
-/* Any access through the device's file ends or suspends the low-power state (A.10). */
-void device_wake(struct vfio_device *dev);
+
+/* low_power.c (A.10) */
+/* Bracket each access through the device's file: the device is awake between them. */
+void device_access_begin(struct vfio_device *dev);
+void device_access_end(struct vfio_device *dev);
+/* @wakeup_fd: an eventfd of ours, taken over on success, or -1.  -EINVAL when it is entered. */
+int device_low_power_enter(struct vfio_device *dev, int wakeup_fd);
+void device_low_power_exit(struct vfio_device *dev);
+/* The same without a signal; device_apply() follows.  config_lock held. */
+void device_low_power_end(struct vfio_device *dev);
 
 /* bar.c: what lies where.  @dev's registers; no lock. */
 int bar_init(struct vfio_device *dev, struct uvfio_error *err);

@@ -92,6 +92,116 @@ static void wakeup(struct t *t)
 	see_bool(t, "fired", fired(fd), false);
 }
 
+/* Until the device has been suspended, where sysfs tells: an idle device is, a moment later. */
+static void await_suspended(struct t *t)
+{
+	char path[96], status[16] = "";
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/power/runtime_status", t->f->bdf);
+	for (int i = 0; i < 5000; i++) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, status, sizeof(status) - 1);
+
+		if (fd < 0)
+			return;
+		close(fd);
+		if (n > 0 && !strncmp(status, "suspended", 9))
+			return;
+		usleep(1000);
+	}
+	skip(t, "the device is not suspended");
+}
+
+/* The first access ends it, and is told; later ones find nothing to end. */
+static void wakeup_by_access(struct t *t)
+{
+	int fd = new_eventfd(t);
+
+	see(t, "entry", entry_with_wakeup(t, fd), 0);
+	await_suspended(t);
+	see_as(t, "config", cfg_read(t, 0, 2), facts_get(t->f, 0, 2), "hardware");
+	see(t, "signals", (long)take(fd, 5000), 1);
+	see_as(t, "config", cfg_read(t, 0, 2), facts_get(t->f, 0, 2), "hardware");
+	see(t, "signals", (long)take(fd, 0), 0);
+	see(t, "entry", entry_with_wakeup(t, fd), 0);
+	await_suspended(t);
+	see(t, "exit", leave(t), 0);
+	see(t, "signals", (long)take(fd, 5000), 1);
+}
+
+/* An ioctl is an access as well: the second entry finds the first one ended. */
+static void wakeup_by_ioctl(struct t *t)
+{
+	int fd = new_eventfd(t);
+
+	see(t, "entry", entry_with_wakeup(t, fd), 0);
+	await_suspended(t);
+	see(t, "entry-again", entry_with_wakeup(t, fd), 0);
+	see(t, "signals", (long)take(fd, 5000), 1);
+}
+
+/* Being suspended loses nothing of config space. */
+static void low_power_config(struct t *t)
+{
+	cfg_write(t, 4, 2, 6);
+	cfg_write(t, 0x0c, 1, 0x08);
+	cfg_write(t, 0x3c, 1, 0x5c);
+	see(t, "entry", entry(t), 0);
+	await_suspended(t);
+	see_hex(t, "command", cfg_read(t, 4, 2) & 0x406, 6);
+	await_suspended(t);
+	see(t, "exit", leave(t), 0);
+	see_hex(t, "command", cfg_read(t, 4, 2) & 0x406, 6);
+	see_hex(t, "cache-line", cfg_read(t, 0x0c, 1), 0x08);
+	see_hex(t, "line", cfg_read(t, 0x3c, 1), 0x5c);
+	see(t, "power", cfg_read(t, t->f->pm + 4, 2) & 3, 0);
+}
+
+/* Interrupts can be set and asked for, and RESET works; none of it ends low power. */
+static void low_power_calls(struct t *t)
+{
+	int32_t fd = new_eventfd(t);
+
+	see(t, "entry", entry(t), 0);
+	await_suspended(t);
+	see(t, "set",
+	    set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX,
+		     VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd),
+	    0);
+	see_as(t, "reset", sys(ioctl(t->dev, VFIO_DEVICE_RESET)), t->f->reset ? 0 : -EINVAL,
+	       "as-ever");
+	see(t, "signal",
+	    set_irqs(t, VFIO_PCI_REQ_IRQ_INDEX,
+		     VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, NULL),
+	    0);
+	see_true(t, "fired", fired(fd));
+	see(t, "still-entered", entry(t), -EINVAL);
+}
+
+/* A close ends it: the next open finds the device awake. */
+static void low_power_close(struct t *t)
+{
+	uint32_t *p;
+
+	see(t, "entry", entry(t), 0);
+	await_suspended(t);
+	close_all(t);
+	open_all(t, OPEN_DEVICE);
+	p = map_bar(t, PROT_READ);
+	see(t, "touch", touch(p, NULL), 0);
+	see(t, "entry", entry(t), 0);
+}
+
+/* The user's own D3 is over when it was suspended: a runtime suspend begins in D0. */
+static void low_power_in_d3(struct t *t)
+{
+	set_power(t, 3);
+	see(t, "entry", entry(t), 0);
+	await_suspended(t);
+	see(t, "exit", leave(t), 0);
+	see(t, "power", cfg_read(t, t->f->pm + 4, 2) & 3, 0);
+}
+
 static void precopy_info(struct t *t)
 {
 	long want = since(t, 7, 2) ? -EINVAL : -ENOTTY;
@@ -175,5 +285,11 @@ static const struct rule rules[] = {
 	{"A.10/low-power/life", OPEN_DEVICE, NEED_PM, low_power_life},
 	{"A.10/low-power/access", OPEN_DEVICE, NEED_PM | NEED_MMAP, low_power_access},
 	{"A.10/low-power/wakeup", OPEN_DEVICE, NEED_PM, wakeup},
+	{"A.10/low-power/wakeup-by-access", OPEN_DEVICE, NEED_PM, wakeup_by_access},
+	{"A.10/low-power/wakeup-by-ioctl", OPEN_DEVICE, NEED_PM, wakeup_by_ioctl},
+	{"A.10/low-power/keeps-config", OPEN_DEVICE, NEED_PM, low_power_config},
+	{"A.10/low-power/calls", OPEN_DEVICE, NEED_PM, low_power_calls},
+	{"A.10/low-power/close", OPEN_DEVICE, NEED_PM | NEED_MMAP, low_power_close},
+	{"A.10/low-power/in-d3", OPEN_DEVICE, NEED_PM, low_power_in_d3},
 };
 const struct section section_a10 = SECTION("A.10", rules);

@@ -112,6 +112,16 @@ static void leaves_d3(struct t *t)
 	see(t, "power", cfg_read(t, t->f->pm + 4, 2) & 3, 0);
 }
 
+/* Twice, and with a mapping that was never touched before. */
+static void again(struct t *t)
+{
+	uint32_t *p = map_bar(t, PROT_READ), value;
+
+	see(t, "rc", reset(t), 0);
+	see(t, "rc", reset(t), 0);
+	see(t, "touch", touch(p, &value), 0);
+}
+
 static void keeps_dma(struct t *t)
 {
 	void *p = new_pages(t, 1);
@@ -154,6 +164,7 @@ static const struct rule rules[] = {
 	{"A.5/RESET/keeps-mapping", OPEN_DEVICE, NEED_RESET | NEED_MMAP, keeps_mapping},
 	{"A.5/RESET/mapping-with-memory-off", OPEN_DEVICE, NEED_RESET | NEED_MMAP,
 	 mapping_memory_off},
+	{"A.5/RESET/again", OPEN_DEVICE, NEED_RESET | NEED_MMAP, again},
 	{"A.5/RESET/leaves-d3", OPEN_DEVICE, NEED_RESET | NEED_PM, leaves_d3},
 	{"A.5/RESET/keeps-dma-mappings", OPEN_DEVICE, NEED_RESET | NEED_IOMMU, keeps_dma},
 	{"A.5/FLR/keeps-config", OPEN_DEVICE, NEED_FLR | NEED_PCIE, flr_keeps},
@@ -290,6 +301,20 @@ static void hot_keeps(struct t *t)
 	see_true(t, "fired", fired(fd));
 }
 
+static void hot_leaves_d3(struct t *t)
+{
+	struct {
+		struct vfio_pci_hot_reset head;
+		int32_t fds[1];
+	} arg = {.head = {.argsz = sizeof(arg), .count = 1}, .fds = {t->group}};
+	uint32_t value;
+
+	set_power(t, 3);
+	see(t, "rc", sys(ioctl(t->dev, HOT_RESET, &arg)), 0);
+	see(t, "power", cfg_read(t, t->f->pm + 4, 2) & 3, 0);
+	see(t, "read", bar_pread32(t, &value), 4);
+}
+
 static void hot_mapping(struct t *t)
 {
 	struct {
@@ -329,6 +354,7 @@ static const struct rule hot_rules[] = {
 	{"A.5/HOT_RESET/other-group", OPEN_DEVICE, NEED_HOT | NEED_OTHER, hot_reset,
 	 &(const struct hot_call){0, 0, 1, OTHER, -EINVAL}},
 	{"A.5/HOT_RESET/keeps-config-and-eventfds", OPEN_DEVICE, NEED_HOT, hot_keeps},
+	{"A.5/HOT_RESET/leaves-d3", OPEN_DEVICE, NEED_HOT | NEED_PM | NEED_BAR, hot_leaves_d3},
 	{"A.5/HOT_RESET/keeps-mapping", OPEN_DEVICE, NEED_HOT | NEED_MMAP, hot_mapping},
 };
 const struct section section_a5_hot = SECTION("A.5", hot_rules);

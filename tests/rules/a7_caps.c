@@ -290,6 +290,59 @@ static void af_bits(struct t *t)
 	see_hex(t, "flr-reads", cfg_read(t, at + 4, 1) & 1, 0);
 }
 
+/* Resets as FLR does (A.5): what is in config space stays. */
+static void af_reset(struct t *t)
+{
+	if (!t->f->af || (facts_get(t->f, t->f->af + 3, 1) & 3) != 3)
+		skip(t, "the device has no reset by advanced features");
+	cfg_write(t, 4, 2, 6);
+	cfg_write(t, 0x0c, 1, 0x08);
+	cfg_write(t, 0x3c, 1, 0x5c);
+	cfg_write(t, t->f->af + 4, 1, 1);
+	see_hex(t, "flr-reads", cfg_read(t, t->f->af + 4, 1) & 1, 0);
+	see_hex(t, "command", cfg_read(t, 4, 2) & 0x406, 6);
+	see_hex(t, "cache-line", cfg_read(t, 0x0c, 1), 0x08);
+	see_hex(t, "line", cfg_read(t, 0x3c, 1), 0x5c);
+}
+
+/* The flag that the hardware sets when data has come, within a second. */
+static bool vpd_done(struct t *t)
+{
+	for (int i = 0; i < 1000; i++) {
+		if (cfg_read(t, t->f->vpd + 2, 2) & 0x8000)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+static void vpd_read(struct t *t)
+{
+	unsigned at = t->f->vpd;
+	uint32_t first;
+
+	if (!at)
+		skip(t, "the device has no vital product data");
+	cfg_write(t, at + 2, 2, 0);
+	see_true(t, "word", vpd_done(t));
+	first = cfg_read(t, at + 4, 4);
+	/* The low byte alone is only remembered, the high one makes the transfer. */
+	cfg_write(t, at + 2, 1, 4);
+	see_hex(t, "low-byte", cfg_read(t, at + 2, 2), 0x8004);
+	cfg_write(t, at + 2, 1, 0);
+	cfg_write(t, at + 3, 1, 0);
+	see_true(t, "high-byte", vpd_done(t));
+	see_true(t, "same", cfg_read(t, at + 4, 4) == first);
+	/* Data can be written, and is the copy's until a transfer. */
+	cfg_write(t, at + 4, 4, ~first);
+	see_true(t, "data-kept", cfg_read(t, at + 4, 4) == ~first);
+	cfg_write(t, at + 2, 2, 0);
+	see_true(t, "again", vpd_done(t));
+	see_true(t, "read-anew", cfg_read(t, at + 4, 4) == first);
+	if (t->f->raw)
+		see_fixed(t, "head", at, 2);
+}
+
 static const struct rule rules[] = {
 	{"A.7/PM/events", OPEN_DEVICE, NEED_PM, pm_events},
 	{"A.7/PM/states", OPEN_DEVICE, NEED_PM, pm_states},
@@ -310,5 +363,7 @@ static const struct rule rules[] = {
 	{"A.7/MSI-X/fixed-while-enabled", OPEN_DEVICE, NEED_MSIX, msix_enabled_fixed},
 	{"A.7/MSI-X/table-place", OPEN_DEVICE, NEED_MSIX, msix_table_place},
 	{"A.7/AF/bits", OPEN_DEVICE, 0, af_bits},
+	{"A.7/AF/keeps-config", OPEN_DEVICE, 0, af_reset},
+	{"A.7/VPD/read", OPEN_DEVICE, 0, vpd_read},
 };
 const struct section section_a7_caps = SECTION("A.7", rules);

@@ -21,6 +21,18 @@ static void empty(struct t *t)
 	see_hex(t, "head", cfg_read(t, 0x100, 4), 0);
 }
 
+/* Then all of it is a gap: the hardware's, both ways. */
+static void empty_is_raw(struct t *t)
+{
+	unsigned wrong = 0;
+
+	if (facts_get(t->f, 0x100, 4))
+		skip(t, "the device has extended capabilities");
+	for (unsigned off = 0x104; off < t->f->config_size; off += 4)
+		wrong += cfg_read(t, off, 4) != raw_read(t, off, 4);
+	see(t, "different", wrong, 0);
+}
+
 /* Visible capabilities in the hardware's order; a hidden first one stays as an empty slot. */
 static void order(struct t *t)
 {
@@ -113,6 +125,7 @@ static void aer(struct t *t)
 
 static const struct rule rules[] = {
 	{"A.7/extended/none", OPEN_DEVICE, NEED_EXT, empty},
+	{"A.7/extended/none-is-raw", OPEN_DEVICE, NEED_EXT | NEED_RAW, empty_is_raw},
 	{"A.7/extended/order", OPEN_DEVICE, NEED_EXT, order},
 	{"A.7/extended/heads-fixed", OPEN_DEVICE, NEED_EXT, heads_fixed},
 	{"A.7/extended/aer", OPEN_DEVICE, NEED_EXT | NEED_RAW, aer},

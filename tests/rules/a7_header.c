@@ -312,6 +312,24 @@ static void list_read_only(struct t *t)
 	see_as(t, "kept", kept, all, "all");
 }
 
+/* Hiding only unlinks: what is the hardware's at a hidden place can be read. */
+static void list_hidden_bytes(struct t *t)
+{
+	const struct facts *f = t->f;
+	unsigned hidden = 0, wrong = 0;
+
+	for (unsigned pos = f->config[0x34] & 0xfc, ttl = 48; pos && ttl; ttl--) {
+		if (!visible(f->config[pos])) {
+			hidden++;
+			wrong += cfg_read(t, pos, 4) != raw_read(t, pos, 4);
+		}
+		pos = f->config[pos + 1] & 0xfc;
+	}
+	if (!hidden)
+		skip(t, "the device has no hidden capability");
+	see(t, "different", wrong, 0);
+}
+
 #define FIELD(fn, o, s)                                                                            \
 	OPEN_DEVICE, 0, fn, &(const struct field)                                                  \
 	{                                                                                          \
@@ -370,5 +388,6 @@ static const struct rule rules[] = {
 	{"A.7/COMMAND/by-longer-write", OPEN_DEVICE, 0, command_by_longer_write},
 	{"A.7/list/order", OPEN_DEVICE, 0, list_order},
 	{"A.7/list/read-only", OPEN_DEVICE, 0, list_read_only},
+	{"A.7/list/hidden-bytes", OPEN_DEVICE, NEED_RAW, list_hidden_bytes},
 };
 const struct section section_a7_header = SECTION("A.7", rules);
