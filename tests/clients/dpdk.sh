@@ -36,14 +36,23 @@ all_ran() { # FILE
 }
 
 # dmadev NAME PROGRAM MEGABYTES
+#
+# The test begins and ends with a device in software of DPDK's own, whose thread has a millisecond for its work: on a
+# busy machine it fails.  So what is judged is what is said of our device, up to the beginning of the next, which
+# does not begin where ours has failed; and a run that did not come to ours is made again.
 dmadev() {
-	local status
-	DPDK_TEST=dmadev_autotest eal "$2" "$3" --lcores "0@$cpu"
-	status=$?
-	tr '\r' '\n' <out | grep -av '^Ops submitted' >log
-	# What is said of our device.
+	local status try
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		DPDK_TEST=dmadev_autotest eal "$2" "$3" --lcores "0@$cpu"
+		status=$?
+		tr '\r' '\n' <out | grep -av '^Ops submitted' >log
+		[ "$status" -lt 124 ] || [ "$status" = 255 ] || break
+		! grep -q 'instance 0 \[0000:01:00.0\]' log &&
+			grep -qE 'test_dma_[a-z_]* [Ff]ailed|Error performing API tests' log || break
+		echo "# try $try: the skeleton device has failed"
+	done
 	sed -n '/instance 0 \[0000:01:00.0\]/,/instance 1/p' log >ours
-	[ "$status" = 0 ] && grep -q '^Test OK' log && all_ran ours
+	{ [ "$status" -lt 124 ] || [ "$status" = 255 ]; } && grep -q 'instance 1' ours && all_ran ours
 	ok $? "$1"
 }
 
