@@ -229,6 +229,7 @@ struct json_object *json_core_stats(struct vfio_device *dev);
 
 /* jobs.c */
 struct json_object *method_reset(struct call *, struct json_object *, struct rpc_error *);
+struct json_object *method_inject(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_add(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_remove(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_join(struct call *, struct json_object *, struct rpc_error *);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "control/control_private.h"
+#include "vfio/inject.h"
 
 struct job {
 	struct job *next;
@@ -20,6 +21,9 @@ struct job {
 	uid_t uid;       /* of who joins */
 	char *spec;
 	bool force;
+	struct vfio_aer aer; /* what is injected */
+	unsigned count;
+	const char *outcome; /* of it, a literal; NULL: nothing to tell */
 	struct control_fd fds[MAX_FDS];
 	struct json_object *fds_json; /* what the strings in @fds belong to */
 	unsigned nr_fds;
@@ -94,6 +98,8 @@ static void finish_jobs(struct uvfio_work *work)
 			result = json_object_new_object();
 			if (job->device[0])
 				json_put_string(result, "device", job->device);
+			if (job->outcome)
+				json_put_string(result, "outcome", job->outcome);
 		}
 		control->nr_jobs--;
 		job->call->client->nr_jobs--;
@@ -214,6 +220,130 @@ struct json_object *method_reset(struct call *call, struct json_object *params,
 	if (job)
 		job_start(job);
 	return NULL;
+}
+
+/* ---- inject ---- */
+
+static void run_aer(struct job *job)
+{
+	struct vfio_device *dev = vfio_machine_get_device(job->control->machine, job->device);
+	enum vfio_aer_outcome outcome;
+	int ret;
+
+	if (!dev) {
+		rpc_fail(&job->err, RPC_NO_DEVICE, -ENODEV, "%s has been removed", job->device);
+		return;
+	}
+	ret = vfio_device_inject_aer(dev, &job->aer, &outcome, &job->err.msg);
+	vfio_device_put(dev);
+	if (!ret) {
+		job->outcome = vfio_aer_outcomes[outcome];
+		return;
+	}
+	job->err.code = RPC_FAILED;
+	job->err.error = ret;
+}
+
+static void run_storm(struct job *job)
+{
+	struct vfio_device *dev = vfio_machine_get_device(job->control->machine, job->device);
+
+	if (!dev) {
+		rpc_fail(&job->err, RPC_NO_DEVICE, -ENODEV, "%s has been removed", job->device);
+		return;
+	}
+	job->err.error = vfio_device_inject_irqs(dev, job->count, &job->err.msg);
+	job->err.code = job->err.error ? RPC_FAILED : 0;
+	vfio_device_put(dev);
+}
+
+static void inject_aer(struct call *call, struct json_object *params, struct rpc_error *err)
+{
+	const char *name = NULL;
+	struct vfio_aer aer;
+	struct job *job;
+
+	if (!param_string(params, "error", &name, err))
+		return;
+	if (!name) {
+		rpc_fail(err, RPC_INVALID_PARAMS, -EINVAL,
+			 "\"error\" is missing: the name of an error, like CmpltTO or BadTLP");
+		return;
+	}
+	if (vfio_aer_parse(name, &aer, &err->msg)) {
+		err->code = RPC_INVALID_PARAMS;
+		err->error = -EINVAL;
+		return;
+	}
+	job = device_job(call, params, run_aer, err);
+	if (!job)
+		return;
+	job->aer = aer;
+	job_start(job);
+}
+
+/* The others: nothing here waits. */
+static struct json_object *inject(struct vfio_device *dev, const char *what, uint64_t count,
+				  uint64_t ns, struct rpc_error *err)
+{
+	struct json_object *result;
+
+	if (!strcmp(what, "fault")) {
+		vfio_device_inject_faults(dev, (unsigned)count);
+	} else if (!strcmp(what, "stuck-reset")) {
+		vfio_device_inject_stuck_resets(dev, (unsigned)count, ns ? ns : 1000000000);
+	} else if (!strcmp(what, "slow-mmio")) {
+		vfio_device_inject_slow_mmio(dev, ns ? ns : 1000000);
+	} else if (!strcmp(what, "nothing")) {
+		vfio_device_inject_nothing(dev);
+	} else {
+		rpc_fail(err, RPC_INVALID_PARAMS, -EINVAL,
+			 "'%s' cannot be injected; what can: aer, fault, irq-storm, slow-mmio, "
+			 "stuck-reset, nothing (which ends the others)",
+			 what);
+	}
+	if (err->code)
+		return NULL;
+	result = json_object_new_object();
+	json_put_string(result, "device", vfio_device_name(dev));
+	return result;
+}
+
+struct json_object *method_inject(struct call *call, struct json_object *params,
+				  struct rpc_error *err)
+{
+	uint64_t count = 1, ns = 0;
+	struct json_object *result;
+	const char *what = NULL;
+	struct vfio_device *dev;
+
+	if (!param_string(params, "what", &what, err) ||
+	    !param_uint(params, "count", VFIO_STORM_MAX, &count, err) ||
+	    !param_uint(params, "time_ns", VFIO_STUCK_MAX_NS, &ns, err))
+		return NULL;
+	if (!what)
+		return rpc_fail(err, RPC_INVALID_PARAMS, -EINVAL,
+				"\"what\" is missing: aer, fault, irq-storm, slow-mmio, "
+				"stuck-reset or nothing");
+	if (!strcmp(what, "aer")) {
+		inject_aer(call, params, err);
+		return NULL;
+	}
+	if (!strcmp(what, "irq-storm")) {
+		struct job *job = device_job(call, params, run_storm, err);
+
+		if (job) {
+			job->count = (unsigned)count;
+			job_start(job);
+		}
+		return NULL;
+	}
+	dev = param_device(call->client, params, err);
+	if (!dev)
+		return NULL;
+	result = inject(dev, what, count, ns, err);
+	vfio_device_put(dev);
+	return result;
 }
 
 /* ---- remove ---- */

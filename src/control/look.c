@@ -224,6 +224,7 @@ static const char *reason_name(enum iommu_fault_reason reason)
 		[IOMMU_FAULT_INTERRUPT_WINDOW] = "interrupt-window",
 		[IOMMU_FAULT_BUS_MASTER] = "bus-master",
 		[IOMMU_FAULT_GONE] = "gone",
+		[IOMMU_FAULT_INJECTED] = "injected",
 	};
 
 	return (unsigned)reason < sizeof(names) / sizeof(names[0]) ? names[reason] : "other";

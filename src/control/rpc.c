@@ -17,6 +17,7 @@ const struct method rpc_methods[] = {
 	{"stats", method_stats, {"device", "offset", "limit"}},
 	{"faults", method_faults, {"device", "offset", "limit"}},
 	{"reset", method_reset, {"device"}},
+	{"inject", method_inject, {"device", "what", "error", "count", "time_ns"}},
 	{"add", method_add, {"device", "fds"}},
 	{"remove", method_remove, {"device", "force"}},
 	{"join", method_join, {"fds"}},

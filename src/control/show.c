@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "control/control_private.h"
+#include "vfio/inject.h"
 
 #define MAX_AREAS    32u
 #define MAX_VECTORS  2048u
@@ -24,6 +25,23 @@ static void put_identity(struct json_object *out, struct vfio_device *dev)
 	json_put_uint(out, "subsystem_device_id", desc->subsystem_device);
 	json_put_uint(out, "class", desc->class_code);
 	json_put_uint(out, "revision", desc->revision);
+}
+
+/* What is left to happen of what was asked for; nothing: not there. */
+static void put_injected(struct json_object *out, struct vfio_device *dev)
+{
+	struct vfio_injected i;
+	struct json_object *injected;
+
+	vfio_device_injected(dev, &i);
+	if (!i.faults && !i.stuck_resets && !i.slow_ns && !i.intx)
+		return;
+	injected = json_object_new_object();
+	json_put_uint(injected, "faults", i.faults);
+	json_put_uint(injected, "stuck_resets", i.stuck_resets);
+	json_put_uint(injected, "slow_mmio_ns", i.slow_ns);
+	json_put_uint(injected, "intx", i.intx);
+	json_put(out, "injected", injected);
 }
 
 static struct json_object *group(struct vfio_device *dev)
@@ -245,6 +263,7 @@ struct json_object *method_show(struct call *call, struct json_object *params,
 	out = json_object_new_object();
 	put_identity(out, dev);
 	json_put_taint(out, control);
+	put_injected(out, dev);
 	json_put(out, "group", group(dev));
 	json_put(out, "bus", bus(dev));
 	json_put(out, "users", json_users(dev));

@@ -12,8 +12,10 @@
 /* Under the lock: does the eventfd fire now? */
 static bool evaluate(struct irq_intx *intx)
 {
-	if (!intx->active || !intx->line || intx->masked || intx->held)
+	if (!intx->active || (!intx->line && !intx->storm) || intx->masked || intx->held)
 		return false;
+	if (intx->storm)
+		intx->storm--;
 	intx->masked = true;
 	intx->hw_disabled = true;
 	if (intx->pulse)
@@ -69,12 +71,29 @@ void irq_intx_hold(struct irq_set *set, bool hold)
 	leave(set, evaluate(&set->intx));
 }
 
+void irq_intx_storm(struct irq_set *set, unsigned count)
+{
+	pthread_mutex_lock(&set->intx.lock);
+	set->intx.storm = count;
+	leave(set, evaluate(&set->intx));
+}
+
+unsigned irq_intx_storm_left(struct irq_set *set)
+{
+	unsigned left;
+
+	pthread_mutex_lock(&set->intx.lock);
+	left = set->intx.storm;
+	pthread_mutex_unlock(&set->intx.lock);
+	return left;
+}
+
 bool irq_intx_line(struct irq_set *set)
 {
 	bool line;
 
 	pthread_mutex_lock(&set->intx.lock);
-	line = set->intx.line;
+	line = set->intx.line || set->intx.storm;
 	pthread_mutex_unlock(&set->intx.lock);
 	return line;
 }

@@ -68,6 +68,9 @@ void irq_raise(struct irq_set *set, unsigned vector);
 void irq_intx_level(struct irq_set *set, bool level);
 /* The same for one delivery: asserted until the eventfd has been signalled for it. */
 void irq_intx_pulse(struct irq_set *set);
+/* INTx stays asserted until it has been delivered @count times more; how often that is. */
+void irq_intx_storm(struct irq_set *set, unsigned count);
+unsigned irq_intx_storm_left(struct irq_set *set);
 bool irq_intx_line(struct irq_set *set); /* STATUS.INTx */
 /* The host holds delivery of INTx up, while the device is suspended (A.10).  What a user sees of the
  * mask does not change. */

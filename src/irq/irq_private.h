@@ -58,6 +58,7 @@ struct irq_intx {
 	bool line;          /* asserted by the device */
 	bool held;          /* not now: irq_intx_hold() */
 	bool pulse;         /* until it is delivered (irq_intx_pulse()) */
+	unsigned storm;     /* asserted besides, until delivered so often */
 	bool masked;        /* by MASK, automask or virtual DisINTx: one state (A.8) */
 	bool virt_disabled; /* virtual DisINTx */
 	bool hw_disabled;   /* what hardware DisINTx of a 2.3 device would be */

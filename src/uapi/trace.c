@@ -165,6 +165,7 @@ static const char *fault_reason(unsigned reason)
 		[IOMMU_FAULT_INTERRUPT_WINDOW] = "interrupt window",
 		[IOMMU_FAULT_BUS_MASTER] = "bus mastering is off",
 		[IOMMU_FAULT_GONE] = "memory is gone",
+		[IOMMU_FAULT_INJECTED] = "asked for",
 	};
 
 	return NAME(names, reason) ? NAME(names, reason) : "?";

@@ -174,6 +174,7 @@ static void device_release_all(struct vfio_device *dev)
 	if (dev->func)
 		pci_func_free(dev->func);
 	free(dev->rom);
+	mishap_fini(dev);
 	pthread_cond_destroy(&dev->quiet_cond);
 	pthread_cond_destroy(&dev->mem_cond);
 	pthread_mutex_destroy(&dev->poller.lock);
@@ -223,6 +224,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&dev->quiet_cond, &attr);
 	pthread_condattr_destroy(&attr);
+	mishap_init(dev);
 	view_init(dev);
 	ret = uvfio_guard_init();
 	if (ret) {

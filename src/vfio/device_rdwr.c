@@ -243,6 +243,9 @@ static ssize_t bar_access(struct vfio_device *dev, unsigned index, uint64_t off,
 	struct bar *bar = &dev->bars[index];
 	size_t done = 0;
 
+	if (mishap_is_slow(dev) && patience == NO_WAIT)
+		return -EAGAIN;
+	mishap_slow(dev);
 	while (done < len) {
 		uint8_t *p = (uint8_t *)buf + done;
 		enum pass pass;

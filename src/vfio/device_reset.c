@@ -79,6 +79,8 @@ int device_function_reset(struct vfio_device *dev, enum uvfio_reset_kind kind)
 {
 	if (!device_can_reset(dev))
 		return -ENOTTY;
+	if (mishap_reset(dev))
+		return -ENOTTY;
 	device_reset_prepare(dev);
 	device_reset_done(dev, kind, true);
 	return 0;

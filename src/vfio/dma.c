@@ -95,6 +95,17 @@ static void submit_done(void *arg, int status, const struct iommu_fault *fault)
 	leave(dev);
 }
 
+/* One that was asked for: recorded, true. */
+static bool injected_fault(struct vfio_device *dev, struct iommu_fault *fault)
+{
+	if (__builtin_expect(!atomic_load_explicit(&dev->mishap.faults, memory_order_relaxed), 1) ||
+	    !mishap_take(&dev->mishap.faults))
+		return false;
+	fault->reason = IOMMU_FAULT_INJECTED;
+	record_fault(dev, fault, -EFAULT);
+	return true;
+}
+
 int uvfio_dma_submit(struct uvfio_device *udev, struct uvfio_dma *op)
 {
 	struct vfio_device *dev = to_dev(udev);
@@ -102,6 +113,8 @@ int uvfio_dma_submit(struct uvfio_device *udev, struct uvfio_dma *op)
 	struct iommu_fault fault = {.iova = op->iova, .len = op->len, .write = op->to_client};
 	int ret;
 
+	if (injected_fault(dev, &fault))
+		return -EFAULT;
 	space = enter(dev, op->iova, op->len, op->to_client);
 	if (!space)
 		return -EPERM;
@@ -130,6 +143,8 @@ int uvfio_dma_pin(struct uvfio_device *udev, uint64_t iova, size_t len, bool to_
 
 	if (!len)
 		return -EINVAL;
+	if (injected_fault(dev, &fault))
+		return -EFAULT;
 	space = enter(dev, iova, len, to_client);
 	if (!space)
 		return -EPERM;

@@ -39,6 +39,35 @@ extern const char *const vfio_aer_outcomes[VFIO_AER_NR_OUTCOMES]; /* "recorded",
 int vfio_device_inject_aer(struct vfio_device *dev, const struct vfio_aer *aer,
 			   enum vfio_aer_outcome *outcome, struct uvfio_error *err);
 
+/*
+ * Mishaps, which last until they have happened so often, or vfio_device_inject_nothing().  Giving one
+ * anew replaces what is left of it.
+ */
+
+/* The next @count DMA transfers and pins fail with -EFAULT, recorded as injected. */
+void vfio_device_inject_faults(struct vfio_device *dev, unsigned count);
+/* The next @count resets of the function alone, also those at open and close, do not come back for
+ * @ns and then fail: RESET is ENOTTY, an open goes on without (A.3).  Meanwhile accesses wait, as for
+ * any reset.  The device is not reset. */
+#define VFIO_STUCK_MAX_NS 60000000000ull
+void vfio_device_inject_stuck_resets(struct vfio_device *dev, unsigned count, uint64_t ns);
+/* Each access to a BAR that is not a load from a mapping takes @ns longer; 0: as ever. */
+#define VFIO_SLOW_MAX_NS 1000000000ull
+void vfio_device_inject_slow_mmio(struct vfio_device *dev, uint64_t ns);
+/* Interrupts that the device has no reason for: of every vector that SET_IRQS has enabled, at once,
+ * @count times; or INTx, which stays asserted until it has been delivered @count times more.  Waits
+ * for nobody.  -EINVAL with a message while no interrupt is enabled. */
+#define VFIO_STORM_MAX 100000u
+int vfio_device_inject_irqs(struct vfio_device *dev, unsigned count, struct uvfio_error *err);
+/* No more of them; a reset that is stuck fails now. */
+void vfio_device_inject_nothing(struct vfio_device *dev);
+/* What is left to happen. */
+struct vfio_injected {
+	unsigned faults, stuck_resets, intx;
+	uint64_t slow_ns;
+};
+void vfio_device_injected(struct vfio_device *dev, struct vfio_injected *out);
+
 /* Linux's names of errors ("BadTLP", "CmpltTO", …), as its log has them: 0, or -EINVAL with a
  * message that lists them.  Letters' case does not matter. */
 int vfio_aer_parse(const char *name, struct vfio_aer *out, struct uvfio_error *err);

@@ -279,6 +279,16 @@ struct fault_ring {
 	struct vfio_fault_record records[VFIO_FAULT_RECORDS];
 };
 
+/* What is wrong on demand: mishap.c. */
+struct mishap {
+	atomic_uint faults, stuck_resets; /* still to happen */
+	_Atomic uint64_t slow_ns;
+	pthread_mutex_t lock; /* a leaf; what follows */
+	pthread_cond_t cleared;
+	unsigned clears; /* how often all was cleared */
+	uint64_t stuck_ns;
+};
+
 struct stats {
 	_Atomic uint64_t reads, writes, stores, dma_ops, dma_bytes, faults, resets;
 };
@@ -368,6 +378,7 @@ struct vfio_device {
 	struct iommu_user dma_user;          /* transfers by messages */
 
 	struct stats stats;
+	struct mishap mishap;
 	struct fault_ring faults;
 	unsigned watchers;              /* vfio_machine_get_device(); under machine->lock */
 	unsigned users;                 /* files, opens under way; under machine->lock */
@@ -510,6 +521,27 @@ void poll_irq_apply(struct vfio_device *dev);
 void dma_abandon(struct vfio_device *dev);
 /* That, and wait until none is in flight. */
 void dma_stop(struct vfio_device *dev);
+
+/* mishap.c */
+void mishap_init(struct vfio_device *dev);
+void mishap_fini(struct vfio_device *dev);
+/* One of @count, if there is one left. */
+bool mishap_take(atomic_uint *count);
+/* A reset that fails; false: none does.  config_lock held, and kept while it is stuck. */
+bool mishap_reset(struct vfio_device *dev);
+void mishap_clear(struct vfio_device *dev);
+void mishap_sleep(uint64_t ns);
+static inline bool mishap_is_slow(struct vfio_device *dev)
+{
+	return __builtin_expect(
+		atomic_load_explicit(&dev->mishap.slow_ns, memory_order_relaxed) != 0, 0);
+}
+/* Before an access to a BAR, without locks. */
+static inline void mishap_slow(struct vfio_device *dev)
+{
+	if (mishap_is_slow(dev))
+		mishap_sleep(atomic_load(&dev->mishap.slow_ns));
+}
 
 /* unplug.c: finish what is being removed (nothing is open) and end the thread. */
 void unplug_stop(struct vfio_machine *machine);

@@ -63,6 +63,7 @@ static void cut(struct vfio_device *dev)
 {
 	uvfio_log(dev->machine->log, UVFIO_LOG_WARN,
 		  "%s: its user did not give it back in time: it is taken away", dev->name);
+	mishap_clear(dev); /* a reset that is stuck has the lock */
 	pthread_mutex_lock(&dev->config_lock);
 	set_state(dev, DEVICE_CUT);
 	device_apply(dev); /* which now finds that it may do nothing */

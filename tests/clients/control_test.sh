@@ -78,6 +78,26 @@ check "stats --json" json machines.0.devices.0.model nvme u stats --json 01:00.0
 check "faults" holds "No DMA was refused." u faults
 check "faults --json" json machines.0.devices.1.total 0 u faults --json
 check "reset" u reset 02:00.0
+
+check "inject: faults" u inject 02:00.0 fault count=7
+check "inject: show says what is left" json injected.faults 7 u show --json 02:00.0
+check "inject: slow registers" u inject 02:00.0 slow-mmio time=3ms
+check "inject: show says how slow" json injected.slow_mmio_ns 3000000 u show --json 02:00.0
+check "inject: a reset that is stuck" u inject 02:00.0 stuck-reset time=1ms
+check "inject: it fails" bash -c "! '$UVFIO' reset 02:00.0 --control '$sock'"
+check "inject: nothing any more" u inject 02:00.0 nothing
+check "inject: and nothing is left" bash -c "! '$UVFIO' show --json 02:00.0 --control '$sock' | grep -q injected"
+check "inject: a PCI Express error and what became of it" holds non-fatal \
+	u inject 02:00.0 aer error=cmpltto
+check "inject: a correctable one" holds correctable u inject 02:00.0 aer error=BadTLP
+check "inject: errors have names" holds "the errors are: RxErr" u inject 02:00.0 aer error=nosuch
+check "inject: an error is missing" holds '"error" is missing' u inject 02:00.0 aer
+check "inject: interrupts that nobody has enabled" holds "nobody has enabled" u inject 02:00.0 irq-storm
+check "inject: what does not exist" holds "what can: aer, fault" u inject 02:00.0 nosuch
+check "inject: a wrong number" holds "not a number" u inject 02:00.0 fault count=many
+check "inject: a wrong time" holds "500us, 20ms or 5s" u inject 02:00.0 slow-mmio time=3
+check "inject: a wrong key" holds "error=NAME, count=N" u inject 02:00.0 fault times=3
+check "inject: no such device" holds "there is no device" u inject 07:00.0 fault
 check "and it was" json counters.resets 1 u show --json 02:00.0
 check "reset: no such device" bash -c "! '$UVFIO' reset --control '$sock' 09:00.0"
 check "devices of a run cannot be removed" holds "stay until it ends" u remove 02:00.0
