@@ -7,6 +7,7 @@
  * looked up (AppArmor, a container's profile, YAMA, an old kernel), because the same EPERM has
  * several.
  */
+#include "sysfs/sysfs.h"
 #include "uapi/doctor.h"
 
 #include <assert.h>
@@ -388,6 +389,27 @@ static void examine_io_uring(struct report *r)
 		add(r, "io_uring", DOCTOR_OK, "there, for devices on files");
 }
 
+static void examine_fuse(struct report *r)
+{
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC), e = errno;
+
+	if (!sysfs_built())
+		remedy(add(r, "/dev/fuse", DOCTOR_NOTE,
+			   "this uvfio was built without libfuse3: programs cannot write to /sys"),
+		       "install libfuse3-dev and build it again");
+	else if (fd < 0)
+		remedy(add(r, "/dev/fuse", DOCTOR_NOTE, "%s: programs cannot write to /sys",
+			   strerror(e)),
+		       in_container() ? "start the container with --device /dev/fuse"
+		       : e == ENOENT  ? "modprobe fuse"
+				      : "chmod 666 /dev/fuse (Debian's package fuse3 has a rule for "
+					"udev that does it)");
+	else
+		add(r, "/dev/fuse", DOCTOR_OK, "there, so programs can write to /sys");
+	if (fd >= 0)
+		close(fd);
+}
+
 static void examine_vfio(struct report *r)
 {
 	if (!access("/dev/vfio/vfio", F_OK))
@@ -408,6 +430,7 @@ unsigned doctor_examine(struct doctor_finding *findings)
 		add(&r, "process access", DOCTOR_NOTE, "not tried: it needs the user namespace");
 	examine_memfd(&r);
 	examine_io_uring(&r);
+	examine_fuse(&r);
 	examine_vfio(&r);
 	return r.nr;
 }

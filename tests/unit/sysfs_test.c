@@ -36,7 +36,8 @@ static uint64_t ask(uint32_t opcode, uint64_t node, const void *arg, size_t len,
 	};
 
 	memcpy(packet, &head, sizeof(head));
-	memcpy(packet + sizeof(head), arg, len);
+	if (len)
+		memcpy(packet + sizeof(head), arg, len);
 	if (data_len)
 		memcpy(packet + sizeof(head) + len, data, data_len);
 	assert_int_equal(send(sock, packet, head.len, 0), head.len);
