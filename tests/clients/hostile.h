@@ -206,4 +206,7 @@ static inline void release_page(int fd, void *addr)
 		CHECK(errno == EEXIST);
 }
 
+/* hostile_memory.c */
+void memory_held_up(void);
+
 #endif

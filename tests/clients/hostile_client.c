@@ -437,6 +437,7 @@ static const struct {
 	{"close-without-end", close_without_end},
 	{"abused-file", abused_file},
 	{"guessed-keys", guessed_keys},
+	{"memory-held-up", memory_held_up},
 };
 
 int main(int argc, char **argv)

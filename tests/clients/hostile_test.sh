@@ -21,6 +21,7 @@ attack messages-without-end
 # Of 4000 causes; how many are said depends on how long that takes.
 is "messages: not a flood" yes "$([ "$(wc -l <"$work/err")" -lt 400 ] && echo yes)"
 attack abused-file
+attack memory-held-up
 mmio=exact
 attack guessed-keys && silent guessed-keys
 mmio=none
