@@ -200,7 +200,12 @@ static ssize_t store_control(struct sysfs *fs, const struct sysfs_node *node, st
 
 static ssize_t show_status(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
-	return snprintf(out, size, "active\n");
+	struct vfio_device *dev = function_device(fs, node->f);
+	bool suspended = dev && vfio_device_suspended(dev);
+
+	if (dev)
+		vfio_device_put(dev);
+	return snprintf(out, size, suspended ? "suspended\n" : "active\n");
 }
 
 static ssize_t show_zero(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)

@@ -43,6 +43,9 @@ void vfio_device_host_io(struct vfio_device *dev, unsigned bar, uint64_t off, un
 /* Bytes of the ROM image at @off: how many there are. */
 ssize_t vfio_device_host_rom(struct vfio_device *dev, uint64_t off, void *out, size_t len);
 
+/* Is it suspended, as a user in low power lets it be (A.10)? */
+bool vfio_device_suspended(const struct vfio_device *dev);
+
 /* The function's reset methods that there are, in the order of preference (A.4). */
 enum vfio_reset_method {
 	VFIO_RESET_FLR = 1,

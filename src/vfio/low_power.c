@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <unistd.h>
+#include "vfio/host.h"
 #include "vfio/machine_private.h"
 
 /* ---- config_lock is held ---- */
@@ -95,6 +96,11 @@ void device_low_power_exit(struct vfio_device *dev)
 }
 
 /* ---- accesses ---- */
+
+bool vfio_device_suspended(const struct vfio_device *dev)
+{
+	return atomic_load(&((struct vfio_device *)(uintptr_t)dev)->suspended);
+}
 
 bool vfio_device_sleeps(const struct vfio_device *dev)
 {

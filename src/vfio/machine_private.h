@@ -341,7 +341,7 @@ struct vfio_device {
 	bool needs_reset;            /* set at close, cleared by a reset that succeeded */
 	bool flr_requested;          /* the user wrote an FLR bit; done when the write is */
 	atomic_bool low_power;       /* LOW_POWER_ENTRY (A.10); written under config_lock */
-	bool suspended;              /* by it, for as long as nobody calls */
+	atomic_bool suspended;       /* by it, for as long as nobody calls */
 	bool no_idle_d3;             /* the knob disable_idle_d3, when the device was made */
 	int wakeup_fd;               /* to be signalled when low power ends, or -1 */
 	unsigned power_state;        /* what was last put into effect */
