@@ -31,7 +31,7 @@
  * One call of ->work() does at most this much: bytes, where a descriptor counts as some beside its
  * data.
  */
-#define IOAT_BUDGET           (256 * 1024)
+#define IOAT_BUDGET           (512 * 1024)
 #define IOAT_DESCRIPTOR_COSTS 512
 
 /* A register of a table: how it is published, and what writing does is regs.c's. */
