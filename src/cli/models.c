@@ -7,10 +7,12 @@
 #include "cli/cli.h"
 #include "devices/ioat/ioat_model.h"
 #include "devices/nvme/nvme_model.h"
+#include "devices/pcitest/pcitest_model.h"
 
 const struct uvfio_model *const cli_models[] = {
 	&ioat_model,
 	&nvme_model,
+	&pcitest_model,
 	NULL,
 };
 

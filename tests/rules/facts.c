@@ -189,6 +189,8 @@ static int ask_device(int dev, struct facts *f)
 		f->region_offset[i] = region.offset;
 		if (i == VFIO_PCI_CONFIG_REGION_INDEX)
 			f->config_size = (unsigned)region.size;
+		if (i == VFIO_PCI_ROM_REGION_INDEX && !f->raw)
+			f->rom_size = region.size;
 		if (i > VFIO_PCI_BAR5_REGION_INDEX)
 			continue;
 		if (!f->raw)

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The DMA engine: one command at a time, cut into pieces.
+ *
+ *      IDLE ──a command──▶ MOVE ──the core goes on with a piece later──▶ WAIT
+ *       ▲                  │  ▲                                            │
+ *       └──all, or error───┘  └───────────────it has───────────────────────┘
+ *
+ * All of it runs in the work context, so there is nothing to lock but the command and its result.
+ * When the device must become quiet no further piece is started, and what is left of the command
+ * fails: as on hardware, where a bus master that is switched off gets no answer.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+
+#include "devices/pcitest/pcitest.h"
+
+static const char *const phase_names[] = {
+	[PCITEST_PHASE_IDLE] = "idle",
+	[PCITEST_PHASE_MOVE] = "moving",
+	[PCITEST_PHASE_WAIT] = "waiting",
+};
+static_assert(sizeof(phase_names) / sizeof(phase_names[0]) == PCITEST_NR_PHASES, "a name each");
+
+static void set_phase(struct pcitest *p, enum pcitest_phase phase)
+{
+	if (p->phase != phase)
+		uvfio_device_log(p->dev, UVFIO_LOG_DEBUG, "engine: %s -> %s", phase_names[p->phase],
+				 phase_names[phase]);
+	p->phase = phase;
+}
+
+/* Which way it goes is index 0, to BAR 2, or 1, to memory. */
+static bool to_client(const struct pcitest *p)
+{
+	return (p->now.command & PCITEST_CMD_OPERATION) == PCITEST_CMD_WRITE;
+}
+
+static void end(struct pcitest *p, int result)
+{
+	uvfio_count_local(result ? &p->failures : &p->transfers, 1);
+	set_phase(p, PCITEST_PHASE_IDLE);
+	pcitest_command_end(p, result);
+}
+
+/* 0, or -EINVAL for a command that makes no sense. */
+static int check(const struct pcitest *p)
+{
+	const struct pcitest_command *c = &p->now;
+	uint32_t operation = c->command & PCITEST_CMD_OPERATION;
+
+	if (operation != PCITEST_CMD_READ && operation != PCITEST_CMD_WRITE)
+		return -EINVAL;
+	if (!c->length || c->length > p->memory_size || c->buffer > p->memory_size - c->length)
+		return -EINVAL;
+	return c->address > UINT64_MAX - (c->length - 1) ? -EINVAL : 0;
+}
+
+static void piece_moved(struct pcitest *p)
+{
+	p->moved += (uint32_t)p->op.len;
+	uvfio_count_local(&p->bytes[p->op.to_client], p->op.len);
+}
+
+static void piece_done(struct uvfio_dma *op)
+{
+	struct pcitest *p = (struct pcitest *)((char *)op - offsetof(struct pcitest, op));
+
+	set_phase(p, PCITEST_PHASE_MOVE);
+	if (op->status)
+		end(p, op->status);
+	else
+		piece_moved(p);
+	if (p->quiescing) {
+		p->quiescing = false;
+		uvfio_quiesced(p->dev);
+	}
+	uvfio_kick(p->dev);
+}
+
+/* Takes what it moves from *@budget. */
+static void move(struct pcitest *p, int *budget)
+{
+	uint32_t left = p->now.length - p->moved;
+	int ret;
+
+	if (!left) {
+		end(p, 0);
+		return;
+	}
+	if (p->stopped) {
+		end(p, -EPERM);
+		return;
+	}
+	p->op = (struct uvfio_dma){
+		.iova = p->now.address + p->moved,
+		.buf = p->memory + p->now.buffer + p->moved,
+		.len = left < PCITEST_CHUNK ? left : PCITEST_CHUNK,
+		.to_client = to_client(p),
+		.done = piece_done,
+	};
+	*budget -= (int)p->op.len;
+	ret = uvfio_dma_submit(p->dev, &p->op);
+	if (ret == 1)
+		set_phase(p, PCITEST_PHASE_WAIT);
+	else if (ret)
+		end(p, ret);
+	else
+		piece_moved(p);
+}
+
+static bool take_command(struct pcitest *p)
+{
+	bool taken;
+
+	pthread_mutex_lock(&p->lock);
+	taken = p->has_next;
+	p->now = p->next;
+	p->has_next = false;
+	pthread_mutex_unlock(&p->lock);
+	return taken;
+}
+
+bool pcitest_work(void *priv)
+{
+	struct pcitest *p = priv;
+	int budget = PCITEST_BUDGET, ret;
+
+	if (p->phase == PCITEST_PHASE_IDLE && take_command(p)) {
+		p->moved = 0;
+		set_phase(p, PCITEST_PHASE_MOVE);
+		ret = check(p);
+		if (ret)
+			end(p, ret);
+	}
+	while (p->phase == PCITEST_PHASE_MOVE && budget > 0)
+		move(p, &budget);
+	return p->phase == PCITEST_PHASE_MOVE;
+}
+
+void pcitest_quiesce(void *priv)
+{
+	struct pcitest *p = priv;
+
+	p->stopped = true;
+	if (p->phase == PCITEST_PHASE_WAIT)
+		p->quiescing = true;
+	else
+		uvfio_quiesced(p->dev);
+}
+
+void pcitest_resume(void *priv)
+{
+	struct pcitest *p = priv;
+
+	p->stopped = false;
+	uvfio_kick(p->dev);
+}
+
+void pcitest_engine_reset(struct pcitest *p)
+{
+	p->stopped = p->quiescing = false;
+	set_phase(p, PCITEST_PHASE_IDLE);
+}
