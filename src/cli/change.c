@@ -43,6 +43,8 @@ static int change(const struct remote_command *command, int argc, char **argv)
 		params = remote_device_params(o.args[0]);
 		if (o.given & REMOTE_FORCE)
 			json_object_object_add(params, "force", json_object_new_boolean(true));
+		if (o.given & REMOTE_SURPRISE)
+			json_object_object_add(params, "surprise", json_object_new_boolean(true));
 		result = remote_call(&r, command->name, params);
 		ret = !result;
 	}
@@ -75,7 +77,7 @@ int cmd_remove(int argc, char **argv)
 		.help = "Removes the device: asks its users to let go of it, and waits until they have.",
 		.min = 1,
 		.max = 1,
-		.takes = REMOTE_FORCE,
+		.takes = REMOTE_FORCE | REMOTE_SURPRISE,
 	};
 
 	return change(&command, argc, argv);

@@ -28,6 +28,8 @@ static void usage(FILE *out, const struct remote_command *c)
 		fprintf(out, "  --mappings         all DMA mappings, not only the first ones\n");
 	if (c->takes & REMOTE_FORCE)
 		fprintf(out, "  --force            take it from its users\n");
+	if (c->takes & REMOTE_SURPRISE)
+		fprintf(out, "  --surprise         pull it out, and ask its users then\n");
 	if (c->takes & REMOTE_PROMETHEUS)
 		fprintf(out, "  --prometheus       in the text format of Prometheus\n");
 	if (c->takes & REMOTE_EVENTS)
@@ -55,6 +57,7 @@ int remote_options(const struct remote_command *command, int argc, char **argv,
 		{"help", no_argument, NULL, HELP},
 		{"json", no_argument, NULL, REMOTE_JSON},
 		{"force", no_argument, NULL, REMOTE_FORCE},
+		{"surprise", no_argument, NULL, REMOTE_SURPRISE},
 		{"mappings", no_argument, NULL, REMOTE_MAPPINGS},
 		{"prometheus", no_argument, NULL, REMOTE_PROMETHEUS},
 		{"events", required_argument, NULL, REMOTE_EVENTS},

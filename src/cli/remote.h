@@ -18,6 +18,7 @@
 #define REMOTE_MAPPINGS     (1u << 2)
 #define REMOTE_PROMETHEUS   (1u << 3)
 #define REMOTE_EVENTS       (1u << 4)
+#define REMOTE_SURPRISE     (1u << 6)
 #define REMOTE_ALL_MACHINES (1u << 5) /* without --machine: every one that runs */
 
 struct remote_command {

@@ -39,15 +39,23 @@ struct control_add {
 };
 
 /* What the server does; any may be NULL: then it says that it cannot. */
+/* How a device is to be removed. */
+enum control_removal {
+	CONTROL_ASK,      /* its users let go */
+	CONTROL_FORCE,    /* it is taken from them, and their connections are closed */
+	CONTROL_SURPRISE, /* it is pulled out, and then they are asked to let go */
+};
+
 struct control_ops {
 	/* [worker thread, may wait] Add a device, and fill in its name. 0 or -errno with a message.
 	 */
 	int (*add)(void *arg, const struct control_add *add, char name[16],
 		   struct uvfio_error *err);
 	/* [worker thread, may wait] Remove it: asks its users to let go and waits for them, which
-	 * may last for ever, so the server makes it return before control_free(); @force: takes it
-	 * from them.  0 or -errno with a message. */
-	int (*remove)(void *arg, const char *name, bool force, struct uvfio_error *err);
+	 * may last for ever, so the server makes it return before control_free().  0 or -errno with
+	 * a message. */
+	int (*remove)(void *arg, const char *name, enum control_removal how,
+		      struct uvfio_error *err);
 	/* [the control's loop, must not wait] Put what the server knows of @dev into @out, an
 	 * object that `show` has as "door": its socket, who is connected. */
 	void (*describe)(void *arg, struct vfio_device *dev, struct json_object *out);

@@ -20,7 +20,7 @@ struct job {
 	char device[16]; /* "": no device */
 	uid_t uid;       /* of who joins */
 	char *spec;
-	bool force;
+	enum control_removal how;
 	struct vfio_aer aer; /* what is injected */
 	unsigned count;
 	const char *outcome; /* of it, a literal; NULL: nothing to tell */
@@ -351,7 +351,7 @@ struct json_object *method_inject(struct call *call, struct json_object *params,
 static void run_remove(struct job *job)
 {
 	const struct control *control = job->control;
-	int ret = control->ops->remove(control->ops_arg, job->device, job->force, &job->err.msg);
+	int ret = control->ops->remove(control->ops_arg, job->device, job->how, &job->err.msg);
 
 	if (ret) {
 		job->err.code = RPC_FAILED;
@@ -359,22 +359,52 @@ static void run_remove(struct job *job)
 	}
 }
 
+/* A machine whose devices stay until it ends: one that is pulled out is no longer of use, and that
+ * is all that happens. */
+static struct json_object *pull(struct call *call, struct json_object *params,
+				struct rpc_error *err)
+{
+	struct vfio_device *dev = param_device(call->client, params, err);
+	struct json_object *result = NULL;
+
+	if (!dev)
+		return NULL;
+	err->error =
+		vfio_machine_remove_device(call->client->control->machine, vfio_device_name(dev),
+					   VFIO_REMOVE_SURPRISE, NULL, NULL, &err->msg);
+	err->code = err->error ? RPC_FAILED : 0;
+	if (!err->code) {
+		result = json_object_new_object();
+		json_put_string(result, "device", vfio_device_name(dev));
+	}
+	vfio_device_put(dev);
+	return result;
+}
+
 struct json_object *method_remove(struct call *call, struct json_object *params,
 				  struct rpc_error *err)
 {
 	const struct control *control = call->client->control;
-	bool force = false;
+	bool force = false, surprise = false;
 	struct job *job;
 
+	if (!param_bool(params, "force", &force, err) ||
+	    !param_bool(params, "surprise", &surprise, err))
+		return NULL;
+	if (force && surprise)
+		return rpc_fail(err, RPC_INVALID_PARAMS, -EINVAL,
+				"\"force\" and \"surprise\": give one of them");
+	if (!control->ops->remove && surprise)
+		return pull(call, params, err);
 	if (!control->ops->remove)
 		return rpc_fail(err, RPC_UNSUPPORTED, -EOPNOTSUPP,
-				"devices of `uvfio %s` stay until it ends", control->command);
-	if (!param_bool(params, "force", &force, err))
-		return NULL;
+				"devices of `uvfio %s` stay until it ends; "
+				"what can be done is --surprise, which pulls one out",
+				control->command);
 	job = device_job(call, params, run_remove, err);
 	if (!job)
 		return NULL;
-	job->force = force;
+	job->how = surprise ? CONTROL_SURPRISE : force ? CONTROL_FORCE : CONTROL_ASK;
 	job_start(job);
 	return NULL;
 }

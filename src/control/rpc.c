@@ -19,7 +19,7 @@ const struct method rpc_methods[] = {
 	{"reset", method_reset, {"device"}},
 	{"inject", method_inject, {"device", "what", "error", "count", "time_ns"}},
 	{"add", method_add, {"device", "fds"}},
-	{"remove", method_remove, {"device", "force"}},
+	{"remove", method_remove, {"device", "force", "surprise"}},
 	{"join", method_join, {"fds"}},
 	{"trace", method_trace, {"device", "events"}},
 	{"untrace", method_untrace, {"subscription"}},

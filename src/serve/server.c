@@ -247,9 +247,15 @@ static bool wait_gone(struct server *server, const struct served *d, unsigned ms
 }
 
 /* By its name; or by @id when that is NULL, which waits for REMOVE_MS and then leaves it. */
-int server_remove_device(struct server *server, uint64_t id, const char *name, bool force,
-			 struct uvfio_error *err)
+int server_remove_device(struct server *server, uint64_t id, const char *name,
+			 enum control_removal how, struct uvfio_error *err)
 {
+	static const unsigned limits[] = {
+		[CONTROL_ASK] = VFIO_REMOVE_WAIT,
+		[CONTROL_FORCE] = 0,
+		[CONTROL_SURPRISE] = VFIO_REMOVE_SURPRISE,
+	};
+	const bool force = how == CONTROL_FORCE;
 	uint64_t told;
 	struct served *d;
 	char found[16];
@@ -268,9 +274,9 @@ int server_remove_device(struct server *server, uint64_t id, const char *name, b
 	pthread_mutex_unlock(&server->lock);
 
 	/* A later one with a shorter limit changes the limit. */
-	if (first || force)
-		ret = vfio_machine_remove_device(
-			server->machine, found, force ? 0 : VFIO_REMOVE_WAIT, on_gone, server, err);
+	if (first || how != CONTROL_ASK)
+		ret = vfio_machine_remove_device(server->machine, found, limits[how], on_gone,
+						 server, err);
 	pthread_mutex_lock(&server->lock);
 	if (ret && first) {
 		d->removing = false;
@@ -344,7 +350,7 @@ static void listen_to_keeper(struct server *server)
 			answer(server, &msg, ret, ret ? err.msg : name);
 			break;
 		case SERVE_REMOVE:
-			ret = server_remove_device(server, msg.id, NULL, true, &err);
+			ret = server_remove_device(server, msg.id, NULL, CONTROL_FORCE, &err);
 			answer(server, &msg, ret, err.msg);
 			break;
 		default: /* END */

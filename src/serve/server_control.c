@@ -50,9 +50,10 @@ static int control_add_device(void *arg, const struct control_add *add, char nam
 	return ret;
 }
 
-static int control_remove_device(void *arg, const char *name, bool force, struct uvfio_error *err)
+static int control_remove_device(void *arg, const char *name, enum control_removal how,
+				 struct uvfio_error *err)
 {
-	return server_remove_device(arg, 0, name, force, err);
+	return server_remove_device(arg, 0, name, how, err);
 }
 
 static int control_join(void *arg, int sock, uid_t uid, struct uvfio_error *err)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "control/control.h"
 #include "serve/server.h"
 
 struct served {
@@ -43,8 +44,8 @@ int server_add_device(struct server *server, uint64_t id, const char *text, int 
 		      struct uvfio_error *err);
 /* By its name; or by @id when that is NULL, which waits for REMOVE_MS and then leaves it:
  * -ETIMEDOUT. */
-int server_remove_device(struct server *server, uint64_t id, const char *name, bool force,
-			 struct uvfio_error *err);
+int server_remove_device(struct server *server, uint64_t id, const char *name,
+			 enum control_removal how, struct uvfio_error *err);
 /* Where the link to it is, or the end; ->lock is held. */
 struct served **server_find_locked(struct server *server, uint64_t id, const char *name);
 

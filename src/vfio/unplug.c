@@ -14,6 +14,8 @@
  *                           └──limit──▶ CUT ──last close──▲
  *     PRESENT ──unbind──▶ ASKED ──last close──▶ UNBOUND ──bind──▶ PRESENT
  *
+ * A surprise is the limit first: the device is cut, and only then asked for.
+ *
  * Unbinding (host.h) is the same without the end: the device stays in the machine.  A removal that
  * comes meanwhile takes it over.
  *
@@ -37,6 +39,7 @@ struct removal {
 	struct vfio_device *dev; /* not after it was unbound: somebody else may remove it */
 	bool busy;               /* a thread of its own is at work */
 	bool leaves;             /* the machine; else it only loses its driver */
+	bool surprise;           /* cut first, ask then */
 	uint64_t cut_at, ask_at; /* uvfio_now_ns(); UINT64_MAX: never */
 	void (*done)(void *arg, const char *name);
 	void *arg;
@@ -59,10 +62,11 @@ static void set_state(struct vfio_device *dev, enum device_state state)
 
 /* ---- the steps ---- */
 
-static void cut(struct vfio_device *dev)
+static void cut(struct vfio_device *dev, bool surprise)
 {
-	uvfio_log(dev->machine->log, UVFIO_LOG_WARN,
-		  "%s: its user did not give it back in time: it is taken away", dev->name);
+	uvfio_log(dev->machine->log, UVFIO_LOG_WARN, "%s: %s", dev->name,
+		  surprise ? "it was pulled out"
+			   : "its user did not give it back in time: it is taken away");
 	mishap_clear(dev); /* a reset that is stuck has the lock */
 	pthread_mutex_lock(&dev->config_lock);
 	set_state(dev, DEVICE_CUT);
@@ -121,7 +125,7 @@ static void *cut_thread(void *arg)
 	struct removal *r = arg;
 	struct vfio_machine *machine = r->machine;
 
-	cut(r->dev);
+	cut(r->dev, r->surprise);
 	pthread_mutex_lock(&machine->lock);
 	r->busy = false;
 	machine->removal_threads--;
@@ -220,7 +224,9 @@ static void step(struct removal *r, uint64_t now)
 	if (!dev->users) {
 		given_back(r);
 	} else if (now >= r->cut_at) {
-		r->cut_at = r->ask_at = UINT64_MAX;
+		r->cut_at = UINT64_MAX;
+		if (!r->surprise)
+			r->ask_at = UINT64_MAX;
 		r->busy = true;
 		run_step(r, cut_thread);
 	} else {
@@ -297,12 +303,15 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 {
 	uint64_t now = uvfio_now_ns(), cut_at = UINT64_MAX;
 	struct removal *r = calloc(1, sizeof(*r)), *old = NULL;
+	const bool surprise = limit_ms == VFIO_REMOVE_SURPRISE;
 	struct vfio_device *dev = NULL;
 	int ret = 0;
 
 	if (!r)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
-	if (limit_ms != VFIO_REMOVE_WAIT)
+	if (surprise)
+		cut_at = now;
+	else if (limit_ms != VFIO_REMOVE_WAIT)
 		cut_at = now + limit_ms * 1000000ull;
 	pthread_mutex_lock(&machine->lock);
 	for (unsigned i = 0; i < machine->nr_devices && !dev; i++)
@@ -315,11 +324,14 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 	} else if (old && !old->leaves) {
 		old->leaves = true;
 		old->cut_at = cut_at;
+		old->surprise = surprise;
 		old->done = done;
 		old->arg = arg;
 	} else if (old) {
-		if (cut_at < old->cut_at && !old->busy && atomic_load(&dev->state) == DEVICE_ASKED)
+		if (cut_at < old->cut_at && !old->busy && atomic_load(&dev->state) == DEVICE_ASKED) {
 			old->cut_at = cut_at;
+			old->surprise = surprise;
+		}
 		ret = uvfio_error_set(err, -EALREADY, "device %s is being removed already", name);
 	} else {
 		ret = start_remover(machine);
@@ -331,6 +343,7 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 				      .machine = machine,
 				      .dev = dev,
 				      .leaves = true,
+				      .surprise = surprise,
 				      .cut_at = cut_at,
 				      .ask_at = now,
 				      .done = done,

@@ -115,6 +115,9 @@ int vfio_machine_add_device(struct vfio_machine *machine, const char *spec,
  * effect, @done is not called); -ENOMEM, -EAGAIN.
  */
 #define VFIO_REMOVE_WAIT (~0u) /* no limit */
+/* As if it were pulled out of its slot now, and its users asked for it afterwards, as they are when
+ * the host finds out. */
+#define VFIO_REMOVE_SURPRISE (~0u - 1)
 int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, unsigned limit_ms,
 			       void (*done)(void *arg, const char *name), void *arg,
 			       struct uvfio_error *err);

@@ -79,6 +79,9 @@ check "faults" holds "No DMA was refused." u faults
 check "faults --json" json machines.0.devices.1.total 0 u faults --json
 check "reset" u reset 02:00.0
 
+check "remove: of a run only by surprise" holds "stay until it ends" u remove 02:00.0
+check "remove: force and surprise" holds "give one of them" u remove --force --surprise 02:00.0
+
 check "inject: faults" u inject 02:00.0 fault count=7
 check "inject: show says what is left" json injected.faults 7 u show --json 02:00.0
 check "inject: slow registers" u inject 02:00.0 slow-mmio time=3ms
@@ -282,4 +285,15 @@ if "$UVFIO" serve --help | grep -q -- --control; then
 else
 	skip "serve: control" "this uvfio serve has none"
 fi
+# ---- pulled out ----
+
+check "remove --surprise: a device of a run" holds "There are no devices." "$UVFIO" run \
+	--control "$scratch/p.sock" --device nvme,memory=16M -- sh -c "
+	'$UVFIO' remove --surprise 01:00.0 --control '$scratch/p.sock' &&
+	'$UVFIO' list --control '$scratch/p.sock'"
+check "remove --surprise: in use" holds "pulled out" "$UVFIO" run --control "$scratch/p.sock" \
+	--device nvme,memory=16M -- sh -c "
+	exec 3<>/dev/vfio/vfio 4<>/dev/vfio/1
+	'$UVFIO' remove --surprise 01:00.0 --control '$scratch/p.sock'; echo pulled out"
+check "remove --surprise: --help" holds "--surprise" "$UVFIO" remove --help
 done_testing

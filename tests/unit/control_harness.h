@@ -47,7 +47,7 @@ static int op_add(void *arg, const struct control_add *add, char name[16], struc
 	return 0;
 }
 
-static int op_remove(void *arg, const char *name, bool force, struct uvfio_error *err)
+static int op_remove(void *arg, const char *name, enum control_removal how, struct uvfio_error *err)
 {
 	struct server *s = arg;
 
@@ -57,7 +57,7 @@ static int op_remove(void *arg, const char *name, bool force, struct uvfio_error
 	}
 	pthread_mutex_lock(&s->lock);
 	snprintf(s->removed, sizeof(s->removed), "%s", name);
-	s->forced = force;
+	s->forced = how == CONTROL_FORCE;
 	pthread_mutex_unlock(&s->lock);
 	return 0;
 }

@@ -151,6 +151,50 @@ static void wait_cut(struct fixture *f)
 	pthread_mutex_unlock(&f->dev->config_lock);
 }
 
+/* Pulled out first, asked for then, and again. */
+static void test_surprise(void **state)
+{
+	int req = eventfd(0, EFD_CLOEXEC);
+	struct fixture f;
+
+	nr_removed = 0;
+	fixture_up(&f, "probe");
+	f.machine->req_interval_ns = 1000000;
+	set_req(&f, req);
+	assert_int_equal(start_removal(&f, NAME, VFIO_REMOVE_SURPRISE), 0);
+	wait_cut(&f);
+	await(req);
+	assert_int_equal(bar_get(&f, 0, REG_ID, 4), 0xffffffff);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), -ENOTTY);
+	await(req);
+	await(req);
+	assert_int_equal(start_removal(&f, NAME, 0), -EALREADY);
+	close_device(&f);
+	wait_removed(1);
+	fixture_close(&f);
+	close(req);
+}
+
+/* One that was asked for is pulled out. */
+static void test_asked_then_surprise(void **state)
+{
+	int req = eventfd(0, EFD_CLOEXEC);
+	struct fixture f;
+
+	nr_removed = 0;
+	fixture_up(&f, "probe");
+	set_req(&f, req);
+	assert_int_equal(start_removal(&f, NAME, VFIO_REMOVE_WAIT), 0);
+	await(req);
+	assert_int_equal(bar_get(&f, 0, REG_ID, 4), PROBE_ID);
+	assert_int_equal(start_removal(&f, NAME, VFIO_REMOVE_SURPRISE), -EALREADY);
+	wait_cut(&f);
+	close_device(&f);
+	wait_removed(1);
+	fixture_close(&f);
+	close(req);
+}
+
 static void test_pulled_out(void **state)
 {
 	uint8_t buf[64], ones[64];
@@ -394,6 +438,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unused),     cmocka_unit_test(test_asked),
+		cmocka_unit_test(test_surprise),   cmocka_unit_test(test_asked_then_surprise),
 		cmocka_unit_test(test_pulled_out), cmocka_unit_test(test_interrupts_stop),
 		cmocka_unit_test(test_watched),    cmocka_unit_test(test_free_completes),
 		cmocka_unit_test(test_storm),      cmocka_unit_test(test_one_is_stuck),
