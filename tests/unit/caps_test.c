@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* src/pci/desc.c and build.c: what a model can declare, where it lies, what its bytes do. */
 #include <errno.h>
+#include <pthread.h>
 #include "pci_util.h"
 
 struct seen {
@@ -165,6 +166,44 @@ static void test_saved(void **state)
 	pci_func_free(func);
 }
 
+static void *set_thread(void *arg)
+{
+	struct pci_func *func = arg;
+	uint32_t value;
+
+	for (unsigned i = 0; i < 20000; i++) {
+		pci_model_set(func, 0xf0, 4, UINT32_MAX, i << 16 | i);
+		pci_model_get(func, 0xf0, 4, &value);
+	}
+	return NULL;
+}
+
+/* The model's bytes may change at any time, and nobody sees half of it. */
+static void test_model_races(void **state)
+{
+	const struct uvfio_config_area area = {.offset = 0xf0, .len = 4};
+	struct uvfio_pci_desc desc = full_desc();
+	uint8_t saved[PCI_EXT_CONFIG_SIZE];
+	struct pci_func *func;
+	pthread_t thread;
+
+	desc.config = &area;
+	desc.nr_config = 1;
+	func = make_func(&desc, NULL, NULL);
+	pthread_create(&thread, NULL, set_thread, func);
+	for (unsigned i = 0; i < 2000; i++) {
+		uint32_t value = pci_hw_read(func, 0xf0, 4);
+
+		assert_int_equal(value >> 16, value & 0xffff);
+		pci_hw_write(func, 0xf0, 4, UINT32_MAX);
+		pci_hw_save(func, saved);
+		pci_hw_reset(func, UVFIO_RESET_FUNCTION);
+		pci_hw_restore(func, saved);
+	}
+	pthread_join(thread, NULL);
+	pci_func_free(func);
+}
+
 static void test_shapes(void **state)
 {
 	static const struct {
@@ -224,7 +263,7 @@ static void test_shapes(void **state)
 /* Each row spoils one thing. */
 static void test_refused(void **state)
 {
-	static const uint8_t data[] = {4, 0}, ones[] = {0xff, 0xff};
+	static const uint8_t data[] = {4, 0, 0, 0}, ones[] = {0xff, 0xff};
 	const struct {
 		const char *word;
 		struct uvfio_cap_desc caps[2];
@@ -275,6 +314,7 @@ int main(void)
 		cmocka_unit_test(test_named_and_placed),
 		cmocka_unit_test(test_config_areas),
 		cmocka_unit_test(test_saved),
+		cmocka_unit_test(test_model_races),
 		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_refused),
 	};

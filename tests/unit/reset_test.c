@@ -201,6 +201,74 @@ static void test_set_refused(void **state)
 	fixture_close(&f);
 }
 
+/* ---- power states and resets by config space ---- */
+
+static void test_d3hot(void **state)
+{
+	for (unsigned soft = 0; soft < 2; soft++) {
+		struct fixture f;
+		unsigned pm;
+
+		fixture_up(&f, soft ? "probe" : "probe,shape=no-soft-reset");
+		pm = pci_find_cap(vfio_device_func(f.dev), PCI_CAP_ID_PM) + PCI_PM_CTRL;
+		config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+		config_put(&f, PCI_CACHE_LINE_SIZE, 1, 0x10);
+		bar_put(&f, 0, REG_SCRATCH, 4, 7);
+		config_put(&f, pm, 2, 3);
+		assert_false(f.probe->running);
+		config_put(&f, pm, 2, 0);
+		assert_true(f.probe->running);
+		assert_int_equal(f.probe->resets[UVFIO_RESET_PM], soft);
+		assert_int_equal(bar_get(&f, 0, REG_SCRATCH, 4), soft ? 0 : 7);
+		assert_int_equal(config_get(&f, PCI_COMMAND, 2), COMMAND_ON);
+		assert_int_equal(config_get(&f, PCI_CACHE_LINE_SIZE, 1), 0x10);
+		fixture_close(&f);
+	}
+}
+
+/* In D1 and D2 registers answer; DMA and messages are for D0. */
+static void test_d1_d2(void **state)
+{
+	struct fixture f;
+	unsigned pm;
+
+	fixture_up(&f, "probe,shape=d1-d2");
+	pm = pci_find_cap(vfio_device_func(f.dev), PCI_CAP_ID_PM) + PCI_PM_CTRL;
+	config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+	bar_put(&f, 0, REG_SCRATCH, 4, 7);
+	for (unsigned state_ = 1; state_ <= 2; state_++) {
+		config_put(&f, pm, 2, state_);
+		assert_int_equal(config_get(&f, pm, 2) & 3, state_);
+		assert_false(f.probe->running);
+		assert_int_equal(bar_get(&f, 0, REG_SCRATCH, 4), 7);
+	}
+	/* Only deeper, or to D0; what cannot be is swallowed. */
+	config_put(&f, pm, 2, 1);
+	assert_int_equal(config_get(&f, pm, 2) & 3, 2);
+	config_put(&f, pm, 2, 0);
+	assert_true(f.probe->running);
+	assert_int_equal(bar_get(&f, 0, REG_SCRATCH, 4), 7);
+	assert_int_equal(f.probe->resets[UVFIO_RESET_PM], 0);
+	fixture_close(&f);
+}
+
+static void test_af(void **state)
+{
+	struct fixture f;
+	unsigned af;
+
+	fixture_up(&f, "probe,shape=af");
+	af = pci_find_cap(vfio_device_func(f.dev), PCI_CAP_ID_AF);
+	config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+	bar_put(&f, 0, REG_SCRATCH, 4, 7);
+	config_put(&f, af + PCI_AF_CTRL, 1, PCI_AF_CTRL_FLR);
+	assert_int_equal(f.probe->resets[UVFIO_RESET_FUNCTION], 1);
+	assert_int_equal(bar_get(&f, 0, REG_SCRATCH, 4), 0);
+	assert_int_equal(config_get(&f, PCI_COMMAND, 2), COMMAND_ON);
+	assert_int_equal(config_get(&f, af + PCI_AF_CTRL, 1), 0);
+	fixture_close(&f);
+}
+
 /* ---- who else resets ---- */
 
 struct host_reset {
@@ -477,6 +545,8 @@ int main(void)
 		cmocka_unit_test(test_named_set),    cmocka_unit_test(test_set_refused),
 		cmocka_unit_test(test_contention),   cmocka_unit_test(test_mapped_during_reset),
 		cmocka_unit_test(test_aer),          cmocka_unit_test(test_backdoor),
+		cmocka_unit_test(test_d3hot),        cmocka_unit_test(test_d1_d2),
+		cmocka_unit_test(test_af),
 	};
 
 	return cmocka_run_group_tests_name("reset", tests, NULL, NULL);

@@ -131,6 +131,8 @@ static void probe_shape(struct uvfio_pci_desc *desc, const char *shape)
 	} else if (!strcmp(shape, "af")) {
 		desc->flr = false;
 		desc->af = true;
+	} else if (!strcmp(shape, "d1-d2")) {
+		desc->pm_states = UVFIO_PM_D1 | UVFIO_PM_D2;
 	} else if (!strcmp(shape, "no-mmap")) {
 		desc->bars[0].flags |= UVFIO_BAR_NO_MMAP;
 	} else {
