@@ -322,7 +322,7 @@ static bool has_entries(const char *path)
 static void describe_served(struct tree *tree, struct uapi_core *core)
 {
 	static const char *const whole[] = {
-		"/sys/devices/" TREE_SUBDIR,     "/sys/bus/pci/devices",
+		("/sys/devices/" TREE_SUBDIR),   "/sys/bus/pci/devices",
 		"/sys/bus/pci/drivers/vfio-pci", "/sys/module/vfio",
 		"/sys/module/vfio_pci",          "/sys/module/vfio_iommu_type1",
 	};

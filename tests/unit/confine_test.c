@@ -464,7 +464,7 @@ static void some_calls_are_the_end(void **state)
 
 static int ring_do(struct io_uring *ring)
 {
-	struct io_uring_cqe *cqe;
+	struct io_uring_cqe *cqe = NULL;
 	int ret;
 
 	must(io_uring_submit(ring) == 1 && !io_uring_wait_cqe(ring, &cqe), "submitting");

@@ -187,8 +187,8 @@ static void test_sends_stalling_files(void **state)
 {
 	static const char *const messages[] = {
 		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"list\"}",
-		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"add\",\"params\":{\"device\":\"x\","
-		"\"fds\":[{\"key\":\"file\",\"value\":\"x\"},{\"key\":1}]}}",
+		("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"add\",\"params\":{\"device\":\"x\","
+		 "\"fds\":[{\"key\":\"file\",\"value\":\"x\"},{\"key\":1}]}}"),
 		"{\"jsonrpc\":",
 	};
 	struct stalling_file *stalling = stalling_file_make(4096, true);
