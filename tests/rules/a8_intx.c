@@ -355,6 +355,41 @@ static void irqfd_closed(struct t *t)
 #define PIN(fn)    OPEN_DEVICE, NEED_INTX, fn
 #define PINRAW(fn) OPEN_DEVICE, NEED_INTX | NEED_RAW, fn
 
+/* ---- a device that interrupts by itself ------------------------------------------------------ */
+
+/* Each delivery masks: once and no more, until it is unmasked. */
+static void delivered(struct t *t)
+{
+	int fd = enable(t);
+
+	for (unsigned i = 0; i < 3; i++) {
+		see(t, "count", (long)take(fd, 5000), 1);
+		see(t, "masked", (long)take(fd, 30), 0);
+		see(t, "unmask", intx(t, NONE | UNMASK, 1, 0), 0);
+	}
+	see(t, "count", (long)take(fd, 5000), 1);
+	set_disintx(t, true);
+	see(t, "unmask", intx(t, NONE | UNMASK, 1, 0), 0);
+	see(t, "disintx", (long)take(fd, 30), 0);
+	set_disintx(t, false);
+	see(t, "count", (long)take(fd, 5000), 1);
+	see(t, "off", intx(t, NONE | TRIGGER, 0, 0), 0);
+	see(t, "disabled", (long)take(fd, 30), 0);
+}
+
+static void delivered_unmasked(struct t *t)
+{
+	int fd = enable(t), unmask = new_eventfd(t);
+	uint64_t one = 1;
+
+	must(t, "set", intx(t, EVENTFD | UNMASK, 1, unmask));
+	for (unsigned i = 0; i < 3; i++) {
+		see(t, "count", (long)take(fd, 5000), 1);
+		must(t, "write", write(unmask, &one, sizeof(one)) == sizeof(one) ? 0 : -EIO);
+	}
+	see(t, "count", (long)take(fd, 5000), 1);
+}
+
 static const struct rule rules[] = {
 	{"A.8/INTX/inactive", PIN(inactive)},
 	{"A.8/INTX/enable-disable", PIN(enable_disable)},
@@ -378,5 +413,8 @@ static const struct rule rules[] = {
 	{"A.8/INTX/unmask-eventfd-unmasks", PINRAW(irqfd_unmasks)},
 	{"A.8/INTX/unmask-eventfd-already-signalled", PINRAW(irqfd_already_signalled)},
 	{"A.8/INTX/unmask-eventfd-closed", PIN(irqfd_closed)},
+	{"A.8/INTX/delivered", OPEN_DEVICE, NEED_INTX | NEED_TICKS, delivered},
+	{"A.8/INTX/delivered-unmask-eventfd", OPEN_DEVICE, NEED_INTX | NEED_TICKS,
+	 delivered_unmasked},
 };
 const struct section section_a8_intx = SECTION("A.8", rules);

@@ -29,7 +29,7 @@ static const struct section *const sections[] = {
 struct options {
 	const char *device, *other, *socket, *wanted;
 	unsigned release;
-	bool list, json;
+	bool list, json, ticks;
 };
 
 struct totals {
@@ -182,6 +182,7 @@ static _Noreturn void usage(const char *problem)
 		"  --other ADDRESS   a second one in a group of its own, for the cases that need two\n"
 		"  --socket PATH     the device of the vfio-user server that listens there\n"
 		"  --section NAME    only these cases, for example A.8 or A.8/INTX\n"
+		"  --ticks           its INTx comes by itself, again and again\n"
 		"  --as VERSION      expect the rules of this Linux version (default 7.2)\n"
 		"  --json, --lines   one JSON object, or one line (the default), a case\n"
 		"  --list            print the names of the cases\n",
@@ -192,15 +193,11 @@ static _Noreturn void usage(const char *problem)
 static void parse(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"device", required_argument, NULL, 'd'},
-		{"other", required_argument, NULL, 'o'},
-		{"section", required_argument, NULL, 's'},
-		{"as", required_argument, NULL, 'a'},
-		{"list", no_argument, NULL, 'l'},
-		{"json", no_argument, NULL, 'j'},
-		{"lines", no_argument, NULL, 'n'},
-		{"socket", required_argument, NULL, 'S'},
-		{0},
+		{"device", required_argument, NULL, 'd'},  {"other", required_argument, NULL, 'o'},
+		{"section", required_argument, NULL, 's'}, {"as", required_argument, NULL, 'a'},
+		{"list", no_argument, NULL, 'l'},          {"json", no_argument, NULL, 'j'},
+		{"lines", no_argument, NULL, 'n'},         {"socket", required_argument, NULL, 'S'},
+		{"ticks", no_argument, NULL, 't'},         {0},
 	};
 	unsigned major, minor;
 	int c;
@@ -226,6 +223,9 @@ static void parse(struct options *o, int argc, char **argv)
 			break;
 		case 'l':
 			o->list = true;
+			break;
+		case 't':
+			o->ticks = true;
 			break;
 		case 'j':
 			o->json = true;
@@ -263,6 +263,7 @@ int main(int argc, char **argv)
 		if (facts_learn(&facts, o.device) || (o.other && facts_learn(&other, o.other)))
 			return 2;
 	}
+	facts.ticks = o.ticks;
 	run_all(&o, &facts, o.other ? &other : NULL, &totals);
 	fprintf(stderr, "%u passed, %u failed, %u skipped\n", totals.passed, totals.failed,
 		totals.skipped);

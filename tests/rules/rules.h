@@ -69,6 +69,7 @@ enum need {
 	NEED_MODE_OFF = 1 << 22, /* no-IOMMU mode is off */
 	NEED_DENIED = 1 << 23,   /* no-IOMMU mode is on, and not for us */
 	NEED_REFUSED = 1 << 24,  /* interrupts are not isolated: nothing can be attached (F) */
+	NEED_TICKS = 1 << 25,    /* its INTx comes by itself, again and again (--ticks) */
 };
 
 struct bar {
@@ -84,6 +85,7 @@ struct facts {
 	bool denied;   /* and cannot be opened: nothing else is known then */
 	bool refused;  /* it cannot be attached, likewise */
 	bool mode_off; /* no-IOMMU mode is off */
+	bool ticks;    /* its INTx comes from a timer: said by the caller */
 	bool raw;      /* sysfs shows the hardware's config space */
 	bool hot;
 	unsigned config_size;
