@@ -267,6 +267,23 @@ struct uvfio_model {
 	void (*stats)(void *priv, struct uvfio_stats *out);
 };
 
+/*
+ * A model in a shared object: `--device ./mine.so,key=value`.  It exports its model under this name:
+ *
+ *	UVFIO_EXPORT_MODEL = {.abi = UVFIO_DEVICE_ABI, .name = "mine", …};
+ *
+ * The functions below are the ones of the program that loads it: the object is linked without
+ * libuvfio.  It is loaded once, by the process that was started, before it forks or confines itself,
+ * and never unloaded; ->create() and all else run in the server.  `uvfio models ./mine.so` shows its
+ * keys.
+ */
+#define UVFIO_MODEL_SYMBOL "uvfio_model"
+#ifdef __cplusplus
+#define UVFIO_EXPORT_MODEL extern "C" UVFIO_API const struct uvfio_model uvfio_model
+#else
+#define UVFIO_EXPORT_MODEL UVFIO_API const struct uvfio_model uvfio_model
+#endif
+
 /* ---- what a model calls ---- */
 
 /* Describe the function.  Once, in ->create().  0 or -EINVAL with a message. */

@@ -8,6 +8,7 @@
 #include "devices/ioat/ioat_model.h"
 #include "devices/nvme/nvme_model.h"
 #include "devices/pcitest/pcitest_model.h"
+#include "vfio/vfio.h"
 
 const struct uvfio_model *const cli_models[] = {
 	&ioat_model,
@@ -47,17 +48,23 @@ static void print_keys(const struct uvfio_key *keys, unsigned nr)
 	}
 }
 
+static void print_model(const struct uvfio_model *model)
+{
+	printf("%s: %s\n", model->name, model->summary ? model->summary : "");
+	print_keys(model->keys, model->nr_keys);
+}
+
 int cmd_models(int argc, char **argv)
 {
 	static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {0}};
 	const char *wanted = NULL;
-	bool found = false;
+	bool found = false, printed = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		if (c != 'h')
 			return EXIT_USAGE;
-		printf("usage: uvfio models [MODEL]\n\nLists the models for --device, with their keys.\n");
+		printf("usage: uvfio models [MODEL]\n\nLists the models for --device, with their keys.  MODEL may be a file: ./mine.so\n");
 		return 0;
 	}
 	if (argc - optind > 1) {
@@ -66,13 +73,24 @@ int cmd_models(int argc, char **argv)
 	}
 	if (optind < argc)
 		wanted = argv[optind];
-	for (const struct uvfio_model *const *m = cli_models; *m; m++) {
-		if (wanted && strcmp((*m)->name, wanted) != 0)
-			continue;
-		printf("%s: %s\n", (*m)->name, (*m)->summary);
-		print_keys((*m)->keys, (*m)->nr_keys);
+	if (wanted && strchr(wanted, '/')) {
+		struct uvfio_error err = {""};
+		const struct uvfio_model *own;
+
+		if (vfio_model_load(wanted, &own, &err)) {
+			fprintf(stderr, "uvfio models: %s\n", err.msg);
+			return EXIT_USAGE;
+		}
+		print_model(own);
 		found = true;
 	}
+	for (const struct uvfio_model *const *m = cli_models; *m && !found; m++) {
+		if (wanted && strcmp((*m)->name, wanted) != 0)
+			continue;
+		print_model(*m);
+		printed = true;
+	}
+	found |= printed;
 	if (!found) {
 		fprintf(stderr, "uvfio models: no model '%s'; there are:", wanted);
 		for (const struct uvfio_model *const *m = cli_models; *m; m++)

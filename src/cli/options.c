@@ -13,14 +13,21 @@
 int option_device(struct run_options *o, const char *spec, struct uvfio_error *err)
 {
 	char **devices, *copy;
+	int ret;
 
 	if (o->nr_devices == MAX_DEVICES)
 		return uvfio_error_set(err, -EINVAL, "more than %d devices", MAX_DEVICES);
+	ret = own_models_take(&o->models, spec, &copy, err);
+	if (ret)
+		return ret;
+	if (o->models.list) {
+		o->config.models = o->models.list;
+		o->config.nr_models = o->models.nr;
+	}
 	devices = realloc(o->devices, (o->nr_devices + 1) * sizeof(*devices));
-	copy = strdup(spec);
 	if (devices)
 		o->devices = devices;
-	if (!devices || !copy) {
+	if (!devices) {
 		free(copy);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	}
@@ -249,6 +256,7 @@ void options_free(struct run_options *o)
 	for (unsigned i = 0; i < o->nr_devices; i++)
 		free(o->devices[i]);
 	free(o->devices);
+	own_models_fini(&o->models);
 	free(o->trace);
 	free(o->name);
 	free(o->control);

@@ -5,6 +5,7 @@
 #ifndef UVFIO_CLI_OPTIONS_H
 #define UVFIO_CLI_OPTIONS_H
 
+#include "cli/own_models.h"
 #include "uapi/uapi.h"
 
 struct run_options {
@@ -12,6 +13,7 @@ struct run_options {
 	char **devices; /* owned; config.devices points here */
 	unsigned nr_devices;
 	char *trace, *name, *control, *machine; /* owned */
+	struct own_models models;               /* config.models points here when there are any */
 	bool policy_given, isolation_given;
 	bool trace_format_given;
 };

@@ -24,6 +24,7 @@ void serve_options_init(struct serve_options *o)
 void serve_options_fini(struct serve_options *o)
 {
 	serve_devices_fini(&o->config.devices);
+	own_models_fini(&o->models);
 	free(o->path);
 	free(o->machine);
 	free(o->control);
@@ -31,12 +32,31 @@ void serve_options_fini(struct serve_options *o)
 	free(o->sysfs);
 }
 
+/* Loads the model if it is the user's own. */
+static int add_device(struct serve_options *o, struct serve_devices *out, const char *spec,
+		      const char *where, struct uvfio_error *err)
+{
+	struct uvfio_error why = {""};
+	char *named;
+	int ret = own_models_take(&o->models, spec, &named, &why);
+
+	if (ret)
+		return uvfio_error_set(err, ret, "%s: %s", where, why.msg);
+	if (o->models.list) {
+		o->config.models = o->models.list;
+		o->config.nr_models = o->models.nr;
+	}
+	ret = serve_devices_add(out, named, where, err);
+	free(named);
+	return ret;
+}
+
 int serve_option_device(struct serve_options *o, const char *spec, struct uvfio_error *err)
 {
 	char where[200];
 
 	snprintf(where, sizeof(where), "--device %s", spec);
-	return serve_devices_add(&o->config.devices, spec, where, err);
+	return add_device(o, &o->config.devices, spec, where, err);
 }
 
 static int set_string(char **out, const char **used, const char *value, struct uvfio_error *err)
@@ -144,8 +164,8 @@ static int add_value(struct text *text, const char *where, const char *key,
 	return 0;
 }
 
-static int device_object(struct serve_devices *out, const char *where, struct json_object *item,
-			 struct uvfio_error *err)
+static int device_object(struct serve_options *o, struct serve_devices *out, const char *where,
+			 struct json_object *item, struct uvfio_error *err)
 {
 	struct json_object *model;
 	struct text text = {0};
@@ -170,18 +190,18 @@ static int device_object(struct serve_devices *out, const char *where, struct js
 	if (!ret && !text.buf)
 		ret = uvfio_error_set(err, -EINVAL, "%s: its \"model\" is empty", where);
 	if (!ret)
-		ret = serve_devices_add(out, text.buf, where, err);
+		ret = add_device(o, out, text.buf, where, err);
 	free(text.buf);
 	return ret;
 }
 
-static int one_device(struct serve_devices *out, const char *where, struct json_object *item,
-		      struct uvfio_error *err)
+static int one_device(struct serve_options *o, struct serve_devices *out, const char *where,
+		      struct json_object *item, struct uvfio_error *err)
 {
 	if (json_object_is_type(item, json_type_string))
-		return serve_devices_add(out, json_object_get_string(item), where, err);
+		return add_device(o, out, json_object_get_string(item), where, err);
 	if (json_object_is_type(item, json_type_object))
-		return device_object(out, where, item, err);
+		return device_object(o, out, where, item, err);
 	return uvfio_error_set(err, -EINVAL,
 			       "%s: a device is a string as behind --device, or an object", where);
 }
@@ -207,8 +227,9 @@ static int load(void *arg, struct serve_devices *out, struct uvfio_error *err)
 			       : list;
 		snprintf(where, sizeof(where), "%s, line %u", o->path,
 			 json_file_line(text, "device", (unsigned)i));
-		ret = one_device(out, where, item, err);
+		ret = one_device(o, out, where, item, err);
 	}
+	o->models.closed = true; /* the next time the server is there */
 	json_object_put(root);
 	free(text);
 	return ret;

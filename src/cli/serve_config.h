@@ -3,12 +3,14 @@
 #ifndef UVFIO_CLI_SERVE_CONFIG_H
 #define UVFIO_CLI_SERVE_CONFIG_H
 
+#include "cli/own_models.h"
 #include "serve/serve.h"
 
 struct serve_options {
 	struct serve_config config; /* points into the rest */
 	char *path;                 /* of the configuration file, NULL: none */
 	char *machine, *control, *user, *sysfs;
+	struct own_models models; /* config.models points here when there are any */
 };
 
 void serve_options_init(struct serve_options *o);

@@ -231,7 +231,12 @@ static const struct uvfio_model *find_model(struct vfio_machine *machine, const 
 						i ? ", " : "", machine->models[i]->name);
 	}
 	pthread_mutex_unlock(&machine->lock);
-	if (!model)
+	if (!model && strchr(name, '/'))
+		uvfio_error_set(err, -EINVAL,
+				"the model %s cannot be loaded any more: start the machine with a "
+				"device of it; the models that it has are: %s",
+				name, names);
+	else if (!model)
 		uvfio_error_set(err, -EINVAL, "there is no device model '%s'; the models are: %s",
 				name, names);
 	return model;

@@ -81,6 +81,10 @@ unsigned vfio_machine_taint(const struct vfio_machine *machine);
 const char *vfio_taint_name(enum vfio_taint taint); /* "no-iommu", … */
 /* Models that `--device` can name. */
 int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_model *model);
+/* Load the model that the shared object @path (with a '/') exports, for good.  0; -ENOEXEC when it
+ * cannot be loaded, exports none, or one of another ABI; -EINVAL when the model is incomplete.  The
+ * object's constructors run: it is code that the caller trusts.  Any thread. */
+int vfio_model_load(const char *path, const struct uvfio_model **out, struct uvfio_error *err);
 /* How uvfio_open() and uvfio_connect() are done; either may be NULL.  Both return a descriptor or
  * -errno and are called from any thread.  Before the first device. */
 struct block_rings;

@@ -55,6 +55,10 @@ hasnt "uvfio show --pro" --prometheus
 has "uvfio trace --events fa" fault
 has "uvfio remove --f" --force
 has "uvfio models nv" nvme
+has "uvfio models pci" pcitest
+touch "$scratch/mine.so"
+has "uvfio run --device $scratch/mi" "$scratch/mine.so"
+has "uvfio run --device $scratch/mine.so,mm" "$scratch/mine.so,mmio="
 touch "$scratch/disk.img"
 has "uvfio add nvme,file=$scratch/di" "$scratch/disk.img"
 
