@@ -26,6 +26,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/trash.h"
+#include "sysfs/sysfs.h"
 #include "uapi/child.h"
 #include "uapi/files.h"
 #include "uapi/message.h"
@@ -277,10 +278,10 @@ static int serve_sys(struct run *run, int why, int fuse)
 
 	if (fuse < 0) {
 		snprintf(text, sizeof(text), "/dev/fuse: %s", strerror(why));
-		complain_of_sys(run, why != ENOTSUP ? text
-				     : server->machine
-					     ? "it is off, or this uvfio was built without libfuse3"
-					     : "the machine is another process's");
+		complain_of_sys(run, why != ENOTSUP     ? text
+				     : !sysfs_built()   ? "this uvfio was built without libfuse3"
+				     : !server->machine ? "the machine is another process's"
+							: "--sysfs off");
 		return -1;
 	}
 	server->served_sys = uapi_served_new(server->core, server->log, fuse, &err);
