@@ -26,6 +26,10 @@ unsigned cli_nr_models(void)
 static const struct uvfio_key common_keys[] = {
 	{"addr", "DDDD:BB:DD.F",
 	 "PCI address (default: the next free of 0000:01:00.0, 0000:02:00.0, ...)", false},
+	{"bus-reset", "NAME|off",
+	 "functions with one name are reset together; off: the bus cannot be reset (default: those of a "
+	 "bus are)",
+	 false},
 	{"group", "N", "IOMMU group; devices with the same number share it (default: its own)",
 	 false},
 	{"iommu", "on|off", "off: there is none in front of it; needs no-IOMMU mode (default: on)",
