@@ -149,6 +149,7 @@ struct control {
 	struct job *waiting, **waiting_tail;
 	pthread_t workers[MAX_WORKERS];
 	unsigned nr_workers, nr_idle, nr_jobs;
+	unsigned nr_waiting; /* in @waiting; each idle worker takes one of them */
 	bool no_more_jobs;
 	struct job *done; /* newest first; taken by the context */
 	struct uvfio_work done_work;
@@ -168,7 +169,8 @@ struct control {
 void client_get(struct client *client);
 void client_put(struct client *client);
 void control_drop(struct client *client); /* close it and forget it */
-/* The turn of those that have more to do comes again. */
+/* Those that have more to do, or to be told, have a turn again, after the sockets of the others were
+ * looked at. */
 void control_turn(struct control *control);
 
 /* client.c */

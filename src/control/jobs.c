@@ -65,6 +65,7 @@ static void *worker(void *arg)
 		if (!job)
 			break;
 		control->waiting = job->next;
+		control->nr_waiting--;
 		if (!control->waiting)
 			control->waiting_tail = &control->waiting;
 		pthread_mutex_unlock(&control->job_lock);
@@ -156,7 +157,8 @@ static void job_start(struct job *job)
 	pthread_mutex_lock(&control->job_lock);
 	*control->waiting_tail = job;
 	control->waiting_tail = &job->next;
-	if (control->nr_idle)
+	/* One that was woken counts as idle until it runs. */
+	if (control->nr_idle >= ++control->nr_waiting)
 		pthread_cond_signal(&control->job_cond);
 	else if (control->nr_workers < MAX_WORKERS &&
 		 !pthread_create(&control->workers[control->nr_workers], NULL, worker, control))
@@ -164,6 +166,7 @@ static void job_start(struct job *job)
 	if (!control->nr_workers) {
 		/* No thread is to be had at all. */
 		control->waiting = NULL;
+		control->nr_waiting = 0;
 		control->waiting_tail = &control->waiting;
 		rpc_fail(&job->err, RPC_INTERNAL_ERROR, -EAGAIN, "no thread can be made");
 		job->next = control->done;
