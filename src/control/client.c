@@ -5,8 +5,10 @@
  * Messages follow one another, with or without white space between.  What is not JSON is answered
  * with a parse error and skipped to the end of its line.
  *
- * A client that does not read its answers gets no more of its requests handled once OUT_HIGH bytes
- * wait for it; what it sends meanwhile is kept up to MAX_MESSAGE bytes, and then it is cut off.
+ * A client that does not read its answers is *blocked* once OUT_HIGH bytes wait for it: it gets no
+ * more of its requests handled, and no events; what it sends meanwhile is kept up to MAX_MESSAGE
+ * bytes, and then it is cut off.  What ends that is flush() alone, whoever calls it: its socket
+ * need not be heard of again, so flush() sees to it that what waited has its turn.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -56,6 +58,8 @@ static void reset_tokener(struct client *client)
 /* Send what goes.  False when the client was dropped. */
 static bool flush(struct client *client)
 {
+	bool blocked = client_blocked(client);
+
 	while (client->out_pos < client->out_len) {
 		ssize_t n = send(client->fd, client->out + client->out_pos,
 				 client->out_len - client->out_pos, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -82,6 +86,9 @@ static bool flush(struct client *client)
 		uvfio_watch_write(client->watch, client->out_len != 0);
 	else if (client->at_end && client->out_len)
 		uvfio_timer_arm(client->drain_timer, DRAIN_NS);
+	if (blocked && !client_blocked(client) &&
+	    (client->in_pos < client->in_len || client->nr_subscriptions))
+		control_turn(client->control);
 	return true;
 }
 
@@ -357,21 +364,8 @@ bool client_turn(struct client *client)
 	return more;
 }
 
+/* The socket; or the timer, of a client that sends no more but is slow to read. */
 static void on_ready(void *arg)
-{
-	struct client *client = arg;
-	struct control *control = client->control;
-
-	client_get(client);
-	if (client_turn(client))
-		control_turn(control);
-	else if (client->fd >= 0 && client->nr_subscriptions && !client_blocked(client))
-		trace_pump(control);
-	client_put(client);
-}
-
-/* Of a client that sends no more but is slow to read. */
-static void on_drain(void *arg)
 {
 	struct client *client = arg;
 
@@ -394,7 +388,7 @@ struct client *client_new(struct control *control, int fd, pid_t pid, uid_t uid)
 	client->uid = uid;
 	client->last_ns = uvfio_now_ns();
 	client->tokener = json_tokener_new_ex(MAX_DEPTH);
-	client->drain_timer = uvfio_ctx_timer_new(control->ctx, on_drain, client);
+	client->drain_timer = uvfio_ctx_timer_new(control->ctx, on_ready, client);
 	if (client->tokener && client->drain_timer) {
 		json_tokener_set_flags(client->tokener, JSON_TOKENER_STRICT |
 								JSON_TOKENER_ALLOW_TRAILING_CHARS |

@@ -68,6 +68,7 @@ static struct client *most_idle(struct control *control)
 void control_turn(struct control *control)
 {
 	uvfio_ctx_post(control->ctx, &control->turn_work);
+	uvfio_ctx_yield(control->ctx);
 }
 
 static void turn(struct uvfio_work *work)
@@ -86,6 +87,7 @@ static void turn(struct uvfio_work *work)
 			next = control->clients; /* it may have taken others with it */
 		client_put(c);
 	}
+	trace_pump(control);
 	if (more)
 		control_turn(control);
 }

@@ -25,6 +25,8 @@ struct server {
 	char fd_keys[64];
 	bool forced;
 	char fd_bytes[16]; /* read from the first file that came */
+	/* Called in the control's context for each device that is described. */
+	void (*describing)(struct server *s, const char *device);
 };
 
 static int op_add(void *arg, const struct control_add *add, char name[16], struct uvfio_error *err)
@@ -64,6 +66,10 @@ static int op_remove(void *arg, const char *name, enum control_removal how, stru
 
 static void op_describe(void *arg, struct vfio_device *dev, struct json_object *out)
 {
+	struct server *s = arg;
+
+	if (s->describing)
+		s->describing(s, vfio_device_name(dev));
 	json_object_object_add(out, "socket", json_object_new_string("/x.sock"));
 }
 
