@@ -260,6 +260,7 @@ static void *stress_open(void *arg)
 
 static void test_stress(void **state)
 {
+	/* Who makes the probe hold memory and let go of it, and those who may wait for that. */
 	void *(*const fns[])(void *) = {stress_stores, stress_resets, stress_config,
 					stress_maps,   stress_irqs,   stress_open};
 	const char *seconds = getenv("UVFIO_STRESS_SECONDS");
@@ -280,7 +281,12 @@ static void test_stress(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, fns[i], &s), 0);
 	sleep(seconds ? (unsigned)atoi(seconds) : 1);
 	s.stop = true;
-	for (unsigned i = 0; i < 6; i++)
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	/* The probe lets go when it is to become quiet and not before, and an unmap waits for it.
+	 */
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	for (unsigned i = 3; i < 6; i++)
 		pthread_join(threads[i], NULL);
 	assert_true(s.stores > 100);
 	/* It still works. */
