@@ -13,14 +13,15 @@ keeper=
 trap '[ -z "$keeper" ] || kill -KILL $(pgrep -P "$keeper") "$keeper" 2>/dev/null; rm -rf "$work"' EXIT
 
 # DPDK's driver takes it for granted that a channel which was just started anew has not yet finished when it looks
-# again, a few instructions later, and loses a completion otherwise: hence start-delay=, for a machine that is busy.
-ioat=ioat,start-delay=20ms
+# again, a few instructions later, and loses a completion otherwise: hence start-delay=, for a machine that is busy,
+# where 20ms were not enough once in 200 runs, and a higher priority where that is allowed.
+ioat=ioat,start-delay=100ms
 
 # eal PROGRAM MEGABYTES [OPTION ...]: run it under "${under[@]}"
 eal() {
 	local program=$1 memory=$2
 	shift 2
-	timeout -k 5 120 "${under[@]}" -- "$program" --no-huge -m "$memory" --no-telemetry --file-prefix "uvfio$$" \
+	timeout -k 5 120 nice -n -15 "${under[@]}" -- "$program" --no-huge -m "$memory" --no-telemetry --file-prefix "uvfio$$" \
 		-a 0000:01:00.0 "$@" >out 2>&1 </dev/null
 }
 
@@ -47,7 +48,7 @@ dmadev() {
 		status=$?
 		tr '\r' '\n' <out | grep -av '^Ops submitted' >log
 		[ "$status" -lt 124 ] || [ "$status" = 255 ] || break
-		grep -q 'instance 0 \[0000:01:00.0\]' log && break
+		grep -qE '(instance|infrastructure using) 0 \[0000:01:00.0\]' log && break
 		grep -qE 'test_dma_[a-z_]* [Ff]ailed|Error performing API tests' log || break
 		echo "# try $try: the skeleton device has failed"
 	done
@@ -110,7 +111,8 @@ keeper=
 # (A newer DPDK maps each page of memory that is not huge: 65536 of them would be over the kernel's dma_entry_limit.)
 newer=$("$here/../../scripts/fetch-dpdk" "${DPDK_SUITE:-trixie}" 2>fetch.log)
 if [ -n "$newer" ]; then
-	under=("$UVFIO" run --device "$ioat")
+	# Its first cases give a copy 50 ms, ours too.
+	under=("$UVFIO" run --device ioat,start-delay=20ms)
 	dmadev "dmadev_autotest of a newer DPDK" "$newer/dpdk-test" 128
 	pmd "$newer/dpdk-testpmd"
 	cp out log
