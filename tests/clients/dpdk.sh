@@ -112,7 +112,7 @@ keeper=
 newer=$("$here/../../scripts/fetch-dpdk" "${DPDK_SUITE:-trixie}" 2>fetch.log)
 if [ -n "$newer" ]; then
 	# Its first cases give a copy 50 ms, ours too.
-	under=("$UVFIO" run --device ioat,start-delay=20ms)
+	under=("$UVFIO" run --device "ioat,start-delay=20ms")
 	dmadev "dmadev_autotest of a newer DPDK" "$newer/dpdk-test" 128
 	pmd "$newer/dpdk-testpmd"
 	cp out log
