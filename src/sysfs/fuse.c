@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/thread.h"
+#include "sysfs/attributes.h"
 #include "sysfs/binary.h"
 #include "sysfs/functions.h"
 #include "sysfs/jobs.h"
@@ -43,36 +44,6 @@ static struct sysfs *of_request(fuse_req_t req)
 
 /* ---- attributes ---- */
 
-static struct changed *find_changed(struct sysfs *fs, uint64_t ino)
-{
-	for (unsigned i = 0; i < fs->nr_changed; i++)
-		if (fs->changed[i].ino == ino)
-			return &fs->changed[i];
-	return NULL;
-}
-
-static void attributes(struct sysfs *fs, const struct sysfs_node *node, struct stat *st)
-{
-	static const mode_t types[] = {S_IFDIR, S_IFLNK, S_IFREG, S_IFREG};
-	const struct changed *changed;
-
-	memset(st, 0, sizeof(*st));
-	st->st_ino = sysfs_ino(node);
-	st->st_mode = types[sysfs_type(node)] | sysfs_mode(node);
-	st->st_nlink = sysfs_type(node) == SYSFS_DIR ? 2 : 1;
-	st->st_uid = fs->config.uid;
-	st->st_gid = fs->config.gid;
-	st->st_size = (off_t)sysfs_size(fs, node);
-	st->st_blksize = SYSFS_PAGE;
-	st->st_atime = st->st_mtime = st->st_ctime = fs->started;
-	changed = find_changed(fs, st->st_ino);
-	if (changed) {
-		st->st_mode = (st->st_mode & S_IFMT) | changed->mode;
-		st->st_uid = changed->uid;
-		st->st_gid = changed->gid;
-	}
-}
-
 static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct sysfs *fs = of_request(req);
@@ -83,33 +54,12 @@ static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	pthread_mutex_lock(&fs->lock);
 	found = sysfs_find(fs, ino, &node);
 	if (found)
-		attributes(fs, &node, &st);
+		sysfs_attributes(fs, &node, &st);
 	pthread_mutex_unlock(&fs->lock);
 	if (found)
 		fuse_reply_attr(req, &st, 0);
 	else
 		fuse_reply_err(req, ENOENT);
-}
-
-/* The kernel has checked who may. */
-static int change(struct sysfs *fs, struct stat *st, const struct stat *to, int what)
-{
-	struct changed *changed = find_changed(fs, st->st_ino);
-
-	if (!(what & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
-		return 0; /* a size or a time: nothing happens */
-	if (!changed && fs->nr_changed == MAX_CHANGED)
-		return -ENOMEM;
-	if (what & FUSE_SET_ATTR_MODE)
-		st->st_mode = (st->st_mode & S_IFMT) | (to->st_mode & 07777);
-	if (what & FUSE_SET_ATTR_UID)
-		st->st_uid = to->st_uid;
-	if (what & FUSE_SET_ATTR_GID)
-		st->st_gid = to->st_gid;
-	if (!changed)
-		changed = &fs->changed[fs->nr_changed++];
-	*changed = (struct changed){st->st_ino, st->st_mode & 07777, st->st_uid, st->st_gid};
-	return 0;
 }
 
 static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
@@ -122,8 +72,8 @@ static void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 
 	pthread_mutex_lock(&fs->lock);
 	if (sysfs_find(fs, ino, &node)) {
-		attributes(fs, &node, &st);
-		ret = change(fs, &st, attr, to_set);
+		sysfs_attributes(fs, &node, &st);
+		ret = sysfs_change(fs, &st, attr, to_set);
 	}
 	pthread_mutex_unlock(&fs->lock);
 	if (ret)
@@ -142,7 +92,7 @@ static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	pthread_mutex_lock(&fs->lock);
 	found = sysfs_find(fs, parent, &dir) && sysfs_lookup(fs, &dir, name, &node);
 	if (found) {
-		attributes(fs, &node, &entry.attr);
+		sysfs_attributes(fs, &node, &entry.attr);
 		entry.ino = entry.attr.st_ino;
 	}
 	pthread_mutex_unlock(&fs->lock);
@@ -202,7 +152,7 @@ static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 			if (!sysfs_next(fs, &dir, &cookie, &node, name))
 				break;
-			attributes(fs, &node, &st);
+			sysfs_attributes(fs, &node, &st);
 			next = cookie + 2;
 		}
 		n = fuse_add_direntry(req, out + len, size - len, name, &st, (off_t)next);
@@ -239,7 +189,7 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	pthread_mutex_lock(&fs->lock);
 	if (sysfs_find(fs, ino, &node)) {
-		attributes(fs, &node, &st);
+		sysfs_attributes(fs, &node, &st);
 		ret = (access != O_WRONLY && !(st.st_mode & 0444)) ||
 				      (access != O_RDONLY && !(st.st_mode & 0222))
 			      ? EACCES
