@@ -10,6 +10,10 @@ source=$3
 need meson meson
 need pkg-config pkg-config
 
+case $(ldd "$UVFIO" 2>/dev/null) in
+*libasan* | *libtsan*) skip_all "uvfio has a sanitizer, which the template's driver would have to load before the helper" ;;
+esac
+
 root=$work/root
 if ! said=$(cd "$work" && meson install -C "$build" --no-rebuild --destdir "$root" 2>&1); then
 	fail "install" "$said"
@@ -19,13 +23,8 @@ pass "install"
 pc=$(find "$root" -name uvfio.pc)
 lib=$(dirname "$(find "$root" -name libuvfio.so)")
 export PKG_CONFIG_PATH=${pc%/*} PKG_CONFIG_SYSROOT_DIR=$root LD_LIBRARY_PATH=$lib
-case $(ldd "$UVFIO" 2>/dev/null) in
-*libasan* | *libtsan* | *libubsan*) sanitize="-Db_sanitize=none -Db_lundef=false" ;;
-*) sanitize= ;;
-esac
 cp -r "$source/examples/device-template" "$work/template"
-# shellcheck disable=SC2086
-if ! said=$(cd "$work/template" && { meson setup build --fatal-meson-warnings -Dwerror=true $sanitize && meson compile -C build; } 2>&1); then
+if ! said=$(cd "$work/template" && { meson setup build --fatal-meson-warnings -Dwerror=true && meson compile -C build; } 2>&1); then
 	fail "the template builds" "$said"
 	finish
 fi

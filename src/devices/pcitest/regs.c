@@ -133,10 +133,10 @@ void pcitest_command_end(struct pcitest *p, int result)
 	bool message = uvfio_irq_is_message(p->dev);
 
 	pthread_mutex_lock(&p->lock);
-	publish(p, PCITEST_DMA_COUNT, 4, ++p->ended);
 	set_status(p, result ? PCITEST_FAILED : PCITEST_DONE, -result);
+	/* After the status, and before the interrupt: who sees either finds what it says. */
+	publish(p, PCITEST_DMA_COUNT, 4, ++p->ended);
 	if (p->now.command & PCITEST_CMD_IRQ) {
-		/* After the status: who is woken finds it. */
 		if (!message)
 			set_intx(p, PCITEST_INTX_LEVEL);
 		else if (p->now.command >> 16 < p->nr_vectors)
