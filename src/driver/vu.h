@@ -82,6 +82,7 @@ struct vu_call {
 	/* The connection's. */
 	uint16_t id;
 	bool done;
+	bool asleep; /* waits for @wake: its reply, or the role */
 	int status;
 	pthread_cond_t wake;
 };

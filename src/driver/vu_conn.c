@@ -170,7 +170,9 @@ static int receive(struct vu_conn *c, size_t hint)
 	return ret;
 }
 
-/* [lock held] The role is free: the connection's thread wants it, or one who waits takes it. */
+/* [lock held] The role is free: the connection's thread wants it, or one who sleeps takes it.  One who
+ * is still sending is not woken by a signal: it may be held up for as long as nobody reads, or never
+ * wait at all.  When it does wait, it sees whether the role is free. */
 static void pass_role(struct vu_conn *c)
 {
 	c->reading = false;
@@ -179,7 +181,7 @@ static void pass_role(struct vu_conn *c)
 		return;
 	}
 	for (unsigned i = 0; i < VU_CALLS && c->in_flight > 1; i++) {
-		if (c->calls[i] && !c->calls[i]->done) {
+		if (c->calls[i] && c->calls[i]->asleep && !c->calls[i]->done) {
 			pthread_cond_signal(&c->calls[i]->wake);
 			return;
 		}
@@ -223,10 +225,13 @@ static void await(struct vu_conn *c, struct vu_call *call)
 			if (ret)
 				die_locked(c, ret);
 			pass_role(c);
-		} else if (!c->timeout) {
-			pthread_cond_wait(&call->wake, &c->lock);
 		} else {
-			pthread_cond_timedwait(&call->wake, &c->lock, &deadline);
+			call->asleep = true;
+			if (!c->timeout)
+				pthread_cond_wait(&call->wake, &c->lock);
+			else
+				pthread_cond_timedwait(&call->wake, &c->lock, &deadline);
+			call->asleep = false;
 		}
 		if (!call->done && c->timeout && passed(&deadline))
 			die_locked(c, -ETIMEDOUT);
@@ -266,7 +271,7 @@ int vu_call(struct vu_conn *c, struct vu_call *call)
 {
 	int ret;
 
-	call->done = false;
+	call->done = call->asleep = false;
 	call->got = 0;
 	call->got_fds = 0;
 	call->status = 0;
