@@ -20,10 +20,11 @@ struct command {
 static const struct command commands[VFIO_USER_COMMANDS] = {
 	[VFIO_USER_DMA_MAP] = {"DMA_MAP", sizeof(struct vfio_user_dma_map),
 			       sizeof(struct vfio_user_dma_map), 1, wire_do_dma_map},
+	/* It has no use for an fd, but SPDK's client sends that of the mapping. */
 	[VFIO_USER_DMA_UNMAP] = {"DMA_UNMAP", sizeof(struct vfio_user_dma_unmap),
 				 sizeof(struct vfio_user_dma_unmap) +
 					 sizeof(struct vfio_user_bitmap),
-				 0, wire_do_dma_unmap},
+				 1, wire_do_dma_unmap},
 	[VFIO_USER_DEVICE_GET_INFO] = {"DEVICE_GET_INFO", sizeof(struct vfio_user_device_info), ANY,
 				       0, wire_do_get_info},
 	[VFIO_USER_DEVICE_GET_REGION_INFO] = {"DEVICE_GET_REGION_INFO",

@@ -107,12 +107,6 @@ static void region_info(struct wire_conn *conn, struct wire_msg *msg)
 	r.info.flags &= VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
 	n = fill_areas(conn, &r);
 	if (n) {
-		fd = vfio_device_view_fd(dev);
-		fd = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
-		if (fd < 0) {
-			wire_reply_error(conn, msg, ENFILE);
-			return;
-		}
 		r.info.flags |= VFIO_REGION_INFO_FLAG_MMAP;
 		if (r.areas[0].offset || r.areas[0].size < r.info.size) {
 			r.info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
@@ -127,6 +121,16 @@ static void region_info(struct wire_conn *conn, struct wire_msg *msg)
 				r.info.cap_offset = sizeof(r.info);
 				len = r.info.argsz;
 			}
+		}
+	}
+	/* With what says where to map, not before: who has to ask again may take none (libvfio-user's
+	 * sample counts an fd that it has no room for as an error). */
+	if (n && argsz >= r.info.argsz) {
+		fd = vfio_device_view_fd(dev);
+		fd = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		if (fd < 0) {
+			wire_reply_error(conn, msg, ENFILE);
+			return;
 		}
 	}
 	wire_reply(conn, msg, &r, len, NULL, 0, &fd, fd >= 0 ? 1 : 0);

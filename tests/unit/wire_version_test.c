@@ -65,7 +65,8 @@ static void little_said(void **state)
 	assert_int_equal(v.max_xfer, 1 << 20);
 	assert_int_equal(v.reply_len, 0);
 	assert_int_equal(parse("{}", &v), 0);
-	assert_int_equal(v.reply_len, 0);
+	assert_int_equal(v.reply_len, 3);
+	assert_string_equal(v.reply, "{}");
 	assert_int_equal(parse("{\"capabilities\":{}}", &v), 0);
 	assert_string_equal(v.reply, "{\"capabilities\":{}}");
 	assert_int_equal(parse("{\"more\":[1,2],\"capabilities\":{\"other\":{\"x\":null}}}", &v),
