@@ -170,9 +170,9 @@ static int receive(struct vu_conn *c, size_t hint)
 	return ret;
 }
 
-/* [lock held] The role is free: the connection's thread wants it, or one who sleeps takes it.  One who
- * is still sending is not woken by a signal: it may be held up for as long as nobody reads, or never
- * wait at all.  When it does wait, it sees whether the role is free. */
+/* [lock held] The role is free: the connection's thread wants it, or one who sleeps takes it.  Who
+ * is still sending is not woken by a signal, and may be held up for as long as nobody reads, or
+ * never wait at all.  When it does wait, it sees whether the role is free. */
 static void pass_role(struct vu_conn *c)
 {
 	c->reading = false;
