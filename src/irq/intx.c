@@ -123,6 +123,13 @@ void irq_intx_disable(struct irq_set *set, bool disabled)
 	leave(set, evaluate(intx));
 }
 
+void irq_intx_open(struct irq_set *set)
+{
+	pthread_mutex_lock(&set->intx.lock);
+	set->intx.hw_disabled = false;
+	pthread_mutex_unlock(&set->intx.lock);
+}
+
 void irq_intx_mask(struct irq_set *set)
 {
 	pthread_mutex_lock(&set->intx.lock);

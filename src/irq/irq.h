@@ -78,6 +78,9 @@ void irq_intx_hold(struct irq_set *set, bool hold);
 /* The virtual DisINTx changed: masks or unmasks (A.8: there is one mask state).  The set keeps it;
  * it starts clear. */
 void irq_intx_disable(struct irq_set *set, bool disabled);
+/* First open: the host clears hardware DisINTx, which the last user's mask may have left set (A.3).
+ */
+void irq_intx_open(struct irq_set *set);
 /* What hardware DisINTx of a 2.3 device shows: the mask while INTx is active, the virtual DisINTx
  * while nothing is, set while MSI or MSI-X is. */
 bool irq_intx_masked(struct irq_set *set);

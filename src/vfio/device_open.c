@@ -96,6 +96,7 @@ static int open_sequence(struct vfio_device *dev)
 		set_command(dev, 0, PCI_COMMAND_INTX_DISABLE);
 	} else {
 		set_command(dev, PCI_COMMAND_INTX_DISABLE, 0);
+		irq_intx_open(dev->irqs);
 	}
 	ret = pci_vconfig_new(dev->func, flags, &vconfig_ops, dev, &dev->vconfig);
 	if (ret)

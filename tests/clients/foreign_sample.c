@@ -266,10 +266,11 @@ static void run(const char *path, bool mapped, uint8_t seed)
 	n.queues = &memory;
 	n.data_iova = (nr - 3) * FOREIGN_PAGE;
 	n.data = memory.at + n.data_iova;
-	n.admin_irq = -1;
+	n.admin_irq = irq;
 	n.io_irq = -1;
 	foreign_nvme_enable(&n);
 	foreign_nvme_identify(&n);
+	n.admin_irq = -1;
 	foreign_nvme_io(&n, seed);
 	foreign_nvme_disable(&n);
 

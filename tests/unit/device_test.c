@@ -333,6 +333,29 @@ static void test_nointxmask(void **state)
 	}
 }
 
+/* The last user left INTx masked, by automask; to the next one it is not disabled (A.3.1). */
+static void test_intx_of_the_next(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	for (unsigned i = 0; i < 3; i++) {
+		assert_false(hw_intx_disabled(&f));
+		assert_false(config_get(&f, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
+		assert_int_equal(set_irqs(&f, VFIO_PCI_INTX_IRQ_INDEX, fd), 0);
+		uvfio_intx_set(f.probe->dev, true);
+		assert_int_equal(take_event(fd), 1);
+		assert_true(hw_intx_disabled(&f));
+		vfio_device_release(f.df);
+		vfio_group_release(f.gf);
+		vfio_container_release(f.container);
+		fixture_open(&f);
+	}
+	close(fd);
+	fixture_close(&f);
+}
+
 /* What survives RESET (A.5). */
 static void test_reset(void **state)
 {
@@ -634,6 +657,7 @@ int main(void)
 		cmocka_unit_test(test_memory_decode),
 		cmocka_unit_test(test_power_states),
 		cmocka_unit_test(test_nointxmask),
+		cmocka_unit_test(test_intx_of_the_next),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_flr),
 		cmocka_unit_test(test_hot_reset),
