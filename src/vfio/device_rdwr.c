@@ -201,13 +201,14 @@ static size_t access_some(struct vfio_device *dev, unsigned index, uint64_t off,
 {
 	struct bar *bar = &dev->bars[index];
 	size_t run = run_length(bar, off, len);
-	uint8_t *memory = bar->memory + off;
 	uint64_t value = 0;
 	unsigned size;
 
-	if (run && !copy_words(memory, p, run, write))
-		return run;
 	if (run) {
+		uint8_t *memory = bar->memory + off;
+
+		if (!copy_words(memory, p, run, write))
+			return run;
 		/* A client has cut off pages: by pages, and those read as zeros. */
 		if (run > PAGE_BYTES - (off & (PAGE_BYTES - 1)))
 			run = PAGE_BYTES - (off & (PAGE_BYTES - 1));
