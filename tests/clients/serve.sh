@@ -153,7 +153,7 @@ calls=(
 	'it cannot make an io_uring|syscall(425, 8, $sp - 4096)'
 	'it can register nothing with those it has|syscall(427, 64, 8, $sp - 4096, 1)'
 	'it cannot close those|syscall(3, 64)'
-	'it cannot have signals sent|fcntl(0, 8, 1)'
+	'it cannot have signals sent|syscall(72, 0, 8, 1)'
 	'it cannot make a network socket|syscall(41, 2, 1, 0)'
 	'it cannot start a process|syscall(57)'
 	'it cannot get memory that is executable|syscall(9, 0, 4096, 7, 34, -1, 0)'
