@@ -8,28 +8,45 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "block/backend.h"
 
-/* Against other users: the whole file, for as long as the descriptor lives.  QEMU's locks of single
- * bytes conflict with it too. */
-static int lock(int fd, bool shared, const char *path, struct uvfio_error *err)
-{
-	struct flock fl = {.l_type = shared ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+/*
+ * A server that was killed has its files locked for a moment after it has ended, because its
+ * io_uring closes them by and by: whoever is started in its place waits that long.
+ */
+#define LOCK_TRIES   50
+#define LOCK_WAIT_NS 10000000
 
-	if (!fcntl(fd, F_OFD_SETLK, &fl))
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
+static int lock_error(int error, bool shared, const char *path, struct uvfio_error *err)
+{
+	if (error == EAGAIN || error == EACCES)
 		return uvfio_error_set(err, -EBUSY,
 				       "%s is in use: another program has locked it; end that "
 				       "program first%s",
 				       path,
 				       shared ? "" : ", or open it everywhere with readonly=on");
 	/* A file system without locks. */
-	if (errno == ENOLCK || errno == EOPNOTSUPP || errno == ENOSYS)
+	if (error == ENOLCK || error == EOPNOTSUPP || error == ENOSYS)
 		return 0;
-	return uvfio_error_set(err, -errno, "cannot lock %s: %s", path, strerror(errno));
+	return uvfio_error_set(err, -error, "cannot lock %s: %s", path, strerror(error));
+}
+
+/* Against other users: the whole file, for as long as the descriptor lives.  QEMU's locks of single
+ * bytes conflict with it too. */
+static int lock(int fd, bool shared, const char *path, struct uvfio_error *err)
+{
+	struct flock fl = {.l_type = shared ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+	struct timespec wait = {.tv_nsec = LOCK_WAIT_NS};
+
+	for (int i = 0; fcntl(fd, F_OFD_SETLK, &fl); i++) {
+		if ((errno != EAGAIN && errno != EACCES) || i == LOCK_TRIES)
+			return lock_error(errno, shared, path, err);
+		nanosleep(&wait, NULL);
+	}
+	return 0;
 }
 
 /* The smallest unit that O_DIRECT takes on this file system, found by asking for it. */

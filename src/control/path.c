@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/listener.h"
 #include "control/control.h"
 
 #define BACKLOG 64
@@ -105,23 +106,24 @@ static int make_directory(const char *path, struct uvfio_error *err)
 /* A socket without a server is what a crash leaves behind. */
 static int clear_the_way(const char *path, struct uvfio_error *err)
 {
+	struct sockaddr_un sun;
 	struct stat st;
-	int fd;
+	int ret;
 
 	if (lstat(path, &st))
 		return 0;
 	if (!S_ISSOCK(st.st_mode))
 		return uvfio_error_set(err, -EEXIST,
 				       "%s exists and is no socket; choose another place", path);
-	fd = control_connect(path);
-	if (fd >= 0) {
-		close(fd);
+	ret = address(path, &sun);
+	if (!ret)
+		ret = uvfio_listener_look(&sun);
+	if (!ret || ret == -EAGAIN)
 		return uvfio_error_set(
 			err, -EADDRINUSE,
 			"a server is listening on %s already; stop it, or choose another name or place",
 			path);
-	}
-	if (fd == -ECONNREFUSED && unlink(path) && errno != ENOENT)
+	if (ret == -ECONNREFUSED && unlink(path) && errno != ENOENT)
 		return uvfio_error_set(err, -errno, "cannot remove the stale socket %s: %s", path,
 				       strerror(errno));
 	return 0;

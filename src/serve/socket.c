@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/listener.h"
 #include "control/control.h"
 #include "serve/socket.h"
 
@@ -24,7 +25,7 @@ static int make_way(const struct sockaddr_un *addr, struct uvfio_error *err)
 {
 	const char *path = addr->sun_path;
 	struct stat st;
-	int fd, error;
+	int error;
 
 	if (lstat(path, &st))
 		return errno == ENOENT ? 0
@@ -35,11 +36,7 @@ static int make_way(const struct sockaddr_un *addr, struct uvfio_error *err)
 				       "socket %s: there is a file with this name, and it is not a "
 				       "socket; remove it, or choose another path",
 				       path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return uvfio_error_set(err, -errno, "socket %s: %s", path, strerror(errno));
-	error = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ? errno : 0;
-	close(fd);
+	error = -uvfio_listener_look(addr);
 	if (error == ENOENT)
 		return 0;
 	if (error != ECONNREFUSED)

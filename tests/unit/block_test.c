@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sched.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -201,6 +202,38 @@ static void opening_says_what_is_wrong(void **state)
 	assert_int_equal(errno, EBUSY);
 	close_block(blk);
 	close_block(second);
+	unlink(path);
+}
+
+/* The lock of a server that has ended, but of which the kernel still has files to close. */
+static void a_lock_that_goes_is_waited_for(void **state)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct block_options opts;
+	char event[4096], ready[2];
+	struct block *blk;
+	int pipes[2];
+	pid_t pid;
+
+	file_options(&opts, 1 << 20);
+	assert_int_equal(pipe(pipes), 0);
+	pid = fork();
+	if (!pid) {
+		int watch = inotify_init1(IN_CLOEXEC), fd = open(path, O_RDWR | O_CLOEXEC);
+
+		if (fd < 0 || fcntl(fd, F_OFD_SETLK, &fl) ||
+		    inotify_add_watch(watch, path, IN_OPEN) < 0 || write(pipes[1], "r", 1) != 1 ||
+		    read(watch, event, sizeof(event)) <= 0)
+			_exit(1);
+		_exit(0);
+	}
+	assert_int_equal(read(pipes[0], ready, 1), 1);
+	blk = open_block(&opts);
+	assert_non_null(blk);
+	close_block(blk);
+	waitpid(pid, NULL, 0);
+	close(pipes[0]);
+	close(pipes[1]);
 	unlink(path);
 }
 
@@ -646,6 +679,7 @@ int main(void)
 		TEST(file_does_what_all_do),
 		TEST(file_discard_frees_blocks),
 		TEST(opening_says_what_is_wrong),
+		TEST(a_lock_that_goes_is_waited_for),
 		TEST(readonly_is_readonly),
 		TEST(size_changes_are_found),
 		TEST(notes_are_kept),

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,12 +14,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "control/control.h"
 #include "serve/broker.h"
 #include "serve/channel.h"
 #include "serve/outbox.h"
+#include "serve/socket.h"
 #include "serve/spec.h"
 
 static void options_are_told_apart(void **state)
@@ -339,10 +342,57 @@ static void only_a_socket_is_given_rights(void **state)
 	rmdir(dir);
 }
 
+/* A server that was killed, and of whose files somebody else keeps the kernel from letting go until
+ * the next one has asked: what an io_uring does for a moment. */
+static void a_dying_server_makes_way(void **state)
+{
+	char path[] = "/tmp/serve_test.XXXXXX";
+	struct uvfio_error err = {""};
+	siginfo_t info;
+	int fd, ready[2];
+	pid_t pid;
+	char got;
+
+	close(mkstemp(path));
+	unlink(path);
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (!pid) {
+		fd = serve_listen(path, 0600, NULL, &err);
+		fcntl(fd, F_SETFL, 0);
+		if (fd >= 0 && !fork()) {
+			/* Its end is the answer to the first who comes. */
+			accept(fd, NULL, NULL);
+			_exit(0);
+		}
+		if (fd >= 0 && write(ready[1], "r", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &got, 1), 1);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WNOWAIT | WEXITED), 0);
+	fd = serve_listen(path, 0600, NULL, &err);
+	assert_string_equal(err.msg, "");
+	assert_true(fd >= 0);
+	close(fd);
+	close(ready[0]);
+	waitpid(pid, NULL, 0);
+
+	/* One that lives is in the way. */
+	fd = serve_listen(path, 0600, NULL, &err);
+	assert_true(fd >= 0);
+	assert_int_equal(serve_listen(path, 0600, NULL, &err), -EADDRINUSE);
+	close(fd);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_are_told_apart),
+		cmocka_unit_test(a_dying_server_makes_way),
 		cmocka_unit_test(wrong_options_are_named),
 		cmocka_unit_test(only_what_is_named_is_opened),
 		cmocka_unit_test(what_is_readonly_is_not_written),
