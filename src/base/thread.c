@@ -18,3 +18,18 @@ int uvfio_thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*f
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return ret;
 }
+
+int uvfio_thread_detached(size_t stack, void *(*fn)(void *arg), void *arg)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int ret;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	if (stack)
+		pthread_attr_setstacksize(&attr, stack);
+	ret = uvfio_thread_create(&thread, &attr, fn, arg);
+	pthread_attr_destroy(&attr);
+	return ret;
+}

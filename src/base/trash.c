@@ -108,19 +108,12 @@ static void *main_of(void *arg)
  * waits for it. */
 static void start(struct uvfio_trash *trash)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
-
 	if (trash->running || !trash->first)
 		return;
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	if (!uvfio_thread_create(&thread, &attr, main_of, trash)) {
+	if (!uvfio_thread_detached(STACK_BYTES, main_of, trash)) {
 		trash->running = true;
 		trash->refs++;
 	}
-	pthread_attr_destroy(&attr);
 }
 
 void uvfio_trash_unref(struct uvfio_trash *trash)

@@ -199,23 +199,15 @@ static void *worker(void *arg)
 /* Lock held. */
 static void add_thread(struct workers *w)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
-	int ret;
-
 	if (w->nr_threads == WORKERS_MAX)
 		return;
 	if (__atomic_add_fetch(&nr_threads_all, 1, __ATOMIC_RELAXED) > WORKERS_MAX_ALL) {
 		__atomic_fetch_sub(&nr_threads_all, 1, __ATOMIC_RELAXED);
 		return;
 	}
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	w->refs++;
 	w->nr_threads++;
-	ret = uvfio_thread_create(&thread, &attr, worker, w);
-	pthread_attr_destroy(&attr);
-	if (ret) {
+	if (uvfio_thread_detached(0, worker, w)) {
 		w->refs--;
 		w->nr_threads--;
 		__atomic_fetch_sub(&nr_threads_all, 1, __ATOMIC_RELAXED);

@@ -208,16 +208,7 @@ static void *channel_main(void *arg)
 
 static int start_thread(struct channel *channel)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
-	int ret;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	ret = uvfio_thread_create(&thread, &attr, channel_main, channel);
-	pthread_attr_destroy(&attr);
-	return -ret;
+	return -uvfio_thread_detached(STACK_BYTES, channel_main, channel);
 }
 
 int channel_start(struct connection *connection, int sock, bool first)

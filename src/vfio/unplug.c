@@ -151,17 +151,10 @@ static void *finish_thread(void *arg)
 static void run_step(struct removal *r, void *(*fn)(void *arg))
 {
 	struct vfio_machine *machine = r->machine;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int ret;
 
 	machine->removal_threads++;
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_mutex_unlock(&machine->lock);
-	ret = uvfio_thread_create(&thread, &attr, fn, r);
-	pthread_attr_destroy(&attr);
-	if (ret)
+	if (uvfio_thread_detached(0, fn, r))
 		fn(r);
 	pthread_mutex_lock(&machine->lock);
 }
@@ -328,7 +321,8 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 		old->done = done;
 		old->arg = arg;
 	} else if (old) {
-		if (cut_at < old->cut_at && !old->busy && atomic_load(&dev->state) == DEVICE_ASKED) {
+		if (cut_at < old->cut_at && !old->busy &&
+		    atomic_load(&dev->state) == DEVICE_ASKED) {
 			old->cut_at = cut_at;
 			old->surprise = surprise;
 		}

@@ -52,16 +52,7 @@ static void *worker(void *arg)
 
 static int start_thread(struct wire_workers *w)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
-	int ret;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	ret = uvfio_thread_create(&thread, &attr, worker, w);
-	pthread_attr_destroy(&attr);
-	return ret;
+	return uvfio_thread_detached(STACK_BYTES, worker, w);
 }
 
 int wire_workers_init(struct wire_workers *w)
