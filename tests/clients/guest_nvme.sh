@@ -47,6 +47,8 @@ boot "no mapped BARs" "nvme,file=$scratch/disk.img,mmio=none"
 check "no mapped BARs: the file system is clean" e2fsck -fn "$scratch/disk.img?offset=1048576"
 
 rm "$scratch/disk.img" && truncate -s 64M "$scratch/disk.img"
-boot "exact" "nvme,file=$scratch/disk.img,mmio=exact"
-check "exact: the file system is clean" e2fsck -fn "$scratch/disk.img?offset=1048576"
+# With the sandbox that libvirt asks for.
+boot "exact, sandbox" "nvme,file=$scratch/disk.img,mmio=exact" \
+	-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+check "exact, sandbox: the file system is clean" e2fsck -fn "$scratch/disk.img?offset=1048576"
 done_testing
