@@ -37,6 +37,29 @@ done
 "$UVFIO" run --mmio none --device nvme,memory=64M -- "$EXAMPLE" 0000:01:00.0 >"$scratch/log" 2>&1
 [ $? = 1 ] && grep -q 'cannot be mapped' "$scratch/log"
 ok $? "the example driver is told that mmio=none maps nothing"
+
+# A VMM on KVM: the device's node, whether this machine has the hardware for it or not.
+kvm=/dev/kvm
+if [ ! -c $kvm ] && [ "$(id -u)" = 0 ] && mknod "$scratch/kvm" c 10 232 2>/dev/null; then kvm=$scratch/kvm; fi
+if [ -r $kvm ] && [ -w $kvm ]; then
+	for mmio in exact polled; do
+		# shellcheck disable=SC2016 # for the inner shell
+		"$UVFIO" run --mmio $mmio --device nvme,memory=64M -- sh -c 'true <>"$1"; exec "$2" 0000:01:00.0' sh \
+			$kvm "$EXAMPLE" >"$scratch/log" 2>&1
+		echo $? >>"$scratch/log"
+		if [ $mmio = exact ]; then
+			grep -q 'opens /dev/kvm: registers are not offered for mapping' "$scratch/log" &&
+				grep -q 'cannot be mapped' "$scratch/log"
+			ok $? "a program that opens /dev/kvm gets mmio=none, and is told"
+		else
+			tail -1 "$scratch/log" | grep -qx 0 && ! grep -q kvm "$scratch/log"
+			ok $? "one that has chosen mmio=polled keeps it"
+		fi
+	done
+else
+	skip "a program that opens /dev/kvm" "no $kvm that this user may open"
+fi
+
 for device in 0000:01:00.0 0000:02:00.0; do
 	check "the example on $device of two" "$UVFIO" run --device nvme,memory=8M --device nvme,memory=8M -- "$EXAMPLE" $device
 done
