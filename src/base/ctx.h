@@ -47,7 +47,14 @@ struct uvfio_work {
 /* A thread with an event loop, or NULL with a message.  @name is for ps and gdb (15 characters).
  * The thread blocks all signals but those that an instruction raises. */
 struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err);
-/* Stops and joins the thread.  Every context of it must have been freed. */
+/* The same without a thread: uvfio_loop_run() is it. */
+struct uvfio_loop *uvfio_loop_new_idle(const char *name, struct uvfio_error *err);
+/* Be the thread of a loop that has none, one at a time, until uvfio_loop_stop(), which any thread may
+ * call (no signal handler).  A stop that comes before makes the next run end at once.  While nobody
+ * runs it, timers, descriptors and pollers of its contexts wait. */
+void uvfio_loop_run(struct uvfio_loop *loop);
+void uvfio_loop_stop(struct uvfio_loop *loop);
+/* Stops and joins the thread.  Every context of it must have been freed, and nobody runs it. */
 void uvfio_loop_free(struct uvfio_loop *loop);
 
 /* NULL when there is no memory. */

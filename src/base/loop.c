@@ -180,13 +180,10 @@ static void wait_for_events(struct uvfio_loop *loop, uint64_t poll_at)
 	atomic_store(&loop->asleep, false);
 }
 
-static void *loop_main(void *arg)
+static void run(struct uvfio_loop *loop)
 {
-	struct uvfio_loop *loop = arg;
 	uint64_t last_io = 0;
 
-	/* By itself: for another thread this takes a file of /proc. */
-	pthread_setname_np(pthread_self(), loop->name);
 	while (!atomic_load(&loop->stop)) {
 		uint64_t now = uvfio_now_ns(), poll_at;
 
@@ -200,7 +197,28 @@ static void *loop_main(void *arg)
 			continue;
 		last_io = now;
 	}
+}
+
+static void *loop_main(void *arg)
+{
+	struct uvfio_loop *loop = arg;
+
+	/* By itself: for another thread this takes a file of /proc. */
+	pthread_setname_np(pthread_self(), loop->name);
+	run(loop);
 	return NULL;
+}
+
+void uvfio_loop_run(struct uvfio_loop *loop)
+{
+	run(loop);
+	atomic_store(&loop->stop, false);
+}
+
+void uvfio_loop_stop(struct uvfio_loop *loop)
+{
+	atomic_store(&loop->stop, true);
+	loop_wake(loop);
 }
 
 /* ---- */
@@ -242,7 +260,7 @@ static void free_base(struct uvfio_loop *loop)
 		event_base_free(loop->base);
 }
 
-struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
+struct uvfio_loop *uvfio_loop_new_idle(const char *name, struct uvfio_error *err)
 {
 	struct uvfio_loop *loop = calloc(1, sizeof(*loop));
 	int rc;
@@ -259,33 +277,42 @@ struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
 				"cannot make the event loop %s: %s; check the limit on open files "
 				"(ulimit -n)",
 				name, strerror(rc));
-		goto fail;
+		free_base(loop);
+		pthread_mutex_destroy(&loop->lock);
+		free(loop);
+		return NULL;
 	}
 	strncpy(loop->name, name, sizeof(loop->name) - 1);
+	return loop;
+}
+
+struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err)
+{
+	struct uvfio_loop *loop = uvfio_loop_new_idle(name, err);
+	int rc;
+
+	if (!loop)
+		return NULL;
 	rc = uvfio_thread_create(&loop->thread, NULL, loop_main, loop);
 	if (rc) {
 		uvfio_error_set(err, -rc,
 				"cannot start a thread for the event loop %s: %s; check the limit "
 				"on processes (ulimit -u)",
 				name, strerror(rc));
-		goto fail;
+		uvfio_loop_free(loop);
+		return NULL;
 	}
+	loop->has_thread = true;
 	return loop;
-
-fail:
-	free_base(loop);
-	pthread_mutex_destroy(&loop->lock);
-	free(loop);
-	return NULL;
 }
 
 void uvfio_loop_free(struct uvfio_loop *loop)
 {
 	if (!loop)
 		return;
-	atomic_store(&loop->stop, true);
-	loop_wake(loop);
-	pthread_join(loop->thread, NULL);
+	uvfio_loop_stop(loop);
+	if (loop->has_thread)
+		pthread_join(loop->thread, NULL);
 	/* What is left are references to contexts and watches that have been freed. */
 	while (loop->nr_pollers)
 		poller_remove(loop, loop->nr_pollers - 1);

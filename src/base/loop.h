@@ -48,6 +48,7 @@ struct loop_timers {
 
 struct uvfio_loop {
 	pthread_t thread;
+	bool has_thread; /* its own; else uvfio_loop_run() */
 	char name[16];
 	struct event_base *base;
 	struct event *wake; /* activated to end a sleep */

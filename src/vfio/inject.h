@@ -59,6 +59,9 @@ void vfio_device_inject_slow_mmio(struct vfio_device *dev, uint64_t ns);
  * for nobody.  -EINVAL with a message while no interrupt is enabled. */
 #define VFIO_STORM_MAX 100000u
 int vfio_device_inject_irqs(struct vfio_device *dev, unsigned count, struct uvfio_error *err);
+/* Vector @vector of the mode that is enabled, MSI or MSI-X, once, as if the device had raised it.
+ * Never waits. */
+void vfio_device_inject_irq(struct vfio_device *dev, unsigned vector);
 /* No more of them; a reset that is stuck fails now. */
 void vfio_device_inject_nothing(struct vfio_device *dev);
 /* What is left to happen. */

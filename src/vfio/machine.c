@@ -110,6 +110,11 @@ void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_f
 	machine->file_ops = *ops;
 }
 
+void vfio_machine_set_loop(struct vfio_machine *machine, struct uvfio_loop *loop)
+{
+	machine->given_loop = loop;
+}
+
 /* ---- groups ---- */
 
 /* machine->lock held.  NULL when there is none (and @make is false), or for want of memory. */
@@ -226,6 +231,8 @@ static struct uvfio_loop *choose_loop(struct vfio_machine *machine, struct uvfio
 	unsigned best = 0;
 	char name[16];
 
+	if (machine->given_loop)
+		return machine->given_loop;
 	pthread_mutex_lock(&machine->lock);
 	for (unsigned i = 1; i < machine->nr_loops; i++)
 		if (machine->loop_users[i] < machine->loop_users[best])

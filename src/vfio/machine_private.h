@@ -90,6 +90,7 @@ struct vfio_machine {
 
 	/* One a device while that is possible, so that a device which is stuck in its client's
 	 * memory holds up no other. */
+	struct uvfio_loop *given_loop; /* for all devices; constant once there are devices */
 	struct uvfio_loop *loops[MAX_LOOPS];
 	unsigned loop_users[MAX_LOOPS]; /* devices; under lock */
 	unsigned nr_loops;

@@ -153,6 +153,11 @@ int vfio_device_inject_irqs(struct vfio_device *dev, unsigned count, struct uvfi
 	return 0;
 }
 
+void vfio_device_inject_irq(struct vfio_device *dev, unsigned vector)
+{
+	uvfio_irq_raise((struct uvfio_device *)dev, vector);
+}
+
 void vfio_device_inject_nothing(struct vfio_device *dev)
 {
 	mishap_clear(dev);

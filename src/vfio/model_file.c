@@ -45,7 +45,7 @@ static bool good_name(const char *name)
 	return true;
 }
 
-static int check(const char *path, const struct uvfio_model *model, struct uvfio_error *err)
+int vfio_model_check(const char *what, const struct uvfio_model *model, struct uvfio_error *err)
 {
 	const char *lacks;
 
@@ -55,15 +55,15 @@ static int check(const char *path, const struct uvfio_model *model, struct uvfio
 				       "%s was built for version %u of the model interface, and "
 				       "this uvfio has version %u: build it again, with the "
 				       "uvfio/device.h of this one",
-				       path, model->abi, UVFIO_DEVICE_ABI);
+				       what, model->abi, UVFIO_DEVICE_ABI);
 	if (!good_name(model->name))
 		return uvfio_error_set(
 			err, -EINVAL,
-			"%s: its model's name must be 1 to %u letters, digits, - and _", path,
+			"%s: its model's name must be 1 to %u letters, digits, - and _", what,
 			MAX_NAME);
 	lacks = missing(model);
 	if (lacks || (model->nr_keys && !model->keys))
-		return uvfio_error_set(err, -EINVAL, "%s: the model %s has no %s", path,
+		return uvfio_error_set(err, -EINVAL, "%s: the model %s has no %s", what,
 				       model->name, lacks ? lacks : "keys, though it counts some");
 	return 0;
 }
@@ -92,7 +92,7 @@ int vfio_model_load(const char *path, const struct uvfio_model **out, struct uvf
 				       "(uvfio/device.h)",
 				       path);
 	}
-	ret = check(path, model, err);
+	ret = vfio_model_check(path, model, err);
 	if (ret) {
 		dlclose(object);
 		return ret;

@@ -81,6 +81,8 @@ unsigned vfio_machine_taint(const struct vfio_machine *machine);
 const char *vfio_taint_name(enum vfio_taint taint); /* "no-iommu", … */
 /* Models that `--device` can name. */
 int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_model *model);
+/* Is @model complete, and of this ABI?  0, -ENOEXEC or -EINVAL with a message about @what. */
+int vfio_model_check(const char *what, const struct uvfio_model *model, struct uvfio_error *err);
 /* Load the model that the shared object @path (with a '/') exports, for good.  0; -ENOEXEC when it
  * cannot be loaded, exports none, or one of another ABI; -EINVAL when the model is incomplete.  The
  * object's constructors run: it is code that the caller trusts.  Any thread. */
@@ -97,6 +99,9 @@ struct vfio_file_ops {
 	struct block_rings *rings;
 };
 void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_file_ops *ops);
+/* Have all devices work on @loop, which outlives the machine, in place of threads that the machine
+ * makes.  Before the first device. */
+void vfio_machine_set_loop(struct vfio_machine *machine, struct uvfio_loop *loop);
 /* ->rings of the machine of @dev, which may be NULL. */
 struct block_rings *vfio_file_rings(struct uvfio_device *dev);
 /* "MODEL[,key=value…]".  Takes the core's own keys (addr=, group=, mmio=, iommu=, poll-interrupt=)
