@@ -61,25 +61,8 @@ static int control_join(void *arg, int sock, uid_t uid, struct uvfio_error *err)
 	return join_host_connect(((struct server *)arg)->join, sock, uid, err);
 }
 
-static struct json_object *describe_client(const struct wire_connection_info *info)
-{
-	struct json_object *out = json_object_new_object();
-
-	json_object_object_add(out, "state", json_object_new_string(info->state));
-	json_object_object_add(out, "pid", json_object_new_int(info->pid));
-	json_object_object_add(out, "uid", json_object_new_int64(info->uid));
-	json_object_object_add(out, "messages", json_object_new_uint64(info->messages));
-	json_object_object_add(out, "errors", json_object_new_uint64(info->errors));
-	json_object_object_add(out, "bytes_in", json_object_new_uint64(info->bytes_in));
-	json_object_object_add(out, "bytes_out", json_object_new_uint64(info->bytes_out));
-	return out;
-}
-
 static void control_describe(void *arg, struct vfio_device *dev, struct json_object *out)
 {
-	unsigned room = wire_connections(((struct server *)arg)->wire, NULL, 0) + 4, nr;
-	struct wire_connection_info *list = calloc(room, sizeof(*list));
-	struct json_object *clients = json_object_new_array();
 	const char *name = vfio_device_name(dev);
 	struct server *server = arg;
 	struct served *d;
@@ -89,12 +72,7 @@ static void control_describe(void *arg, struct vfio_device *dev, struct json_obj
 	if (d)
 		json_object_object_add(out, "socket", json_object_new_string(d->socket));
 	pthread_mutex_unlock(&server->lock);
-	nr = list ? wire_connections(server->wire, list, room) : 0;
-	for (unsigned i = 0; i < nr && i < room; i++)
-		if (!strcmp(list[i].device, name))
-			json_object_array_add(clients, describe_client(&list[i]));
-	json_object_object_add(out, "clients", clients);
-	free(list);
+	wire_describe(server->wire, name, out);
 }
 
 int server_start_control(struct server *server, struct uvfio_error *err)

@@ -26,11 +26,23 @@ void wire_options_default(struct wire_options *options)
 	};
 }
 
-struct wire_server *wire_server_new(struct vfio_machine *machine, struct uvfio_log *log,
-				    struct uvfio_error *err)
+static int make_loops(struct wire_server *server, struct uvfio_error *err)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	for (unsigned i = 0; i < WIRE_MAX_LOOPS && (!i || i < (unsigned long)cpus); i++) {
+		server->loops[i].loop = uvfio_loop_new("uvfio-wire", err);
+		if (!server->loops[i].loop)
+			return -EAGAIN;
+		server->nr_loops++;
+	}
+	return 0;
+}
+
+struct wire_server *wire_server_new_on(struct vfio_machine *machine, struct uvfio_loop *loop,
+				       struct uvfio_log *log, struct uvfio_error *err)
 {
 	struct wire_server *server = calloc(1, sizeof(*server));
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	if (!server) {
 		uvfio_error_set(err, -ENOMEM, "out of memory");
@@ -47,15 +59,27 @@ struct wire_server *wire_server_new(struct vfio_machine *machine, struct uvfio_l
 		wire_server_free(server);
 		return NULL;
 	}
-	for (unsigned i = 0; i < WIRE_MAX_LOOPS && (!i || i < (unsigned long)cpus); i++) {
-		server->loops[i].loop = uvfio_loop_new("uvfio-wire", err);
-		if (!server->loops[i].loop) {
-			wire_server_free(server);
-			return NULL;
-		}
-		server->nr_loops++;
+	if (loop) {
+		server->loops[0].loop = loop;
+		server->nr_loops = 1;
+		server->loop_is_given = true;
+	} else if (make_loops(server, err)) {
+		wire_server_free(server);
+		return NULL;
 	}
 	return server;
+}
+
+struct wire_server *wire_server_new(struct vfio_machine *machine, struct uvfio_log *log,
+				    struct uvfio_error *err)
+{
+	return wire_server_new_on(machine, NULL, log, err);
+}
+
+static void close_socket(int fd)
+{
+	if (fd >= 0)
+		close(fd);
 }
 
 /* server->lock is held. */
@@ -94,7 +118,7 @@ void wire_unlisten(struct wire_listener *listener)
 	uvfio_ctx_flush(listener->ctx);
 	uvfio_ctx_free(listener->ctx);
 	listener->ctx = NULL;
-	close(listener->fd);
+	close_socket(listener->fd);
 	pthread_mutex_lock(&server->lock);
 	listener->closing = true;
 	close_clients(listener);
@@ -150,7 +174,7 @@ void wire_server_free(struct wire_server *server)
 		pthread_cond_wait(&server->changed, &server->lock);
 	pthread_mutex_unlock(&server->lock);
 	wire_workers_fini(&server->workers);
-	for (unsigned i = 0; i < server->nr_loops; i++)
+	for (unsigned i = 0; i < server->nr_loops && !server->loop_is_given; i++)
 		uvfio_loop_free(server->loops[i].loop);
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
@@ -257,7 +281,7 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 	int ret;
 
 	if (!listener) {
-		close(fd);
+		close_socket(fd);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	}
 	listener->server = server;
@@ -271,7 +295,7 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 		goto failed;
 	}
 	strncpy(listener->device, device, sizeof(listener->device) - 1);
-	ret = check_socket(fd, true);
+	ret = fd < 0 ? 0 : check_socket(fd, true);
 	if (ret) {
 		uvfio_error_set(err, ret, "%s: what was given to listen on is no listening socket",
 				device);
@@ -290,13 +314,27 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 	pthread_mutex_unlock(&server->lock);
 	/* The timer's function makes the watch, in the context. */
 	*out = listener;
-	uvfio_timer_arm(listener->retry, 0);
+	if (fd >= 0)
+		uvfio_timer_arm(listener->retry, 0);
 	return 0;
 failed:
 	uvfio_ctx_free(listener->ctx);
-	close(fd);
+	close_socket(fd);
 	free(listener);
 	return ret;
+}
+
+int wire_listener_open(struct wire_listener *listener, int fd)
+{
+	int ret = listener->fd >= 0 ? -EINVAL : check_socket(fd, true);
+
+	if (ret) {
+		close(fd);
+		return ret;
+	}
+	listener->fd = fd; /* the timer's function sees it */
+	uvfio_timer_arm(listener->retry, 0);
+	return 0;
 }
 
 int wire_adopt(struct wire_listener *listener, int fd)

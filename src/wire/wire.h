@@ -37,15 +37,21 @@ void wire_options_default(struct wire_options *options);
  * the server. */
 struct wire_server *wire_server_new(struct vfio_machine *machine, struct uvfio_log *log,
 				    struct uvfio_error *err);
+/* The same with all connections on @loop, which outlives the server, in place of loops of its own. */
+struct wire_server *wire_server_new_on(struct vfio_machine *machine, struct uvfio_loop *loop,
+				       struct uvfio_log *log, struct uvfio_error *err);
 /* Closes every connection, gives their devices back, and waits for that.  NULL is allowed. */
 void wire_server_free(struct wire_server *server);
 
 /* Serve the device @device ("0000:01:00.0") on the listening socket @fd, which becomes the server's
- * also when this fails.  -ENODEV: there is no such device; -EINVAL: not a listening stream socket;
+ * also when this fails; -1: on none yet, clients come by wire_adopt().  -ENODEV: there is no such device; -EINVAL: not a listening stream socket;
  * -ENOMEM. */
 int wire_listen(struct wire_server *server, const char *device, int fd,
 		const struct wire_options *options, struct wire_listener **out,
 		struct uvfio_error *err);
+/* Give @listener, which was made without, its listening socket: @fd becomes the server's in any case.
+ * Once.  -EINVAL: not a listening stream socket, or it has one. */
+int wire_listener_open(struct wire_listener *listener, int fd);
 /* A connected stream socket, as if @listener had accepted it.  Becomes the server's in any case.
  * -EMFILE: too many clients wait; -EINVAL, -ENOMEM. */
 int wire_adopt(struct wire_listener *listener, int fd);
@@ -70,5 +76,8 @@ struct wire_connection_info {
 /* How many connections there are; the first @max of them are in @out. */
 unsigned wire_connections(struct wire_server *server, struct wire_connection_info *out,
 			  unsigned max);
+/* Put those of device @device into @out as "clients", an array of objects, for control's `show`. */
+struct json_object;
+void wire_describe(struct wire_server *server, const char *device, struct json_object *out);
 
 #endif

@@ -206,6 +206,7 @@ struct wire_server {
 	struct uvfio_log *log;
 	struct wire_loop loops[WIRE_MAX_LOOPS];
 	unsigned nr_loops;
+	bool loop_is_given; /* and not ours to free */
 	atomic_uint next_loop;
 	struct wire_workers workers;
 	struct uvfio_eventfd_check eventfds;
