@@ -53,8 +53,10 @@ struct uvfio_pci; /* a device that this program has open */
 /*
  * Open the device called @name and set *@out, owned by the caller until uvfio_pci_close().
  *
- * @name is "DDDD:BB:DD.F" for a device of /dev/vfio, or "unix:PATH" for a vfio-user socket.  Of
- * the kernel's two ways, the character device with iommufd is taken when /dev/iommu and the
+ * @name is "DDDD:BB:DD.F" for a device of /dev/vfio, "unix:PATH" for a vfio-user socket, or
+ * "fd:NUMBER" for a connected one that the program has (uvfio_machine_connect(), or from a parent): it
+ * is the device's from then on, also when opening fails, unless it is no stream socket (-ENOTSOCK); and
+ * it cannot be connected again.  Of the kernel's two ways, the character device with iommufd is taken when /dev/iommu and the
  * device's vfio-dev/ folder in sysfs are there, else group and container.
  *
  * @options: "key=value" separated by commas or spaces, or NULL:

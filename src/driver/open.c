@@ -42,11 +42,21 @@ static int parse_name(struct uvfio_pci *dev, const char *name, const char *optio
 			return uvfio_error_set(err, -ENOMEM, "no memory");
 		return drv_options_parse(&dev->opt, options, true, err);
 	}
+	if (!strncmp(name, "fd:", 3)) {
+		if (!name[3] || name[3 + strspn(name + 3, "0123456789")] || strlen(name) > 12)
+			return uvfio_error_set(err, -EINVAL,
+					       "%s: not a descriptor: say fd:NUMBER", name);
+		dev->ops = &drv_vfio_user_ops;
+		dev->name = strdup(name);
+		if (!dev->name)
+			return uvfio_error_set(err, -ENOMEM, "no memory");
+		return drv_options_parse(&dev->opt, options, true, err);
+	}
 	if (!starts_with_bdf(name) || (name[bdf] && name[bdf] != ' '))
 		return uvfio_error_set(
 			err, -EINVAL,
 			"%s: not a device: say DDDD:BB:DD.F, as `lspci -D` prints it, "
-			"or unix:PATH",
+			"unix:PATH or fd:NUMBER",
 			name);
 	dev->name = strndup(name, bdf);
 	/* The kernel's own form: the options behind the name. */

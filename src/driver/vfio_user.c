@@ -35,7 +35,7 @@ static int user_open(struct uvfio_pci *dev, struct uvfio_error *err)
 
 	if (!u)
 		return uvfio_error_set(err, -ENOMEM, "no memory");
-	u->path = dev->name + strlen("unix:");
+	u->path = strncmp(dev->name, "unix:", 5) ? NULL : dev->name + strlen("unix:");
 	u->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ret = u->lost_fd < 0
 		      ? uvfio_error_set(err, -errno, "making an eventfd: %s", strerror(errno))
@@ -84,6 +84,10 @@ static int user_reconnect(struct uvfio_pci *dev, int64_t deadline, struct uvfio_
 	uint64_t count;
 	int ret;
 
+	if (!u->path)
+		return uvfio_error_set(err, -EOPNOTSUPP,
+				       "%s: a descriptor has no address to connect to again",
+				       dev->name);
 	/* The server takes one client: let go of what is left of the old connection. */
 	vu_die(u->conn, -ENOTCONN);
 	for (;;) {

@@ -109,7 +109,7 @@ struct vu_conn {
 	int lost_fd; /* eventfd of the device: signalled when the connection ends */
 };
 
-/* Connect to @path and shake hands.  @lost_fd is the caller's.  0 or -errno with a message. */
+/* Connect to @path (NULL: take the descriptor that the device is called after) and shake hands. @lost_fd is the caller's.  0 or -errno with a message. */
 int vu_connect(struct uvfio_pci *dev, const char *path, int lost_fd, struct vu_conn **out,
 	       struct uvfio_error *err);
 /* End it: nobody is in a call. */
@@ -127,7 +127,7 @@ void vu_die(struct vu_conn *c, int error);
 
 /* The way of a vfio-user device. */
 struct drv_vu {
-	const char *path;
+	const char *path; /* NULL: it came as a descriptor */
 	struct vu_conn *conn; /* never NULL; dead after the server is gone */
 	int lost_fd;
 };

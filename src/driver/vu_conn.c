@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A vfio-user connection: calls, the reader role, the connection's thread.  See vu.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -399,10 +400,39 @@ static int start_thread(struct vu_conn *c)
 
 /* ---- connect ---- */
 
+static void set_timeout(int fd, unsigned timeout)
+{
+	struct timeval tv = {.tv_sec = timeout}; /* 0 is "for ever", as in our option */
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+}
+
+/* "fd:NUMBER": a connected socket, which is ours from now on. */
+static int take_socket(const char *name, unsigned timeout, struct uvfio_error *err)
+{
+	int fd = atoi(name + strlen("fd:")), type = 0, flags = fcntl(fd, F_GETFL);
+	socklen_t len = sizeof(type);
+
+	if (flags < 0)
+		return uvfio_error_set(err, -EBADF, "%s: there is no such descriptor", name);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_STREAM)
+		return uvfio_error_set(err, -ENOTSOCK,
+				       "%s: not a stream socket; it is left as it is", name);
+	/* It may have come by exec(2), from a program that had it non-blocking. */
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK)) {
+		int ret = -errno;
+
+		close(fd);
+		return uvfio_error_set(err, ret, "%s: %s", name, strerror(-ret));
+	}
+	set_timeout(fd, timeout);
+	return fd;
+}
+
 static int connect_socket(const char *path, unsigned timeout, struct uvfio_error *err)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct timeval tv = {.tv_sec = timeout};
 	int fd, ret;
 
 	if (strlen(path) >= sizeof(addr.sun_path))
@@ -413,9 +443,7 @@ static int connect_socket(const char *path, unsigned timeout, struct uvfio_error
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return uvfio_error_set(err, -errno, "making a socket: %s", strerror(errno));
-	/* 0 is "for ever", as in our option. */
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	set_timeout(fd, timeout);
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
 		ret = -errno;
 		close(fd);
@@ -470,7 +498,7 @@ int vu_connect(struct uvfio_pci *dev, const char *path, int lost_fd, struct vu_c
 	       struct uvfio_error *err)
 {
 	struct vu_conn *c = calloc(1, sizeof(*c));
-	struct timeval tv = {.tv_sec = dev->opt.timeout};
+	const char *peer = path ? path : dev->name;
 	int ret;
 
 	if (!c)
@@ -485,19 +513,18 @@ int vu_connect(struct uvfio_pci *dev, const char *path, int lost_fd, struct vu_c
 	pthread_cond_init(&c->role_free, NULL);
 	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	c->main.timeout = c->twin.timeout = c->timeout;
-	c->main.fd = connect_socket(path, c->timeout, err);
+	c->main.fd = path ? connect_socket(path, c->timeout, err)
+			  : take_socket(dev->name, c->timeout, err);
 	ret = c->main.fd < 0 ? c->main.fd : 0;
 	if (!ret && c->wake_fd < 0)
 		ret = uvfio_error_set(err, -EMFILE, "making an eventfd");
 	if (!ret)
 		ret = uvfio_guard_init();
 	if (!ret)
-		ret = handshake(c, path, dev->opt.twin, err);
+		ret = handshake(c, peer, dev->opt.twin, err);
 	c->lost_fd = lost_fd;
-	if (!ret && c->twin.fd >= 0) {
-		setsockopt(c->twin.fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-		setsockopt(c->twin.fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-	}
+	if (!ret && c->twin.fd >= 0)
+		set_timeout(c->twin.fd, c->timeout);
 	if (!ret) {
 		ret = start_thread(c);
 		if (ret)
