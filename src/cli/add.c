@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "devices/models.h"
 #include "cli/remote.h"
 
 #define MAX_FILES 16u
@@ -56,7 +57,7 @@ static char *next_part(char **pos)
 /* Is @key of @model a file? */
 static bool names_file(const char *model, const char *key)
 {
-	for (const struct uvfio_model *const *m = cli_models; *m; m++) {
+	for (const struct uvfio_model *const *m = device_models; *m; m++) {
 		for (unsigned i = 0; !strcmp((*m)->name, model) && i < (*m)->nr_keys; i++) {
 			if (!strcmp((*m)->keys[i].name, key))
 				return (*m)->keys[i].arg && !strcmp((*m)->keys[i].arg, "PATH");

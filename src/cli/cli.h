@@ -25,8 +25,4 @@ int cmd_remove(int argc, char **argv);
 int cmd_models(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
-/* The models that are built in; ends with NULL. */
-extern const struct uvfio_model *const cli_models[];
-unsigned cli_nr_models(void);
-
 #endif

@@ -5,22 +5,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "devices/ioat/ioat_model.h"
-#include "devices/nvme/nvme_model.h"
-#include "devices/pcitest/pcitest_model.h"
+#include "devices/models.h"
 #include "vfio/vfio.h"
-
-const struct uvfio_model *const cli_models[] = {
-	&ioat_model,
-	&nvme_model,
-	&pcitest_model,
-	NULL,
-};
-
-unsigned cli_nr_models(void)
-{
-	return sizeof(cli_models) / sizeof(cli_models[0]) - 1;
-}
 
 /* The keys that the core takes out of every device's options. */
 static const struct uvfio_key common_keys[] = {
@@ -88,7 +74,7 @@ int cmd_models(int argc, char **argv)
 		print_model(own);
 		found = true;
 	}
-	for (const struct uvfio_model *const *m = cli_models; *m && !found; m++) {
+	for (const struct uvfio_model *const *m = device_models; *m && !found; m++) {
 		if (wanted && strcmp((*m)->name, wanted) != 0)
 			continue;
 		print_model(*m);
@@ -97,8 +83,8 @@ int cmd_models(int argc, char **argv)
 	found |= printed;
 	if (!found) {
 		fprintf(stderr, "uvfio models: no model '%s'; there are:", wanted);
-		for (const struct uvfio_model *const *m = cli_models; *m; m++)
-			fprintf(stderr, "%s %s", m == cli_models ? "" : ",", (*m)->name);
+		for (const struct uvfio_model *const *m = device_models; *m; m++)
+			fprintf(stderr, "%s %s", m == device_models ? "" : ",", (*m)->name);
 		fprintf(stderr, "\n");
 		return EXIT_USAGE;
 	}

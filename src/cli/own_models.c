@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
 #include "cli/own_models.h"
+#include "devices/models.h"
 #include "vfio/vfio.h"
 
 /* The model's part of @spec, where a comma is written twice; *@rest is what follows.  To be freed.
@@ -39,14 +39,14 @@ static int add(struct own_models *models, const char *path, const struct uvfio_m
 	       struct uvfio_error *err)
 {
 	const struct uvfio_model **list;
-	unsigned builtin = cli_nr_models();
+	unsigned builtin = device_nr_models();
 
 	for (unsigned i = 0; i < models->nr; i++) {
 		if (models->list[i] == model)
 			return 0;
 	}
 	for (unsigned i = 0; i < (models->list ? models->nr : builtin); i++) {
-		const struct uvfio_model *other = models->list ? models->list[i] : cli_models[i];
+		const struct uvfio_model *other = models->list ? models->list[i] : device_models[i];
 
 		if (!strcmp(other->name, model->name))
 			return uvfio_error_set(err, -EEXIST,
@@ -65,7 +65,7 @@ static int add(struct own_models *models, const char *path, const struct uvfio_m
 	if (!list)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	if (!models->list) {
-		memcpy(list, cli_models, builtin * sizeof(*list));
+		memcpy(list, device_models, builtin * sizeof(*list));
 		models->nr = builtin;
 	}
 	models->list = list;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "devices/models.h"
 #include "cli/options.h"
 #include "cli/remote.h"
 #include "control/control.h"
@@ -139,7 +140,7 @@ int cmd_run(int argc, char **argv)
 		{"help", no_argument, NULL, HELP},
 		{0},
 	};
-	struct run_options o = {.config = {.models = cli_models, .nr_models = cli_nr_models()}};
+	struct run_options o = {.config = {.models = device_models, .nr_models = device_nr_models()}};
 	struct uvfio_error err = {""};
 	int c, ret = 0;
 

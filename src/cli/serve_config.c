@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cli/cli.h"
+#include "devices/models.h"
 #include "cli/json_file.h"
 #include "cli/serve_config.h"
 
@@ -17,7 +18,7 @@
 
 void serve_options_init(struct serve_options *o)
 {
-	*o = (struct serve_options){.config = {.models = cli_models, .nr_models = cli_nr_models()}};
+	*o = (struct serve_options){.config = {.models = device_models, .nr_models = device_nr_models()}};
 	vfio_policy_default(&o->config.policy);
 }
 

@@ -29,6 +29,7 @@ if ! said=$(cd "$work/template" && { meson setup build --fatal-meson-warnings -D
 	finish
 fi
 pass "the template builds"
+is "its unit test passes" "mydev does what it should" "$("$work/template/build/mydev-test" 2>"$work/log" || cat "$work/log")"
 model=$work/template/build/mydev.so
 driver=$work/template/build/mydev-driver
 
@@ -38,7 +39,7 @@ import re, sys
 source = sys.argv[1]
 page = open(f"{source}/docs/writing-a-device.md", encoding="utf-8").read()
 files = [open(f"{source}/examples/device-template/{name}", encoding="utf-8").read()
-         for name in ("mydev.h", "mydev.c", "driver.c", "meson.build")]
+         for name in ("mydev.h", "mydev.c", "driver.c", "test.c", "meson.build")]
 blocks = re.findall(r"^```(?:c|meson)\n(.*?)^```$", page, re.M | re.S)
 if len(blocks) < 8:
     sys.exit(f"only {len(blocks)} blocks of code")

@@ -17,11 +17,12 @@
 #include <cmocka.h>
 #include "cli/cli.h"
 #include "cli/serve_config.h"
+#include "devices/models.h"
 #include "serve/spec.h"
 
-const struct uvfio_model *const cli_models[] = {NULL};
+const struct uvfio_model *const device_models[] = {NULL};
 
-unsigned cli_nr_models(void)
+unsigned device_nr_models(void)
 {
 	return 0;
 }
