@@ -65,6 +65,21 @@ int option_sysfs(struct run_options *o, const char *value, struct uvfio_error *e
 	return uvfio_error_set(err, -EINVAL, "--sysfs %s: it is auto, on or off", value);
 }
 
+int option_sandbox(struct run_options *o, const char *value, struct uvfio_error *err)
+{
+	static const char *const names[] = {[UAPI_SANDBOX_AUTO] = "auto",
+					    [UAPI_SANDBOX_MOUNTS] = "mounts",
+					    [UAPI_SANDBOX_PATHS] = "paths"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (strcmp(names[i], value) != 0)
+			continue;
+		o->config.sandbox = (enum uapi_sandbox)i;
+		return 0;
+	}
+	return uvfio_error_set(err, -EINVAL, "--sandbox %s: it is auto, mounts or paths", value);
+}
+
 int option_policy(struct run_options *o, const char *assignment, struct uvfio_error *err)
 {
 	o->policy_given = true;
@@ -201,6 +216,8 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 		return each_string(o, path, key, value, option_mmio, false, err);
 	if (!strcmp(key, "sysfs"))
 		return each_string(o, path, key, value, option_sysfs, false, err);
+	if (!strcmp(key, "sandbox"))
+		return each_string(o, path, key, value, option_sandbox, false, err);
 	if (!strcmp(key, "interrupt-isolation"))
 		return each_string(o, path, key, value, option_isolation, false, err);
 	if (!strcmp(key, "trace"))
@@ -229,7 +246,7 @@ static int take_key(struct run_options *o, const char *path, const char *key,
 	}
 	return uvfio_error_set(
 		err, -EINVAL,
-		"%s: no key \"%s\"; there are: control, device, interrupt-isolation, machine, mmio, name, policy, sysfs, trace, trace-format, verbose",
+		"%s: no key \"%s\"; there are: control, device, interrupt-isolation, machine, mmio, name, policy, sandbox, sysfs, trace, trace-format, verbose",
 		path, key);
 }
 

@@ -21,6 +21,7 @@ struct run_options {
 /* Each of these takes one setting; 0, or -EINVAL with a message. */
 int option_device(struct run_options *o, const char *spec, struct uvfio_error *err);
 int option_sysfs(struct run_options *o, const char *value, struct uvfio_error *err);
+int option_sandbox(struct run_options *o, const char *value, struct uvfio_error *err);
 int option_mmio(struct run_options *o, const char *mode, struct uvfio_error *err);
 int option_policy(struct run_options *o, const char *assignment, struct uvfio_error *err);
 /* --interrupt-isolation: what the machine's platform has (F). */

@@ -25,6 +25,8 @@ static void usage(FILE *out)
 		"  --machine NAME                 use the devices of `uvfio serve --machine NAME` instead\n"
 		"  --mmio exact|polled|none       how stores to mapped registers are honoured (exact)\n"
 		"  --sysfs auto|on|off            whether the program can write to /sys (auto: if it can be had)\n"
+		"  --sandbox auto|mounts|paths    how the program sees the devices (auto: by mounts of its own;\n"
+		"                                 where they are refused, its paths are answered one by one)\n"
 		"  --policy KNOB=VALUE            a policy knob of the machine (repeatable)\n"
 		"  --interrupt-isolation on|off   off: attaching needs allow_unsafe_interrupts=Y (on)\n"
 		"  --config FILE                  read these options from a JSON file\n"
@@ -114,6 +116,7 @@ int cmd_run(int argc, char **argv)
 		MACHINE,
 		MMIO,
 		SYSFS,
+		SANDBOX,
 		POLICY,
 		ISOLATION,
 		CONFIG,
@@ -129,6 +132,7 @@ int cmd_run(int argc, char **argv)
 		{"machine", required_argument, NULL, MACHINE},
 		{"mmio", required_argument, NULL, MMIO},
 		{"sysfs", required_argument, NULL, SYSFS},
+		{"sandbox", required_argument, NULL, SANDBOX},
 		{"policy", required_argument, NULL, POLICY},
 		{"interrupt-isolation", required_argument, NULL, ISOLATION},
 		{"config", required_argument, NULL, CONFIG},
@@ -163,6 +167,9 @@ int cmd_run(int argc, char **argv)
 			break;
 		case SYSFS:
 			ret = option_sysfs(&o, optarg, &err);
+			break;
+		case SANDBOX:
+			ret = option_sandbox(&o, optarg, &err);
 			break;
 		case POLICY:
 			ret = option_policy(&o, optarg, &err);

@@ -2,8 +2,11 @@
 /*
  * C: from a fork of the server to the program.
  *
- *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts ─DEVDIR, NODES, SYSDIR▶
- *   filter ─LISTENER▶ S is ready ─GO▶ execvp
+ *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts ─DEVDIR, NODES, SYSDIR,
+ *   SANDBOX▶ S says what to trap ─FILTER▶ filter ─LISTENER▶ S is ready ─GO▶ execvp
+ *
+ * Where there are no namespaces or no mounts to be had, SANDBOX says so, and what takes a path is
+ * trapped in their place (shadow.h).
  *
  * Before GO nothing of the program has happened, so a run that cannot start leaves no trace.  What
  * the program inherits (fds, signal mask and dispositions, limits, working directory, process
@@ -59,18 +62,26 @@ bool uapi_has_caps(unsigned long long caps)
 	return (((unsigned long long)data[1].effective << 32 | data[0].effective) & caps) == caps;
 }
 
-/* A mount namespace of our own, in a user namespace of our own where that takes one. */
-static void enter_namespaces(int sock)
+static bool may_do_without(const struct uapi_config *config)
+{
+	return config->sandbox == UAPI_SANDBOX_AUTO && config->sys != UAPI_SYS_ON;
+}
+
+/* A mount namespace of our own, in a user namespace of our own where that takes one.  0, or errno
+ * when it is refused and we may do without. */
+static int enter_namespaces(const struct uapi_config *config, int sock)
 {
 	char line[32];
 	int32_t code;
 
 	/* With SYS_PTRACE the server also reaches programs that change their user. */
 	if (uapi_has_caps(1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_PTRACE) && !unshare(CLONE_NEWNS))
-		return;
+		return 0;
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS)) {
 		int e = errno;
 
+		if (may_do_without(config))
+			return e;
 		fprintf(stderr,
 			"uvfio run: cannot make a user and a mount namespace: %s\n"
 			"  They give the program its /dev/vfio; as an ordinary user both are needed, with "
@@ -98,6 +109,7 @@ static void enter_namespaces(int sock)
 	}
 	/* Privileges cannot be had in there anyway, and the filter asks for it. */
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return 0;
 }
 
 /* Offer S a /sys of its own; what it makes of that takes the place of *@tree. */
@@ -121,18 +133,22 @@ static bool serve_sys(const struct uapi_config *config, int sock, int *tree)
 	return true;
 }
 
-static void make_mounts(const struct uapi_config *config, int sock, int tree, int *covered)
+/* 0, or errno when that is refused and we may do without: then nothing is mounted. */
+static int make_mounts(const struct uapi_config *config, int sock, int tree, int *covered)
 {
 	struct uvfio_error err;
 	char line[32];
+	int ret = uapi_mounts_begin(&err);
 
-	if (!uapi_mounts_begin(&err)) {
+	if (ret && may_do_without(config))
+		return -ret;
+	if (!ret) {
 		bool served = serve_sys(config, sock, &tree);
-		int ret = uapi_mounts_make(tree, served, covered, &err);
 
+		ret = uapi_mounts_make(tree, served, covered, &err);
 		close(tree);
 		if (!ret)
-			return;
+			return 0;
 	}
 	fprintf(stderr, "uvfio run: %s\n", err.msg);
 	if (uapi_read_line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", line,
@@ -243,19 +259,12 @@ static _Noreturn void become(char **argv, const sigset_t *mask)
 	_exit(e == ENOENT ? 127 : 126);
 }
 
-_Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const sigset_t *mask)
+/* Show S where the mounts are. */
+static void show_mounts(int sock, int covered)
 {
-	char helper[PATH_MAX], cwd[PATH_MAX];
-	struct uvfio_error err;
-	int32_t with_helper;
-	int tree, covered, devdir, sysdir, listener;
+	char cwd[PATH_MAX];
+	int devdir, sysdir;
 
-	expect(sock, UAPI_MSG_TREE, &with_helper, &tree);
-	/* In a chroot, the link to our executable reads right only before. */
-	if (with_helper && !uapi_find_helper(helper, sizeof(helper)))
-		fail("the helper " UAPI_HELPER_NAME " has gone");
-	enter_namespaces(sock);
-	make_mounts(config, sock, tree, &covered);
 	/* A working directory that has been covered is looked up anew. */
 	if (getcwd(cwd, sizeof(cwd)) && (!strncmp(cwd, "/dev", 4) || !strncmp(cwd, "/sys", 4)))
 		(void)!chdir(cwd);
@@ -271,8 +280,35 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 		fail("cannot open the new /sys/bus/pci/devices");
 	tell(sock, UAPI_MSG_SYSDIR, 0, sysdir);
 	close(sysdir);
+}
+
+_Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const sigset_t *mask)
+{
+	char helper[PATH_MAX];
+	struct uvfio_error err;
+	int32_t with_helper, what;
+	int tree, covered, listener, refused = ENOTSUP;
+
+	expect(sock, UAPI_MSG_TREE, &with_helper, &tree);
+	/* In a chroot, the link to our executable reads right only before. */
+	if (with_helper && !uapi_find_helper(helper, sizeof(helper)))
+		fail("the helper " UAPI_HELPER_NAME " has gone");
+	if (config->sandbox != UAPI_SANDBOX_PATHS) {
+		refused = enter_namespaces(config, sock);
+		if (!refused)
+			refused = make_mounts(config, sock, tree, &covered);
+	}
+	if (!refused)
+		show_mounts(sock, covered);
+	else
+		close(tree);
+	tell(sock, UAPI_MSG_SANDBOX, refused, -1);
+	expect(sock, UAPI_MSG_FILTER, &what, NULL);
 	preload(config->mmio, with_helper ? helper : NULL);
-	listener = uapi_filter_install(&err);
+	if (refused && !uapi_has_caps(1ull << CAP_SYS_ADMIN))
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	/* From here to the end of the wait for GO, no call may take a path: nobody answers it. */
+	listener = uapi_filter_install((unsigned)what, &err);
 	if (listener < 0)
 		fail(err.msg);
 	tell(sock, UAPI_MSG_LISTENER, 0, listener);

@@ -2,13 +2,14 @@
 /*
  * Theory of operation.  `uvfio run` needs four things of the kernel: a mount namespace of its own,
  * a seccomp filter whose notifications it receives, the memory of the program, and its file
- * descriptors.  Each probe does that thing in a child and reports through its exit status: 0, or
- * the errno of the step that failed, with the step in the upper bits.  Only then is the cause
- * looked up (AppArmor, a container's profile, YAMA, an old kernel), because the same EPERM has
- * several.
+ * descriptors.  The first and the last it can do without.  Each probe does that thing in a child
+ * and reports through its exit status: 0, or the errno of the step that failed, with the step in
+ * the upper bits.  Only then is the cause looked up (AppArmor, a container's profile, YAMA, an old
+ * kernel), because the same EPERM has several.
  */
 #include "sysfs/sysfs.h"
 #include "uapi/doctor.h"
+#include "uapi/shadow.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -209,7 +210,7 @@ static const char *probe_namespace(void *arg)
 	return NULL;
 }
 
-/* Returns whether there are namespaces. */
+/* Returns whether there are namespaces and mounts. */
 static bool examine_namespaces(struct report *r)
 {
 	struct failure f = in_child(probe_namespace, NULL);
@@ -221,7 +222,11 @@ static bool examine_namespaces(struct report *r)
 				 : "user and mount namespaces");
 		return true;
 	}
-	finding = add(r, "namespaces", DOCTOR_FAIL, "%s: %s", f.step, strerror(f.error));
+	finding =
+		add(r, "namespaces", DOCTOR_NOTE,
+		    "%s: %s: a program's paths are answered one by one (--sandbox paths): it opens "
+		    "files more slowly and cannot write to /sys",
+		    f.step, strerror(f.error));
 	if (file_number("/proc/sys/kernel/unprivileged_userns_clone") == 0)
 		remedy(finding,
 		       "user namespaces are off: sysctl -w kernel.unprivileged_userns_clone=1");
@@ -230,8 +235,9 @@ static bool examine_namespaces(struct report *r)
 		       "user namespaces are off: sysctl -w user.max_user_namespaces=10000");
 	else if (in_container() || status_field("Seccomp", 10) == 2)
 		remedy(finding,
-		       "the container's profile forbids it: start it with --cap-add SYS_ADMIN "
-		       "--cap-add SYS_PTRACE --security-opt seccomp=unconfined --security-opt apparmor=unconfined");
+		       "the container's profile forbids them; to have them, start it with --cap-add "
+		       "SYS_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined "
+		       "--security-opt apparmor=unconfined");
 	else if (file_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1)
 		remedy(finding,
 		       "AppArmor restricts user namespaces (Ubuntu 23.10 and later): "
@@ -240,6 +246,20 @@ static bool examine_namespaces(struct report *r)
 	else
 		remedy(finding, "run as root, or allow user namespaces for this user");
 	return false;
+}
+
+/* What stands in for mounts. */
+static void examine_directory(struct report *r)
+{
+	const char *base = uapi_shadow_base();
+
+	if (base)
+		add(r, "directory", DOCTOR_OK, "%s, for the files that a program finds", base);
+	else
+		remedy(add(r, "directory", DOCTOR_FAIL,
+			   "none of /dev/shm, TMPDIR, /tmp and /var/tmp can be written, for the files "
+			   "that a program finds"),
+		       in_container() ? "start the container with --tmpfs /tmp" : "set TMPDIR");
 }
 
 static const char *probe_seccomp(void *arg)
@@ -272,75 +292,116 @@ static void examine_seccomp(struct report *r)
 					  : "a profile forbids seccomp(2): allow it");
 }
 
-static const char *probe_process(void *arg)
+struct process_probe {
+	bool namespaces; /* the program has a user namespace of its own */
+	/* What is tried of a child, and what of that failed. */
+	enum { PROBE_MEM, PROBE_VM, PROBE_FD } what;
+};
+
+/* A child that waits, with a user namespace as the program will have; its pid, or -1. */
+static pid_t probed_child(const struct process_probe *probe, int *ready)
 {
-	char path[64];
-	char c = 0;
-	int pipefd[2], efd, pidfd, fd, ready[2];
-	struct iovec local = {&c, 1}, remote = {&c, 1};
-	const char *failed = NULL;
+	int pipefd[2];
+	char c;
 	pid_t pid;
 
-	if (pipe2(pipefd, 0) || pipe2(ready, 0))
-		return "pipe";
-	efd = pipefd[0];
+	if (pipe2(pipefd, O_CLOEXEC))
+		return -1;
 	pid = fork();
-	if (pid < 0)
-		return "fork";
 	if (pid == 0) {
-		/* A user namespace of its own, as the program will have. */
-		if (!privileged() && unshare(CLONE_NEWUSER))
+		if (probe->namespaces && !privileged() && unshare(CLONE_NEWUSER))
 			_exit(0);
-		if (write(ready[1], "x", 1) == 1)
+		if (write(pipefd[1], "x", 1) == 1)
 			pause();
 		_exit(0);
 	}
-	close(ready[1]);
-	if (read(ready[0], &c, 1) < 0)
-		failed = "read";
-	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (fd < 0)
-		failed = "opening /proc/PID/mem of a child";
-	else if (process_vm_readv(pid, &local, 1, &remote, 1, 0) != 1)
-		failed = "process_vm_readv of a child";
-	else if (pidfd < 0)
-		failed = "pidfd_open";
-	else if (syscall(SYS_pidfd_getfd, pidfd, efd, 0) < 0)
-		failed = "pidfd_getfd of a child";
-	int error = errno;
+	close(pipefd[1]);
+	*ready = pipefd[0];
+	(void)!read(pipefd[0], &c, 1);
+	return pid;
+}
+
+static const char *probe_process(void *arg)
+{
+	const struct process_probe *probe = arg;
+	char path[64], c = 0;
+	struct iovec local = {&c, 1}, remote = {&c, 1};
+	const char *failed = NULL;
+	int ready = -1, fd, error;
+	pid_t pid = probed_child(probe, &ready);
+
+	if (pid < 0)
+		return "fork";
+	switch (probe->what) {
+	case PROBE_MEM:
+		snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			failed = "opening /proc/PID/mem of a child";
+		else if (pread(fd, &c, 1, (off_t)(uintptr_t)path) != 1)
+			failed = "reading /proc/PID/mem of a child";
+		break;
+	case PROBE_VM:
+		if (process_vm_readv(pid, &local, 1, &remote, 1, 0) != 1)
+			failed = "process_vm_readv of a child";
+		break;
+	case PROBE_FD:
+		fd = (int)syscall(SYS_pidfd_open, pid, 0);
+		if (fd < 0)
+			failed = "pidfd_open";
+		else if (syscall(SYS_pidfd_getfd, fd, ready, 0) < 0)
+			failed = "pidfd_getfd of a child";
+		break;
+	}
+	error = errno;
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	errno = error;
 	return failed;
 }
 
-static void examine_process(struct report *r)
+static const char *process_remedy(void)
 {
-	struct failure f = in_child(probe_process, NULL);
-	long scope = file_number("/proc/sys/kernel/yama/ptrace_scope");
-	struct doctor_finding *finding;
+	if (file_number("/proc/sys/kernel/yama/ptrace_scope") >= 2)
+		return "YAMA forbids it: sysctl -w kernel.yama.ptrace_scope=1, or run as root";
+	if (in_container() || status_field("Seccomp", 10) == 2)
+		return "the container's profile forbids it: start it with --cap-add SYS_PTRACE "
+		       "--security-opt seccomp=unconfined";
+	return "allow this user to trace its own processes";
+}
 
-	if (!f.step) {
-		if (scope > 0)
-			add(r, "process access", DOCTOR_OK,
-			    "memory and descriptors of the program (YAMA scope %ld)", scope);
-		else
-			add(r, "process access", DOCTOR_OK,
-			    "memory and descriptors of the program");
+static void examine_process(struct report *r, bool namespaces)
+{
+	struct process_probe probe = {.namespaces = namespaces, .what = PROBE_MEM};
+	struct failure f = in_child(probe_process, &probe);
+	long scope = file_number("/proc/sys/kernel/yama/ptrace_scope");
+
+	if (f.step) {
+		remedy(add(r, "process access", DOCTOR_FAIL, "%s: %s", f.step, strerror(f.error)),
+		       process_remedy());
 		return;
 	}
-	finding = add(r, "process access", DOCTOR_FAIL, "%s: %s", f.step, strerror(f.error));
-	if (scope >= 2)
-		remedy(finding,
-		       "YAMA forbids it: sysctl -w kernel.yama.ptrace_scope=1, or run as root");
-	else if (in_container() || status_field("Seccomp", 10) == 2)
-		remedy(finding,
-		       "the container's profile forbids it: start it with --cap-add SYS_PTRACE "
-		       "--security-opt seccomp=unconfined");
+	probe.what = PROBE_VM;
+	f = in_child(probe_process, &probe);
+	if (f.step) {
+		remedy(add(r, "process memory", DOCTOR_NOTE,
+			   "%s: %s: /proc/PID/mem is used, which is slower", f.step,
+			   strerror(f.error)),
+		       process_remedy());
+	}
+	probe.what = PROBE_FD;
+	f = in_child(probe_process, &probe);
+	if (f.step)
+		remedy(add(r, "descriptors", DOCTOR_NOTE,
+			   "%s: %s: only eventfds that a program makes in the run can be its "
+			   "interrupts",
+			   f.step, strerror(f.error)),
+		       process_remedy());
+	else if (scope > 0)
+		add(r, "process access", DOCTOR_OK,
+		    "memory and descriptors of the program (YAMA scope %ld)", scope);
 	else
-		remedy(finding, "allow this user to trace its own processes");
+		add(r, "process access", DOCTOR_OK, "memory and descriptors of the program");
 }
 
 static const char *probe_memfd(void *arg)
@@ -389,11 +450,13 @@ static void examine_io_uring(struct report *r)
 		add(r, "io_uring", DOCTOR_OK, "there, for devices on files");
 }
 
-static void examine_fuse(struct report *r)
+static void examine_fuse(struct report *r, bool namespaces)
 {
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC), e = errno;
 
-	if (!sysfs_built())
+	if (!namespaces)
+		add(r, "/dev/fuse", DOCTOR_NOTE, "not used: without mounts /sys cannot be served");
+	else if (!sysfs_built())
 		remedy(add(r, "/dev/fuse", DOCTOR_NOTE,
 			   "this uvfio was built without libfuse3: programs cannot write to /sys"),
 		       "install libfuse3-dev and build it again");
@@ -402,8 +465,8 @@ static void examine_fuse(struct report *r)
 			   strerror(e)),
 		       in_container() ? "start the container with --device /dev/fuse"
 		       : e == ENOENT  ? "modprobe fuse"
-				      : "chmod 666 /dev/fuse (Debian's package fuse3 has a rule for "
-					"udev that does it)");
+				     : "chmod 666 /dev/fuse (Debian's package fuse3 has a rule for "
+				       "udev that does it)");
 	else
 		add(r, "/dev/fuse", DOCTOR_OK, "there, so programs can write to /sys");
 	if (fd >= 0)
@@ -422,15 +485,16 @@ static void examine_vfio(struct report *r)
 unsigned doctor_examine(struct doctor_finding *findings)
 {
 	struct report r = {.findings = findings};
+	bool namespaces;
 
 	examine_seccomp(&r);
-	if (examine_namespaces(&r) || privileged())
-		examine_process(&r);
-	else
-		add(&r, "process access", DOCTOR_NOTE, "not tried: it needs the user namespace");
+	namespaces = examine_namespaces(&r);
+	if (!namespaces)
+		examine_directory(&r);
+	examine_process(&r, namespaces);
 	examine_memfd(&r);
 	examine_io_uring(&r);
-	examine_fuse(&r);
+	examine_fuse(&r, namespaces);
 	examine_vfio(&r);
 	return r.nr;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 #include "uapi/files_private.h"
@@ -240,12 +241,32 @@ static struct uapi_file *file_new(struct uapi_files *files, enum uapi_file_kind 
 	return file;
 }
 
+/* Where no directory of ours is seen by the program (shadow.h), nothing needs a name. */
+static int make_memfd(struct uapi_file *file, int access)
+{
+	int fd = memfd_create("uvfio", MFD_CLOEXEC | MFD_ALLOW_SEALING), ret;
+
+	if (fd < 0)
+		return -errno;
+	if (fchmod(fd, 0666) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		ret = -errno;
+	} else {
+		/* Leases and inotify know only what was opened by a name. */
+		file->probe = uapi_fd_to_keep(reopen(fd, O_RDWR));
+		ret = file->probe < 0 ? file->probe : reopen(fd, access);
+	}
+	close(fd);
+	return ret;
+}
+
 /* A fresh inode, under the node's name: the newest fd's link in /proc reads exactly that. */
 static int make_inode(struct uapi_files *files, struct uapi_file *file, int access)
 {
 	char fresh[32], name[UAPI_NODE_NAME];
 	int fd;
 
+	if (files->server->shadow)
+		return make_memfd(file, access);
 	snprintf(fresh, sizeof(fresh), ".%u", files->last_serial + 1);
 	if (file->kind == UAPI_CONTAINER)
 		strcpy(name, "vfio");

@@ -20,7 +20,7 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
-static int add_rules(scmp_filter_ctx ctx)
+static int add_vfio(scmp_filter_ctx ctx)
 {
 	static const int by_offset[] = {
 		SCMP_SYS(pread64),  SCMP_SYS(preadv),  SCMP_SYS(preadv2),
@@ -38,30 +38,87 @@ static int add_rules(scmp_filter_ctx ctx)
 	if (!ret)
 		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
 				       SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffff00u, ';' << 8));
+	return ret;
+}
+
+/* Of opens, with the flags in argument @arg. */
+static int add_open(scmp_filter_ctx ctx, int nr, unsigned arg)
+{
+	int ret = 0;
+
 	/* Opens for reading, which are by far the most, are not ours to see. */
-	for (unsigned mode = O_WRONLY; mode <= O_ACCMODE && !ret; mode++) {
-		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(open), 1,
-				       SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE, mode));
-		if (!ret)
-			ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat), 1,
-					       SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, mode));
-	}
+	for (unsigned mode = O_WRONLY; mode <= O_ACCMODE && !ret; mode++)
+		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, nr, 1,
+				       SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, O_ACCMODE, mode));
 	/* But what may be a path to something of ours is. */
 	if (!ret)
-		ret = seccomp_rule_add(
-			ctx, SCMP_ACT_NOTIFY, SCMP_SYS(open), 1,
-			SCMP_A1(SCMP_CMP_MASKED_EQ, O_PATH | O_DIRECTORY | O_ACCMODE, O_PATH));
+		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, nr, 1,
+				       SCMP_CMP(arg, SCMP_CMP_MASKED_EQ,
+						O_PATH | O_DIRECTORY | O_ACCMODE, O_PATH));
+	return ret;
+}
+
+static int add_all(scmp_filter_ctx ctx, const int *calls, size_t nr)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < nr && !ret; i++)
+		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, calls[i], 0);
+	return ret;
+}
+
+/* The stat of a descriptor, which takes a path too that is empty then: by far the most calls with
+ * this flag are that.  A path in memory cannot be seen here. */
+static int add_stat(scmp_filter_ctx ctx, int nr, unsigned arg)
+{
+	int ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, nr, 1,
+				   SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, 0));
+
 	if (!ret)
 		ret = seccomp_rule_add(
-			ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat), 1,
-			SCMP_A2(SCMP_CMP_MASKED_EQ, O_PATH | O_DIRECTORY | O_ACCMODE, O_PATH));
+			ctx, SCMP_ACT_NOTIFY, nr, 1,
+			SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffu, (uint32_t)AT_FDCWD));
+	return ret;
+}
+
+static int add_paths(scmp_filter_ctx ctx)
+{
+	static const int calls[] = {
+		SCMP_SYS(open),       SCMP_SYS(openat),    SCMP_SYS(stat),
+		SCMP_SYS(lstat),      SCMP_SYS(access),    SCMP_SYS(faccessat),
+		SCMP_SYS(faccessat2), SCMP_SYS(readlink),  SCMP_SYS(readlinkat),
+		SCMP_SYS(getxattr),   SCMP_SYS(lgetxattr), SCMP_SYS(listxattr),
+		SCMP_SYS(llistxattr), SCMP_SYS(getcwd),    SCMP_SYS(chroot),
+		SCMP_SYS(creat),
+	};
+	int ret = add_all(ctx, calls, sizeof(calls) / sizeof(*calls));
+
+	if (!ret)
+		ret = add_stat(ctx, SCMP_SYS(newfstatat), 3);
+	return ret ? ret : add_stat(ctx, SCMP_SYS(statx), 2);
+}
+
+static int add_rules(scmp_filter_ctx ctx, unsigned what)
+{
+	static const int eventfds[] = {SCMP_SYS(eventfd), SCMP_SYS(eventfd2)};
+	int ret = add_vfio(ctx);
+
+	if (!ret && (what & UAPI_FILTER_PATHS)) {
+		ret = add_paths(ctx);
+	} else if (!ret) {
+		ret = add_open(ctx, SCMP_SYS(open), 1);
+		if (!ret)
+			ret = add_open(ctx, SCMP_SYS(openat), 2);
+	}
 	if (!ret) /* its flags are in memory */
 		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat2), 0);
+	if (!ret && (what & UAPI_FILTER_EVENTFDS))
+		ret = add_all(ctx, eventfds, sizeof(eventfds) / sizeof(*eventfds));
 	return ret;
 }
 
 /* The filter as BPF, through a memfd: libseccomp writes to an fd only. */
-static int export_bpf(struct sock_fprog *prog)
+static int export_bpf(unsigned what, struct sock_fprog *prog)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
 	int ret, fd = -1;
@@ -74,7 +131,7 @@ static int export_bpf(struct sock_fprog *prog)
 	if (!ret)
 		ret = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (!ret)
-		ret = add_rules(ctx);
+		ret = add_rules(ctx, what);
 	if (ret)
 		goto out;
 	fd = memfd_create("uvfio-filter", MFD_CLOEXEC);
@@ -99,10 +156,10 @@ out:
 	return ret;
 }
 
-int uapi_filter_install(struct uvfio_error *err)
+int uapi_filter_install(unsigned what, struct uvfio_error *err)
 {
 	struct sock_fprog prog = {0};
-	int ret = export_bpf(&prog);
+	int ret = export_bpf(what, &prog);
 
 	if (ret) {
 		free(prog.filter);

@@ -12,11 +12,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "uapi/process.h"
+#include "uapi/task.h"
 #include "uapi/vma.h"
 
 #define CACHE_ENTRIES 64   /* tasks that map memory at a time; more only cost time */
@@ -76,7 +76,7 @@ void memory_cache_free(struct memory_cache *cache)
 static int read_random(pid_t tid, int proc, uint8_t out[RANDOM_BYTES])
 {
 	Elf64_auxv_t auxv[64];
-	struct iovec local = {out, RANDOM_BYTES}, remote = {NULL, RANDOM_BYTES};
+	uint64_t at = 0;
 	int fd = openat(proc, "auxv", O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 
@@ -88,14 +88,12 @@ static int read_random(pid_t tid, int proc, uint8_t out[RANDOM_BYTES])
 		return -errno;
 	for (size_t i = 0; i < (size_t)n / sizeof(auxv[0]); i++)
 		if (auxv[i].a_type == AT_RANDOM)
-			remote.iov_base = (void *)auxv[i].a_un.a_val;
+			at = auxv[i].a_un.a_val;
 	/* A program may unmap its stack; then the bytes are zero from then on, and it is on its
 	 * own. */
 	memset(out, 0, RANDOM_BYTES);
-	if (remote.iov_base && process_vm_readv(tid, &local, 1, &remote, 1, 0) < 0 &&
-	    errno != EFAULT)
-		return -errno;
-	return 0;
+	n = at ? uapi_task_read(tid, out, at, RANDOM_BYTES) : 0;
+	return n < 0 && n != -EFAULT ? (int)n : 0;
 }
 
 static int entry_open(pid_t tid, struct mem_entry **out)

@@ -21,12 +21,14 @@ enum uapi_message_kind {
 	UAPI_MSG_TREE,   /* a memfd with the tree rides along; value: preload the helper */
 	UAPI_MSG_SERVED, /* a memfd with the tree of a served /sys; -1: there is none after all */
 	UAPI_MSG_MAPPED, /* the user namespace has its maps; value: 0 or errno */
+	UAPI_MSG_FILTER, /* value: UAPI_FILTER_… */
 	UAPI_MSG_GO,     /* everybody is ready: become the program */
 	/* C → S */
 	UAPI_MSG_FUSE,     /* /dev/fuse, mounted on /sys, rides along; or value: errno */
 	UAPI_MSG_MAP_ME,   /* C is in a new user namespace without maps */
 	UAPI_MSG_DEVDIR,   /* the directory for what is open rides along, covered by */
 	UAPI_MSG_NODES,    /* the directory /dev/vfio, which rides along */
+	UAPI_MSG_SANDBOX,  /* value: 0, the mounts are made; or errno: they cannot be */
 	UAPI_MSG_SYSDIR,   /* the directory /sys/bus/pci/devices rides along */
 	UAPI_MSG_LISTENER, /* the listener rides along */
 };

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "base/trash.h"
+#include "uapi/kept.h"
 #include "uapi/process.h"
 #include "uapi/request.h"
 #include "uapi/task.h"
@@ -69,10 +70,43 @@ static void throw_away(struct uapi_server *server, int fd)
 		close(fd);
 }
 
+/* Where nothing can be taken from the program. */
+static int get_kept(struct uapi_request *req, int fd)
+{
+	struct stat st;
+	int ret = uapi_kept_get(req->server->kept, req->tid, fd);
+
+	/* Of what is no eventfd, or not open, as of what was taken. */
+	if (ret != -EPERM || uapi_task_eventfd_id(req->tid, fd))
+		return ret;
+	ret = uapi_task_stat_fd(req->server->tasks, req->tid, fd, &st);
+	return ret                                                      ? ret
+	       : uapi_task_fd_is_path(req->server->tasks, req->tid, fd) ? -EBADF
+									: -EINVAL;
+}
+
+void uapi_do_eventfd(struct uapi_request *req)
+{
+	const unsigned flags = req->nr == SYS_eventfd ? 0 : (unsigned)req->args[1];
+	int fd = req->server->kept
+			 ? uapi_kept_make(req->server->kept, (unsigned)req->args[0], flags)
+			 : -EINVAL;
+
+	if (fd < 0) {
+		if (fd != -EINVAL) /* else it is the kernel's to refuse */
+			uapi_answer(req, fd);
+		return;
+	}
+	req->answer = UAPI_FD;
+	req->fd = fd;
+	req->cloexec = flags & O_CLOEXEC;
+}
+
 static int get_eventfd(struct vfio_client *client, int32_t fd)
 {
 	struct uapi_request *req = of_client(client);
-	int ours = uapi_fd_to_keep(uapi_task_get_fd(req->tid, fd));
+	int ours = uapi_fd_to_keep(req->server->kept ? get_kept(req, fd)
+						     : uapi_task_get_fd(req->tid, fd));
 	unsigned lost;
 
 	if (uapi_short_of(ours))
@@ -82,11 +116,16 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 		uvfio_log(
 			req->server->log, UVFIO_LOG_ERROR,
 			"cannot take the eventfd %d of process %d: pidfd_getfd: %s; a container's "
-			"seccomp profile or a security module forbids it, or the program made itself "
+			"seccomp profile or a security module forbids it%s, or the program made itself "
 			"undumpable: no interrupt can be delivered (`uvfio doctor` says what to allow)",
-			fd, req->tid, strerror(-ours));
+			fd, req->tid, strerror(-ours),
+			req->server->kept
+				? ", and this eventfd was made before the run or outside of it"
+				: "");
 	if (ours == -EPERM || ours == -ENOSYS || ours == -EACCES)
 		return -EPERM;
+	if (ours == -EINVAL)
+		return uapi_request_valid(req) ? -EINVAL : -EBADF;
 	if (ours < 0)
 		return -EBADF;
 	if (!uapi_request_valid(req) || fcntl(ours, F_GETFL) & O_PATH) {
@@ -276,6 +315,13 @@ void uapi_dispatch(struct uapi_request *req)
 		break;
 	case SYS_mmap:
 		uapi_do_mmap(req);
+		break;
+	case SYS_eventfd:
+	case SYS_eventfd2:
+		uapi_do_eventfd(req);
+		break;
+	default:
+		uapi_do_path(req);
 		break;
 	}
 }

@@ -84,9 +84,23 @@ struct uapi_file *uapi_request_subject(struct uapi_request *req);
 /* Route @req to its handler. */
 void uapi_dispatch(struct uapi_request *req);
 
+/* For such a program: open @name in our tree. */
+enum uapi_path {
+	UAPI_PATH_FOREIGN,  /* it is not there */
+	UAPI_PATH_ANSWERED, /* it is, and the request has its answer */
+	UAPI_PATH_NODE,     /* it is a node of /dev/vfio: *@kind, *@group */
+};
+enum uapi_path uapi_path_open(struct uapi_request *req, int dirfd, const char *name,
+			      uint64_t flags, uint64_t resolve, enum uapi_file_kind *kind,
+			      unsigned *group);
+
 /* The handlers, by system call. */
 void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags);
 void uapi_do_openat2(struct uapi_request *req);
+/* Of a program that has no mounts (--sandbox paths), all other calls that take a path. */
+void uapi_do_path(struct uapi_request *req);
+/* eventfd and eventfd2 (kept.h). */
+void uapi_do_eventfd(struct uapi_request *req);
 void uapi_do_ioctl(struct uapi_request *req);
 /* What the preloaded helper asks (helper/trap.h); false when it is not for us. */
 bool uapi_do_trap(struct uapi_request *req, unsigned cmd);

@@ -46,21 +46,44 @@ static int look_up(struct uapi_request *req, int dirfd, const char *path, uint64
 	return known ? (int)uapi_files_node(req->server->files, &st, group) : UAPI_FILE_KINDS;
 }
 
+/* What @name is, as look_up(), for a program that has no mounts: our tree comes first.  False: the
+ * request has its answer, or needs none. */
+static bool look_up_shadow(struct uapi_request *req, int dirfd, const char *name, uint64_t flags,
+			   uint64_t resolve, int *kind, unsigned *group, bool *open)
+{
+	enum uapi_file_kind node = UAPI_FILE_KINDS;
+
+	switch (uapi_path_open(req, dirfd, name, flags, resolve, &node, group)) {
+	case UAPI_PATH_ANSWERED:
+		return false;
+	case UAPI_PATH_NODE:
+		*kind = (int)node;
+		return true;
+	case UAPI_PATH_FOREIGN:
+		break;
+	}
+	if ((flags & (O_ACCMODE | O_PATH)) == O_RDONLY || flags & O_DIRECTORY)
+		return false;
+	*kind = look_up(req, dirfd, name, resolve & ~(uint64_t)RESOLVE_NO_XDEV, group, open);
+	return true;
+}
+
 static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags,
 		      uint64_t resolve)
 {
+	const bool shadow = req->server->shadow;
 	char name[PATH_MAX];
 	unsigned group = 0, lost;
 	ssize_t len;
 	bool open = false;
 	int kind, fd, access;
 
-	if (flags & O_DIRECTORY)
+	if (flags & O_DIRECTORY && !shadow)
 		return;
 	/* The kernel's VFIO does not look at the access mode.  Of O_ACCMODE, with which ioctl is
-	 * all that works, it could not be told when the last one is closed. */
+	 * all that works, and of O_RDONLY it could not be told when the last one is closed. */
 	access = flags & O_ACCMODE;
-	if (access == O_ACCMODE)
+	if (access == O_ACCMODE || access == O_RDONLY)
 		access = O_RDWR;
 	len = uapi_task_read_string(req->tid, name, path, sizeof(name));
 	if ((len == -EPERM || len == -ENOSYS || len == -EACCES) && uapi_request_valid(req) &&
@@ -74,7 +97,10 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 			req->tid, strerror((int)-len));
 	if (len <= 0)
 		return; /* the kernel says what is wrong with it */
-	kind = look_up(req, dirfd, name, resolve, &group, &open);
+	if (!shadow)
+		kind = look_up(req, dirfd, name, resolve, &group, &open);
+	else if (!look_up_shadow(req, dirfd, name, flags, resolve, &kind, &group, &open))
+		return;
 	if (flags & O_PATH) {
 		if (open)
 			atomic_store(&req->server->paths_seen, true);
@@ -115,7 +141,8 @@ void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t f
 void uapi_do_openat2(struct uapi_request *req)
 {
 	const uint64_t restrictions = RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS |
-				      RESOLVE_BENEATH | RESOLVE_IN_ROOT | RESOLVE_CACHED;
+				      RESOLVE_BENEATH | RESOLVE_IN_ROOT | RESOLVE_CACHED |
+				      (req->server->shadow ? RESOLVE_NO_XDEV : 0);
 	const uint64_t known = O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND |
 			       O_NONBLOCK | O_DSYNC | O_SYNC | O_ASYNC | O_DIRECT | O_LARGEFILE |
 			       O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_DIRECTORY | O_PATH;

@@ -32,6 +32,7 @@
 #include "uapi/message.h"
 #include "uapi/process.h"
 #include "uapi/receive.h"
+#include "uapi/sandbox.h"
 #include "uapi/served.h"
 #include "uapi/server.h"
 #include "uapi/sysfs.h"
@@ -45,6 +46,7 @@ struct run {
 	int up;       /* socket to P0, -1 when it need not be told any more */
 	int child;    /* socket to C */
 	int sigfd;    /* SIGCHLD */
+	int tree;     /* memfd, until the program's view is made */
 	pid_t pid;    /* C */
 	bool ended;   /* C has ended, */
 	int status;   /* like this */
@@ -192,15 +194,13 @@ static int send_tree(struct run *run)
 {
 	struct uvfio_error err = {""};
 	bool helper = wants_helper(run);
-	int fd;
 
 	if (find_helper(helper))
 		return -1;
-	fd = uapi_tree_make(run->server.core, &err);
-	if (fd < 0)
+	run->tree = uapi_tree_make(run->server.core, &err);
+	if (run->tree < 0)
 		return complain(&err);
-	uapi_send(run->child, UAPI_MSG_TREE, helper, fd);
-	close(fd);
+	uapi_send(run->child, UAPI_MSG_TREE, helper, run->tree);
 	return 0;
 }
 
@@ -295,6 +295,19 @@ static int serve_sys(struct run *run, int why, int fuse)
 	return tree;
 }
 
+/* C has its mounts, or does without. */
+static int begin_sandbox(struct run *run, int refused)
+{
+	struct uvfio_error err = {""};
+	int what = uapi_sandbox_begin(&run->server, run->pid, refused, run->tree, &err);
+
+	close(run->tree);
+	run->tree = -1;
+	if (what < 0)
+		return complain(&err);
+	return uapi_send(run->child, UAPI_MSG_FILTER, what, -1);
+}
+
 /* C makes its namespaces, its mounts and the filter; what it cannot do it has said itself. */
 static int prepare_child(struct run *run)
 {
@@ -327,6 +340,10 @@ static int prepare_child(struct run *run)
 			if (!server->served_sys)
 				server->sysfs = uapi_sysfs_new(server->core, fd);
 			close(fd);
+			break;
+		case UAPI_MSG_SANDBOX:
+			if (begin_sandbox(run, msg.value))
+				return -1;
 			break;
 		case UAPI_MSG_LISTENER:
 			server->listener = fd;
@@ -491,6 +508,7 @@ static void stop_serving(struct run *run)
 	server->served_sys = NULL;
 	uapi_sysfs_free(server->sysfs);
 	server->sysfs = NULL;
+	uapi_sandbox_end(server);
 	if (run->served)
 		server->config->unserve(server->config, run->served);
 	uapi_trace_free(server->trace);
@@ -508,6 +526,7 @@ static void stop_serving(struct run *run)
 int uapi_server_main(const struct uapi_config *config, int up, const sigset_t *mask)
 {
 	struct run run = {.up = up,
+			  .tree = -1,
 			  .server = {.config = config, .listener = -1, .devdir = -1, .nodes = -1}};
 	sigset_t set;
 	int pair[2];

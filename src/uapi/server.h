@@ -19,6 +19,8 @@
 #include "uapi/uapi.h"
 
 struct uapi_files;
+struct uapi_kept;
+struct uapi_shadow;
 struct uapi_tasks;
 struct uapi_pool;
 struct uapi_served;
@@ -38,9 +40,13 @@ struct uapi_server {
 	struct uapi_sysfs *sysfs;       /* NULL: /sys is served, or out of memory */
 	struct uapi_served *served_sys; /* NULL: it is not */
 	struct vfio_who who;            /* its clients, for listings */
+	struct uapi_shadow *shadow;     /* of --sandbox paths; NULL: the program has mounts */
+	struct uapi_kept *kept;         /* NULL: eventfds can be had when they are named */
+	/* The program calls chroot: a process's root may be another than ours. */
+	atomic_bool roots_vary;
 	int listener;
 	int nodes;  /* the directory /dev/vfio of the program's namespace */
-	int devdir; /* the one that it covers, for what is open */
+	int devdir; /* the one that it covers, for what is open; -1: ->shadow has that */
 	/* A program that opened /dev/kvm: registers are not offered for mapping any more. */
 	atomic_bool kvm_seen;
 	struct uvfio_trash *trash; /* files of the program's that were taken for eventfds */

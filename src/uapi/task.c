@@ -10,12 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 #include "uapi/task.h"
 
-#define PAGE_BYTES  4096u
 #define CACHE_SLOTS 128u
 
 #ifndef PIDFD_THREAD
@@ -121,51 +119,6 @@ static struct proc_dirs *dirs_get(struct uapi_tasks *tasks, pid_t tid, struct pr
 static bool dirs_alive(const struct proc_dirs *dirs)
 {
 	return faccessat(dirs->proc, "stat", F_OK, 0) == 0;
-}
-
-ssize_t uapi_task_read(pid_t tid, void *dst, uint64_t uaddr, size_t len)
-{
-	struct iovec local = {dst, len};
-	struct iovec remote = {(void *)(uintptr_t)uaddr, len};
-	ssize_t n = process_vm_readv(tid, &local, 1, &remote, 1, 0);
-
-	return n < 0 ? -errno : n;
-}
-
-ssize_t uapi_task_write(pid_t tid, uint64_t uaddr, const void *src, size_t len)
-{
-	struct iovec local = {(void *)(uintptr_t)src, len};
-	struct iovec remote = {(void *)(uintptr_t)uaddr, len};
-	ssize_t n = process_vm_writev(tid, &local, 1, &remote, 1, 0);
-
-	return n < 0 ? -errno : n;
-}
-
-ssize_t uapi_task_read_string(pid_t tid, char *dst, uint64_t uaddr, size_t size)
-{
-	size_t done = 0;
-
-	while (done < size) {
-		/* A page at a time: what lies behind the string may be missing. */
-		size_t piece = PAGE_BYTES - ((uaddr + done) & (PAGE_BYTES - 1));
-		const char *end;
-		ssize_t n;
-
-		if (piece > 256)
-			piece = 256 - ((uaddr + done) & 255);
-		if (piece > size - done)
-			piece = size - done;
-		n = uapi_task_read(tid, dst + done, uaddr + done, piece);
-		if (n < 0)
-			return n;
-		end = memchr(dst + done, '\0', (size_t)n);
-		if (end)
-			return end - dst;
-		if ((size_t)n < piece)
-			return -EFAULT;
-		done += piece;
-	}
-	return -ENAMETOOLONG;
 }
 
 /* @flags: AT_SYMLINK_NOFOLLOW: of the link in /proc. */
@@ -377,22 +330,60 @@ int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char
 	return ret;
 }
 
-pid_t uapi_task_tgid(pid_t tid)
+ssize_t uapi_task_link(struct uapi_tasks *tasks, pid_t tid, const char *name, char *out,
+		       size_t size)
+{
+	struct proc_dirs *dirs, *stale = NULL;
+	ssize_t n;
+
+	for (;;) {
+		dirs = dirs_get(tasks, tid, stale);
+		dirs_put(stale);
+		if (!dirs)
+			return -errno;
+		n = read_link(dirs, name, out, size);
+		if (n >= 0 || stale || dirs_alive(dirs))
+			break;
+		stale = dirs;
+	}
+	dirs_put(dirs);
+	return n;
+}
+
+/* The number at @place (from 0) in the line @name of /proc/TID/status; -1: it is gone. */
+static int64_t status_number(pid_t tid, const char *name, unsigned place)
 {
 	char path[40], line[128];
-	int tgid = 0;
+	int64_t value = -1;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", tid);
 	f = fopen(path, "re");
 	if (!f)
-		return 0;
+		return -1;
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Tgid: %d", &tgid) == 1)
-			break;
+		char *p = line + strlen(name);
+
+		if (strncmp(line, name, strlen(name)) || *p++ != ':')
+			continue;
+		for (unsigned i = 0; i <= place; i++)
+			value = strtoll(p, &p, 10);
+		break;
 	}
 	fclose(f);
-	return tgid;
+	return value;
+}
+
+pid_t uapi_task_tgid(pid_t tid)
+{
+	int64_t tgid = status_number(tid, "Tgid", 0);
+
+	return tgid < 0 ? 0 : (pid_t)tgid;
+}
+
+int64_t uapi_task_fsuid(pid_t tid)
+{
+	return status_number(tid, "Uid", 3);
 }
 
 /* The number that the kernel gave an eventfd (Linux 5.2); 0: it is none, or has gone. */
@@ -414,6 +405,14 @@ static unsigned long eventfd_id(const char *dir, int fd)
 	}
 	fclose(f);
 	return id;
+}
+
+unsigned long uapi_task_eventfd_id(pid_t tid, int fd)
+{
+	char dir[32];
+
+	snprintf(dir, sizeof(dir), "/proc/%d", tid);
+	return eventfd_id(dir, fd);
 }
 
 /* Before 6.9: from the table of the process's first thread.  That is nearly always @tid's too; if

@@ -40,9 +40,18 @@ bool uapi_task_fd_is_path(struct uapi_tasks *tasks, pid_t tid, int fd);
  * openat2, but RESOLVE_NO_XDEV, which would be about mounts on the way to @dirfd too. */
 int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path,
 		      uint64_t resolve);
+/* The text of the link /proc/TID/@name ("cwd", "root", "fd/N"), as this mount namespace and root
+ * name what it leads to: its length, or -errno. */
+ssize_t uapi_task_link(struct uapi_tasks *tasks, pid_t tid, const char *name, char *out,
+		       size_t size);
+/* The number by which the kernel tells eventfds apart, of the task's @fd; 0: it is none, or has
+ * gone (Linux 5.2). */
+unsigned long uapi_task_eventfd_id(pid_t tid, int fd);
 /* A copy of the task's fd: ≥ 0, -EBADF, -EPERM.  Before Linux 6.9 only what the process's first
  * thread has, too; of eventfds that have the same number there another is never taken. */
 int uapi_task_get_fd(pid_t tid, int fd);
+/* The user id by which files are opened for it; -1 when it is gone. */
+int64_t uapi_task_fsuid(pid_t tid);
 /* The process that a thread belongs to; 0 when it is gone. */
 pid_t uapi_task_tgid(pid_t tid);
 

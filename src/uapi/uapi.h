@@ -36,6 +36,13 @@ enum uapi_sys {
 	UAPI_SYS_OFF,  /* plain files */
 };
 
+/* How does the program come to see /dev/vfio and the devices' part of /sys? */
+enum uapi_sandbox {
+	UAPI_SANDBOX_AUTO,   /* by mounts; by paths where those are refused */
+	UAPI_SANDBOX_MOUNTS, /* in a mount namespace of its own, or the run fails */
+	UAPI_SANDBOX_PATHS,  /* its system calls that take a path are answered (shadow.h) */
+};
+
 struct uapi_config {
 	const char *const *devices; /* MODEL[,key=value…] */
 	unsigned nr_devices;
@@ -45,6 +52,7 @@ struct uapi_config {
 	enum vfio_mmio_mode mmio;
 	bool verbose;
 	enum uapi_sys sys;
+	enum uapi_sandbox sandbox;
 	const char *trace; /* a file, or NULL */
 	bool trace_json;
 	/* Optional: called in S when the machine is made, and before it goes.  -1 with a message

@@ -6,8 +6,10 @@ profile; bubblewrap; unshare; chroot.  What the README says of them is what pass
 Usage: container_test.py UVFIO EXAMPLE.  As root; skips what is not installed.
 
 The profiles: `engine` is the file that Debian's containers-common installs (Podman's default).
-`docker` forbids what Docker's default profile forbids of what matters to us: namespaces and mounts
-without SYS_ADMIN, pidfd_getfd and kcmp without SYS_PTRACE, and io_uring and userfaultfd always.
+`docker` forbids what Docker's default profiles forbid of what matters to us: namespaces and mounts
+without SYS_ADMIN; pidfd_getfd, kcmp and (until version 20.10) process_vm_readv without SYS_PTRACE; and
+io_uring and userfaultfd always.  `ubuntu` permits namespaces and no mounts in them, as AppArmor does
+to an ordinary user of Ubuntu 24.04.  docker_test.py has Docker itself.
 """
 import json
 import os
@@ -18,6 +20,7 @@ import tempfile
 
 UVFIO, EXAMPLE = (os.path.realpath(a) for a in sys.argv[1:3])
 DRIVE = [UVFIO, "run", "--device", "nvme,memory=16M,serial=abc", "--", EXAMPLE, "0000:01:00.0"]
+MOUNTS = [*DRIVE[:2], "--sandbox", "mounts", *DRIVE[2:]]
 PROFILE = "/usr/share/containers/seccomp.json"
 CAPS = ("CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP "
         "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE").split()
@@ -62,7 +65,8 @@ def docker_profile(caps):
     denied = ["io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd"]
     calls = []
     if "CAP_SYS_PTRACE" not in caps:
-        denied += ["kcmp", "pidfd_getfd", "process_madvise"]
+        denied += ["kcmp", "pidfd_getfd", "process_madvise", "process_vm_readv",
+                   "process_vm_writev"]
     if "CAP_SYS_ADMIN" not in caps:
         denied += ["unshare", "setns", "mount", "umount2", "open_tree", "move_mount", "fsopen",
                    "fsconfig", "fsmount", "fspick", "mount_setattr", "bpf", "perf_event_open"]
@@ -73,6 +77,12 @@ def docker_profile(caps):
                                     "op": "SCMP_CMP_MASKED_EQ"}]})
     calls.append({"names": denied, "action": "SCMP_ACT_ERRNO", "errnoRet": 1})
     return {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ARCHES, "syscalls": calls}
+
+
+def ubuntu_profile(_):
+    denied = ["mount", "umount2", "open_tree", "move_mount", "fsopen", "fsmount", "mount_setattr"]
+    return {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ARCHES,
+            "syscalls": [{"names": denied, "action": "SCMP_ACT_ERRNO", "errnoRet": 13}]}
 
 
 def configuration(user, more_caps, profile, command):
@@ -129,6 +139,15 @@ def drives(name, result):
     point(status == 0 and 'serial "abc ' in output, name, f"status {status}\n{output}")
 
 
+def images(mmio):
+    """A command that writes a namespace and reads it, by QEMU's driver in user space."""
+    run_it = f"'{UVFIO}' run --mmio {mmio} --device nvme,memory=8M -- sh -c"
+    return ["sh", "-ec", "cd /dev/shm; mkdir uvfio-images-$$; cd uvfio-images-$$; "
+            "trap 'rm -r /dev/shm/uvfio-images-$$' EXIT; head -c 8M /dev/urandom > in; "
+            f"{run_it} 'qemu-img convert -n -f raw -O raw in nvme://0000:01:00.0/1 && "
+            "qemu-img convert -f raw -O raw nvme://0000:01:00.0/1 out'; cmp in out; echo same"]
+
+
 def containers(folder):
     os.mkdir(f"{folder}/rootfs")
     status, output = in_container(folder, 0, [], None, ["echo", "hello"])
@@ -146,14 +165,29 @@ def containers(folder):
         drives(f"seccomp=unconfined, {who}", in_container(folder, user, [], None, DRIVE))
         drives(f"Docker's rules, SYS_ADMIN and SYS_PTRACE, {who}",
                in_container(folder, user, ["SYS_ADMIN", "SYS_PTRACE"], docker_profile, DRIVE))
-        status, output = in_container(folder, user, [], docker_profile, DRIVE)
+        if shutil.which("qemu-img"):
+            for mmio in ("exact", "polled"):
+                status, output = in_container(folder, user, [], docker_profile, images(mmio))
+                point(status == 0 and output.endswith("same\n"),
+                      f"Docker's rules alone, qemu-img, --mmio {mmio}, {who}", output)
+        else:
+            skip("qemu-img", "qemu-img is missing (package qemu-utils)")
+        drives(f"Docker's rules alone, {who}",
+               in_container(folder, user, [], docker_profile, DRIVE))
+        drives(f"namespaces without mounts, {who}",
+               in_container(folder, user, [], ubuntu_profile, DRIVE))
+        status, output = in_container(folder, user, [], docker_profile, MOUNTS)
         point(status == 125 and "cannot make a user and a mount namespace" in output
               and "--cap-add SYS_ADMIN --cap-add SYS_PTRACE" in output,
-              f"Docker's rules alone, {who}: refused, with the remedy", output)
+              f"Docker's rules, --sandbox mounts, {who}: refused, with the remedy", output)
+        status, output = in_container(folder, user, [], ubuntu_profile, MOUNTS)
+        point(status == 125 and "slaves of the mounts" in output,
+              f"namespaces without mounts, --sandbox mounts, {who}: refused", output)
     status, output = in_container(folder, 0, [], docker_profile, [UVFIO, "doctor"])
-    point(status == 1 and "unshare(CLONE_NEWUSER | CLONE_NEWNS): Operation not permitted" in output
-          and "--cap-add SYS_ADMIN --cap-add SYS_PTRACE" in output,
-          "doctor says the same", output)
+    point(status == 0 and "unshare(CLONE_NEWUSER | CLONE_NEWNS): Operation not permitted" in output
+          and "--cap-add SYS_ADMIN --cap-add SYS_PTRACE" in output
+          and "pidfd_getfd of a child: Operation not permitted" in output,
+          "doctor says that it works, and what it lacks", output)
 
 
 def main():
@@ -181,13 +215,14 @@ def main():
         drives("chroot to the root of a mount", in_root(f"{folder}/root",
                f"chroot '{folder}/root' " + " ".join(DRIVE)))
         os.mkdir(f"{folder}/plain")
-        status, output = in_root(f"{folder}/root",
-            f"for d in bin lib lib64 usr etc dev proc sys tmp '{os.path.dirname(UVFIO)}'; do "
-            f"[ -e /$d ] || continue; mkdir -p '{folder}/plain'/$d; "
-            f"mount --rbind /$d '{folder}/plain'/$d; done; "
-            f"chroot '{folder}/plain' " + " ".join(DRIVE))
+        plain = (f"for d in bin lib lib64 usr etc dev proc sys tmp '{os.path.dirname(UVFIO)}'; do "
+                 f"[ -e /$d ] || continue; mkdir -p '{folder}/plain'/$d; "
+                 f"mount --rbind /$d '{folder}/plain'/$d; done; chroot '{folder}/plain' ")
+        drives("chroot to a plain directory", in_root(f"{folder}/root", plain + " ".join(DRIVE)))
+        status, output = in_root(f"{folder}/root", plain + " ".join(MOUNTS))
         point(status == 125 and "mount --rbind" in output,
-              "chroot to a plain directory: refused, with the remedy", f"{status}\n{output}")
+              "chroot to a plain directory, --sandbox mounts: refused, with the remedy",
+              f"{status}\n{output}")
     print(f"1..{number}")
     return failed != 0
 

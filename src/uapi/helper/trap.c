@@ -75,6 +75,7 @@ static size_t fetch(uint64_t rip, uint8_t bytes[EMU_MAX_INSN])
 	size_t here = PAGE - (rip & (PAGE - 1));
 	struct iovec to = {bytes, EMU_MAX_INSN};
 	struct iovec from[2];
+	unsigned char there;
 	long n;
 
 	if (here >= EMU_MAX_INSN) {
@@ -87,7 +88,11 @@ static size_t fetch(uint64_t rip, uint8_t bytes[EMU_MAX_INSN])
 	if (n > 0)
 		return (size_t)n;
 	memcpy(bytes, (const void *)rip, here);
-	return here;
+	/* Where that call is forbidden: is there a page behind this one? */
+	if ((n != -ENOSYS && n != -EPERM) || sys3(SYS_mincore, (long)(rip + here), PAGE, (long)&there))
+		return here;
+	memcpy(bytes + here, (const void *)(rip + here), EMU_MAX_INSN - here);
+	return EMU_MAX_INSN;
 }
 
 /* --- memory ------------------------------------------------------------------------------------
