@@ -16,6 +16,8 @@ static const struct uvfio_key common_keys[] = {
 	 "functions with one name are reset together; off: the bus cannot be reset (default: those of a "
 	 "bus are)",
 	 false},
+	{"driver", "vfio-pci|uio_pci_generic|none",
+	 "which driver has it at first (default: vfio-pci); see docs/uio.md", false},
 	{"group", "N", "IOMMU group; devices with the same number share it (default: its own)",
 	 false},
 	{"iommu", "on|off", "off: there is none in front of it; needs no-IOMMU mode (default: on)",

@@ -16,7 +16,7 @@ static struct changed *find_changed(struct sysfs *fs, uint64_t ino)
 
 void sysfs_attributes(struct sysfs *fs, const struct sysfs_node *node, struct stat *st)
 {
-	static const mode_t types[] = {S_IFDIR, S_IFLNK, S_IFREG, S_IFREG};
+	static const mode_t types[] = {S_IFDIR, S_IFLNK, S_IFREG, S_IFREG, S_IFREG};
 	const struct changed *changed;
 
 	memset(st, 0, sizeof(*st));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The bus and its one driver: bind, unbind, new_id, remove_id, drivers_probe, rescan; and of the
+ * The bus and its drivers: bind, unbind, new_id, remove_id, drivers_probe, rescan; and of the
  * functions enable, reset and remove, which the device lock is over in the kernel.
  *
- * vfio-pci takes a function whose driver_override is its name, or that has none and whose ids are
- * among the dynamic ones.  What `remove` takes away is hidden, unbound and without the state that
+ * A driver takes a function whose driver_override is its name, or that has none and whose ids are
+ * among its dynamic ones.  What `remove` takes away is hidden, unbound and without the state that
  * the host kept for it; the next rescan finds it again.
  */
 #include <errno.h>
@@ -14,8 +14,7 @@
 #include "sysfs/driver.h"
 #include "sysfs/functions.h"
 #include "sysfs/jobs.h"
-
-#define DRIVER "vfio-pci"
+#include "vfio/uio.h"
 
 int sysfs_number(const struct sysfs_store *s, unsigned long *out)
 {
@@ -54,52 +53,69 @@ static bool id_matches(const struct dynamic_id *id, const struct function *f)
 	       !((id->class ^ f->ids.class) & id->mask);
 }
 
-bool driver_matches(struct sysfs *fs, const struct function *f)
+bool driver_matches(struct sysfs *fs, const struct function *f, enum sysfs_driver driver)
 {
 	if (f->driver_override)
-		return !strcmp(f->driver_override, DRIVER);
+		return !strcmp(f->driver_override, sysfs_driver_names[driver]);
 	for (unsigned i = 0; i < fs->nr_ids; i++)
-		if (id_matches(&fs->ids[i], f))
+		if (fs->ids[i].driver == driver && id_matches(&fs->ids[i], f))
 			return true;
 	return false;
 }
 
-/* The lock held. */
-static int bind(struct sysfs *fs, struct function *f)
+static int bind_device(struct vfio_device *dev, enum sysfs_driver driver)
 {
-	struct vfio_device *dev = function_device(fs, f);
-	int ret = dev ? vfio_device_bind(dev) : -ENODEV;
-
-	if (dev)
-		vfio_device_put(dev);
-	return ret;
+	return driver == DRIVER_UIO ? vfio_device_uio_bind(dev) : vfio_device_bind(dev);
 }
 
 void driver_probe(struct sysfs *fs, struct function *f)
 {
-	if (driver_matches(fs, f))
-		bind(fs, f);
+	struct vfio_device *dev = function_device(fs, f);
+
+	for (unsigned i = 0; dev && i < NR_DRIVERS; i++)
+		if (driver_matches(fs, f, (enum sysfs_driver)i))
+			bind_device(dev, (enum sysfs_driver)i);
+	if (dev)
+		vfio_device_put(dev);
 }
 
 /* ---- jobs of the driver queue ---- */
 
-static ssize_t job_bind(struct sysfs *fs, struct job *job, struct vfio_device *dev)
+static ssize_t bind_to(struct sysfs *fs, struct job *job, struct vfio_device *dev,
+		       enum sysfs_driver driver)
 {
 	bool takes;
 	int ret;
 
 	pthread_mutex_lock(&fs->lock);
-	takes = !job->f->removed && driver_matches(fs, job->f);
+	takes = !job->f->removed && driver_matches(fs, job->f, driver);
 	pthread_mutex_unlock(&fs->lock);
 	if (!takes)
 		return -ENODEV;
-	ret = vfio_device_bind(dev);
+	ret = bind_device(dev, driver);
 	return ret ? ret : (ssize_t)job->len;
 }
 
-static ssize_t job_unbind_driver(struct sysfs *fs, struct job *job, struct vfio_device *dev)
+static ssize_t job_bind_vfio(struct sysfs *fs, struct job *job, struct vfio_device *dev)
+{
+	return bind_to(fs, job, dev, DRIVER_VFIO);
+}
+
+static ssize_t job_bind_uio(struct sysfs *fs, struct job *job, struct vfio_device *dev)
+{
+	return bind_to(fs, job, dev, DRIVER_UIO);
+}
+
+static ssize_t job_unbind_vfio(struct sysfs *fs, struct job *job, struct vfio_device *dev)
 {
 	int ret = sysfs_job_unbind(fs, job, dev);
+
+	return ret ? ret : (ssize_t)job->len;
+}
+
+static ssize_t job_unbind_uio(struct sysfs *fs, struct job *job, struct vfio_device *dev)
+{
+	int ret = vfio_device_uio_unbind(dev);
 
 	return ret ? ret : (ssize_t)job->len;
 }
@@ -121,6 +137,7 @@ static ssize_t job_remove(struct sysfs *fs, struct job *job, struct vfio_device 
 
 	if (ret)
 		return ret;
+	vfio_device_uio_unbind(dev); /* if that has it */
 	vfio_device_allow_reset(dev, true);
 	pthread_mutex_lock(&fs->lock);
 	f->removed = true;
@@ -152,7 +169,7 @@ static ssize_t job_enable(struct sysfs *fs, struct job *job, struct vfio_device 
 	struct function *f = job->f;
 	unsigned before;
 
-	if (vfio_device_bound(dev))
+	if (vfio_device_bound(dev) || vfio_device_uio(dev, NULL))
 		return -EBUSY;
 	pthread_mutex_lock(&fs->lock);
 	before = f->enabled;
@@ -233,17 +250,19 @@ ssize_t store_rescan(struct sysfs *fs, const struct sysfs_node *node, struct sys
 
 static ssize_t store_bind(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)
 {
+	const enum sysfs_driver driver = (enum sysfs_driver)node->object;
 	struct function *f = sysfs_function_named(fs, s->text, strcspn(s->text, "\n"));
 
 	/* Who does not take it says so before the device is asked. */
-	if (f && !driver_matches(fs, f))
+	if (f && !driver_matches(fs, f, driver))
 		return -ENODEV;
-	return later_named(fs, s, job_bind);
+	return later_named(fs, s, driver == DRIVER_UIO ? job_bind_uio : job_bind_vfio);
 }
 
 static ssize_t store_unbind(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)
 {
-	return later_named(fs, s, job_unbind_driver);
+	return later_named(fs, s,
+			   node->object == DRIVER_UIO ? job_unbind_uio : job_unbind_vfio);
 }
 
 static ssize_t store_probe(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)
@@ -283,7 +302,7 @@ static bool id_known(const struct sysfs *fs, const struct dynamic_id *id)
 					      id->class}};
 
 	for (unsigned i = 0; i < fs->nr_ids; i++)
-		if (id_matches(&fs->ids[i], &like))
+		if (fs->ids[i].driver == id->driver && id_matches(&fs->ids[i], &like))
 			return true;
 	return false;
 }
@@ -295,8 +314,9 @@ static ssize_t store_new_id(struct sysfs *fs, const struct sysfs_node *node, str
 
 	if (n < 2)
 		return -EINVAL;
-	if (n == 7) /* driver data, which vfio-pci has none of */
+	if (n == 7) /* driver data, which these drivers have none of */
 		return -EINVAL;
+	id.driver = (enum sysfs_driver)node->object;
 	if (id_known(fs, &id))
 		return -EEXIST;
 	if (fs->nr_ids == MAX_DYNAMIC_IDS)
@@ -319,7 +339,7 @@ static ssize_t store_remove_id(struct sysfs *fs, const struct sysfs_node *node,
 	for (unsigned i = 0; i < fs->nr_ids; i++) {
 		struct dynamic_id *k = &fs->ids[i];
 
-		if (k->vendor != id.vendor || k->device != id.device ||
+		if (k->driver != node->object || k->vendor != id.vendor || k->device != id.device ||
 		    (id.subvendor != ~0u && k->subvendor != id.subvendor) ||
 		    (id.subdevice != ~0u && k->subdevice != id.subdevice) ||
 		    ((k->class ^ id.class) & id.mask))
@@ -338,7 +358,8 @@ static ssize_t store_event(struct sysfs *fs, const struct sysfs_node *node, stru
 
 static ssize_t show_module(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
-	return sysfs_link_to(fs, node, out, size, "module/vfio_pci");
+	return sysfs_link_to(fs, node, out, size, "module/%s",
+			     node->object == DRIVER_UIO ? VFIO_UIO_DRIVER : "vfio_pci");
 }
 
 /* ---- the tables ---- */

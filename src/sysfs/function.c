@@ -57,11 +57,14 @@ static ssize_t show_modalias(struct sysfs *fs, const struct sysfs_node *node, ch
 static ssize_t show_uevent(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
 	const struct function *f = node->f;
+	enum sysfs_driver driver = function_driver(fs, f);
 	int n = snprintf(out, size,
-			 "%sPCI_CLASS=%X\nPCI_ID=%04X:%04X\nPCI_SUBSYS_ID=%04X:%04X\n"
+			 "%s%s%sPCI_CLASS=%X\nPCI_ID=%04X:%04X\nPCI_SUBSYS_ID=%04X:%04X\n"
 			 "PCI_SLOT_NAME=%s\nMODALIAS=",
-			 function_bound(fs, f) ? "DRIVER=vfio-pci\n" : "", f->ids.class,
-			 f->ids.vendor, f->ids.device, f->ids.subvendor, f->ids.subdevice, f->name);
+			 driver == DRIVER_NONE ? "" : "DRIVER=",
+			 driver == DRIVER_NONE ? "" : sysfs_driver_names[driver],
+			 driver == DRIVER_NONE ? "" : "\n", f->ids.class, f->ids.vendor,
+			 f->ids.device, f->ids.subvendor, f->ids.subdevice, f->name);
 
 	return n + show_modalias(fs, node, out + n, size - (size_t)n);
 }
@@ -157,7 +160,9 @@ static ssize_t show_irq(struct sysfs *fs, const struct sysfs_node *node, char *o
 
 static ssize_t show_enable(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
-	return snprintf(out, size, "%u\n", node->f->enabled + function_open(fs, node->f));
+	bool driver = function_uio(fs, node->f, NULL) || function_open(fs, node->f);
+
+	return snprintf(out, size, "%u\n", node->f->enabled + driver);
 }
 
 static ssize_t show_numa_node(struct sysfs *fs, const struct sysfs_node *node, char *out,
@@ -367,12 +372,17 @@ static ssize_t store_reset_method(struct sysfs *fs, const struct sysfs_node *nod
 
 static bool is_bound(struct sysfs *fs, const struct sysfs_node *node)
 {
-	return function_bound(fs, node->f);
+	return function_driver(fs, node->f) != DRIVER_NONE;
 }
 
 static ssize_t show_driver(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
-	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/vfio-pci");
+	enum sysfs_driver driver = function_driver(fs, node->f);
+
+	if (driver == DRIVER_NONE)
+		return -ENOENT;
+	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/%s",
+			     sysfs_driver_names[driver]);
 }
 
 static ssize_t show_subsystem(struct sysfs *fs, const struct sysfs_node *node, char *out,
@@ -496,6 +506,7 @@ const struct sysfs_entry function_entries[] = {
 	SUBDIR("power", DIR_POWER),
 	SUBDIR("msi_irqs", DIR_MSI_IRQS),
 	SUBDIR("vfio-dev", DIR_VFIO_DEV),
+	SUBDIR("uio", DIR_UIO),
 	{.name = "config", .type = SYSFS_BINARY, .mode = 0644, .size = config_size},
 	BAR(0),
 	BAR(1),

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "sysfs/functions.h"
+#include "vfio/uio.h"
 
 #define FIRST_LINE    16u /* interrupt numbers: of INTx lines */
 #define FIRST_MESSAGE 32u /* and of messages, which are told apart by function */
@@ -91,8 +92,11 @@ static void add(struct sysfs *fs, struct vfio_device *dev)
 	f->bus_knows = true;
 	fill(f, dev);
 	renew(f);
-	/* As if somebody had done what vfio programs' users do. */
-	f->driver_override = strdup("vfio-pci");
+	/* As if somebody had done what users of such programs do. */
+	if (vfio_device_uio(dev, NULL))
+		f->driver_override = strdup(VFIO_UIO_DRIVER);
+	else if (vfio_device_bound(dev))
+		f->driver_override = strdup("vfio-pci");
 	while (*tail && (*tail)->id < f->id)
 		tail = &(*tail)->next;
 	f->next = *tail;
@@ -182,6 +186,28 @@ bool function_bound(struct sysfs *fs, const struct function *f)
 	if (dev)
 		vfio_device_put(dev);
 	return bound;
+}
+
+bool function_uio(struct sysfs *fs, const struct function *f, unsigned *minor)
+{
+	struct vfio_device *dev = function_device(fs, f);
+	bool bound = dev && vfio_device_uio(dev, minor);
+
+	if (dev)
+		vfio_device_put(dev);
+	return bound;
+}
+
+const char *const sysfs_driver_names[NR_DRIVERS] = {
+	[DRIVER_VFIO] = "vfio-pci",
+	[DRIVER_UIO] = VFIO_UIO_DRIVER,
+};
+
+enum sysfs_driver function_driver(struct sysfs *fs, const struct function *f)
+{
+	if (function_bound(fs, f))
+		return DRIVER_VFIO;
+	return function_uio(fs, f, NULL) ? DRIVER_UIO : DRIVER_NONE;
 }
 
 bool function_open(struct sysfs *fs, const struct function *f)

@@ -9,33 +9,23 @@
  * only whether who opened it had CAP_SYS_ADMIN.
  *
  * Interrupts come as requests too: libfuse calls on_interrupt() in our thread, which marks the job;
- * after that request answer_interrupted() says EINTR for it.
+ * after that request sysfs_fuse_answer_interrupted() says EINTR for it.
  */
-#define FUSE_USE_VERSION 314
 #include <errno.h>
 #include <fcntl.h>
-#include <fuse_lowlevel.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-#include "base/thread.h"
 #include "sysfs/attributes.h"
 #include "sysfs/binary.h"
+#include "sysfs/fuse.h"
 #include "sysfs/functions.h"
 #include "sysfs/jobs.h"
+#include "sysfs/uio_files.h"
 
 #define MAX_WRITE 65536u /* bytes in a request; of these SYSFS_PAGE are taken */
-
-struct sysfs_fuse {
-	struct fuse_session *session;
-	pthread_t thread;
-	int wake; /* eventfd: end */
-};
 
 static struct sysfs *of_request(fuse_req_t req)
 {
@@ -196,6 +186,10 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 			      : 0;
 	}
 	pthread_mutex_unlock(&fs->lock);
+	if (!ret && sysfs_type(&node) == SYSFS_UIO) {
+		uio_on_open(fs, req, &node);
+		return;
+	}
 	if (ret) {
 		fuse_reply_err(req, ret);
 		return;
@@ -203,6 +197,28 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fi->direct_io = 1;
 	fi->fh = is_admin(req);
 	fuse_reply_open(req, fi);
+}
+
+static void on_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+		    struct fuse_pollhandle *handle)
+{
+	if (uio_is_file(ino)) {
+		uio_on_poll(of_request(req), req, fi, handle);
+		return;
+	}
+	if (handle)
+		fuse_pollhandle_destroy(handle);
+	/* As of files that sysfs does not notify. */
+	fuse_reply_poll(req, POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM);
+}
+
+static void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct sysfs *fs = of_request(req);
+
+	fuse_reply_err(req, 0);
+	if (uio_is_file(ino))
+		uio_on_release(fs, ino, fi);
 }
 
 /* In our thread. */
@@ -216,7 +232,7 @@ static void on_interrupt(fuse_req_t req, void *data)
 	pthread_mutex_unlock(&fs->lock);
 }
 
-static void answer_interrupted(struct sysfs *fs)
+void sysfs_fuse_answer_interrupted(struct sysfs *fs)
 {
 	fuse_req_t req;
 	struct job *job;
@@ -243,10 +259,14 @@ void sysfs_fuse_answer(struct job *job, ssize_t result)
 	fuse_req_t req = job->request;
 
 	/* on_interrupt() does not look at the job any more when this returns. */
+	if (job->answer == ANSWER_NONE)
+		return;
 	fuse_req_interrupt_func(req, NULL, NULL);
-	if (result < 0)
+	if (job->answer == ANSWER_OPEN)
+		uio_answer_open(job, result);
+	else if (result < 0)
 		fuse_reply_err(req, (int)-result);
-	else if (job->is_read)
+	else if (job->answer == ANSWER_READ)
 		fuse_reply_buf(req, job->data, (size_t)result);
 	else
 		fuse_reply_write(req, (size_t)result);
@@ -282,6 +302,10 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	struct job *job;
 	ssize_t n = -ENODEV;
 
+	if (uio_is_file(ino)) {
+		uio_on_read(fs, req, size, fi);
+		return;
+	}
 	pthread_mutex_lock(&fs->lock);
 	if (sysfs_find(fs, ino, &node)) {
 		if (sysfs_type(&node) == SYSFS_BINARY) {
@@ -306,7 +330,7 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_err(req, n == -EINPROGRESS ? ENOMEM : (int)-n);
 		return;
 	}
-	job->is_read = true;
+	job->answer = ANSWER_READ;
 	make_job(fs, id, QUEUE_CONFIG, job);
 }
 
@@ -323,6 +347,10 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	ssize_t n = -ENODEV;
 	bool binary = false;
 
+	if (uio_is_file(ino)) {
+		uio_on_write(fs, req, ino, buf, size, fi);
+		return;
+	}
 	if (size > SYSFS_PAGE)
 		size = SYSFS_PAGE;
 	pthread_mutex_lock(&fs->lock);
@@ -400,7 +428,7 @@ static void on_init(void *arg, struct fuse_conn_info *conn)
 	conn->max_readahead = 0;
 }
 
-static const struct fuse_lowlevel_ops ops = {
+const struct fuse_lowlevel_ops sysfs_fuse_ops = {
 	.init = on_init,
 	.lookup = on_lookup,
 	.getattr = on_getattr,
@@ -410,6 +438,8 @@ static const struct fuse_lowlevel_ops ops = {
 	.open = on_open,
 	.read = on_read,
 	.write = on_write,
+	.poll = on_poll,
+	.release = on_release,
 	.create = on_create,
 	.mknod = on_mknod,
 	.mkdir = on_mkdir,
@@ -419,156 +449,3 @@ static const struct fuse_lowlevel_ops ops = {
 	.link = on_link,
 	.rename = on_rename,
 };
-
-/* ---- the thread ---- */
-
-/* The end of a socket is the end of the file system, as ENODEV of /dev/fuse is. */
-static ssize_t take(int fd, void *buf, size_t len, void *arg)
-{
-	ssize_t n = read(fd, buf, len);
-
-	if (n == 0 || (n < 0 && errno == ECONNRESET)) {
-		errno = ENODEV;
-		n = -1;
-	}
-	return n;
-}
-
-/* In one write(2): a confined server has no writev(2). */
-static ssize_t give(int fd, struct iovec *iov, int count, void *arg)
-{
-	size_t len = 0;
-	ssize_t n;
-	char *all;
-
-	for (int i = 0; i < count; i++)
-		len += iov[i].iov_len;
-	all = malloc(len);
-	if (!all) {
-		errno = ENOMEM;
-		return -1;
-	}
-	len = 0;
-	for (int i = 0; i < count; i++) {
-		memcpy(all + len, iov[i].iov_base, iov[i].iov_len);
-		len += iov[i].iov_len;
-	}
-	n = write(fd, all, len);
-	free(all);
-	return n;
-}
-
-static void *serve(void *arg)
-{
-	struct sysfs *fs = arg;
-	struct fuse_session *session = fs->fuse->session;
-	struct fuse_buf buf = {0};
-
-	while (!fuse_session_exited(session)) {
-		struct pollfd fds[2] = {{fuse_session_fd(session), POLLIN, 0},
-					{fs->fuse->wake, POLLIN, 0}};
-		int n;
-
-		if (poll(fds, 2, -1) < 0)
-			continue;
-		if (fds[1].revents)
-			break;
-		n = fuse_session_receive_buf(session, &buf);
-		if (n == -EINTR || n == -EAGAIN)
-			continue;
-		if (n <= 0)
-			break;
-		fuse_session_process_buf(session, &buf);
-		answer_interrupted(fs);
-	}
-	free(buf.mem);
-	return NULL;
-}
-
-bool sysfs_built(void)
-{
-	return true;
-}
-
-struct sysfs *sysfs_new(const struct sysfs_config *config, struct uvfio_error *err)
-{
-	struct sysfs *fs = calloc(1, sizeof(*fs));
-
-	if (fs)
-		fs->jobs = calloc(1, sizeof(*fs->jobs));
-	if (!fs || !fs->jobs) {
-		free(fs);
-		uvfio_error_set(err, -ENOMEM, "out of memory");
-		return NULL;
-	}
-	fs->config = *config;
-	snprintf(fs->path, sizeof(fs->path), "devices%s%s", config->subdir ? "/" : "",
-		 config->subdir ? config->subdir : "");
-	fs->started = time(NULL);
-	fs->autoprobe = true;
-	LIST_INIT(fs->jobs);
-	pthread_mutex_init(&fs->lock, NULL);
-	pthread_cond_init(&fs->changed_cond, NULL);
-	return fs;
-}
-
-int sysfs_serve(struct sysfs *fs, int fd, struct uvfio_error *err)
-{
-	static const struct fuse_custom_io io = {.read = take, .writev = give};
-	char name[] = "uvfio", *argv[] = {name, NULL};
-	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	struct sysfs_fuse *fuse = calloc(1, sizeof(*fuse));
-	int ret;
-
-	if (!fuse) {
-		close(fd);
-		return uvfio_error_set(err, -ENOMEM, "out of memory");
-	}
-	fuse->wake = eventfd(0, EFD_CLOEXEC);
-	fuse->session = fuse_session_new(&args, &ops, sizeof(ops), fs);
-	fuse_opt_free_args(&args);
-	if (fuse->wake < 0 || !fuse->session || fuse_session_custom_io(fuse->session, &io, fd)) {
-		close(fd);
-		ret = uvfio_error_set(err, -ENOMEM, "cannot make a FUSE session");
-		goto fail;
-	}
-	fs->fuse = fuse;
-	ret = -uvfio_thread_create(&fuse->thread, NULL, serve, fs);
-	if (!ret)
-		return 0;
-	uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
-	fs->fuse = NULL;
-fail:
-	if (fuse->session)
-		fuse_session_destroy(fuse->session);
-	if (fuse->wake >= 0)
-		close(fuse->wake);
-	free(fuse);
-	return ret;
-}
-
-void sysfs_free(struct sysfs *fs)
-{
-	struct sysfs_fuse *fuse;
-
-	if (!fs)
-		return;
-	fuse = fs->fuse;
-	if (fuse) {
-		eventfd_write(fuse->wake, 1);
-		pthread_join(fuse->thread, NULL);
-	}
-	pthread_mutex_lock(&fs->lock);
-	sysfs_jobs_stop(fs);
-	sysfs_functions_free(fs);
-	pthread_mutex_unlock(&fs->lock);
-	if (fuse) {
-		fuse_session_destroy(fuse->session);
-		close(fuse->wake);
-		free(fuse);
-	}
-	pthread_cond_destroy(&fs->changed_cond);
-	pthread_mutex_destroy(&fs->lock);
-	free(fs->jobs);
-	free(fs);
-}

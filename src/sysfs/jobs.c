@@ -52,7 +52,7 @@ static void run(struct sysfs *fs, struct job *job)
 	bool answer;
 
 	pthread_mutex_unlock(&fs->lock);
-	if (dev && !stopping)
+	if ((dev || job->always) && !stopping)
 		result = job->fn(fs, job, dev);
 	if (dev)
 		vfio_device_put(dev);

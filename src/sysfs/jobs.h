@@ -8,6 +8,8 @@
 #include <sys/queue.h>
 #include "sysfs/table.h"
 
+enum sysfs_answer { ANSWER_WRITE, ANSWER_READ, ANSWER_OPEN, ANSWER_NONE };
+
 struct job {
 	struct job *next; /* in its function's queue */
 	LIST_ENTRY(job) all;
@@ -17,10 +19,11 @@ struct job {
 	/* What was written, or room for what is read. */
 	size_t len;
 	uint64_t offset;
-	void *request;    /* who is to be answered */
+	void *request;    /* who is to be answered; NULL: nobody */
 	bool interrupted; /* the caller does not want to wait any more */
 	bool answered;
-	bool is_read;
+	enum sysfs_answer answer;
+	bool always; /* also when the device has gone */
 	struct unbinding *unbinding; /* what it waits for */
 	char data[];                 /* len bytes and a 0 */
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "iommu/space.h"
 #include "sysfs/functions.h"
+#include "vfio/uio.h"
 
 #define READ(name_, show_, arg_)                                                                   \
 	{                                                                                          \
@@ -85,11 +86,24 @@ const struct sysfs_entry group_entries[] = {
 
 /* ---- modules ---- */
 
-enum module { VFIO, VFIO_TYPE1, VFIO_PCI };
+static bool has_driver(struct sysfs *fs, const struct sysfs_node *node)
+{
+	return node->object == MODULE_VFIO_PCI || node->object == MODULE_UIO_PCI;
+}
+
+static bool has_parameters(struct sysfs *fs, const struct sysfs_node *node)
+{
+	return node->object < MODULE_UIO;
+}
 
 static bool is_vfio_pci(struct sysfs *fs, const struct sysfs_node *node)
 {
-	return node->object == VFIO_PCI;
+	return node->object == MODULE_VFIO_PCI;
+}
+
+static bool is_uio_pci(struct sysfs *fs, const struct sysfs_node *node)
+{
+	return node->object == MODULE_UIO_PCI;
 }
 
 static ssize_t show_initstate(struct sysfs *fs, const struct sysfs_node *node, char *out,
@@ -106,19 +120,24 @@ static ssize_t show_refcnt(struct sysfs *fs, const struct sysfs_node *node, char
 const struct sysfs_entry module_entries[] = {
 	READ("initstate", show_initstate, 0),
 	READ("refcnt", show_refcnt, 0),
-	{.name = "parameters", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_PARAMETERS},
+	{.name = "parameters",
+	 .type = SYSFS_DIR,
+	 .mode = 0755,
+	 .dir = DIR_PARAMETERS,
+	 .present = has_parameters},
 	{.name = "drivers",
 	 .type = SYSFS_DIR,
 	 .mode = 0755,
 	 .dir = DIR_MODULE_DRIVERS,
-	 .present = is_vfio_pci},
+	 .present = has_driver},
 	{0},
 };
 
 static ssize_t show_driver_link(struct sysfs *fs, const struct sysfs_node *node, char *out,
 				size_t size)
 {
-	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/vfio-pci");
+	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/%s",
+			     sysfs_driver_names[node->entry->arg]);
 }
 
 const struct sysfs_entry module_driver_entries[] = {
@@ -126,7 +145,14 @@ const struct sysfs_entry module_driver_entries[] = {
 	 .type = SYSFS_LINK,
 	 .mode = 0777,
 	 .show = show_driver_link,
+	 .arg = DRIVER_VFIO,
 	 .present = is_vfio_pci},
+	{.name = "pci:" VFIO_UIO_DRIVER,
+	 .type = SYSFS_LINK,
+	 .mode = 0777,
+	 .show = show_driver_link,
+	 .arg = DRIVER_UIO,
+	 .present = is_uio_pci},
 	{0},
 };
 
@@ -172,14 +198,14 @@ static ssize_t store_parameter(struct sysfs *fs, const struct sysfs_node *node,
 	}
 
 const struct sysfs_entry parameter_entries[] = {
-	PARAM("enable_unsafe_noiommu_mode", VFIO, 0644),
-	PARAM("allow_unsafe_interrupts", VFIO_TYPE1, 0644),
-	PARAM("disable_hugepages", VFIO_TYPE1, 0644),
-	PARAM("dma_entry_limit", VFIO_TYPE1, 0644),
-	PARAM("disable_denylist", VFIO_PCI, 0444),
-	PARAM("disable_idle_d3", VFIO_PCI, 0644),
-	PARAM("enable_sriov", VFIO_PCI, 0644),
-	PARAM("nointxmask", VFIO_PCI, 0644),
+	PARAM("enable_unsafe_noiommu_mode", MODULE_VFIO, 0644),
+	PARAM("allow_unsafe_interrupts", MODULE_VFIO_TYPE1, 0644),
+	PARAM("disable_hugepages", MODULE_VFIO_TYPE1, 0644),
+	PARAM("dma_entry_limit", MODULE_VFIO_TYPE1, 0644),
+	PARAM("disable_denylist", MODULE_VFIO_PCI, 0444),
+	PARAM("disable_idle_d3", MODULE_VFIO_PCI, 0644),
+	PARAM("enable_sriov", MODULE_VFIO_PCI, 0644),
+	PARAM("nointxmask", MODULE_VFIO_PCI, 0644),
 	{0},
 };
 
@@ -233,7 +259,7 @@ const struct sysfs_entry power_entries[] = {
 	{0},
 };
 
-/* ---- vfio-dev ---- */
+/* ---- vfio-dev, uio ---- */
 
 static ssize_t show_device(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
@@ -250,5 +276,67 @@ const struct sysfs_entry vfio_dev_n_entries[] = {
 	{.name = "device", .type = SYSFS_LINK, .mode = 0777, .show = show_device},
 	{.name = "power", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_VFIO_DEV_POWER},
 	{.name = "uevent", .type = SYSFS_TEXT, .mode = 0644, .show = show_nothing},
+	{0},
+};
+
+static unsigned minor_of(struct sysfs *fs, const struct sysfs_node *node)
+{
+	unsigned minor = 0;
+
+	function_uio(fs, node->f, &minor);
+	return minor;
+}
+
+static ssize_t show_uio_name(struct sysfs *fs, const struct sysfs_node *node, char *out,
+			     size_t size)
+{
+	return snprintf(out, size, "%s\n", VFIO_UIO_DRIVER);
+}
+
+static ssize_t show_uio_version(struct sysfs *fs, const struct sysfs_node *node, char *out,
+				size_t size)
+{
+	return snprintf(out, size, "%s\n", VFIO_UIO_VERSION);
+}
+
+static ssize_t show_uio_event(struct sysfs *fs, const struct sysfs_node *node, char *out,
+			      size_t size)
+{
+	struct vfio_device *dev = function_device(fs, node->f);
+	uint32_t events = dev ? vfio_device_uio_events(dev) : 0;
+
+	if (dev)
+		vfio_device_put(dev);
+	return snprintf(out, size, "%u\n", events);
+}
+
+/* It is a file, not a character device: nothing has these numbers. */
+static ssize_t show_uio_dev(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
+{
+	return snprintf(out, size, "0:%u\n", minor_of(fs, node));
+}
+
+static ssize_t show_uio_uevent(struct sysfs *fs, const struct sysfs_node *node, char *out,
+			       size_t size)
+{
+	unsigned minor = minor_of(fs, node);
+
+	return snprintf(out, size, "MAJOR=0\nMINOR=%u\nDEVNAME=uio%u\n", minor, minor);
+}
+
+static ssize_t show_uio_class(struct sysfs *fs, const struct sysfs_node *node, char *out,
+			      size_t size)
+{
+	return sysfs_link_to(fs, node, out, size, "class/uio");
+}
+
+const struct sysfs_entry uio_n_entries[] = {
+	READ("name", show_uio_name, 0),
+	READ("version", show_uio_version, 0),
+	READ("event", show_uio_event, 0),
+	READ("dev", show_uio_dev, 0),
+	{.name = "device", .type = SYSFS_LINK, .mode = 0777, .show = show_device},
+	{.name = "subsystem", .type = SYSFS_LINK, .mode = 0777, .show = show_uio_class},
+	{.name = "uevent", .type = SYSFS_TEXT, .mode = 0644, .show = show_uio_uevent},
 	{0},
 };

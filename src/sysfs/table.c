@@ -6,6 +6,7 @@
 #include <string.h>
 #include "sysfs/functions.h"
 #include "sysfs/table.h"
+#include "vfio/uio.h"
 
 /* A number of a node: directory + 1, entry (0: the directory itself), object or further entry. */
 #define INO_ROOT     1u
@@ -33,21 +34,49 @@ static bool flat(struct sysfs *fs, const struct sysfs_node *node)
 		.name = name_, .type = SYSFS_DIR, .mode = 0755, .dir = dir_                        \
 	}
 
+static bool has_uio(struct sysfs *fs, const struct sysfs_node *node)
+{
+	return fs->uio;
+}
+
 static const struct sysfs_entry root_entries[] = {
 	DIRECTORY("bus", DIR_BUS),
 	DIRECTORY("kernel", DIR_KERNEL),
 	DIRECTORY("module", DIR_MODULES),
 	{.name = "devices", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_DEVICES, .present = nested},
 	{.name = "devices", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_FUNCTIONS, .present = flat},
+	{.name = "class", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_CLASS, .present = has_uio},
+	{.name = "uvfio", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_NODES, .present = has_uio},
 	{0},
 };
 static const struct sysfs_entry bus_dir_entries[] = {DIRECTORY("pci", DIR_PCI), {0}};
 static const struct sysfs_entry kernel_entries[] = {DIRECTORY("iommu_groups", DIR_GROUPS), {0}};
-static const struct sysfs_entry drivers_entries[] = {DIRECTORY("vfio-pci", DIR_DRIVER), {0}};
+static const struct sysfs_entry class_entries[] = {DIRECTORY("uio", DIR_CLASS_UIO), {0}};
+static const struct sysfs_entry drivers_entries[] = {
+	{.name = "vfio-pci",
+	 .type = SYSFS_DIR,
+	 .mode = 0755,
+	 .dir = DIR_DRIVER,
+	 .arg = DRIVER_VFIO},
+	{.name = VFIO_UIO_DRIVER,
+	 .type = SYSFS_DIR,
+	 .mode = 0755,
+	 .dir = DIR_DRIVER,
+	 .arg = DRIVER_UIO,
+	 .present = has_uio},
+	{0},
+};
+#define MODULE(name_, arg_, present_)                                                              \
+	{                                                                                          \
+		.name = name_, .type = SYSFS_DIR, .mode = 0755, .dir = DIR_MODULE, .arg = arg_,    \
+		.present = present_                                                                \
+	}
 static const struct sysfs_entry modules_entries[] = {
-	{.name = "vfio", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_MODULE, .arg = 0},
-	{.name = "vfio_iommu_type1", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_MODULE, .arg = 1},
-	{.name = "vfio_pci", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_MODULE, .arg = 2},
+	MODULE("vfio", MODULE_VFIO, NULL),
+	MODULE("vfio_iommu_type1", MODULE_VFIO_TYPE1, NULL),
+	MODULE("vfio_pci", MODULE_VFIO_PCI, NULL),
+	MODULE("uio", MODULE_UIO, has_uio),
+	MODULE(VFIO_UIO_DRIVER, MODULE_UIO_PCI, has_uio),
 	{0},
 };
 static const struct sysfs_entry none[] = {{0}};
@@ -73,6 +102,8 @@ static const struct {
 	[DIR_FUNCTION] = {function_entries, FROM_FUNCTIONS + 1},
 	[DIR_POWER] = {power_entries, FROM_FUNCTIONS + 2},
 	[DIR_MSI_IRQS] = {none, FROM_FUNCTIONS + 2},
+	[DIR_UIO] = {none, FROM_FUNCTIONS + 2},
+	[DIR_UIO_N] = {uio_n_entries, FROM_FUNCTIONS + 3},
 	[DIR_VFIO_DEV] = {vfio_dev_entries, FROM_FUNCTIONS + 2},
 	[DIR_VFIO_DEV_N] = {vfio_dev_n_entries, FROM_FUNCTIONS + 3},
 	[DIR_VFIO_DEV_POWER] = {power_entries, FROM_FUNCTIONS + 4},
@@ -84,6 +115,9 @@ static const struct {
 	[DIR_MODULE] = {module_entries, 2},
 	[DIR_PARAMETERS] = {parameter_entries, 3},
 	[DIR_MODULE_DRIVERS] = {module_driver_entries, 3},
+	[DIR_CLASS] = {class_entries, 1},
+	[DIR_CLASS_UIO] = {none, 2},
+	[DIR_NODES] = {none, 1},
 };
 
 static bool of_function(enum sysfs_dir dir)
@@ -159,12 +193,21 @@ static bool object_exists(struct sysfs *fs, struct sysfs_node *node)
 	case DIR_VFIO_DEV_N:
 	case DIR_VFIO_DEV_POWER:
 		return function_bound(fs, node->f);
+	case DIR_UIO:
+	case DIR_UIO_N:
+		return function_uio(fs, node->f, NULL);
+	case DIR_DRIVER:
+		return node->object < (fs->uio ? NR_DRIVERS : DRIVER_UIO);
+	case DIR_CLASS:
+	case DIR_CLASS_UIO:
+	case DIR_NODES:
+		return fs->uio;
 	case DIR_MSI_IRQS:
 		return function_messages(fs, node->f, NULL) > 0;
 	case DIR_MODULE:
 	case DIR_PARAMETERS:
 	case DIR_MODULE_DRIVERS:
-		return node->object < 3;
+		return node->object < (fs->uio ? NR_MODULES : MODULE_UIO);
 	default:
 		return true;
 	}
@@ -185,8 +228,12 @@ static bool further_exists(struct sysfs *fs, struct sysfs_node *node)
 		return false;
 	if (node->dir == DIR_GROUP_DEVICES)
 		node->object = node->f->group;
-	if (node->dir == DIR_DRIVER)
-		return function_bound(fs, node->f);
+	if (node->dir == DIR_DRIVER) {
+		node->object = function_driver(fs, node->f);
+		return node->object != DRIVER_NONE;
+	}
+	if (node->dir == DIR_CLASS_UIO || node->dir == DIR_NODES)
+		return function_uio(fs, node->f, NULL);
 	return node->dir == DIR_PCI_DEVICES || node->dir == DIR_GROUP_DEVICES;
 }
 
@@ -240,7 +287,7 @@ static bool static_entry(struct sysfs *fs, const struct sysfs_node *dir,
 	if (e->type != SYSFS_DIR)
 		return true;
 	*out = (struct sysfs_node){.dir = (enum sysfs_dir)e->dir, .object = dir->object};
-	if (e->dir == DIR_MODULE)
+	if (e->dir == DIR_MODULE || e->dir == DIR_DRIVER)
 		out->object = e->arg;
 	return object_exists(fs, out);
 }
@@ -253,7 +300,10 @@ static struct function *next_function(struct sysfs *fs, const struct sysfs_node 
 			continue;
 		if (dir->dir == DIR_GROUP_DEVICES && f->group != dir->object)
 			continue;
-		if (dir->dir == DIR_DRIVER && !function_bound(fs, f))
+		if (dir->dir == DIR_DRIVER && function_driver(fs, f) != dir->object)
+			continue;
+		if ((dir->dir == DIR_CLASS_UIO || dir->dir == DIR_NODES) &&
+		    !function_uio(fs, f, NULL))
 			continue;
 		return f;
 	}
@@ -281,8 +331,8 @@ static bool next_further(struct sysfs *fs, const struct sysfs_node *dir, uint64_
 			 struct sysfs_node *out, char name[256])
 {
 	struct function *f;
+	unsigned irq, minor = 0;
 	uint64_t n = 0;
-	unsigned irq;
 
 	*out = (struct sysfs_node){.dir = dir->dir, .object = dir->object};
 	switch (dir->dir) {
@@ -326,6 +376,24 @@ static bool next_further(struct sysfs *fs, const struct sysfs_node *dir, uint64_
 		out->dir = dir->dir == DIR_SLOTS ? DIR_SLOT : DIR_GROUP;
 		out->object = n;
 		snprintf(name, 256, "%llu", (unsigned long long)n);
+		return true;
+	case DIR_CLASS_UIO:
+	case DIR_NODES:
+		f = next_function(fs, dir, *last);
+		if (!f || !function_uio(fs, f, &minor))
+			return false;
+		*last = out->which = f->id;
+		out->f = f;
+		out->entry = &sysfs_further;
+		snprintf(name, 256, "uio%u", minor);
+		return true;
+	case DIR_UIO:
+		if (*last || !function_uio(fs, dir->f, &minor))
+			return false;
+		*last = 1;
+		out->dir = DIR_UIO_N;
+		out->f = dir->f;
+		snprintf(name, 256, "uio%u", minor);
 		return true;
 	case DIR_VFIO_DEV:
 		if (*last)
@@ -395,6 +463,8 @@ enum sysfs_type sysfs_type(const struct sysfs_node *node)
 		return SYSFS_DIR;
 	if (node->entry == &sysfs_further && node->dir == DIR_MSI_IRQS)
 		return SYSFS_TEXT;
+	if (node->entry == &sysfs_further && node->dir == DIR_NODES)
+		return SYSFS_UIO;
 	return node->entry->type;
 }
 
@@ -402,6 +472,8 @@ mode_t sysfs_mode(const struct sysfs_node *node)
 {
 	if (!node->entry)
 		return 0755;
+	if (sysfs_type(node) == SYSFS_UIO)
+		return 0600;
 	return sysfs_type(node) == SYSFS_TEXT && node->entry == &sysfs_further ? 0444
 									       : node->entry->mode;
 }
@@ -410,18 +482,25 @@ uint64_t sysfs_size(struct sysfs *fs, const struct sysfs_node *node)
 {
 	enum sysfs_type type = sysfs_type(node);
 
-	if (type == SYSFS_DIR || type == SYSFS_LINK)
+	if (type == SYSFS_DIR || type == SYSFS_LINK || type == SYSFS_UIO)
 		return 0;
 	return node->entry->size ? node->entry->size(fs, node) : SYSFS_PAGE;
 }
 
 static ssize_t show_further(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
+	unsigned minor = 0;
+
 	if (node->dir == DIR_MSI_IRQS)
 		return snprintf(out, size, "%s\n", function_message_kind(fs, node->f));
 	if (node->which >= OTHER_LINKS)
 		return snprintf(out, size, "%s",
 				fs->config.links[node->which - OTHER_LINKS].target);
+	if (node->dir == DIR_CLASS_UIO) {
+		function_uio(fs, node->f, &minor);
+		return sysfs_link_to(fs, node, out, size, "%s/%s/uio/uio%u", fs->path,
+				     node->f->name, minor);
+	}
 	return sysfs_link_to(fs, node, out, size, "%s/%s", fs->path, node->f->name);
 }
 

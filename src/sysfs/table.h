@@ -27,7 +27,7 @@ enum sysfs_dir {
 	DIR_PCI,
 	DIR_PCI_DEVICES, /* a link a function; and those of the configuration */
 	DIR_DRIVERS,
-	DIR_DRIVER, /* vfio-pci: a link a function that is bound */
+	DIR_DRIVER, /* object: enum sysfs_driver; a link a function that is bound */
 	DIR_SLOTS,
 	DIR_SLOT, /* object: domain << 8 | bus */
 	DIR_DEVICES,
@@ -35,6 +35,8 @@ enum sysfs_dir {
 	DIR_FUNCTION, /* object, from here …: the function's id */
 	DIR_POWER,
 	DIR_MSI_IRQS,
+	DIR_UIO,
+	DIR_UIO_N,
 	DIR_VFIO_DEV,
 	DIR_VFIO_DEV_N,
 	DIR_VFIO_DEV_POWER, /* … to here */
@@ -46,10 +48,25 @@ enum sysfs_dir {
 	DIR_MODULE, /* object: which one */
 	DIR_PARAMETERS,
 	DIR_MODULE_DRIVERS,
+	DIR_CLASS,
+	DIR_CLASS_UIO, /* a link a function that uio has */
+	DIR_NODES,     /* a file of type SYSFS_UIO a function that uio has */
 	NR_DIRS
 };
 
-enum sysfs_type { SYSFS_DIR, SYSFS_LINK, SYSFS_TEXT, SYSFS_BINARY };
+enum sysfs_type { SYSFS_DIR, SYSFS_LINK, SYSFS_TEXT, SYSFS_BINARY, SYSFS_UIO };
+
+/* Objects of DIR_MODULE; those from MODULE_UIO on have no parameters. */
+enum sysfs_module {
+	MODULE_VFIO,
+	MODULE_VFIO_TYPE1,
+	MODULE_VFIO_PCI,
+	MODULE_UIO,
+	MODULE_UIO_PCI,
+	NR_MODULES
+};
+
+enum sysfs_driver { DRIVER_VFIO, DRIVER_UIO, NR_DRIVERS, DRIVER_NONE = NR_DRIVERS };
 
 struct sysfs_entry;
 struct function;
@@ -102,7 +119,7 @@ struct sysfs_entry {
 extern const struct sysfs_entry sysfs_further;
 extern const struct sysfs_entry function_entries[], power_entries[], vfio_dev_entries[],
 	vfio_dev_n_entries[], bus_entries[], driver_entries[], slot_entries[], group_entries[],
-	module_entries[], parameter_entries[], module_driver_entries[];
+	module_entries[], parameter_entries[], module_driver_entries[], uio_n_entries[];
 
 /* ---- functions ---- */
 
@@ -144,6 +161,7 @@ struct function {
 };
 
 struct dynamic_id {
+	enum sysfs_driver driver;
 	uint32_t vendor, device, subvendor, subdevice, class, mask;
 };
 
@@ -179,6 +197,11 @@ struct sysfs {
 	unsigned nr_jobs, nr_threads;
 	bool stopping;
 
+	bool uio; /* there is such a driver */
+	struct sysfs_uio_file *uio_files; /* that are open */
+	uint64_t last_uio_file;
+	struct sysfs_uio *uio_state;
+
 	struct sysfs_fuse *fuse;
 };
 
@@ -194,6 +217,10 @@ void sysfs_function_put(struct function *f);
 struct vfio_device *function_device(struct sysfs *fs, const struct function *f);
 /* Bound to vfio-pci? */
 bool function_bound(struct sysfs *fs, const struct function *f);
+/* To uio_pci_generic?  *@minor (may be NULL): the N of uioN. */
+bool function_uio(struct sysfs *fs, const struct function *f, unsigned *minor);
+enum sysfs_driver function_driver(struct sysfs *fs, const struct function *f);
+extern const char *const sysfs_driver_names[NR_DRIVERS];
 
 /* ---- table.c; the lock held ---- */
 
@@ -221,9 +248,9 @@ ssize_t sysfs_show(struct sysfs *fs, const struct sysfs_node *node, char *out, s
 int sysfs_number(const struct sysfs_store *s, unsigned long *out);
 /* Without one line end, as sysfs_streq() compares. */
 bool sysfs_is(const struct sysfs_store *s, const char *word);
-/* Does vfio-pci take @f (its driver_override or a dynamic id says so)? */
-bool driver_matches(struct sysfs *fs, const struct function *f);
-/* Bind it if the driver takes it. */
+/* Does @driver take @f (its driver_override or a dynamic id says so)? */
+bool driver_matches(struct sysfs *fs, const struct function *f, enum sysfs_driver driver);
+/* Bind it if a driver takes it. */
 void driver_probe(struct sysfs *fs, struct function *f);
 
 #endif

@@ -84,6 +84,7 @@ struct uapi_core {
 	struct vfio_machine *machine;     /* NULL: it is not in this process */
 	const struct uapi_device *devices;
 	unsigned nr_devices;
+	unsigned uio_first; /* the first uioN */
 	/* How many calls may wait at a time; those beyond wait for them. */
 	unsigned max_calls;
 };

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "uapi/core.h"
 #include "vfio/observe.h"
+#include "vfio/uio.h"
 
 struct local {
 	struct uapi_core core;
@@ -253,6 +254,7 @@ struct uapi_core *uapi_core_local(struct vfio_machine *machine)
 		.machine = machine,
 		.devices = local->devices,
 		.nr_devices = nr,
+		.uio_first = vfio_machine_uio_first(machine),
 		.max_calls = 1000,
 	};
 	return &local->core;

@@ -304,6 +304,8 @@ static int open_binds(struct mounts *m, const uint8_t *map, size_t size, int *bi
 		const struct tree_record *rec = (const struct tree_record *)(map + off);
 		const char *path = (const char *)(rec + 1);
 
+		if (rec->data_len)
+			path += rec->path_len + 1;
 		off += TREE_RECORD_SIZE(rec->path_len, rec->data_len);
 		if (rec->kind != TREE_BIND)
 			continue;

@@ -8,6 +8,7 @@
  * no task is left under the filter; P0 has gone, in which case what it started is killed.  It stays
  * alive throughout, since it is what the program's parent-death signal refers to.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -39,6 +40,7 @@
 #include "uapi/task.h"
 #include "uapi/trace.h"
 #include "uapi/tree.h"
+#include "vfio/uio.h"
 
 struct run {
 	struct uapi_server server;
@@ -92,6 +94,21 @@ static void leave_session(struct run *run)
 	}
 }
 
+/* Behind those that this machine has itself. */
+static unsigned first_uio(void)
+{
+	unsigned first = 0, n;
+	struct dirent *entry;
+	DIR *dir = opendir("/sys/class/uio");
+
+	while (dir && (entry = readdir(dir)))
+		if (sscanf(entry->d_name, "uio%u", &n) == 1 && n >= first && n < 1u << 20)
+			first = n + 1;
+	if (dir)
+		closedir(dir);
+	return first;
+}
+
 static int make_machine(struct run *run)
 {
 	const struct uapi_config *config = run->server.config;
@@ -101,6 +118,7 @@ static int make_machine(struct run *run)
 	run->server.machine = vfio_machine_new(&config->policy, run->server.log, &err);
 	if (!run->server.machine)
 		return complain(&err);
+	vfio_machine_set_uio_first(run->server.machine, first_uio());
 	for (unsigned i = 0; i < config->nr_models; i++) {
 		int ret = vfio_machine_add_model(run->server.machine, config->models[i]);
 

@@ -12,6 +12,7 @@
 #include "uapi/tree.h"
 #include "iommu/space.h"
 #include "pci/pci.h"
+#include "vfio/uio.h"
 
 #define MAX_DEVICES 256
 
@@ -319,6 +320,23 @@ static bool has_entries(const char *path)
 	return n > 2;
 }
 
+/* Each uioN that there can be: a link to the file that is there while it is bound. */
+static void add_uio(struct tree *tree, struct uapi_core *core)
+{
+	static const char from[] = "/sys/" TREE_DEV_UIO;
+	char name[24];
+
+	add_bind(tree, true, "/sys/bus/pci/drivers/%s", VFIO_UIO_DRIVER);
+	add_bind(tree, true, "/sys/module/uio");
+	add_bind(tree, true, "/sys/module/%s", VFIO_UIO_DRIVER);
+	add_bind(tree, true, "/sys/class/uio");
+	add(tree, TREE_BIND, 0755, "/dev/" TREE_DEV_UIO, from, strlen(from));
+	for (unsigned i = 0; i < core->nr_devices; i++) {
+		snprintf(name, sizeof(name), "uio%u", core->uio_first + i);
+		add_link(tree, "/dev", name, TREE_DEV_UIO "/%s", name);
+	}
+}
+
 static void describe_served(struct tree *tree, struct uapi_core *core)
 {
 	static const char *const whole[] = {
@@ -343,6 +361,8 @@ static void describe_served(struct tree *tree, struct uapi_core *core)
 	for (unsigned i = 0; i < core->nr_devices && !own_groups; i++)
 		if (first_of_group(core, i))
 			add_bind(tree, true, "%s/%u", groups, core->devices[i].group);
+	if (core->policy->enable_uio)
+		add_uio(tree, core);
 }
 
 /* A memfd with what @describe_it describes. */

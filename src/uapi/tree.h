@@ -18,7 +18,8 @@ enum tree_kind {
 	TREE_DIR,
 	TREE_FILE,
 	TREE_LINK,
-	TREE_BIND, /* what the FUSE file system on /sys has there: a directory, or a file (@mode) */
+	/* What the FUSE file system on /sys has there, or at @data: a directory, or a file (@mode). */
+	TREE_BIND,
 };
 
 /* A record; @path_len bytes of path and @data_len of contents (of the link's target) follow, each
@@ -33,6 +34,7 @@ struct tree_record {
 	((sizeof(struct tree_record) + (path_len) + (data_len) + 2 + 7) & ~(size_t)7)
 
 #define TREE_DEV_VFIO "/dev/vfio"
+#define TREE_DEV_UIO  "uvfio" /* in /dev: where uioN lead */
 
 /* An fd of a memfd with the tree of @core's machine, or -errno with a message. */
 int uapi_tree_make(struct uapi_core *core, struct uvfio_error *err);

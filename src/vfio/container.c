@@ -42,6 +42,20 @@ static void backend_free(struct backend *backend)
 	free(backend);
 }
 
+struct backend *backend_new_empty(void)
+{
+	struct backend *backend = calloc(1, sizeof(*backend));
+
+	if (!backend)
+		return NULL;
+	atomic_init(&backend->refs, 1);
+	backend->type1 = type1_new(true, 0);
+	if (backend->type1)
+		return backend;
+	free(backend);
+	return NULL;
+}
+
 void backend_put(struct backend *backend)
 {
 	if (backend && atomic_fetch_sub(&backend->refs, 1) == 1)

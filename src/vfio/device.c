@@ -160,6 +160,7 @@ static void call_reset_power_on(struct vfio_device *dev, void *arg)
 
 static void device_release_all(struct vfio_device *dev)
 {
+	host_maps_fini(dev);
 	if (dev->ctx)
 		poll_irq_fini(dev);
 	if (dev->irqs)
@@ -226,6 +227,10 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	pthread_condattr_destroy(&attr);
 	mishap_init(dev);
 	view_init(dev);
+	if (host_maps_init(dev)) {
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
+		goto fail;
+	}
 	ret = uvfio_guard_init();
 	if (ret) {
 		uvfio_error_set(err, ret, "cannot install a SIGBUS handler: %s", strerror(-ret));
@@ -257,6 +262,7 @@ fail:
 
 void device_free(struct vfio_device *dev)
 {
+	uio_fini(dev);
 	/* Work that was kicked before the last close has been answered. */
 	uvfio_ctx_flush(dev->ctx);
 	dev->model->destroy(dev->priv);

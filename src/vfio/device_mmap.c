@@ -39,10 +39,9 @@ static void classify(const struct bar *bar, uint64_t off, uint64_t end, bool pol
 		*writable = false;
 }
 
-int vfio_device_mmap(struct vfio_device_file *df, uint64_t offset, uint64_t len, bool shared,
-		     bool *writable, bool *trap_reads)
+static int may_map(struct vfio_device *dev, const struct vfio_device_file *df, uint64_t offset,
+		   uint64_t len, bool shared, bool *writable, bool *trap_reads)
 {
-	struct vfio_device *dev = df->dev;
 	enum vfio_mmio_mode mode = (enum vfio_mmio_mode)atomic_load(&df->mmio);
 	const struct bar *bar;
 	unsigned index;
@@ -58,6 +57,18 @@ int vfio_device_mmap(struct vfio_device_file *df, uint64_t offset, uint64_t len,
 	end = PAGE_ROUND(pos + len);
 	classify(bar, pos, end, mode == VFIO_MMIO_POLLED, writable, trap_reads);
 	return 0;
+}
+
+int vfio_device_mmap(struct vfio_device_file *df, uint64_t offset, uint64_t len, bool shared,
+		     bool *writable, bool *trap_reads)
+{
+	struct vfio_device *dev = file_enter(df);
+	int ret = -ENODEV;
+
+	if (dev)
+		ret = may_map(dev, df, offset, len, shared, writable, trap_reads);
+	file_leave(df);
+	return ret;
 }
 
 /* A page of [@page, +4 KiB) as classify() sees it. */

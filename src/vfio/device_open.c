@@ -127,12 +127,23 @@ static void close_sequence(struct vfio_device *dev)
 	if (dev->reset_works)
 		device_function_reset(dev, UVFIO_RESET_CLOSE);
 	device_apply(dev);
-	view_fini(dev);
+	if (!dev->host_mapped)
+		view_fini(dev);
 	free(dev->saved);
 	dev->saved = NULL;
 }
 
-int device_open(struct vfio_device *dev, struct backend *backend)
+void device_enable(struct vfio_device *dev)
+{
+	if (pthread_mutex_trylock(&dev->config_lock))
+		return;
+	device_power(dev, 0);
+	enable_decode(dev);
+	device_apply(dev);
+	pthread_mutex_unlock(&dev->config_lock);
+}
+
+int device_open(struct vfio_device *dev, struct backend *backend, bool uio)
 {
 	int ret = 0;
 
@@ -143,6 +154,9 @@ int device_open(struct vfio_device *dev, struct backend *backend)
 		return -EAGAIN;
 	}
 	if (dev->open_count++ == 0) {
+		dev->uio_open = uio;
+		if (!uio)
+			host_maps_revoke(dev);
 		atomic_fetch_add(&backend->refs, 1);
 		dev->backend = backend;
 		memset(&dev->iommu_cache, 0, sizeof(dev->iommu_cache));

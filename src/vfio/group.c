@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "vfio/host.h"
 #include "vfio/machine_private.h"
 
 #define TOKEN_OPTION "vf_token="
@@ -19,8 +20,7 @@ static bool group_has_driver_locked(const struct vfio_group *group)
 	const struct vfio_machine *machine = group->machine;
 
 	for (unsigned i = 0; i < machine->nr_devices; i++)
-		if (machine->devices[i]->group == group &&
-		    atomic_load(&machine->devices[i]->state) != DEVICE_UNBOUND)
+		if (machine->devices[i]->group == group && vfio_device_bound(machine->devices[i]))
 			return true;
 	return false;
 }
@@ -329,7 +329,7 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 		free(df);
 		return ret;
 	}
-	ret = device_open(dev, backend);
+	ret = device_open(dev, backend, false);
 	backend_put(backend);
 	if (ret) {
 		group_unclaim(group);
@@ -351,6 +351,10 @@ void vfio_device_release(struct vfio_device_file *df)
 {
 	struct vfio_device *dev = df->dev;
 
+	if (df->maps) {
+		host_map_release(df);
+		return;
+	}
 	vfio_device_file_set_mmio(df, VFIO_MMIO_EXACT);
 	observe_file_closed(df);
 	device_close(dev);

@@ -18,7 +18,9 @@ unsigned vfio_machine_changes(const struct vfio_machine *machine)
 
 bool vfio_device_bound(const struct vfio_device *dev)
 {
-	return atomic_load(&((struct vfio_device *)(uintptr_t)dev)->state) != DEVICE_UNBOUND;
+	enum device_state state = atomic_load(&((struct vfio_device *)(uintptr_t)dev)->state);
+
+	return state != DEVICE_UNBOUND && state != DEVICE_UIO;
 }
 
 /* How many bytes of [off, off + len) the next access takes. */
@@ -33,6 +35,7 @@ int vfio_device_host_config_write(struct vfio_device *dev, unsigned off, const v
 				  size_t len)
 {
 	const uint8_t *in = bytes;
+	bool uio = atomic_load(&dev->state) == DEVICE_UIO, command = false, disable = false;
 
 	if (len > pci_func_config_size(dev->func) || off > pci_func_config_size(dev->func) - len)
 		return -EINVAL;
@@ -42,7 +45,12 @@ int vfio_device_host_config_write(struct vfio_device *dev, unsigned off, const v
 		uint32_t value = 0;
 
 		memcpy(&value, in, n); /* little endian, as config space is */
-		pci_hw_write(dev->func, off, n, value);
+		if (off <= PCI_COMMAND + 1 && off + n > PCI_COMMAND + 1) {
+			command = true;
+			disable = value >> 8 * (PCI_COMMAND + 1 - off) &
+				  PCI_COMMAND_INTX_DISABLE >> 8;
+		}
+		pci_hw_write(dev->func, off, n, uio ? uio_guard(dev, off, n, value) : value);
 		off += n;
 		in += n;
 		len -= n;
@@ -53,6 +61,8 @@ int vfio_device_host_config_write(struct vfio_device *dev, unsigned off, const v
 	}
 	device_apply(dev);
 	pthread_mutex_unlock(&dev->config_lock);
+	if (uio && command)
+		uio_command_written(dev, disable);
 	return 0;
 }
 

@@ -40,6 +40,16 @@ int vfio_device_host_config_write(struct vfio_device *dev, unsigned off, const v
 /* An access of 1, 2 or 4 bytes inside I/O BAR @bar, as through `resourceN`.  Waits for a reset. */
 void vfio_device_host_io(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size,
 			 bool write, uint32_t *value);
+/*
+ * Map BARs as through `resourceN`: *@out is for vfio_device_mmap(), _store(), _load() and _release()
+ * alone, with @mode as of vfio_device_file_set_mmio(); *@view a descriptor of the view file, the
+ * caller's.  -EINVAL while VFIO has the device open, -ENODEV when it was pulled out, -ENOMEM.  When
+ * VFIO opens the device, and when it goes, its mappings answer SIGBUS and those calls -EIO (and
+ * vfio_device_mmap() -ENODEV); where memory is not decoded they read as ones.
+ */
+int vfio_device_host_open(struct vfio_device *dev, enum vfio_mmio_mode mode,
+			  struct vfio_device_file **out, int *view);
+
 /* Bytes of the ROM image at @off: how many there are. */
 ssize_t vfio_device_host_rom(struct vfio_device *dev, uint64_t off, void *out, size_t len);
 

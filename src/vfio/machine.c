@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "vfio/machine_private.h"
+#include "vfio/uio.h"
 
 #define MAX_DEVICES     65536u
 #define REQ_INTERVAL_NS 10000000000ull /* A.8 */
@@ -302,6 +303,8 @@ static int attach_device(struct vfio_machine *machine, struct vfio_device *dev,
 		group->nr_devices++;
 		group->refs++;
 		dev->serial = ++machine->last_serial;
+		if (keys->driver && strcmp(keys->driver, "vfio-pci") != 0)
+			atomic_store(&dev->state, DEVICE_UNBOUND);
 		devices[machine->nr_devices++] = dev;
 		atomic_fetch_add(&machine->changes, 1);
 	}
@@ -331,6 +334,11 @@ static void taint_noiommu(struct vfio_machine *machine, const struct vfio_device
 	uvfio_log(machine->log, UVFIO_LOG_WARN,
 		  "%s: in VFIO's no-IOMMU mode, as noiommu-%u: the machine is tainted", dev->name,
 		  dev->group->number);
+}
+
+static bool for_uio(const struct device_keys *keys)
+{
+	return keys->driver && !strcmp(keys->driver, VFIO_UIO_DRIVER);
 }
 
 static int add_device(struct vfio_machine *machine, const char *text, struct uvfio_error *err)
@@ -370,12 +378,17 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 		machine_put_loop(machine, loop);
 		goto out;
 	}
-	ret = attach_device(machine, dev, &spec.keys, err);
+	ret = for_uio(&spec.keys) ? uio_check(dev, err) : 0;
+	if (!ret)
+		ret = attach_device(machine, dev, &spec.keys, err);
 	if (ret) {
 		device_free(dev);
 		machine_put_loop(machine, loop);
-	} else if (spec.keys.noiommu) {
-		taint_noiommu(machine, dev);
+	} else {
+		if (spec.keys.noiommu)
+			taint_noiommu(machine, dev);
+		if (for_uio(&spec.keys))
+			vfio_device_uio_bind(dev);
 	}
 out:
 	spec_fini(&spec);

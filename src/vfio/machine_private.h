@@ -103,6 +103,7 @@ struct vfio_machine {
 
 	pthread_cond_t watch_cond; /* a device has lost its last watcher */
 	uint64_t last_serial;      /* of a device; under lock */
+	unsigned uio_first;        /* the first uioN */
 	atomic_uint changes;       /* counts devices that came or went */
 
 	/* unplug.c; under lock */
@@ -298,6 +299,7 @@ struct stats {
 enum device_state {
 	DEVICE_PRESENT,
 	DEVICE_UNBOUND, /* no driver has it (host.h) */
+	DEVICE_UIO,     /* uio_pci_generic has it (uio.h) */
 	DEVICE_ASKED,
 	DEVICE_CUT,
 	DEVICE_LEFT,
@@ -378,6 +380,11 @@ struct vfio_device {
 	struct iommu_cache iommu_cache;      /* of the work context */
 	struct iommu_user dma_user;          /* transfers by messages */
 
+	struct host_maps *host_maps; /* host_map.c */
+	bool host_mapped;            /* somebody maps BARs as the host; under config_lock */
+	bool uio_open;               /* it is open for uio, not for VFIO; under open_lock */
+	struct uio *uio;             /* in DEVICE_UIO; under machine->lock */
+
 	struct stats stats;
 	struct mishap mishap;
 	struct fault_ring faults;
@@ -387,8 +394,12 @@ struct vfio_device {
 	struct uvfio_ratelimit fault_limit, log_limit;
 };
 
+struct host_maps;
+struct uio;
+
 struct vfio_device_file {
-	struct vfio_device *dev;
+	struct vfio_device *dev; /* of the host's mappings: NULL when it was taken away */
+	struct host_maps *maps;  /* NULL: it is VFIO's; else it opens nothing (host_map.c) */
 	_Atomic int mmio; /* enum vfio_mmio_mode */
 	atomic_bool masks_vectors;
 	/* For listings. */
@@ -412,7 +423,11 @@ void device_call(struct vfio_device *dev, void (*fn)(struct vfio_device *dev, vo
 		 void *arg);
 
 /* device_open.c */
-int device_open(struct vfio_device *dev, struct backend *backend);
+/* @uio: for uio (uio.h), else for VFIO, which takes the BARs from those who map them as the host. */
+int device_open(struct vfio_device *dev, struct backend *backend, bool uio);
+/* Have memory and I/O decoded, as a driver's probe does; not while a reset or an access to config
+ * space goes on, for which it does not wait. */
+void device_enable(struct vfio_device *dev);
 void device_close(struct vfio_device *dev);
 
 /* device_state.c: all with config_lock held. */
@@ -558,6 +573,30 @@ void observe_file_closed(struct vfio_device_file *df);
 void observe_fault(struct vfio_device *dev, const struct iommu_fault *fault, int result);
 /* The device was taken out of the machine: wait until nobody looks at it any more. */
 void observe_wait(struct vfio_device *dev);
+
+/* host_map.c */
+int host_maps_init(struct vfio_device *dev);
+void host_maps_fini(struct vfio_device *dev);
+/* Those that there are answer SIGBUS from now on.  open_lock held. */
+void host_maps_revoke(struct vfio_device *dev);
+void host_map_release(struct vfio_device_file *df);
+/* Bracket the use of a file's device, which is NULL when it was taken away. */
+struct vfio_device *file_enter(struct vfio_device_file *df);
+void file_leave(struct vfio_device_file *df);
+
+/* uio.c */
+/* May uio_pci_generic have @dev, which is not in the machine yet?  -EINVAL with a message. */
+int uio_check(struct vfio_device *dev, struct uvfio_error *err);
+/* The device is freed. */
+void uio_fini(struct vfio_device *dev);
+/* What a write of the host's to config space may change while uio has the device: @value with the
+ * rest as it is.  config_lock held. */
+uint32_t uio_guard(struct vfio_device *dev, unsigned off, unsigned size, uint32_t value);
+/* The host has written COMMAND with DisINTx set or clear.  Without locks. */
+void uio_command_written(struct vfio_device *dev, bool disable);
+
+/* container.c: of an address space in which nothing is ever mapped; NULL: out of memory. */
+struct backend *backend_new_empty(void);
 
 /* ioeventfd.c: config_lock held for the last. */
 int device_ioctl_ioeventfd(struct vfio_device_file *df, struct vfio_client *client, uint64_t arg);

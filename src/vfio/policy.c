@@ -23,12 +23,19 @@ static const bool with_unsafe = true;
 static const bool with_unsafe = false;
 #endif
 
+#ifdef UVFIO_UIO
+static const bool with_uio = true;
+#else
+static const bool with_uio = false;
+#endif
+
 void vfio_policy_default(struct vfio_policy *policy)
 {
 	*policy = (struct vfio_policy){
 		.strict_mmio_maps = true,
 		.dma_entry_limit = DEFAULT_DMA_ENTRY_LIMIT,
 		.caller_caps = VFIO_CAP_IPC_LOCK,
+		.enable_uio = with_uio,
 	};
 }
 
@@ -123,6 +130,16 @@ static const struct {
 	 true,
 	 false,
 	 NULL},
+	{{"enable_uio", NULL, 0444},
+	 KNOB_BOOL,
+	 FIELD(enable_uio),
+	 false,
+	 false,
+#ifdef UVFIO_UIO
+	 NULL},
+#else
+	 "this uvfio was built without uio (meson's -Duio=disabled)"},
+#endif
 	{{"strict_mmio_maps", NULL, 0444},
 	 KNOB_BOOL,
 	 FIELD(strict_mmio_maps),

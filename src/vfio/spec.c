@@ -9,6 +9,7 @@
 #include <string.h>
 #include "vfio/machine_private.h"
 #include "vfio/spec.h"
+#include "vfio/uio.h"
 
 #define MAX_GROUP        65535u
 #define MAX_SPEC_OPTIONS 1024u
@@ -127,13 +128,28 @@ static int parse_bus_reset(struct device_keys *keys, const char *value, struct u
 	return 0;
 }
 
+static int parse_driver(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	static const char *const names[] = {"vfio-pci", VFIO_UIO_DRIVER, "none"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(names[i], value)) {
+			keys->driver = names[i];
+			return 0;
+		}
+	}
+	return uvfio_error_set(err, -EINVAL, "driver=%s: valid are vfio-pci, %s and none", value,
+			       VFIO_UIO_DRIVER);
+}
+
 static const struct {
 	const char *name;
 	int (*parse)(struct device_keys *keys, const char *value, struct uvfio_error *err);
 } own[] = {
-	{"addr", parse_addr},   {"bus-reset", parse_bus_reset},
-	{"group", parse_group}, {"iommu", parse_iommu},
-	{"mmio", parse_mmio},   {"poll-interrupt", parse_poll_interrupt},
+	{"addr", parse_addr},     {"bus-reset", parse_bus_reset},
+	{"driver", parse_driver}, {"group", parse_group},
+	{"iommu", parse_iommu},   {"mmio", parse_mmio},
+	{"poll-interrupt", parse_poll_interrupt},
 };
 
 /* ---- keys ---- */

@@ -16,6 +16,8 @@
  *
  * A surprise is the limit first: the device is cut, and only then asked for.
  *
+ * A device that uio has (uio.h) is taken from it first; its files say EIO from then on.
+ *
  * Unbinding (host.h) is the same without the end: the device stays in the machine.  A removal that
  * comes meanwhile takes it over.
  *
@@ -32,6 +34,7 @@
 #include "base/thread.h"
 #include "vfio/host.h"
 #include "vfio/machine_private.h"
+#include "vfio/uio.h"
 
 struct removal {
 	struct removal *next;
@@ -48,8 +51,8 @@ struct removal {
 };
 
 static const char *const state_names[] = {
-	[DEVICE_PRESENT] = "present", [DEVICE_UNBOUND] = "unbound", [DEVICE_ASKED] = "asked",
-	[DEVICE_CUT] = "cut",         [DEVICE_LEFT] = "left",
+	[DEVICE_PRESENT] = "present", [DEVICE_UNBOUND] = "unbound", [DEVICE_UIO] = "uio",
+	[DEVICE_ASKED] = "asked",     [DEVICE_CUT] = "cut",         [DEVICE_LEFT] = "left",
 };
 static_assert(sizeof(state_names) / sizeof(state_names[0]) == NR_DEVICE_STATES, "a name each");
 
@@ -290,6 +293,25 @@ static int start_remover(struct vfio_machine *machine)
 	return -ret;
 }
 
+/* The device @name; not one that uio has, which goes without its users' leave.  machine->lock held;
+ * released meanwhile. */
+static struct vfio_device *find_without_uio(struct vfio_machine *machine, const char *name)
+{
+	struct vfio_device *dev = NULL;
+
+	for (unsigned i = 0; i < machine->nr_devices && !dev; i++)
+		if (!strcmp(machine->devices[i]->name, name))
+			dev = machine->devices[i];
+	if (!dev || atomic_load(&dev->state) != DEVICE_UIO)
+		return dev;
+	dev->watchers++;
+	pthread_mutex_unlock(&machine->lock);
+	vfio_device_uio_unbind(dev);
+	vfio_device_put(dev);
+	pthread_mutex_lock(&machine->lock);
+	return find_without_uio(machine, name);
+}
+
 int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, unsigned limit_ms,
 			       void (*done)(void *arg, const char *name), void *arg,
 			       struct uvfio_error *err)
@@ -307,9 +329,7 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 	else if (limit_ms != VFIO_REMOVE_WAIT)
 		cut_at = now + limit_ms * 1000000ull;
 	pthread_mutex_lock(&machine->lock);
-	for (unsigned i = 0; i < machine->nr_devices && !dev; i++)
-		if (!strcmp(machine->devices[i]->name, name))
-			dev = machine->devices[i];
+	dev = find_without_uio(machine, name);
 	for (old = machine->removals; old && old->dev != dev;)
 		old = old->next;
 	if (!dev) {
@@ -400,6 +420,7 @@ int vfio_device_bind(struct vfio_device *dev)
 		set_state(dev, DEVICE_PRESENT);
 		break;
 	case DEVICE_PRESENT:
+	case DEVICE_UIO:
 	case DEVICE_ASKED:
 		ret = -EBUSY;
 		break;

@@ -32,6 +32,7 @@ struct vfio_policy {
 	bool enable_sriov;               /* N */
 	bool nointxmask;                 /* N */
 	bool disable_idle_d3;            /* N */
+	bool enable_uio;                 /* Y, unless built without; no kernel's (uio.h) */
 	unsigned caller_caps;            /* VFIO_CAP_…; default VFIO_CAP_IPC_LOCK */
 	/* No knob: what the machine's platform lacks.  Without isolation a device could forge
 	 * another's interrupts, so attaching is EPERM unless allow_unsafe_interrupts (F). */

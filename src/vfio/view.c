@@ -363,7 +363,7 @@ void view_show(struct vfio_device *dev, enum view_state state)
 
 	if (dev->view.fd < 0)
 		return;
-	if (state == VIEW_OFF && dev->untrapped)
+	if (state == VIEW_OFF && (dev->untrapped || dev->host_mapped))
 		state = VIEW_ONES;
 	if (state == VIEW_ONES && !can_show_ones(dev))
 		state = VIEW_OFF;

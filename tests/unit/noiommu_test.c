@@ -3,6 +3,7 @@
 #include "vfio_fixture.h"
 #include "base/log.h"
 #include "vfio/observe.h"
+#include "vfio/uio.h"
 
 #ifdef UVFIO_UNSAFE
 static const bool with_unsafe = true;
@@ -367,7 +368,7 @@ static void test_window(void **state)
 
 static void test_knobs(void **state)
 {
-	static const struct {
+	const struct {
 		const char *name, *module;
 		unsigned mode;
 		const char *text;
@@ -376,6 +377,7 @@ static void test_knobs(void **state)
 		{"dma_entry_limit", "vfio_iommu_type1", 0644, "65535"},
 		{"enable_unsafe_noiommu_mode", "vfio", 0644, "N"},
 		{"allow_unsafe_interrupts", "vfio_iommu_type1", 0644, "N"},
+		{"enable_uio", NULL, 0444, vfio_uio_built() ? "Y" : "N"},
 		{"strict_mmio_maps", NULL, 0444, "Y"},
 		{"enable_sriov", "vfio_pci", 0644, "N"},
 		{"nointxmask", "vfio_pci", 0644, "N"},
@@ -388,7 +390,7 @@ static void test_knobs(void **state)
 
 	vfio_policy_default(&policy);
 	for (i = 0; (knob = vfio_policy_knob(i)); i++) {
-		assert_true(i < 8);
+		assert_true(i < 9);
 		assert_string_equal(knob->name, want[i].name);
 		assert_true(!knob->module == !want[i].module);
 		if (knob->module)
@@ -397,7 +399,7 @@ static void test_knobs(void **state)
 		assert_int_equal(vfio_policy_text(&policy, knob->name, text), 0);
 		assert_string_equal(text, want[i].text);
 	}
-	assert_int_equal(i, 8);
+	assert_int_equal(i, 9);
 	policy.caller_caps = 7;
 	assert_int_equal(vfio_policy_text(&policy, "caller_caps", text), 0);
 	assert_string_equal(text, "ipc_lock+sys_rawio+sys_resource");

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The thread that serves the file system, and its beginning and end. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/thread.h"
+#include "sysfs/functions.h"
+#include "sysfs/fuse.h"
+#include "sysfs/jobs.h"
+#include "sysfs/uio_files.h"
+
+struct sysfs_fuse {
+	struct fuse_session *session;
+	pthread_t thread;
+	int wake; /* eventfd: end */
+	int kick; /* eventfd: look at uio */
+};
+
+/* The end of a socket is the end of the file system, as ENODEV of /dev/fuse is. */
+static ssize_t take(int fd, void *buf, size_t len, void *arg)
+{
+	ssize_t n = read(fd, buf, len);
+
+	if (n == 0 || (n < 0 && errno == ECONNRESET)) {
+		errno = ENODEV;
+		n = -1;
+	}
+	return n;
+}
+
+/* In one write(2): a confined server has no writev(2). */
+static ssize_t give(int fd, struct iovec *iov, int count, void *arg)
+{
+	size_t len = 0;
+	ssize_t n;
+	char *all;
+
+	for (int i = 0; i < count; i++)
+		len += iov[i].iov_len;
+	all = malloc(len);
+	if (!all) {
+		errno = ENOMEM;
+		return -1;
+	}
+	len = 0;
+	for (int i = 0; i < count; i++) {
+		memcpy(all + len, iov[i].iov_base, iov[i].iov_len);
+		len += iov[i].iov_len;
+	}
+	n = write(fd, all, len);
+	free(all);
+	return n;
+}
+
+static void *serve(void *arg)
+{
+	struct sysfs *fs = arg;
+	struct fuse_session *session = fs->fuse->session;
+	struct fuse_buf buf = {0};
+
+	while (!fuse_session_exited(session)) {
+		struct pollfd fds[3] = {{fuse_session_fd(session), POLLIN, 0},
+					{fs->fuse->wake, POLLIN, 0},
+					{fs->fuse->kick, POLLIN, 0}};
+		int n;
+
+		if (poll(fds, 3, -1) < 0)
+			continue;
+		if (fds[1].revents)
+			break;
+		if (fds[2].revents)
+			uio_look(fs);
+		if (!fds[0].revents)
+			continue;
+		n = fuse_session_receive_buf(session, &buf);
+		if (n == -EINTR || n == -EAGAIN)
+			continue;
+		if (n <= 0)
+			break;
+		fuse_session_process_buf(session, &buf);
+		sysfs_fuse_answer_interrupted(fs);
+		uio_answer_interrupted(fs);
+	}
+	free(buf.mem);
+	return NULL;
+}
+
+bool sysfs_built(void)
+{
+	return true;
+}
+
+struct sysfs *sysfs_new(const struct sysfs_config *config, struct uvfio_error *err)
+{
+	struct sysfs *fs = calloc(1, sizeof(*fs));
+
+	if (fs)
+		fs->jobs = calloc(1, sizeof(*fs->jobs));
+	if (!fs || !fs->jobs) {
+		free(fs);
+		uvfio_error_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	fs->config = *config;
+	snprintf(fs->path, sizeof(fs->path), "devices%s%s", config->subdir ? "/" : "",
+		 config->subdir ? config->subdir : "");
+	fs->started = time(NULL);
+	fs->uio = vfio_machine_policy(config->machine)->enable_uio;
+	fs->autoprobe = true;
+	LIST_INIT(fs->jobs);
+	pthread_mutex_init(&fs->lock, NULL);
+	pthread_cond_init(&fs->changed_cond, NULL);
+	return fs;
+}
+
+int sysfs_serve(struct sysfs *fs, int fd, struct uvfio_error *err)
+{
+	static const struct fuse_custom_io io = {.read = take, .writev = give};
+	char name[] = "uvfio", *argv[] = {name, NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	struct sysfs_fuse *fuse = calloc(1, sizeof(*fuse));
+	int ret;
+
+	if (!fuse) {
+		close(fd);
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	}
+	fuse->wake = eventfd(0, EFD_CLOEXEC);
+	fuse->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	fuse->session = fuse_session_new(&args, &sysfs_fuse_ops, sizeof(sysfs_fuse_ops), fs);
+	fuse_opt_free_args(&args);
+	if (fuse->wake < 0 || fuse->kick < 0 || uio_files_init(fs, fuse->kick) || !fuse->session ||
+	    fuse_session_custom_io(fuse->session, &io, fd)) {
+		close(fd);
+		ret = uvfio_error_set(err, -ENOMEM, "cannot make a FUSE session");
+		goto fail;
+	}
+	fs->fuse = fuse;
+	ret = -uvfio_thread_create(&fuse->thread, NULL, serve, fs);
+	if (!ret)
+		return 0;
+	uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
+	fs->fuse = NULL;
+fail:
+	if (fuse->session)
+		fuse_session_destroy(fuse->session);
+	uio_files_fini(fs);
+	if (fuse->wake >= 0)
+		close(fuse->wake);
+	if (fuse->kick >= 0)
+		close(fuse->kick);
+	free(fuse);
+	return ret;
+}
+
+void sysfs_free(struct sysfs *fs)
+{
+	struct sysfs_fuse *fuse;
+
+	if (!fs)
+		return;
+	fuse = fs->fuse;
+	if (fuse) {
+		eventfd_write(fuse->wake, 1);
+		pthread_join(fuse->thread, NULL);
+	}
+	pthread_mutex_lock(&fs->lock);
+	sysfs_jobs_stop(fs);
+	pthread_mutex_unlock(&fs->lock);
+	uio_files_fini(fs);
+	pthread_mutex_lock(&fs->lock);
+	sysfs_functions_free(fs);
+	pthread_mutex_unlock(&fs->lock);
+	if (fuse) {
+		fuse_session_destroy(fuse->session);
+		close(fuse->wake);
+		close(fuse->kick);
+		free(fuse);
+	}
+	pthread_cond_destroy(&fs->changed_cond);
+	pthread_mutex_destroy(&fs->lock);
+	free(fs->jobs);
+	free(fs);
+}

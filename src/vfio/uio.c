@@ -1,0 +1,731 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * uio: see uio.h.
+ *
+ * Theory of operation.  A binding (struct uio) lives from bind to unbind, and as long as somebody
+ * has a file of it open; after unbind those only say EIO.  While there are open files the device is
+ * open, as for VFIO, with an empty address space and INTx enabled with an eventfd of ours.  That is
+ * watched in the device's work context; each signal makes the count larger, and tells the files.
+ * INTx is automasked when it is delivered, which hardware's COMMAND shows as DisINTx; so a driver
+ * unmasks it by clearing that bit in `config`, as with the kernel's uio_pci_generic, or by write(2)
+ * of 1, as with drivers that have irqcontrol.
+ *
+ *     DEVICE_UNBOUND ──bind──▶ DEVICE_UIO ──unbind──▶ DEVICE_UNBOUND
+ *                      files: none ──open──▶ device open ──last release, or unbind──▶ none
+ *
+ * Messages are bus-master writes; they and bus mastering are on while vectors are set up, and the
+ * line is off meanwhile.  The line or nothing: bus mastering is off.
+ *
+ * What the host writes to `config` is let through but for what would make messages go elsewhere or
+ * DMA possible: BARs, the MSI and MSI-X capabilities, bus mastering.
+ *
+ * Locks: uio->session is held over opening and closing of the device and what acts on an open one;
+ * within it all of the device's.  machine->lock → uio->lock, a leaf.  No client is called under
+ * either.
+ */
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "vfio/machine_private.h"
+#include "vfio/uio.h"
+
+#define MAX_FILES   1024u /* of a device */
+#define MAX_VECTORS 2048u
+
+struct uio_file {
+	struct uio_file *next;
+	struct uio *uio;
+	uint32_t seen; /* the count that was read last */
+	void (*changed)(void *arg);
+	void *arg;
+};
+
+struct uio {
+	struct vfio_device *dev; /* while not gone */
+	unsigned minor;
+	bool has_irq;
+
+	pthread_mutex_t session;
+	unsigned opens;
+	bool is_open;               /* the device is */
+	struct vfio_device_file df; /* what listings and ioctls know it by */
+	int eventfd;                /* of the line, -1 */
+	struct uvfio_watch *watch;
+
+	pthread_mutex_t lock; /* what follows */
+	unsigned refs;        /* the binding, files, calls */
+	unsigned nr_files;
+	bool gone;
+	uint32_t events;
+	struct uio_file *files;
+};
+
+bool vfio_uio_built(void)
+{
+	return true;
+}
+
+void vfio_machine_set_uio_first(struct vfio_machine *machine, unsigned first)
+{
+	pthread_mutex_lock(&machine->lock);
+	machine->uio_first = first;
+	pthread_mutex_unlock(&machine->lock);
+}
+
+unsigned vfio_machine_uio_first(struct vfio_machine *machine)
+{
+	unsigned first;
+
+	pthread_mutex_lock(&machine->lock);
+	first = machine->uio_first;
+	pthread_mutex_unlock(&machine->lock);
+	return first;
+}
+
+static void uio_put(struct uio *uio)
+{
+	bool last;
+
+	pthread_mutex_lock(&uio->lock);
+	last = --uio->refs == 0;
+	pthread_mutex_unlock(&uio->lock);
+	if (!last)
+		return;
+	pthread_mutex_destroy(&uio->session);
+	pthread_mutex_destroy(&uio->lock);
+	free(uio);
+}
+
+/* The binding of @dev with a reference, or NULL. */
+static struct uio *uio_get(struct vfio_device *dev)
+{
+	struct uio *uio;
+
+	pthread_mutex_lock(&dev->machine->lock);
+	uio = dev->uio;
+	if (uio) {
+		pthread_mutex_lock(&uio->lock);
+		uio->refs++;
+		pthread_mutex_unlock(&uio->lock);
+	}
+	pthread_mutex_unlock(&dev->machine->lock);
+	return uio;
+}
+
+/* uio->lock held. */
+static void tell_locked(struct uio *uio)
+{
+	for (struct uio_file *file = uio->files; file; file = file->next)
+		file->changed(file->arg);
+}
+
+/* ---- the device; uio->session held ---- */
+
+/* [work context] */
+static void interrupted(void *arg)
+{
+	struct uio *uio = arg;
+	uint64_t n;
+
+	if (read(uio->eventfd, &n, sizeof(n)) != (ssize_t)sizeof(n))
+		return;
+	pthread_mutex_lock(&uio->lock);
+	uio->events += (uint32_t)n;
+	tell_locked(uio);
+	pthread_mutex_unlock(&uio->lock);
+}
+
+static void call_unwatch(struct vfio_device *dev, void *arg)
+{
+	struct uio *uio = arg;
+
+	uvfio_watch_free(uio->watch);
+}
+
+/* What SET_IRQS is given, all of it ours. */
+struct vectors {
+	const void *data;
+	size_t len;
+	int *fds; /* by what the data call them */
+	unsigned nr;
+};
+
+static int copy_data(void *arg, void *dst, size_t len)
+{
+	const struct vectors *v = arg;
+
+	if (len > v->len)
+		return -EFAULT;
+	memcpy(dst, v->data, len);
+	return 0;
+}
+
+static int take_fd(void *arg, int32_t which)
+{
+	const struct vectors *v = arg;
+	int fd;
+
+	if (which < 0 || (unsigned)which >= v->nr)
+		return -EBADF;
+	fd = v->fds[which];
+	v->fds[which] = -EBADF; /* it is the set's now */
+	return fd;
+}
+
+/* SET_IRQS on the one line: of @action, with @fd (-1: without). */
+static int set_line(struct uio *uio, unsigned action, int fd, unsigned count)
+{
+	int32_t which = 0;
+	struct vectors v = {&which, sizeof(which), &fd, 1};
+	const struct vfio_irq_set hdr = {
+		.argsz = sizeof(hdr) + sizeof(which),
+		.flags = action | (fd < 0 ? VFIO_IRQ_SET_DATA_NONE : VFIO_IRQ_SET_DATA_EVENTFD),
+		.index = VFIO_PCI_INTX_IRQ_INDEX,
+		.count = count,
+	};
+	int ret = irq_set_irqs(uio->dev->irqs, &hdr, copy_data, take_fd, &v);
+
+	if (fd >= 0)
+		close(fd); /* it was not taken */
+	return ret;
+}
+
+static int line_on(struct uio *uio)
+{
+	int fd = uio->has_irq ? dup(uio->eventfd) : -1;
+
+	if (!uio->has_irq)
+		return 0;
+	return fd < 0 ? -errno : set_line(uio, VFIO_IRQ_SET_ACTION_TRIGGER, fd, 1);
+}
+
+static void line_off(struct uio *uio)
+{
+	if (irq_active(uio->dev->irqs, NULL) == VFIO_PCI_INTX_IRQ_INDEX)
+		set_line(uio, VFIO_IRQ_SET_ACTION_TRIGGER, -1, 0);
+}
+
+static bool is_message(unsigned index)
+{
+	return index == VFIO_PCI_MSI_IRQ_INDEX || index == VFIO_PCI_MSIX_IRQ_INDEX;
+}
+
+/* Bus mastering is on while messages are, and what SET_IRQS did takes effect. */
+static void apply_irqs(struct uio *uio)
+{
+	struct vfio_device *dev = uio->dev;
+	bool on = is_message((unsigned)irq_active(dev->irqs, NULL));
+	uint32_t command;
+
+	pthread_mutex_lock(&dev->config_lock);
+	command = pci_hw_read(dev->func, PCI_COMMAND, 2);
+	pci_hw_set(dev->func, PCI_COMMAND, 2,
+		   on ? command | PCI_COMMAND_MASTER : command & ~(uint32_t)PCI_COMMAND_MASTER);
+	device_apply(dev);
+	view_publish_msix(dev);
+	pthread_mutex_unlock(&dev->config_lock);
+}
+
+static void session_end(struct uio *uio)
+{
+	struct vfio_device *dev = uio->dev;
+
+	if (uio->watch)
+		device_call(dev, call_unwatch, uio);
+	uio->watch = NULL;
+	observe_file_closed(&uio->df);
+	uio->is_open = false;
+	device_close(dev);
+	if (uio->eventfd >= 0)
+		close(uio->eventfd);
+	uio->eventfd = -1;
+	device_emit(dev, VFIO_EVENT_CLOSE, dev->group->number, 0, 0, 0);
+}
+
+static int session_begin(struct uio *uio, const struct vfio_client *client)
+{
+	struct vfio_device *dev = uio->dev;
+	struct backend *backend = backend_new_empty();
+	int ret;
+
+	if (!backend)
+		return -ENOMEM;
+	ret = device_open(dev, backend, true);
+	backend_put(backend);
+	if (ret)
+		return ret;
+	uio->is_open = true;
+	uio->df = (struct vfio_device_file){.dev = dev};
+	observe_file(&uio->df, client);
+	device_emit(dev, VFIO_EVENT_OPEN, dev->group->number, 0, 0, 0);
+	if (!uio->has_irq)
+		return 0;
+	uio->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (uio->eventfd >= 0)
+		uio->watch = uvfio_watch_new(dev->ctx, uio->eventfd, interrupted, uio);
+	ret = uio->watch ? line_on(uio) : -errno;
+	if (ret)
+		session_end(uio);
+	else
+		apply_irqs(uio);
+	return ret;
+}
+
+/* ---- binding ---- */
+
+/* As the kernel's probe: a line that cannot be masked by DisINTx is not to be shared. */
+static bool probe(const struct vfio_device *dev)
+{
+	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
+
+	return !desc->interrupt_pin || (!desc->broken_intx && !dev->nointxmask);
+}
+
+int uio_check(struct vfio_device *dev, struct uvfio_error *err)
+{
+	if (!dev->machine->policy.enable_uio)
+		return uvfio_error_set(err, -EINVAL,
+				       "driver=%s: uio is switched off here (--policy "
+				       "enable_uio=N)",
+				       VFIO_UIO_DRIVER);
+	if (!probe(dev))
+		return uvfio_error_set(err, -EINVAL,
+				       "driver=%s: it does not take a device whose INTx DisINTx "
+				       "does not mask, as this one's (nointxmask, or the model "
+				       "says so)",
+				       VFIO_UIO_DRIVER);
+	return 0;
+}
+
+/* The lowest that is free; machine->lock held. */
+static unsigned free_minor(const struct vfio_machine *machine)
+{
+	unsigned minor = machine->uio_first;
+
+	for (unsigned i = 0; i < machine->nr_devices; i++) {
+		const struct uio *uio = machine->devices[i]->uio;
+
+		if (!uio || uio->minor != minor)
+			continue;
+		minor++;
+		i = ~0u; /* from the start */
+	}
+	return minor;
+}
+
+int vfio_device_uio_bind(struct vfio_device *dev)
+{
+	struct vfio_machine *machine = dev->machine;
+	struct uio *uio;
+	int ret = 0;
+
+	if (!machine->policy.enable_uio || !probe(dev))
+		return -ENODEV;
+	uio = calloc(1, sizeof(*uio));
+	if (!uio)
+		return -ENOMEM;
+	pthread_mutex_init(&uio->session, NULL);
+	pthread_mutex_init(&uio->lock, NULL);
+	uio->refs = 1;
+	uio->dev = dev;
+	uio->eventfd = -1;
+	uio->has_irq = pci_func_desc(dev->func)->interrupt_pin;
+	pthread_mutex_lock(&machine->lock);
+	switch (atomic_load(&dev->state)) {
+	case DEVICE_UNBOUND:
+		uio->minor = free_minor(machine);
+		dev->uio = uio;
+		atomic_store(&dev->state, DEVICE_UIO);
+		break;
+	case DEVICE_PRESENT:
+	case DEVICE_UIO:
+	case DEVICE_ASKED:
+		ret = -EBUSY;
+		break;
+	default:
+		ret = -ENODEV;
+		break;
+	}
+	pthread_mutex_unlock(&machine->lock);
+	if (ret) {
+		uio_put(uio);
+		return ret;
+	}
+	device_enable(dev);
+	uvfio_log(machine->log, UVFIO_LOG_INFO, "%s: uio_pci_generic has it, as uio%u", dev->name,
+		  uio->minor);
+	return 0;
+}
+
+/* Nobody finds it any more, and its files say so. */
+static void disappear(struct uio *uio)
+{
+	pthread_mutex_lock(&uio->lock);
+	uio->gone = true;
+	tell_locked(uio);
+	pthread_mutex_unlock(&uio->lock);
+	pthread_mutex_lock(&uio->session);
+	if (uio->is_open)
+		session_end(uio);
+	pthread_mutex_unlock(&uio->session);
+}
+
+int vfio_device_uio_unbind(struct vfio_device *dev)
+{
+	struct uio *uio = uio_get(dev);
+	bool mine = false;
+
+	if (!uio)
+		return -ENODEV;
+	pthread_mutex_lock(&uio->lock);
+	mine = !uio->gone;
+	uio->gone = true;
+	pthread_mutex_unlock(&uio->lock);
+	if (!mine) {
+		uio_put(uio);
+		return -ENODEV;
+	}
+	disappear(uio);
+	/* Bound until it is closed, so that nobody else opens it before. */
+	pthread_mutex_lock(&dev->machine->lock);
+	dev->uio = NULL;
+	atomic_store(&dev->state, DEVICE_UNBOUND);
+	pthread_mutex_unlock(&dev->machine->lock);
+	uio_put(uio); /* the binding's */
+	uio_put(uio);
+	return 0;
+}
+
+void uio_fini(struct vfio_device *dev)
+{
+	struct uio *uio = dev->uio;
+
+	if (!uio)
+		return;
+	disappear(uio);
+	dev->uio = NULL;
+	uio_put(uio);
+}
+
+bool vfio_device_uio(struct vfio_device *dev, unsigned *minor)
+{
+	bool bound;
+
+	pthread_mutex_lock(&dev->machine->lock);
+	bound = dev->uio;
+	if (bound && minor)
+		*minor = dev->uio->minor;
+	pthread_mutex_unlock(&dev->machine->lock);
+	return bound;
+}
+
+uint32_t vfio_device_uio_events(struct vfio_device *dev)
+{
+	struct uio *uio = uio_get(dev);
+	uint32_t events = 0;
+
+	if (!uio)
+		return 0;
+	pthread_mutex_lock(&uio->lock);
+	events = uio->events;
+	pthread_mutex_unlock(&uio->lock);
+	uio_put(uio);
+	return events;
+}
+
+/* ---- files ---- */
+
+/* uio->session held. */
+static int add_file(struct uio *uio, const struct vfio_client *client, struct uio_file *file)
+{
+	int ret = 0;
+
+	/* Who unbinds sets this first, and waits for the session then. */
+	pthread_mutex_lock(&uio->lock);
+	if (uio->gone)
+		ret = -ENODEV;
+	else if (uio->nr_files == MAX_FILES)
+		ret = -ENOMEM;
+	pthread_mutex_unlock(&uio->lock);
+	if (!ret && !uio->opens)
+		ret = session_begin(uio, client);
+	if (ret)
+		return ret;
+	uio->opens++;
+	pthread_mutex_lock(&uio->lock);
+	uio->refs++;
+	uio->nr_files++;
+	file->uio = uio;
+	file->seen = uio->events;
+	file->next = uio->files;
+	uio->files = file;
+	pthread_mutex_unlock(&uio->lock);
+	return 0;
+}
+
+int vfio_uio_open(struct vfio_device *dev, const struct vfio_client *client,
+		  void (*changed)(void *arg), void *arg, struct uio_file **out)
+{
+	struct uio_file *file = calloc(1, sizeof(*file));
+	struct uio *uio = uio_get(dev);
+	int ret = file ? -ENODEV : -ENOMEM;
+
+	if (uio && file) {
+		file->changed = changed;
+		file->arg = arg;
+		pthread_mutex_lock(&uio->session);
+		ret = add_file(uio, client, file);
+		pthread_mutex_unlock(&uio->session);
+	}
+	if (uio)
+		uio_put(uio);
+	if (ret)
+		free(file);
+	else
+		*out = file;
+	return ret;
+}
+
+void vfio_uio_release(struct uio_file *file)
+{
+	struct uio *uio = file->uio;
+	struct uio_file **p = &uio->files;
+
+	pthread_mutex_lock(&uio->session);
+	pthread_mutex_lock(&uio->lock);
+	while (*p != file)
+		p = &(*p)->next;
+	*p = file->next;
+	uio->nr_files--;
+	pthread_mutex_unlock(&uio->lock);
+	if (--uio->opens == 0 && uio->is_open) {
+		session_end(uio);
+		/* As bound as before: the host may go on with its registers. */
+		device_enable(uio->dev);
+	}
+	pthread_mutex_unlock(&uio->session);
+	uio_put(uio);
+	free(file);
+}
+
+int vfio_uio_read(struct uio_file *file, int32_t *count)
+{
+	struct uio *uio = file->uio;
+	int ret = -EAGAIN;
+
+	pthread_mutex_lock(&uio->lock);
+	if (uio->gone || !uio->has_irq) {
+		ret = -EIO;
+	} else if (file->seen != uio->events) {
+		file->seen = uio->events;
+		*count = (int32_t)uio->events;
+		ret = 0;
+	}
+	pthread_mutex_unlock(&uio->lock);
+	return ret;
+}
+
+unsigned vfio_uio_poll(struct uio_file *file)
+{
+	struct uio *uio = file->uio;
+	unsigned ret = 0;
+
+	pthread_mutex_lock(&uio->lock);
+	if (uio->gone || !uio->has_irq)
+		ret = (unsigned)-EIO;
+	else if (file->seen != uio->events)
+		ret = POLLIN | POLLRDNORM;
+	pthread_mutex_unlock(&uio->lock);
+	return ret;
+}
+
+/* uio->session held. */
+static int mask_line(struct uio *uio, bool mask)
+{
+	return set_line(uio, mask ? VFIO_IRQ_SET_ACTION_MASK : VFIO_IRQ_SET_ACTION_UNMASK, -1, 1);
+}
+
+int vfio_uio_control(struct uio_file *file, int32_t on)
+{
+	struct uio *uio = file->uio;
+	int ret = -EINVAL;
+
+	pthread_mutex_lock(&uio->session);
+	if (uio->is_open && !uio->has_irq)
+		ret = -EIO;
+	else if (uio->is_open && (on == 0 || on == 1))
+		ret = mask_line(uio, !on);
+	pthread_mutex_unlock(&uio->session);
+	return ret;
+}
+
+/* ---- config space ---- */
+
+/* Bytes of the MSI capability at @msi. */
+static unsigned msi_size(struct vfio_device *dev, unsigned msi)
+{
+	uint32_t flags = pci_hw_read(dev->func, msi + PCI_MSI_FLAGS, 2);
+
+	return (flags & PCI_MSI_FLAGS_64BIT ? 14 : 10) + (flags & PCI_MSI_FLAGS_MASKBIT ? 10 : 0);
+}
+
+/* Is byte @off of config space not the host's to change? */
+static bool is_protected(struct vfio_device *dev, unsigned off)
+{
+	unsigned msi = pci_find_cap(dev->func, PCI_CAP_ID_MSI);
+	unsigned msix = pci_find_cap(dev->func, PCI_CAP_ID_MSIX);
+
+	return (off >= PCI_BASE_ADDRESS_0 && off < PCI_BASE_ADDRESS_5 + 4) ||
+	       (off >= PCI_ROM_ADDRESS && off < PCI_ROM_ADDRESS + 4) ||
+	       (msi && off >= msi && off < msi + msi_size(dev, msi)) ||
+	       (msix && off >= msix && off < msix + PCI_CAP_MSIX_SIZEOF);
+}
+
+uint32_t uio_guard(struct vfio_device *dev, unsigned off, unsigned size, uint32_t value)
+{
+	uint32_t now = pci_hw_read(dev->func, off, size);
+
+	for (unsigned i = 0; i < size; i++) {
+		uint32_t keep = 0;
+
+		if (is_protected(dev, off + i))
+			keep = 0xff;
+		else if (off + i == PCI_COMMAND)
+			keep = PCI_COMMAND_MASTER;
+		value = (value & ~(keep << 8 * i)) | (now & keep << 8 * i);
+	}
+	return value;
+}
+
+void uio_command_written(struct vfio_device *dev, bool disable)
+{
+	struct uio *uio = uio_get(dev);
+
+	if (!uio)
+		return;
+	pthread_mutex_lock(&uio->session);
+	if (uio->is_open && irq_active(dev->irqs, NULL) == VFIO_PCI_INTX_IRQ_INDEX)
+		mask_line(uio, disable);
+	pthread_mutex_unlock(&uio->session);
+	uio_put(uio);
+}
+
+/* ---- messages ---- */
+
+static int set_vectors(struct uio *uio, const struct vfio_irq_set *hdr, struct vectors *v)
+{
+	int ret = -ENODEV;
+
+	pthread_mutex_lock(&uio->session);
+	if (uio->is_open) {
+		if (v->nr)
+			line_off(uio);
+		ret = irq_set_irqs(uio->dev->irqs, hdr, copy_data, take_fd, v);
+		if (irq_active(uio->dev->irqs, NULL) < 0 && line_on(uio))
+			uvfio_log(uio->dev->machine->log, UVFIO_LOG_ERROR,
+				  "%s: the line cannot be enabled again", uio->dev->name);
+		apply_irqs(uio);
+	}
+	pthread_mutex_unlock(&uio->session);
+	return ret;
+}
+
+/* How many bytes follow @hdr, as far as that is right; what is not, irq_set_irqs() says. */
+static size_t data_size(const struct vfio_irq_set *hdr)
+{
+	size_t each = 0;
+
+	if (hdr->flags & VFIO_IRQ_SET_DATA_EVENTFD)
+		each = sizeof(int32_t);
+	else if (hdr->flags & VFIO_IRQ_SET_DATA_BOOL)
+		each = 1;
+	if (hdr->argsz < sizeof(*hdr) ||
+	    hdr->count > (hdr->argsz - sizeof(*hdr)) / (each ? each : 1))
+		return 0;
+	return each * hdr->count;
+}
+
+/* The client's eventfds become ours; the data then say which of these each is. */
+static void take_fds(struct vfio_client *client, int32_t *data, int *fds, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		fds[i] = data[i] < 0 ? -EBADF : client->ops->get_eventfd(client, data[i]);
+		if (data[i] >= 0)
+			data[i] = (int32_t)i;
+	}
+}
+
+static int set_irqs(struct uio *uio, struct vfio_client *client, uint64_t arg)
+{
+	struct vfio_irq_set hdr;
+	int *fds = NULL, ret;
+	struct vectors v = {0};
+	void *data = NULL;
+
+	if (client->ops->copy_from(client, &hdr, arg, sizeof(hdr)))
+		return -EFAULT;
+	if (hdr.argsz < sizeof(hdr) || !is_message(hdr.index) || hdr.count > MAX_VECTORS)
+		return -EINVAL;
+	v.len = data_size(&hdr);
+	if (v.len) {
+		data = malloc(v.len);
+		fds = malloc(hdr.count * sizeof(*fds));
+		if (!data || !fds) {
+			ret = -ENOMEM;
+			goto out;
+		}
+		if (client->ops->copy_from(client, data, arg + sizeof(hdr), v.len)) {
+			ret = -EFAULT;
+			goto out;
+		}
+		if (hdr.flags & VFIO_IRQ_SET_DATA_EVENTFD) {
+			take_fds(client, data, fds, hdr.count);
+			v.nr = hdr.count;
+		}
+	}
+	v.data = data;
+	v.fds = fds;
+	ret = set_vectors(uio, &hdr, &v);
+	for (unsigned i = 0; i < v.nr; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+out:
+	free(fds);
+	free(data);
+	return ret;
+}
+
+static int get_irq_info(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+{
+	struct vfio_irq_info info;
+	int ret;
+
+	if (client->ops->copy_from(client, &info, arg, sizeof(info)))
+		return -EFAULT;
+	if (!is_message(info.index))
+		return -EINVAL;
+	ret = irq_get_info(dev->irqs, &info);
+	if (ret)
+		return ret;
+	return client->ops->copy_to(client, arg, &info, sizeof(info)) ? -EFAULT : 0;
+}
+
+int vfio_device_uio_ioctl(struct vfio_device *dev, struct vfio_client *client, unsigned cmd,
+			  uint64_t arg)
+{
+	struct uio *uio = uio_get(dev);
+	int ret = -ENOTTY;
+
+	if (!uio)
+		return -ENODEV;
+	if (cmd == VFIO_DEVICE_GET_IRQ_INFO)
+		ret = get_irq_info(dev, client, arg);
+	else if (cmd == VFIO_DEVICE_SET_IRQS)
+		ret = set_irqs(uio, client, arg);
+	uio_put(uio);
+	return ret;
+}
