@@ -103,14 +103,21 @@ static inline bool bench_good(const struct bench_case *c)
 	       (c->want == BENCH_AT_LEAST && c->median >= c->limit);
 }
 
+/* Behind the point. */
+static inline int bench_digits(double v)
+{
+	return v < 10 ? 2 : 1;
+}
+
 /* One row; call after ->median is set.  Returns 1 when the limit is missed. */
 static inline int bench_print(const struct bench_case *c)
 {
 	static const char *const sign[] = {"", "<=", ">="};
 
-	printf("  %-58s %10.1f %-6s", c->what, c->median, c->unit);
+	printf("  %-58s %10.*f %-6s", c->what, bench_digits(c->median), c->median, c->unit);
 	if (c->want != BENCH_INFO)
-		printf(" %s %8.1f  %s", sign[c->want], c->limit, bench_good(c) ? "ok" : "MISSED");
+		printf(" %s %8.*f  %s", sign[c->want], bench_digits(c->limit), c->limit,
+		       bench_good(c) ? "ok" : "MISSED");
 	putchar('\n');
 	return !bench_good(c);
 }

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A vfio-user server in a process of its own, and what a client of it says, for benchmarks.
+ * Whatever fails ends the program.
+ */
+#ifndef UVFIO_BENCH_WIRE_TALK_H
+#define UVFIO_BENCH_WIRE_TALK_H
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/un.h>
+#include <uvfio/device.h>
+
+#include "pair.h"
+
+#define MAPS 1000000u /* that a server takes at least */
+
+struct place {
+	struct sockaddr_un addr;
+	socklen_t len;
+};
+
+void talk_die(const char *what) __attribute__((noreturn));
+/* A socket that listens at @place, which is filled in. */
+int talk_listen(struct place *place);
+/* The child serves @n devices made from @spec on the sockets @fds, on @cpu (pair_pin()), until it
+ * is killed. */
+pid_t talk_serve(const struct uvfio_model *m, const char *spec, const int *fds, unsigned n,
+		 unsigned spin_us, int cpu);
+void talk_end(pid_t pid);
+
+/* A connection to @place; one that has said VERSION and enabled memory and bus mastering. */
+int talk_dial(const struct place *place);
+int talk_attach(const struct place *place);
+void talk_version(int fd);
+/* A message. */
+void talk_ask(int fd, unsigned command, const void *payload, size_t len, const int *fds,
+	      unsigned nr_fds, uint32_t flags);
+/* Its answer, which is no error. */
+void talk_answered(int fd, enum waiting how);
+
+#endif
