@@ -19,8 +19,10 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "base/rcu.h"
+#include "base/trash.h"
 #include "irq/irq.h"
 
 #define IRQ_MAX_MSI  32u
@@ -68,12 +70,18 @@ struct irq_intx {
 
 struct irq_unmask;
 
-/* The thread that closes many eventfds; set's mutex. */
+/* Who closes many eventfds: a trash's thread.  Filled under the set's mutex. */
 struct irq_closer {
-	bool started; /* ->thread is to be joined */
-	atomic_bool busy;
-	pthread_t thread;
-	struct irq_trigger *dead; /* while busy: its */
+	struct uvfio_trash *trash; /* made with the first ones; set's mutex */
+	struct uvfio_trash_item item;
+	pthread_mutex_t lock; /* a leaf */
+	pthread_cond_t hurry;
+	/* Under @lock. */
+	struct irq_trigger *dead;
+	unsigned listed;       /* in @dead: @item is in the trash, or about to be */
+	unsigned nr;           /* those that are being closed, too */
+	struct timespec quiet; /* CLOCK_MONOTONIC: not before, but in a hurry */
+	bool hurried;
 };
 
 struct irq_set {
@@ -117,6 +125,14 @@ void irq_trigger_free(struct irq_trigger *trigger);
 /* Point @slot to @trigger (may be NULL); what was there is put on @dead. */
 void irq_trigger_swap(_Atomic(struct irq_trigger *) *slot, struct irq_trigger *trigger,
 		      struct irq_trigger **dead);
+/* Close what nobody uses any more. */
+void irq_trigger_close_all(struct irq_trigger *dead);
+
+/* ---- closer.c: under the set's mutex, but for init and fini ---- */
+
+void irq_closer_init(struct irq_closer *closer);
+/* After irq_closer_wait(), or nothing was given to it. */
+void irq_closer_fini(struct irq_closer *closer);
 /* Wait until nobody uses them, then close them, or have @closer (may be NULL) do that.
  * Nothing to do: no wait. */
 void irq_trigger_reap(struct irq_closer *closer, struct irq_trigger *dead);

@@ -552,6 +552,7 @@ struct irq_set *irq_set_new(const struct irq_ops *ops, void *ops_arg, struct uvf
 		return NULL;
 	pthread_mutex_init(&set->lock, NULL);
 	pthread_mutex_init(&set->intx.lock, NULL);
+	irq_closer_init(&set->closer);
 	set->ops = *ops;
 	set->arg = ops_arg;
 	set->ctx = ctx;
@@ -575,6 +576,7 @@ void irq_set_free(struct irq_set *set)
 		return;
 	if (set->msi.v && set->msix.v && set->table)
 		irq_disable_all(set);
+	irq_closer_fini(&set->closer);
 	pthread_mutex_destroy(&set->intx.lock);
 	pthread_mutex_destroy(&set->lock);
 	free(set->msi.v);

@@ -1,21 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The life of an eventfd that a client handed in; see irq_private.h.
- *
- * Closing the last descriptor of a file takes longer than all else that SET_IRQS does with it.  So
- * when many go at once a thread closes them, after the grace period, and nobody waits for it but
- * the next large request, which then closes its own, and the last close of the device.  So a set
- * has at most one such thread, and never more descriptors that wait than vectors.
- */
+/* The life of an eventfd that a client handed in; see irq_private.h.  How many are closed:
+ * closer.c. */
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/thread.h"
 #include "base/tsan.h"
 #include "irq/irq_private.h"
-
-/* Less are closed sooner than a thread starts. */
-#define CLOSE_APART 64u
 
 struct irq_trigger *irq_trigger_new(int fd)
 {
@@ -57,7 +47,7 @@ static bool close_run(int first, int last)
 }
 
 /* Those whose numbers follow one another, as those of one message do, up or down, in one call. */
-static void close_all(struct irq_trigger *dead)
+void irq_trigger_close_all(struct irq_trigger *dead)
 {
 	while (dead) {
 		int first = dead->fd, last = first;
@@ -79,46 +69,4 @@ static void close_all(struct irq_trigger *dead)
 				close(first);
 		}
 	}
-}
-
-static void *closer_main(void *arg)
-{
-	struct irq_closer *closer = arg;
-
-	close_all(closer->dead);
-	atomic_store(&closer->busy, false);
-	return NULL;
-}
-
-void irq_closer_wait(struct irq_closer *closer)
-{
-	if (closer->started)
-		pthread_join(closer->thread, NULL);
-	closer->started = false;
-}
-
-static bool close_apart(struct irq_closer *closer, struct irq_trigger *dead)
-{
-	if (atomic_load(&closer->busy))
-		return false;
-	irq_closer_wait(closer);
-	closer->dead = dead;
-	atomic_store(&closer->busy, true);
-	closer->started = !uvfio_thread_create(&closer->thread, NULL, closer_main, closer);
-	if (!closer->started)
-		atomic_store(&closer->busy, false);
-	return closer->started;
-}
-
-void irq_trigger_reap(struct irq_closer *closer, struct irq_trigger *dead)
-{
-	unsigned n = 0;
-
-	if (!dead)
-		return;
-	uvfio_rcu_synchronize();
-	for (const struct irq_trigger *t = dead; t && n < CLOSE_APART; t = t->next)
-		n++;
-	if (!closer || n < CLOSE_APART || !close_apart(closer, dead))
-		close_all(dead);
 }
