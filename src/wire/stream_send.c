@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#include "base/tsan.h"
 #include "wire/wire_private.h"
 
 #define HEADER sizeof(struct vfio_user_header)
@@ -40,6 +42,18 @@ void wire_out_free(struct wire_out *out)
 
 /* ---- stream->lock is held ---- */
 
+/* As bare_recvmsg() in stream.c. */
+static ssize_t bare_send(int fd, const struct iovec *iov)
+{
+	const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+
+#ifdef UVFIO_TSAN
+	return send(fd, iov->iov_base, iov->iov_len, flags);
+#else
+	return syscall(SYS_sendto, fd, iov->iov_base, iov->iov_len, flags, NULL, 0);
+#endif
+}
+
 static ssize_t send_iov(struct wire_stream *s, struct iovec *iov, int nr, const int *fds,
 			unsigned nr_fds)
 {
@@ -58,9 +72,8 @@ static ssize_t send_iov(struct wire_stream *s, struct iovec *iov, int nr, const 
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
 	}
 	do {
-		n = nr == 1 && !nr_fds
-			    ? send(s->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
-			    : sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = nr == 1 && !nr_fds ? bare_send(s->fd, iov)
+				       : sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		if (errno == EAGAIN || errno == EWOULDBLOCK)

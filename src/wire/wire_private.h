@@ -191,9 +191,10 @@ void wire_workers_run(struct wire_workers *w, struct wire_job *job);
 
 struct wire_loop {
 	struct uvfio_loop *loop;
-	/* The loop's thread: which connection had a message last, and when it was another. */
+	/* Which connection had a message last, when that was, and when another had its last before
+	 * (ns; 0: never).  Hints: nearly always the loop's thread's. */
 	_Atomic(void *) last;
-	_Atomic uint64_t changed; /* ns */
+	_Atomic uint64_t when, since;
 };
 
 #define WIRE_MAX_LOOPS 2
