@@ -30,7 +30,7 @@
 #define IDLE    1000u
 
 struct world {
-	struct place spinning, waiting, sleeping; /* servers that wait so */
+	struct place spinning, waiting, usual; /* servers that wait so */
 	pid_t waits;
 };
 
@@ -163,7 +163,7 @@ static int idle(void)
 
 	for (unsigned i = 0; i < IDLE; i++)
 		fds[i] = talk_listen(&places[i]);
-	pid = talk_serve(&nvme_model, "nvme,memory=64M", fds, IDLE, 30, -1);
+	pid = talk_serve(&nvme_model, "nvme,memory=64M", fds, IDLE, TALK_USUAL, -1);
 	for (unsigned i = 0; i < IDLE; i++)
 		close(fds[i]);
 	measure(pid, &rows[0].median, &before);
@@ -283,7 +283,7 @@ static int connects(const struct world *w)
 		"connect to ready: VERSION and 15 questions",
 		"ms",
 		connect_to_ready,
-		(void *)(uintptr_t)&w->sleeping,
+		(void *)(uintptr_t)&w->usual,
 		BENCH_AT_MOST,
 		1,
 		0,
@@ -341,10 +341,10 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_NOFILE, &limit);
 	signal(SIGPIPE, SIG_IGN);
 	fds[0] = talk_listen(&w.spinning);
-	fds[1] = talk_listen(&w.sleeping);
+	fds[1] = talk_listen(&w.usual);
 	fds[2] = talk_listen(&w.waiting);
 	pids[0] = talk_serve(&wire_bench_model, "bench", &fds[0], 1, 1000, 1);
-	pids[1] = talk_serve(&wire_bench_model, "bench", &fds[1], 1, 0, -1);
+	pids[1] = talk_serve(&wire_bench_model, "bench", &fds[1], 1, TALK_USUAL, -1);
 	w.waits = talk_serve(&wire_bench_model, "bench", &fds[2], 1, 0, 0);
 	for (unsigned i = 0; i < 3; i++)
 		close(fds[i]);

@@ -76,7 +76,8 @@ pid_t talk_serve(const struct uvfio_model *m, const char *spec, const int *fds, 
 	server = wire_server_new(machine, NULL, &err);
 	vfio_machine_devices(machine, devs, n);
 	wire_options_default(&options);
-	options.spin_us = spin_us;
+	if (spin_us != TALK_USUAL)
+		options.spin_us = spin_us;
 	for (unsigned i = 0; i < n; i++) {
 		struct wire_listener *listener;
 

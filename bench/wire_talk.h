@@ -6,6 +6,7 @@
 #ifndef UVFIO_BENCH_WIRE_TALK_H
 #define UVFIO_BENCH_WIRE_TALK_H
 
+#include <limits.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/un.h>
@@ -13,7 +14,8 @@
 
 #include "pair.h"
 
-#define MAPS 1000000u /* that a server takes at least */
+#define MAPS       1000000u /* that a server takes at least */
+#define TALK_USUAL UINT_MAX /* spin as `uvfio serve` does if it is told nothing */
 
 struct place {
 	struct sockaddr_un addr;

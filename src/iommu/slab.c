@@ -26,44 +26,44 @@
 #define LARGE	   (16u << 20)
 #define FIRST_PART (2u << 20)
 
-static void *reserve(size_t len)
+static size_t objects_len(const struct slab *slab)
 {
-	uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	if (len >= LARGE)
-		madvise(p + FIRST_PART, len - FIRST_PART, MADV_HUGEPAGE);
-	return p;
+	return ((size_t)slab->cap + 1) * slab->size;
 }
 
+static size_t lists_len(const struct slab *slab)
+{
+	return ((size_t)slab->cap + 1) * sizeof(*slab->next);
+}
+
+static void use_huge_pages(void *p, size_t len)
+{
+	if (len >= LARGE)
+		madvise((uint8_t *)p + FIRST_PART, len - FIRST_PART, MADV_HUGEPAGE);
+}
+
+/* The lists lie behind the objects: a space is made for each client, and a mapping takes a while. */
 int slab_init(struct slab *slab, uint32_t size, uint32_t cap)
 {
-	size_t n = (size_t)cap + 1;
+	void *p;
 
 	assert(size && size % 64 == 0);
 	*slab = (struct slab){.size = size, .cap = cap};
-	slab->base = reserve(n * size);
-	if (!slab->base)
+	p = mmap(NULL, objects_len(slab) + lists_len(slab), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
 		return -ENOMEM;
-	slab->next = reserve(n * sizeof(*slab->next));
-	if (!slab->next) {
-		munmap(slab->base, n * size);
-		return -ENOMEM;
-	}
+	slab->base = p;
+	slab->next = (uint32_t *)(slab->base + objects_len(slab));
 	return 0;
 }
 
 void slab_fini(struct slab *slab)
 {
-	size_t n = (size_t)slab->cap + 1;
-
 	if (!slab->base)
 		return;
 	unpoison(slab->base, ((size_t)slab->used + 1) * slab->size);
-	munmap(slab->base, n * slab->size);
-	munmap(slab->next, n * sizeof(*slab->next));
+	munmap(slab->base, objects_len(slab) + lists_len(slab));
 	slab->base = NULL;
 }
 
@@ -86,7 +86,14 @@ uint32_t slab_alloc(struct slab *slab)
 		unpoison(slab_at(slab, index), slab->size);
 		return index;
 	}
-	return slab->used < slab->cap ? ++slab->used : 0;
+	if (slab->used == slab->cap)
+		return 0;
+	/* The first object that reaches beyond the first part.  (For most clients none does.) */
+	if (slab->used++ == FIRST_PART / slab->size) {
+		use_huge_pages(slab->base, objects_len(slab));
+		use_huge_pages(slab->next, lists_len(slab));
+	}
+	return slab->used;
 }
 
 void slab_free(struct slab *slab, uint32_t index)

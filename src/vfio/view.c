@@ -72,16 +72,33 @@ static bool has_memory(const struct vfio_device *dev)
 
 /* ---- memory areas ---- */
 
-/* Replace what is behind the address range of BAR @bar's memory by @len bytes of @fd (or anonymous
- * ones, -1), contents kept.  0, or -ENOMEM with nothing changed. */
-static int exchange(struct bar *bar, int fd, uint64_t offset)
+/* Is there anything but zeros in @len bytes, at most a page, of @p?  They are in @copy then.  What a
+ * client has cut off is zeros. */
+static bool has_data(const uint8_t *p, size_t len, uint8_t *copy)
 {
-	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
-	uint8_t *fresh;
+	if (uvfio_guard_copy(copy, p, len))
+		return false;
+	return copy[0] || memcmp(copy, copy + 1, len - 1);
+}
 
-	fresh = mmap(NULL, bar->memory_len, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
-	if (fresh == MAP_FAILED)
-		return -ENOMEM;
+/* What is anonymous and was never touched is read page by page: have those made at once. */
+static void read_ahead(const struct bar *bar)
+{
+	for (unsigned i = 0; i < bar->nr_ranges; i++) {
+		const struct range *range = &bar->ranges[i];
+		uint64_t first = range->first & ~(PAGE_BYTES - 1);
+
+		if (range->kind == RANGE_MEMORY)
+			madvise(bar->memory + first, range->end - first, MADV_POPULATE_READ);
+	}
+}
+
+/* Copy the contents of BAR @bar's memory to @fresh, which has the same layout.  @zeros: that is what
+ * it holds; then pages of zeros are left alone, so that none is made for them. */
+static void copy_memory(const struct bar *bar, uint8_t *fresh, bool zeros)
+{
+	uint8_t page[PAGE_BYTES];
+
 	for (unsigned i = 0; i < bar->nr_ranges; i++) {
 		const struct range *range = &bar->ranges[i];
 
@@ -92,9 +109,27 @@ static int exchange(struct bar *bar, int fd, uint64_t offset)
 			next = (at & ~(PAGE_BYTES - 1)) + PAGE_BYTES;
 			if (next > range->end)
 				next = range->end;
-			uvfio_guard_copy(fresh + at, bar->memory + at, next - at);
+			if (!zeros)
+				uvfio_guard_copy(fresh + at, bar->memory + at, next - at);
+			else if (has_data(bar->memory + at, next - at, page))
+				uvfio_guard_copy(fresh + at, page, next - at);
 		}
 	}
+}
+
+/* Replace what is behind the address range of BAR @bar's memory by @len bytes of @fd (or anonymous
+ * ones, -1), contents kept.  @zeros: the file holds nothing.  0, or -ENOMEM with nothing changed. */
+static int exchange(struct bar *bar, int fd, uint64_t offset, bool zeros)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
+	uint8_t *fresh;
+
+	fresh = mmap(NULL, bar->memory_len, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
+	if (fresh == MAP_FAILED)
+		return -ENOMEM;
+	if (fd >= 0)
+		read_ahead(bar);
+	copy_memory(bar, fresh, zeros);
 	if (mremap(fresh, bar->memory_len, bar->memory_len, MREMAP_MAYMOVE | MREMAP_FIXED,
 		   bar->memory) == MAP_FAILED) {
 		munmap(fresh, bar->memory_len);
@@ -104,7 +139,7 @@ static int exchange(struct bar *bar, int fd, uint64_t offset)
 }
 
 struct exchange_call {
-	bool out;
+	bool out, zeros;
 	int ret;
 };
 
@@ -116,14 +151,14 @@ static void call_exchange(struct vfio_device *dev, void *arg)
 	for (unsigned i = 0; i < NR_BARS && !call->ret; i++) {
 		if (dev->bars[i].memory_len)
 			call->ret = exchange(&dev->bars[i], call->out ? dev->view.fd : -1,
-					     VFIO_REGION_OFFSET(i));
+					     VFIO_REGION_OFFSET(i), call->zeros);
 	}
 	pthread_mutex_unlock(&dev->reg_lock);
 }
 
-static int exchange_memory(struct vfio_device *dev, bool out)
+static int exchange_memory(struct vfio_device *dev, bool out, bool zeros)
 {
-	struct exchange_call call = {.out = out};
+	struct exchange_call call = {.out = out, .zeros = zeros};
 
 	if (has_memory(dev))
 		device_call(dev, call_exchange, &call);
@@ -302,7 +337,7 @@ static void show_out(struct vfio_device *dev)
 
 	if (fresh && !fresh_pages(dev))
 		return;
-	if (exchange_memory(dev, true)) {
+	if (exchange_memory(dev, true, fresh)) {
 		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
 			  "%s: out of memory for the view of the BARs; mapped memory is not the "
 			  "device's",
@@ -322,7 +357,7 @@ static void take_in(struct vfio_device *dev)
 {
 	atomic_store(&dev->view.live, false);
 	/* Without memory for a copy the contents are lost, but never the address. */
-	if (exchange_memory(dev, false))
+	if (exchange_memory(dev, false, true))
 		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
 			  "%s: out of memory; the device's memory is lost", dev->name);
 }
