@@ -15,10 +15,10 @@
  * do.  The errno values are those of Linux VFIO.  -ENOTCONN: the server of a vfio-user device is
  * gone, see uvfio_pci_reconnect().
  *
- * Threads.  Different devices have nothing in common.  On one device any number of threads may
- * call anything at the same time, except that uvfio_pci_close(), uvfio_pci_reconnect() and
- * uvfio_pci_map_region() want the device for themselves.  What two threads do to one register at
- * the same time reaches the device in either order.  A thread that waits for a vfio-user reply
+ * Threads.  Different devices have nothing in common, but for a DMA space.  On one device any
+ * number of threads may call anything at the same time, except that uvfio_pci_close(),
+ * uvfio_pci_reconnect() and uvfio_pci_map_region() want the device for themselves.  What two
+ * threads do to one register at the same time reaches the device in either order.  A thread that waits for a vfio-user reply
  * holds up no other.  An open vfio-user device has one thread of the library (all signals blocked
  * but SIGBUS), which notices that the server is gone and answers its DMA messages; a kernel device
  * has none.  A child of fork() must not use the device.
@@ -46,7 +46,8 @@
 extern "C" {
 #endif
 
-struct uvfio_pci; /* a device that this program has open */
+struct uvfio_pci;       /* a device that this program has open */
+struct uvfio_dma_space; /* the memory that one device or several can reach, and where */
 
 /* ---- open ---- */
 
@@ -54,10 +55,11 @@ struct uvfio_pci; /* a device that this program has open */
  * Open the device called @name and set *@out, owned by the caller until uvfio_pci_close().
  *
  * @name is "DDDD:BB:DD.F" for a device of /dev/vfio, "unix:PATH" for a vfio-user socket, or
- * "fd:NUMBER" for a connected one that the program has (uvfio_machine_connect(), or from a parent): it
- * is the device's from then on, also when opening fails, unless it is no stream socket (-ENOTSOCK); and
- * it cannot be connected again.  Of the kernel's two ways, the character device with iommufd is taken when /dev/iommu and the
- * device's vfio-dev/ folder in sysfs are there, else group and container.
+ * "fd:NUMBER" for a connected one that the program has (uvfio_machine_connect(), or from a parent):
+ * it is the device's from then on, also when opening fails, unless it is no stream socket
+ * (-ENOTSOCK), and cannot be connected again.  Of the kernel's two ways, the character device with
+ * iommufd is taken when /dev/iommu and the device's vfio-dev/ folder in sysfs are there, else group
+ * and container.
  *
  * @options: "key=value" separated by commas or spaces, or NULL:
  *	vf_token=UUID      the token of the PF (kernel)
@@ -78,6 +80,16 @@ struct uvfio_pci; /* a device that this program has open */
  */
 UVFIO_API int uvfio_pci_open(const char *name, const char *options, struct uvfio_pci **out,
 			     struct uvfio_error *err);
+
+/*
+ * The same with the device in a DMA space together with others (see below), NULL: one of its own.
+ * It sees what is mapped there when this returns.  -EADDRNOTAVAIL: it cannot reach all of that, or
+ * has no usable IOVAs in common with the others; -ENOSPC: 64 connections, containers and IOASes are
+ * in the space; -EOPNOTSUPP: it has no IOMMU (A.9).
+ */
+UVFIO_API int uvfio_pci_open_in(struct uvfio_dma_space *space, const char *name,
+				const char *options, struct uvfio_pci **out,
+				struct uvfio_error *err);
 
 /* Close: interrupts end, mappings of regions and DMA memory go away.  NULL is ignored. */
 UVFIO_API void uvfio_pci_close(struct uvfio_pci *dev);
@@ -306,7 +318,7 @@ struct uvfio_pci_mem {
  * Allocate @size bytes of zeroed memory that the device can reach at ->iova.  @flags: DMA_READ,
  * DMA_WRITE (neither means both), DMA_32BIT.  Page-aligned, 2 MiB-aligned from 2 MiB on.  It lies
  * in a memfd, so that a vfio-user server can map it.  The caller frees it with
- * uvfio_pci_dma_free(), or uvfio_pci_close() does.
+ * uvfio_pci_dma_free(), or uvfio_pci_close() of the last device of its space does.
  *
  * Errors: -EINVAL size 0, -ENOSPC no IOVA is free or the kernel's dma_entry_limit is used up,
  * -ENOMEM no memory, or more than RLIMIT_MEMLOCK, -EOPNOTSUPP the device has no IOMMU (A.9).
@@ -334,10 +346,51 @@ UVFIO_API int uvfio_pci_dma_map(struct uvfio_pci *dev, void *addr, size_t size, 
  * When it returns the device does not touch the memory any more. */
 UVFIO_API int uvfio_pci_dma_unmap(struct uvfio_pci *dev, uint64_t iova, uint64_t size);
 
-/* The usable IOVA ranges, at most @max of them into first[] and last[] (inclusive); returns how
- * many there are.  What is mapped is not subtracted; the interrupt window is not in them. */
+/*
+ * The usable IOVA ranges, those that all devices of the space have in common, at most @max of them
+ * into first[] and last[] (inclusive); returns how many there are.  What is mapped is not
+ * subtracted; page 0 and the interrupt window are not in them.
+ */
 UVFIO_API unsigned uvfio_pci_dma_ranges(struct uvfio_pci *dev, uint64_t *first, uint64_t *last,
 					unsigned max);
+
+/*
+ * DMA spaces: several devices that see the same memory at the same IOVAs.  What is mapped, by a
+ * function of the space or by one for a device in it, all of them can reach; each IOVA is one that
+ * all can use.  Over the kernel's VFIO the devices share a container or an IOAS, where the kernel
+ * lets them; over vfio-user each server is told.  Devices of all kinds may be in one space.
+ *
+ * A function that maps has succeeded when every device has the mapping; when one refuses, none has
+ * it.  A server that is gone is left out, and gets everything with uvfio_pci_reconnect(); only when
+ * no other device is left, mapping fails (-ENOTCONN).  When one that unmaps returns 0, no device
+ * touches the memory any more; when a device refuses, all keep it.
+ *
+ * Threads.  As on a device: anything at the same time.  Opening, closing and reconnecting a device
+ * of the space wait for maps and unmaps that are under way, which wait for all servers in it.
+ *
+ * Trust.  Each server of the space reaches all of its memory, see above.
+ */
+
+/* Make a space without devices: what is mapped now the first device will see.  The caller's until
+ * uvfio_dma_space_free().  -ENOMEM. */
+UVFIO_API int uvfio_dma_space_new(struct uvfio_dma_space **out, struct uvfio_error *err);
+/* The caller does not use it any more: it goes, with its memory and mappings, when the last of its
+ * devices is closed, or now.  NULL is ignored. */
+UVFIO_API void uvfio_dma_space_free(struct uvfio_dma_space *space);
+/* The space of a device; valid until that is closed. */
+UVFIO_API struct uvfio_dma_space *uvfio_pci_dma_space(const struct uvfio_pci *dev);
+
+/* As the functions for a device of similar names. */
+UVFIO_API int uvfio_dma_space_alloc(struct uvfio_dma_space *space, size_t size, unsigned flags,
+				    struct uvfio_pci_mem *mem, struct uvfio_error *err);
+UVFIO_API int uvfio_dma_space_release(struct uvfio_dma_space *space,
+				      const struct uvfio_pci_mem *mem);
+UVFIO_API int uvfio_dma_space_map(struct uvfio_dma_space *space, void *addr, size_t size,
+				  unsigned flags, int fd, uint64_t offset, uint64_t *iova,
+				  struct uvfio_error *err);
+UVFIO_API int uvfio_dma_space_unmap(struct uvfio_dma_space *space, uint64_t iova, uint64_t size);
+UVFIO_API unsigned uvfio_dma_space_ranges(struct uvfio_dma_space *space, uint64_t *first,
+					  uint64_t *last, unsigned max);
 
 /* ---- interrupts ---- */
 

@@ -49,37 +49,72 @@ struct drv_region {
 	unsigned nr_notify;
 };
 
-/* A piece of memory that the device can reach.  The extent is first, so that a set can hold it. */
+/* A piece of memory that devices can reach.  The extent is first, so that a set can hold it. */
 struct drv_mapping {
 	struct extent at;
 	uint8_t *addr;
 	int fd;               /* owned; -1: none */
 	uint64_t file_offset; /* of @addr in @fd */
 	unsigned flags;       /* UVFIO_PCI_DMA_READ, _WRITE */
-	bool ready;           /* the way knows it, and nobody is unmapping it */
-	bool arena;           /* memory of the device's own file, from uvfio_pci_dma_alloc() */
-	struct drv_iova_token iova_token, file_token;
+	bool ready;           /* every view knows it that could, and nobody is unmapping it */
+	bool arena;           /* memory of the space's own file, from uvfio_pci_dma_alloc() */
+	uint64_t known;       /* the views that have it: their bits */
+	struct drv_iova_token iova_token, next_token, file_token;
 };
 
-/*
- * Memory for DMA.  @lock covers all of it and is held for bookkeeping and for copies on behalf of a
- * server, never across a call to the kernel or the server that could wait for one.
- */
-struct drv_dma {
-	pthread_mutex_t lock;
-	struct drv_iova iova;
-	struct extent_set mappings; /* struct drv_mapping */
-	uint64_t page_size;         /* the smallest that can be mapped */
-	int arena_fd;               /* memfd of uvfio_pci_dma_alloc(), -1 before the first */
-	uint64_t arena_size;
-	struct drv_iova arena;
-	unsigned nr_ranges; /* what uvfio_pci_dma_ranges() tells */
-	struct {
+struct drv_ranges {
+	unsigned nr;
+	struct drv_range {
 		uint64_t first, last;
-	} * ranges;
+	} * list; /* ascending, apart, without page 0 and the interrupt window */
 };
 
 struct drv_ops;
+
+/*
+ * Where a way has to be told of mappings: a container, an IOAS, a connection.  Several devices may
+ * be behind one.  Made and freed under the space's ->change.
+ */
+struct drv_view {
+	struct drv_view *next;
+	const struct drv_ops *ops;
+	struct uvfio_dma_space *space;
+	void *place;           /* of the ops */
+	struct uvfio_pci *dev; /* vfio-user: whose connection it is; NULL else */
+	unsigned devices;
+	uint64_t bit;       /* its own, in ->known */
+	uint64_t page_size; /* the smallest that can be mapped */
+	struct drv_ranges ranges;
+};
+
+#define DRV_MAX_VIEWS 64u
+#define DRV_ARENA_MAX (1ull << 46) /* bytes of address space in the arena's file */
+
+/*
+ * A DMA space: see space.c.
+ *
+ * ->change is held for reading by who maps and unmaps, also while the views are told, and for
+ * writing by who changes which views there are or what they know.  ->lock covers the set of
+ * mappings, what is free, and the rest; it is held for bookkeeping and for copies on behalf of a
+ * server, never across a call to the kernel or the server that could wait for one.  It is taken
+ * after ->change.
+ */
+struct uvfio_dma_space {
+	atomic_uint refs;        /* the creator's, and one for each device */
+	struct uvfio_pci *owner; /* a device's own; NULL: made by uvfio_dma_space_new() */
+	pthread_rwlock_t change;
+	struct drv_view *views; /* under ->change */
+	uint64_t bits;          /* ditto: that views have */
+
+	pthread_mutex_t lock;
+	struct drv_iova iova;
+	struct extent_set mappings; /* struct drv_mapping */
+	uint64_t page_size;         /* the smallest that all views can map */
+	int arena_fd;               /* memfd of uvfio_pci_dma_alloc(), -1 before the first */
+	uint64_t arena_size;
+	struct drv_iova arena;
+	struct drv_ranges ranges; /* common to all views */
+};
 
 struct uvfio_pci {
 	char *name;
@@ -99,7 +134,8 @@ struct uvfio_pci {
 	 * write could be overtaken by it, so nothing is posted any more. */
 	atomic_bool shortcut;
 	uint32_t id; /* vendor and device, to know it again */
-	struct drv_dma dma;
+	struct uvfio_dma_space *space;
+	struct drv_view *view; /* of ->space; NULL before drv_space_attach() */
 };
 
 /*
@@ -108,8 +144,17 @@ struct uvfio_pci {
  */
 struct drv_ops {
 	enum uvfio_pci_way way;
-	/* Open @dev->name with @dev->opt and set @dev->way.  On failure nothing is left. */
+	/* Set @dev->way; over vfio-user, connect.  On failure nothing is left. */
 	int (*open)(struct uvfio_pci *dev, struct uvfio_error *err);
+	/* Optional: calls that wait end now.  Before ->close. */
+	void (*hang_up)(struct uvfio_pci *dev);
+	/* [->change held for writing] Have the device in a view of its space, one that is there or
+	 * a new one (drv_view_new()), set @dev->view, and say what ->ranges and ->page_size the
+	 * view has now.  From then on the device can be used.  What was done when it fails, ->close
+	 * undoes. */
+	int (*attach)(struct uvfio_pci *dev, struct uvfio_error *err);
+	/* [->change held for writing] The end, also after a failed ->attach.  The last device of a
+	 * view (@dev->view->devices is 1) takes its ->place along. */
 	void (*close)(struct uvfio_pci *dev);
 	int (*device_info)(struct uvfio_pci *dev, struct vfio_device_info *info);
 	/* ->index is set; fills at most @size bytes at @info (zeroed), capabilities included, which
@@ -140,11 +185,13 @@ struct drv_ops {
 	/* VFIO_DEVICE_FEATURE; @feature->argsz bytes at @feature.  Returns the bytes behind the
 	 * header that GET gave. */
 	ssize_t (*feature)(struct uvfio_pci *dev, struct vfio_device_feature *feature);
-	/* Add the usable ranges to @dev->dma with drv_dma_add_range(), set ->page_size. */
-	int (*iova_ranges)(struct uvfio_pci *dev, struct uvfio_error *err);
-	int (*dma_map)(struct uvfio_pci *dev, const struct drv_mapping *m);
-	int (*dma_unmap)(struct uvfio_pci *dev, uint64_t iova, uint64_t size);
-	/* Optional: connect anew, at most until @deadline (CLOCK_MONOTONIC ms; -1: for ever). */
+	/* [->change held] */
+	int (*dma_map)(struct drv_view *view, const struct drv_mapping *m);
+	int (*dma_unmap)(struct drv_view *view, uint64_t iova, uint64_t size);
+	/* Optional: the server is gone, for all that has to do with DMA. */
+	bool (*lost)(const struct drv_view *view);
+	/* Optional: connect anew, at most until @deadline (CLOCK_MONOTONIC ms; -1: for ever).  The
+	 * view knows nothing then: drv_view_forget(). */
 	int (*reconnect)(struct uvfio_pci *dev, int64_t deadline, struct uvfio_error *err);
 	int (*lost_fd)(const struct uvfio_pci *dev); /* optional */
 	void (*give_up)(struct uvfio_pci *dev); /* optional: the server lied; end the connection */
@@ -163,16 +210,34 @@ int drv_irqs_init(struct uvfio_pci *dev, struct uvfio_error *err);
 void drv_irqs_fini(struct uvfio_pci *dev);
 int drv_irqs_renew(struct uvfio_pci *dev, struct uvfio_error *err);
 
-/* dma.c */
-int drv_dma_init(struct uvfio_pci *dev, struct uvfio_error *err);
-/* After ops->close: nothing is unmapped at the way any more. */
-void drv_dma_fini(struct uvfio_pci *dev);
-int drv_dma_add_range(struct uvfio_pci *dev, uint64_t first, uint64_t last);
+/* space.c */
+/* A space of the device's own, if @dev has none. */
+int drv_space_init(struct uvfio_pci *dev, struct uvfio_error *err);
+/* Have the opened device see all mappings of its space; its ranges and page size count from now on.
+ */
+int drv_space_attach(struct uvfio_pci *dev, struct uvfio_error *err);
+/* Close the device and leave the space, which is freed when nobody else has it. */
+void drv_space_leave(struct uvfio_pci *dev);
 /* After a reconnect: map everything again. */
-int drv_dma_renew(struct uvfio_pci *dev, struct uvfio_error *err);
+int drv_space_renew(struct uvfio_pci *dev, struct uvfio_error *err);
+/* For ops->attach: a view of the device's own, or NULL with a message when there are too many or no
+ * memory; or another device's view. */
+struct drv_view *drv_view_new(struct uvfio_pci *dev, void *place, struct uvfio_error *err);
+void drv_view_join(struct uvfio_pci *dev, struct drv_view *view);
+/* For ops->attach: [@first, @last] is usable; begin with @view->ranges.nr 0.  0 or -ENOMEM. */
+int drv_view_add_range(struct drv_view *view, uint64_t first, uint64_t last);
+/* [->change held for writing] It has lost its mappings. */
+void drv_view_forget(struct drv_view *view);
+
+/* dma.c */
+void drv_mapping_free(struct drv_mapping *m);
+/* What it says, with a name in front: of @dev, unless NULL.  Returns @ret. */
+int drv_map_error(const struct uvfio_pci *dev, struct uvfio_error *err, int ret, uint64_t size,
+		  const char *why);
 /* A server's DMA_READ (@to_device) or DMA_WRITE: copy between @buf and [@iova, +@len), which may
  * cross adjacent mappings.  -EFAULT when not all of it is mapped, -EPERM when not so permitted;
  * then nothing was copied. */
-int drv_dma_copy(struct uvfio_pci *dev, uint64_t iova, void *buf, size_t len, bool to_device);
+int drv_dma_copy(struct uvfio_dma_space *space, uint64_t iova, void *buf, size_t len,
+		 bool to_device);
 
 #endif

@@ -9,12 +9,17 @@
 #include <linux/ioctl.h>
 #include <stdint.h>
 
+#define DRV_DESTROY     _IO(';', 0x80)
 #define DRV_IOAS_ALLOC  _IO(';', 0x81)
 #define DRV_IOVA_RANGES _IO(';', 0x84)
 #define DRV_IOAS_MAP    _IO(';', 0x85)
 #define DRV_IOAS_UNMAP  _IO(';', 0x86)
 #define DRV_BIND        _IO(';', 100 + 18)
 #define DRV_ATTACH      _IO(';', 100 + 19)
+
+struct drv_destroy {
+	uint32_t size, id;
+};
 
 struct drv_ioas_alloc {
 	uint32_t size, flags, ioas;
@@ -57,9 +62,10 @@ struct drv_attach {
 	uint32_t argsz, flags, pt;
 };
 
-_Static_assert(sizeof(struct drv_ioas_alloc) == 12 && sizeof(struct drv_iova_ranges) == 32 &&
-		       sizeof(struct drv_ioas_map) == 40 && sizeof(struct drv_ioas_unmap) == 24 &&
-		       sizeof(struct drv_bind) == 24 && sizeof(struct drv_attach) == 12,
+_Static_assert(sizeof(struct drv_destroy) == 8 && sizeof(struct drv_ioas_alloc) == 12 &&
+		       sizeof(struct drv_iova_ranges) == 32 && sizeof(struct drv_ioas_map) == 40 &&
+		       sizeof(struct drv_ioas_unmap) == 24 && sizeof(struct drv_bind) == 24 &&
+		       sizeof(struct drv_attach) == 12,
 	       "the kernel's layouts");
 
 #endif

@@ -8,10 +8,8 @@
 struct drv_kernel {
 	int device;
 	uint64_t region_offset[DRV_MAX_REGIONS];
-	int container, group; /* the group way; -1 else */
+	struct drv_group *group; /* the group way: of the view's container */
 	bool noiommu;
-	int iommufd; /* the cdev way; -1 else */
-	uint32_t devid, ioas;
 };
 
 static inline struct drv_kernel *drv_kernel(const struct uvfio_pci *dev)
@@ -20,8 +18,6 @@ static inline struct drv_kernel *drv_kernel(const struct uvfio_pci *dev)
 }
 
 struct drv_kernel *drv_kernel_new(void);
-/* Close what is open of @k, the device first, and free it. */
-void drv_kernel_free(struct drv_kernel *k);
 
 /* Of sysfs: "%s/@what" of the device @bdf. */
 void drv_kernel_sysfs(char *path, size_t size, const char *bdf, const char *what);
@@ -36,7 +32,6 @@ int drv_kernel_token_refused(const struct uvfio_pci *dev, struct uvfio_error *er
 int drv_kernel_no_ranges(const struct uvfio_pci *dev, int ret, struct uvfio_error *err);
 
 /* Operations on the device descriptor: see struct drv_ops. */
-void drv_kernel_close(struct uvfio_pci *dev);
 int drv_kernel_device_info(struct uvfio_pci *dev, struct vfio_device_info *info);
 int drv_kernel_region_info(struct uvfio_pci *dev, struct vfio_region_info *info, size_t size,
 			   int *fd);
@@ -54,7 +49,7 @@ int drv_kernel_reset(struct uvfio_pci *dev);
 ssize_t drv_kernel_feature(struct uvfio_pci *dev, struct vfio_device_feature *feature);
 
 #define DRV_KERNEL_DEVICE_OPS                                                                      \
-	.close = drv_kernel_close, .device_info = drv_kernel_device_info,                          \
+	.device_info = drv_kernel_device_info,                          \
 	.region_info = drv_kernel_region_info, .map_fd = drv_kernel_map_fd,                        \
 	.irq_info = drv_kernel_irq_info, .read = drv_kernel_read, .write = drv_kernel_write,       \
 	.notify_fd = drv_kernel_notify_fd, .set_irqs = drv_kernel_set_irqs,                        \

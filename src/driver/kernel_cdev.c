@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The kernel's VFIO by character device and iommufd (A.2, C, D.3). */
+/*
+ * The kernel's VFIO by character device and iommufd (A.2, C, D.3).
+ *
+ * A view of a DMA space is an IOAS.  Devices of a space are attached to the same one; where the
+ * kernel does not let them (other hardware), a device gets another one, of the same iommufd.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -53,12 +58,21 @@ static void token_bytes(const char *text, uint8_t bytes[16])
 	}
 }
 
-static int bind_device(struct uvfio_pci *dev, struct drv_kernel *k, struct uvfio_error *err)
+struct drv_ioas {
+	int iommufd;
+	uint32_t id;
+};
+
+static struct drv_ioas *ioas_of(const struct drv_view *view)
+{
+	return view->place;
+}
+
+static int bind_device(struct uvfio_pci *dev, int iommufd, struct uvfio_error *err)
 {
 	uint8_t token[16];
-	struct drv_bind bind = {.argsz = sizeof(bind), .iommufd = k->iommufd};
-	struct drv_ioas_alloc alloc = {.size = sizeof(alloc)};
-	struct drv_attach attach = {.argsz = sizeof(attach)};
+	struct drv_bind bind = {.argsz = sizeof(bind), .iommufd = iommufd};
+	int ret;
 
 	if (*dev->opt.vf_token) {
 		token_bytes(dev->opt.vf_token, token);
@@ -68,36 +82,30 @@ static int bind_device(struct uvfio_pci *dev, struct drv_kernel *k, struct uvfio
 		/* Older kernels know a shorter structure. */
 		bind.argsz = 16;
 	}
-	if (ioctl(k->device, DRV_BIND, &bind)) {
-		int ret = -errno;
+	if (!ioctl(drv_kernel(dev)->device, DRV_BIND, &bind))
+		return 0;
+	ret = -errno;
+	if (ret == -EACCES)
+		return drv_kernel_token_refused(dev, err);
+	if (ret == -EPERM)
+		return uvfio_error_set(err, ret,
+				       "%s: it cannot be bound to an iommufd: a device of its "
+				       "group has another driver, or interrupts are not "
+				       "isolated (allow_unsafe_interrupts of iommufd)",
+				       dev->name);
+	return uvfio_error_set(err, ret, "%s: binding it to an iommufd: %s%s", dev->name,
+			       strerror(-ret), ret == -EBUSY ? " (its group is open)" : "");
+}
 
-		if (ret == -EACCES)
-			return drv_kernel_token_refused(dev, err);
-		if (ret == -EPERM)
-			return uvfio_error_set(
-				err, ret,
-				"%s: it cannot be bound to an iommufd: a device of its "
-				"group has another driver, or interrupts are not "
-				"isolated (allow_unsafe_interrupts of iommufd)",
-				dev->name);
-		return uvfio_error_set(err, ret, "%s: binding it to an iommufd: %s%s", dev->name,
-				       strerror(-ret), ret == -EBUSY ? " (its group is open)" : "");
-	}
-	k->devid = bind.devid;
-	if (ioctl(k->iommufd, DRV_IOAS_ALLOC, &alloc))
-		return uvfio_error_set(err, -errno, "%s: making an address space: %s", dev->name,
-				       strerror(errno));
-	k->ioas = alloc.ioas;
-	attach.pt = alloc.ioas;
-	if (ioctl(k->device, DRV_ATTACH, &attach))
-		return uvfio_error_set(err, -errno, "%s: attaching it to its address space: %s",
-				       dev->name, strerror(errno));
-	return 0;
+static int attach_to(struct uvfio_pci *dev, uint32_t ioas)
+{
+	struct drv_attach attach = {.argsz = sizeof(attach), .pt = ioas};
+
+	return ioctl(drv_kernel(dev)->device, DRV_ATTACH, &attach) ? -errno : 0;
 }
 
 static int cdev_open(struct uvfio_pci *dev, struct uvfio_error *err)
 {
-	struct drv_kernel *k;
 	char path[64];
 	int ret;
 
@@ -106,35 +114,74 @@ static int cdev_open(struct uvfio_pci *dev, struct uvfio_error *err)
 		ret = cdev_path(dev->name, path, sizeof(path), err);
 	if (ret)
 		return ret;
-	k = drv_kernel_new();
-	if (!k)
-		return uvfio_error_set(err, -ENOMEM, "no memory");
-	k->iommufd = open(IOMMU, O_RDWR | O_CLOEXEC);
-	if (k->iommufd < 0)
-		ret = drv_kernel_open_failed(dev->name, IOMMU, -errno, err);
-	if (!ret) {
-		k->device = open(path, O_RDWR | O_CLOEXEC);
-		if (k->device < 0)
-			ret = drv_kernel_open_failed(dev->name, path, -errno, err);
+	dev->way = drv_kernel_new();
+	return dev->way ? 0 : uvfio_error_set(err, -ENOMEM, "no memory");
+}
+
+/* The iommufd of the space, which may have none yet: a descriptor of its own, or -errno. */
+static int get_iommufd(struct uvfio_pci *dev, struct uvfio_error *err)
+{
+	int fd;
+
+	for (struct drv_view *v = dev->space->views; v; v = v->next) {
+		if (v->ops != dev->ops)
+			continue;
+		fd = fcntl(ioas_of(v)->iommufd, F_DUPFD_CLOEXEC, 0);
+		return fd >= 0 ? fd
+			       : uvfio_error_set(err, -errno, "%s: %s", dev->name, strerror(errno));
 	}
-	if (!ret)
-		ret = bind_device(dev, k, err);
+	fd = open(IOMMU, O_RDWR | O_CLOEXEC);
+	return fd >= 0 ? fd : drv_kernel_open_failed(dev->name, IOMMU, -errno, err);
+}
+
+static void ioas_free(struct drv_ioas *ioas)
+{
+	struct drv_destroy destroy = {.size = sizeof(destroy), .id = ioas->id};
+
+	if (ioas->id)
+		(void)ioctl(ioas->iommufd, DRV_DESTROY, &destroy);
+	close(ioas->iommufd);
+	free(ioas);
+}
+
+/* An IOAS of its own, in a view. */
+static int new_ioas(struct uvfio_pci *dev, int iommufd, struct uvfio_error *err)
+{
+	struct drv_ioas_alloc alloc = {.size = sizeof(alloc)};
+	struct drv_ioas *ioas = calloc(1, sizeof(*ioas));
+	int ret;
+
+	if (!ioas) {
+		close(iommufd);
+		return uvfio_error_set(err, -ENOMEM, "no memory");
+	}
+	ioas->iommufd = iommufd;
+	if (ioctl(iommufd, DRV_IOAS_ALLOC, &alloc)) {
+		ret = uvfio_error_set(err, -errno, "%s: making an address space: %s", dev->name,
+				      strerror(errno));
+	} else {
+		ioas->id = alloc.ioas;
+		ret = attach_to(dev, ioas->id);
+		if (ret)
+			uvfio_error_set(err, ret, "%s: attaching it to its address space: %s",
+					dev->name, strerror(-ret));
+		else if (!drv_view_new(dev, ioas, err))
+			ret = -ENOSPC;
+	}
 	if (ret)
-		drv_kernel_free(k);
-	else
-		dev->way = k;
+		ioas_free(ioas);
 	return ret;
 }
 
-static int cdev_iova_ranges(struct uvfio_pci *dev, struct uvfio_error *err)
+static int get_ranges(struct uvfio_pci *dev, struct drv_view *view, struct uvfio_error *err)
 {
-	struct drv_kernel *k = drv_kernel(dev);
-	struct drv_iova_ranges get = {.size = sizeof(get), .ioas = k->ioas};
+	struct drv_ioas *ioas = ioas_of(view);
+	struct drv_iova_ranges get = {.size = sizeof(get), .ioas = ioas->id};
 	struct drv_iova_range *ranges = NULL;
 	int ret = 0;
 
 	/* Ask how many there are (EMSGSIZE), then for them; they may have grown in between. */
-	while (ioctl(k->iommufd, DRV_IOVA_RANGES, &get)) {
+	while (ioctl(ioas->iommufd, DRV_IOVA_RANGES, &get)) {
 		struct drv_iova_range *more;
 
 		if (errno != EMSGSIZE || get.nr > 65536) {
@@ -149,38 +196,78 @@ static int cdev_iova_ranges(struct uvfio_pci *dev, struct uvfio_error *err)
 		ranges = more;
 		get.ranges = (uintptr_t)ranges;
 	}
-	if (get.alignment > dev->dma.page_size && !(get.alignment & (get.alignment - 1)))
-		dev->dma.page_size = get.alignment;
+	if (get.alignment > view->page_size && !(get.alignment & (get.alignment - 1)))
+		view->page_size = get.alignment;
+	view->ranges.nr = 0;
 	for (uint32_t i = 0; i < get.nr && !ret; i++)
-		ret = drv_dma_add_range(dev, ranges[i].start, ranges[i].last);
+		ret = drv_view_add_range(view, ranges[i].start, ranges[i].last);
 out:
 	free(ranges);
 	return ret ? drv_kernel_no_ranges(dev, ret, err) : 0;
 }
 
-static int cdev_dma_map(struct uvfio_pci *dev, const struct drv_mapping *m)
+static int cdev_attach(struct uvfio_pci *dev, struct uvfio_error *err)
 {
 	struct drv_kernel *k = drv_kernel(dev);
+	int iommufd = get_iommufd(dev, err), ret = 0;
+	char path[64];
+
+	if (iommufd < 0)
+		return iommufd;
+	ret = cdev_path(dev->name, path, sizeof(path), err);
+	if (!ret) {
+		k->device = open(path, O_RDWR | O_CLOEXEC);
+		if (k->device < 0)
+			ret = drv_kernel_open_failed(dev->name, path, -errno, err);
+	}
+	if (!ret)
+		ret = bind_device(dev, iommufd, err);
+	if (ret) {
+		close(iommufd);
+		return ret;
+	}
+	for (struct drv_view *v = dev->space->views; v && !dev->view; v = v->next)
+		if (v->ops == dev->ops && !attach_to(dev, ioas_of(v)->id))
+			drv_view_join(dev, v);
+	if (dev->view)
+		close(iommufd);
+	else
+		ret = new_ioas(dev, iommufd, err);
+	return ret ? ret : get_ranges(dev, dev->view, err);
+}
+
+static void cdev_close(struct uvfio_pci *dev)
+{
+	struct drv_kernel *k = drv_kernel(dev);
+
+	if (k->device >= 0)
+		close(k->device);
+	if (dev->view && dev->view->devices == 1)
+		ioas_free(ioas_of(dev->view));
+	free(k);
+}
+
+static int cdev_dma_map(struct drv_view *view, const struct drv_mapping *m)
+{
 	struct drv_ioas_map map = {
 		.size = sizeof(map),
 		.flags = DRV_MAP_FIXED | (m->flags & UVFIO_PCI_DMA_READ ? DRV_MAP_READ : 0) |
 			 (m->flags & UVFIO_PCI_DMA_WRITE ? DRV_MAP_WRITE : 0),
-		.ioas = k->ioas,
+		.ioas = ioas_of(view)->id,
 		.addr = (uintptr_t)m->addr,
 		.length = m->at.last - m->at.first + 1,
 		.iova = m->at.first,
 	};
 
-	return ioctl(k->iommufd, DRV_IOAS_MAP, &map) ? -errno : 0;
+	return ioctl(ioas_of(view)->iommufd, DRV_IOAS_MAP, &map) ? -errno : 0;
 }
 
-static int cdev_dma_unmap(struct uvfio_pci *dev, uint64_t iova, uint64_t size)
+static int cdev_dma_unmap(struct drv_view *view, uint64_t iova, uint64_t size)
 {
-	struct drv_kernel *k = drv_kernel(dev);
 	struct drv_ioas_unmap unmap = {
-		.size = sizeof(unmap), .ioas = k->ioas, .iova = iova, .length = size};
+		.size = sizeof(unmap), .ioas = ioas_of(view)->id, .iova = iova, .length = size};
 
-	if (ioctl(k->iommufd, DRV_IOAS_UNMAP, &unmap))
+	if (ioctl(ioas_of(view)->iommufd, DRV_IOAS_UNMAP, &unmap))
 		return -errno;
 	return unmap.length == size ? 0 : -EIO;
 }
@@ -188,8 +275,9 @@ static int cdev_dma_unmap(struct uvfio_pci *dev, uint64_t iova, uint64_t size)
 const struct drv_ops drv_kernel_cdev_ops = {
 	.way = UVFIO_PCI_WAY_CDEV,
 	.open = cdev_open,
+	.attach = cdev_attach,
+	.close = cdev_close,
 	DRV_KERNEL_DEVICE_OPS,
-	.iova_ranges = cdev_iova_ranges,
 	.dma_map = cdev_dma_map,
 	.dma_unmap = cdev_dma_unmap,
 };

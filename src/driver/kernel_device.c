@@ -14,18 +14,8 @@ struct drv_kernel *drv_kernel_new(void)
 	struct drv_kernel *k = calloc(1, sizeof(*k));
 
 	if (k)
-		k->device = k->container = k->group = k->iommufd = -1;
+		k->device = -1;
 	return k;
-}
-
-void drv_kernel_free(struct drv_kernel *k)
-{
-	int fds[] = {k->device, k->group, k->container, k->iommufd};
-
-	for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-	free(k);
 }
 
 void drv_kernel_sysfs(char *path, size_t size, const char *bdf, const char *what)
@@ -79,11 +69,6 @@ int drv_kernel_no_ranges(const struct uvfio_pci *dev, int ret, struct uvfio_erro
 {
 	return uvfio_error_set(err, ret, "%s: asking for the usable IOVAs: %s", dev->name,
 			       strerror(-ret));
-}
-
-void drv_kernel_close(struct uvfio_pci *dev)
-{
-	drv_kernel_free(drv_kernel(dev));
 }
 
 int drv_kernel_device_info(struct uvfio_pci *dev, struct vfio_device_info *info)

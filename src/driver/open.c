@@ -44,8 +44,8 @@ static int parse_name(struct uvfio_pci *dev, const char *name, const char *optio
 	}
 	if (!strncmp(name, "fd:", 3)) {
 		if (!name[3] || name[3 + strspn(name + 3, "0123456789")] || strlen(name) > 12)
-			return uvfio_error_set(err, -EINVAL,
-					       "%s: not a descriptor: say fd:NUMBER", name);
+			return uvfio_error_set(err, -EINVAL, "%s: not a descriptor: say fd:NUMBER",
+					       name);
 		dev->ops = &drv_vfio_user_ops;
 		dev->name = strdup(name);
 		if (!dev->name)
@@ -129,16 +129,16 @@ static int read_id(struct uvfio_pci *dev, uint32_t *id, struct uvfio_error *err)
 
 static void release(struct uvfio_pci *dev)
 {
+	drv_space_leave(dev);
 	drv_irqs_fini(dev);
 	drv_regions_fini(dev);
-	drv_dma_fini(dev);
 	pthread_mutex_destroy(&dev->config_lock);
 	free(dev->name);
 	free(dev);
 }
 
-int uvfio_pci_open(const char *name, const char *options, struct uvfio_pci **out,
-		   struct uvfio_error *err)
+int uvfio_pci_open_in(struct uvfio_dma_space *space, const char *name, const char *options,
+		      struct uvfio_pci **out, struct uvfio_error *err)
 {
 	struct uvfio_pci *dev = calloc(1, sizeof(*dev));
 	int ret;
@@ -147,38 +147,39 @@ int uvfio_pci_open(const char *name, const char *options, struct uvfio_pci **out
 		return uvfio_error_set(err, -ENOMEM, "no memory");
 	pthread_mutex_init(&dev->config_lock, NULL);
 	pthread_mutex_init(&dev->irq_lock, NULL);
-	ret = drv_dma_init(dev, err);
+	dev->space = space;
+	ret = drv_space_init(dev, err);
 	if (!ret)
 		ret = parse_name(dev, name, options, err);
 	if (!ret)
 		ret = dev->ops->open(dev, err);
-	if (ret)
-		goto fail;
-	ret = identify(dev, err);
+	if (!ret)
+		ret = drv_space_attach(dev, err);
+	if (!ret)
+		ret = identify(dev, err);
 	if (!ret)
 		ret = drv_regions_init(dev, err);
 	if (!ret)
 		ret = drv_irqs_init(dev, err);
 	if (!ret)
-		ret = dev->ops->iova_ranges(dev, err);
-	if (!ret)
 		ret = read_id(dev, &dev->id, err);
-	if (ret) {
-		dev->ops->close(dev);
-		goto fail;
-	}
-	*out = dev;
-	return 0;
-fail:
-	release(dev);
+	if (ret)
+		release(dev);
+	else
+		*out = dev;
 	return ret;
+}
+
+int uvfio_pci_open(const char *name, const char *options, struct uvfio_pci **out,
+		   struct uvfio_error *err)
+{
+	return uvfio_pci_open_in(NULL, name, options, out, err);
 }
 
 void uvfio_pci_close(struct uvfio_pci *dev)
 {
 	if (!dev)
 		return;
-	dev->ops->close(dev);
 	release(dev);
 }
 
@@ -228,7 +229,7 @@ int uvfio_pci_reconnect(struct uvfio_pci *dev, int timeout_ms, struct uvfio_erro
 	if (!ret)
 		ret = drv_irqs_renew(dev, err);
 	if (!ret)
-		ret = drv_dma_renew(dev, err);
+		ret = drv_space_renew(dev, err);
 	if (ret && dev->ops->give_up)
 		dev->ops->give_up(dev);
 	return ret;

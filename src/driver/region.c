@@ -377,42 +377,37 @@ const struct uvfio_pci_region *uvfio_pci_region_info(const struct uvfio_pci *dev
 
 /* ---- accesses ---- */
 
-ssize_t uvfio_pci_read(struct uvfio_pci *dev, unsigned index, uint64_t offset, void *buf,
-		       size_t len)
+/* Piece by piece: read into @to, or write what is at @from (@to is NULL then). */
+static ssize_t transfer(struct uvfio_pci *dev, unsigned index, uint64_t offset, char *to,
+			const char *from, size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
+		size_t rest = len - done;
 		ssize_t n =
-			dev->ops->read(dev, index, offset + done, (char *)buf + done, len - done);
+			to ? dev->ops->read(dev, index, offset + done, to + done, rest)
+			   : dev->ops->write(dev, index, offset + done, from + done, rest, false);
 
-		if (n <= 0) {
-			if (n < 0 && !done)
-				return n;
+		if (n < 0 && !done)
+			return n;
+		if (n <= 0)
 			break;
-		}
 		done += (size_t)n;
 	}
 	return (ssize_t)done;
 }
 
+ssize_t uvfio_pci_read(struct uvfio_pci *dev, unsigned index, uint64_t offset, void *buf,
+		       size_t len)
+{
+	return transfer(dev, index, offset, buf, NULL, len);
+}
+
 ssize_t uvfio_pci_write(struct uvfio_pci *dev, unsigned index, uint64_t offset, const void *buf,
 			size_t len)
 {
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = dev->ops->write(dev, index, offset + done, (const char *)buf + done,
-					    len - done, false);
-
-		if (n <= 0) {
-			if (n < 0 && !done)
-				return n;
-			break;
-		}
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
+	return transfer(dev, index, offset, NULL, buf, len);
 }
 
 static bool natural(uint64_t offset, unsigned size)

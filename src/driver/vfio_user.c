@@ -104,8 +104,12 @@ static int user_reconnect(struct uvfio_pci *dev, int64_t deadline, struct uvfio_
 					       u->path);
 		poll(NULL, 0, 20);
 	}
+	/* Others of its DMA space may be telling it of a mapping. */
+	pthread_rwlock_wrlock(&dev->space->change);
 	vu_disconnect(u->conn);
 	u->conn = fresh;
+	drv_view_forget(dev->view);
+	pthread_rwlock_unlock(&dev->space->change);
 	(void)!read(u->lost_fd, &count, sizeof(count));
 	/* It may have been lost again before the line above. */
 	if (atomic_load(&fresh->dead)) {
@@ -437,16 +441,27 @@ static ssize_t user_feature(struct uvfio_pci *dev, struct vfio_device_feature *f
 /* ---- DMA ---- */
 
 /* The protocol does not tell which IOVAs can be used: 48 bits without the interrupt window. */
-static int user_iova_ranges(struct uvfio_pci *dev, struct uvfio_error *err)
+static int user_attach(struct uvfio_pci *dev, struct uvfio_error *err)
 {
-	dev->dma.page_size = conn(dev)->limits.page_size;
-	if (drv_dma_add_range(dev, 0, (1ull << 48) - 1))
+	struct drv_view *view = drv_view_new(dev, NULL, err);
+
+	if (!view)
+		return -ENOSPC;
+	view->dev = dev;
+	view->page_size = conn(dev)->limits.page_size;
+	if (drv_view_add_range(view, 0, (1ull << 48) - 1))
 		return uvfio_error_set(err, -ENOMEM, "no memory");
 	return 0;
 }
 
-static int user_dma_map(struct uvfio_pci *dev, const struct drv_mapping *m)
+static bool user_lost(const struct drv_view *view)
 {
+	return atomic_load(&conn(view->dev)->dead);
+}
+
+static int user_dma_map(struct drv_view *view, const struct drv_mapping *m)
+{
+	struct uvfio_pci *dev = view->dev;
 	struct vfio_user_dma_map map = {
 		.argsz = sizeof(map),
 		.flags = (m->flags & UVFIO_PCI_DMA_READ ? VFIO_USER_DMA_MAP_READ : 0) |
@@ -454,7 +469,7 @@ static int user_dma_map(struct uvfio_pci *dev, const struct drv_mapping *m)
 		.address = m->at.first,
 		.size = m->at.last - m->at.first + 1,
 	};
-	int fd = m->arena ? dev->dma.arena_fd : m->fd;
+	int fd = m->arena ? view->space->arena_fd : m->fd;
 	struct vu_call call = {
 		.command = VFIO_USER_DMA_MAP,
 		.head = &map,
@@ -471,8 +486,9 @@ static int user_dma_map(struct uvfio_pci *dev, const struct drv_mapping *m)
 	return vu_call(conn(dev), &call);
 }
 
-static int user_dma_unmap(struct uvfio_pci *dev, uint64_t iova, uint64_t size)
+static int user_dma_unmap(struct drv_view *view, uint64_t iova, uint64_t size)
 {
+	struct uvfio_pci *dev = view->dev;
 	struct vfio_user_dma_unmap unmap = {.argsz = sizeof(unmap), .address = iova, .size = size};
 	struct vfio_user_dma_unmap reply;
 	struct vu_call call = {
@@ -495,6 +511,7 @@ static int user_dma_unmap(struct uvfio_pci *dev, uint64_t iova, uint64_t size)
 const struct drv_ops drv_vfio_user_ops = {
 	.way = UVFIO_PCI_WAY_VFIO_USER,
 	.open = user_open,
+	.hang_up = user_give_up,
 	.close = user_close,
 	.device_info = user_device_info,
 	.region_info = user_region_info,
@@ -508,7 +525,8 @@ const struct drv_ops drv_vfio_user_ops = {
 	.set_irqs = user_set_irqs,
 	.reset = user_reset,
 	.feature = user_feature,
-	.iova_ranges = user_iova_ranges,
+	.attach = user_attach,
+	.lost = user_lost,
 	.dma_map = user_dma_map,
 	.dma_unmap = user_dma_unmap,
 	.reconnect = user_reconnect,

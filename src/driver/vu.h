@@ -109,7 +109,8 @@ struct vu_conn {
 	int lost_fd; /* eventfd of the device: signalled when the connection ends */
 };
 
-/* Connect to @path (NULL: take the descriptor that the device is called after) and shake hands. @lost_fd is the caller's.  0 or -errno with a message. */
+/* Connect to @path (NULL: take the descriptor that the device is called after) and shake hands.
+ * @lost_fd is the caller's.  0 or -errno with a message. */
 int vu_connect(struct uvfio_pci *dev, const char *path, int lost_fd, struct vu_conn **out,
 	       struct uvfio_error *err);
 /* End it: nobody is in a call. */

@@ -72,9 +72,9 @@ int vu_answer(struct vu_conn *c, int fd, const struct vfio_user_header *h, uint8
 		data = malloc(a.count ? a.count : 1);
 		if (!data)
 			return refuse(c, fd, h, -ENOMEM);
-		ret = drv_dma_copy(c->dev, a.address, data, a.count, true);
+		ret = drv_dma_copy(c->dev->space, a.address, data, a.count, true);
 	} else {
-		ret = drv_dma_copy(c->dev, a.address, payload + a.head, a.count, false);
+		ret = drv_dma_copy(c->dev->space, a.address, payload + a.head, a.count, false);
 	}
 	if (ret) {
 		free(data);
