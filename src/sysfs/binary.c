@@ -3,8 +3,8 @@
  * The files config, resourceN and rom.
  *
  * config is the hardware's config space, whoever has the device open.  A file of a memory BAR is
- * for mmap(2) alone, which is not to be had here, so accesses are EIO as the kernel's; those of an
- * I/O BAR take accesses of 1, 2 and 4 bytes.
+ * for mmap(2) alone, which doors make that know what it is (sysfs_identify()), so accesses are EIO
+ * as the kernel's; those of an I/O BAR take accesses of 1, 2 and 4 bytes.
  */
 #include <errno.h>
 #include <string.h>
@@ -144,4 +144,25 @@ ssize_t binary_write(struct sysfs *fs, const struct sysfs_node *node, const void
 	}
 	*later = is_config(node) ? job_config_write : job_io;
 	return is_config(node) ? -EINPROGRESS : bar_check(node, len, offset);
+}
+
+enum sysfs_file sysfs_identify(struct sysfs *fs, uint64_t ino, char device[16], unsigned *bar)
+{
+	enum sysfs_file what = SYSFS_FILE_OTHER;
+	struct sysfs_node node;
+
+	pthread_mutex_lock(&fs->lock);
+	if (sysfs_find(fs, ino, &node) && node.f) {
+		strcpy(device, node.f->name);
+		if (sysfs_type(&node) == SYSFS_UIO) {
+			what = SYSFS_FILE_UIO;
+		} else if (sysfs_type(&node) == SYSFS_BINARY && !is_config(&node) &&
+			   !is_rom(&node) &&
+			   !(node.f->bars[node.entry->arg].flags & UVFIO_BAR_IO)) {
+			what = SYSFS_FILE_BAR;
+			*bar = node.entry->arg;
+		}
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return what;
 }

@@ -22,6 +22,11 @@ int sysfs_serve(struct sysfs *sysfs, int fd, struct uvfio_error *err)
 	return uvfio_error_set(err, -ENOSYS, "this uvfio was built without libfuse3");
 }
 
+enum sysfs_file sysfs_identify(struct sysfs *sysfs, uint64_t ino, char device[16], unsigned *bar)
+{
+	return SYSFS_FILE_OTHER;
+}
+
 void sysfs_free(struct sysfs *sysfs)
 {
 }

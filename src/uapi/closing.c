@@ -115,7 +115,8 @@ static void release(struct uapi_files *files, struct uapi_file *file)
 /* Returns the number of this search.  files->opening held. */
 static uint64_t reap_locked(struct uapi_files *files, bool all)
 {
-	static const enum uapi_file_kind order[] = {UAPI_DEVICE, UAPI_GROUP, UAPI_CONTAINER};
+	static const enum uapi_file_kind order[] = {UAPI_RESOURCE, UAPI_DEVICE, UAPI_GROUP,
+						   UAPI_CONTAINER};
 	uint64_t round = ++files->rounds;
 
 	for (unsigned i = 0; i < sizeof(order) / sizeof(*order); i++) {
@@ -123,7 +124,7 @@ static uint64_t reap_locked(struct uapi_files *files, bool all)
 
 		for (; dead; dead = next) {
 			next = dead->next;
-			if (dead->kind == UAPI_DEVICE)
+			if (dead->device_file)
 				release(files, dead);
 			else
 				uapi_file_destroy(files, dead);

@@ -71,6 +71,13 @@ struct uapi_core_ops {
 	/* The core's, until the handle is released. */
 	int (*device_view_fd)(struct uapi_core *core, struct core_device *df);
 
+	/* vfio_device_host_open(); *@view is the caller's.  NULL: that is not to be had here. */
+	int (*resource_open)(struct uapi_core *core, const struct uapi_device *dev,
+			     enum vfio_mmio_mode mode, struct core_device **out, int *view);
+	/* vfio_device_uio_ioctl().  The same. */
+	int (*uio_ioctl)(struct uapi_core *core, const struct uapi_device *dev,
+			 struct vfio_client *client, unsigned cmd, uint64_t arg);
+
 	/* vfio_device_hw_config().  True with @bytes untouched when the device has gone. */
 	bool (*hw_config)(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
 			  bool wait);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "uapi/core.h"
+#include "vfio/host.h"
 #include "vfio/observe.h"
 #include "vfio/uio.h"
 
@@ -168,6 +169,26 @@ static int device_view_fd(struct uapi_core *core, struct core_device *df)
 	return vfio_device_view_fd(vfio_device_file_device(file_of_handle(df)));
 }
 
+static int resource_open(struct uapi_core *core, const struct uapi_device *dev,
+			 enum vfio_mmio_mode mode, struct core_device **out, int *view)
+{
+	struct local *local = of_core(core);
+	struct vfio_device_file *df;
+	int ret = vfio_device_host_open(local->held[dev - local->devices], mode, &df, view);
+
+	if (!ret)
+		*out = (struct core_device *)df;
+	return ret;
+}
+
+static int uio_ioctl(struct uapi_core *core, const struct uapi_device *dev,
+		     struct vfio_client *client, unsigned cmd, uint64_t arg)
+{
+	struct local *local = of_core(core);
+
+	return vfio_device_uio_ioctl(local->held[dev - local->devices], client, cmd, arg);
+}
+
 /* ---- the machine ---- */
 
 static bool hw_config(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
@@ -203,6 +224,8 @@ static const struct uapi_core_ops local_ops = {
 	.device_load = device_load,
 	.device_mmap = device_mmap,
 	.device_view_fd = device_view_fd,
+	.resource_open = resource_open,
+	.uio_ioctl = uio_ioctl,
 	.hw_config = hw_config,
 	.free = local_free,
 };

@@ -195,7 +195,7 @@ enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat 
 	}
 	pthread_mutex_lock(&files->lock);
 	file = lookup(files, st->st_dev, st->st_ino);
-	if (file && file->kind != UAPI_DEVICE) {
+	if (file && file->kind < UAPI_DEVICE) {
 		kind = file->kind;
 		*group = file->group;
 	}
@@ -357,8 +357,9 @@ static enum vfio_mmio_mode mmio_mode(const struct uapi_server *server,
 }
 
 /* Add @df to the file of its device, which is made when it has none.  files->opening held. */
-static int add_device_file(struct uapi_files *files, struct core_device *df,
-			   const struct uapi_device *dev, int view, pid_t owner)
+static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
+			   struct core_device *df, const struct uapi_device *dev, int view,
+			   pid_t owner)
 {
 	struct uapi_core *core = files->server->core;
 	struct uapi_file *file;
@@ -374,7 +375,7 @@ static int add_device_file(struct uapi_files *files, struct core_device *df,
 		core->ops->device_release(core, df); /* not the last: nothing is closed */
 		return 0;
 	}
-	file = file_new(files, UAPI_DEVICE);
+	file = file_new(files, kind);
 	if (!file)
 		return -ENFILE;
 	file->device_file = df;
@@ -408,7 +409,8 @@ int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 	view = core->ops->device_view_fd(core, df);
 	/* Open for the program first: the probe must find the file in use from the start. */
 	fd = view < 0 ? view : reopen(view, O_RDWR);
-	ret = fd < 0 ? fd : add_device_file(files, df, *dev, view, uapi_task_tgid(client->pid));
+	ret = fd < 0 ? fd : add_device_file(files, UAPI_DEVICE, df, *dev, view,
+					      uapi_task_tgid(client->pid));
 	if (ret) {
 		if (fd >= 0)
 			close(fd);
@@ -419,4 +421,31 @@ int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 out:
 	pthread_mutex_unlock(&files->opening);
 	return ret;
+}
+
+int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device *dev, int access,
+			     pid_t owner)
+{
+	struct uapi_core *core = files->server->core;
+	struct core_device *df;
+	int fd, view, ret;
+
+	if (!core->ops->resource_open)
+		return -ENODEV;
+	uapi_files_open_begin(files, dev->group);
+	ret = core->ops->resource_open(core, dev, mmio_mode(files->server, dev), &df, &view);
+	if (ret) {
+		pthread_mutex_unlock(&files->opening);
+		return ret;
+	}
+	fd = reopen(view, access);
+	ret = fd < 0 ? fd : add_device_file(files, UAPI_RESOURCE, df, dev, view, owner);
+	if (ret) {
+		if (fd >= 0)
+			close(fd);
+		core->ops->device_release(core, df);
+	}
+	close(view);
+	pthread_mutex_unlock(&files->opening);
+	return ret ? ret : fd;
 }

@@ -34,6 +34,7 @@ enum uapi_file_kind {
 	UAPI_CONTAINER,
 	UAPI_GROUP,
 	UAPI_DEVICE,
+	UAPI_RESOURCE, /* BARs as /sys's `resourceN` have them: to be mapped, and no more */
 	UAPI_FILE_KINDS,
 };
 
@@ -86,6 +87,10 @@ int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, uns
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 			   struct vfio_client *client, uint64_t arg,
 			   const struct uapi_device **dev);
+
+/* Map BARs of @dev as the host, likewise, for the process @owner; @access as for open(2). */
+int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device *dev, int access,
+			     pid_t owner);
 
 /* Release what is closed by now, and wait until nothing of @group is left that is.  Any thread,
  * without locks. */

@@ -275,7 +275,7 @@ struct uapi_file *uapi_request_subject(struct uapi_request *req)
 	if (!file)
 		return NULL;
 	req->kind = file->kind;
-	if (file->kind == UAPI_DEVICE)
+	if (file->device)
 		req->device = file->device->name;
 	return file;
 }

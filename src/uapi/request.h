@@ -104,6 +104,9 @@ void uapi_do_eventfd(struct uapi_request *req);
 void uapi_do_ioctl(struct uapi_request *req);
 /* What the preloaded helper asks (helper/trap.h); false when it is not for us. */
 bool uapi_do_trap(struct uapi_request *req, unsigned cmd);
+void uapi_do_resource(struct uapi_request *req);
+/* An ioctl on a file that is none of VFIO's, but perhaps uio's. */
+void uapi_do_uio_ioctl(struct uapi_request *req, unsigned cmd, uint64_t arg);
 void uapi_do_rw(struct uapi_request *req, bool write);
 void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags);
 void uapi_do_mmap(struct uapi_request *req);

@@ -109,8 +109,10 @@ void uapi_do_ioctl(struct uapi_request *req)
 	if (cmd >= UVFIO_TRAP_MMAP && cmd <= (UVFIO_TRAP_STORE | 8) && uapi_do_trap(req, cmd))
 		return;
 	file = uapi_request_subject(req);
-	if (!file)
+	if (!file) {
+		uapi_do_uio_ioctl(req, cmd, arg);
 		return;
+	}
 	if (acts_at_once(cmd) && !uapi_request_valid(req))
 		goto out;
 	switch (file->kind) {
@@ -120,6 +122,9 @@ void uapi_do_ioctl(struct uapi_request *req)
 		break;
 	case UAPI_GROUP:
 		group_ioctl(req, file, cmd, arg);
+		break;
+	case UAPI_RESOURCE:
+		uapi_answer(req, -ENOTTY);
 		break;
 	default:
 		uapi_answer(req, core->ops->device_ioctl(core, file->device_file, &req->client, cmd,

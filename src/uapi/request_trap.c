@@ -58,7 +58,7 @@ static void trap_mmap(struct uapi_request *req)
 		return;
 	if (!uapi_request_valid(req))
 		goto out;
-	if (file->kind == UAPI_DEVICE && file->mmio == VFIO_MMIO_EXACT)
+	if (file->device_file && file->mmio == VFIO_MMIO_EXACT)
 		answer = describe(req->server->core, file, req->args[2], req->args[3]);
 	if (answer >= 0 && uapi_copy_to(req, req->args[5], &file->key, sizeof(file->key)))
 		answer = -EFAULT;
@@ -144,6 +144,9 @@ bool uapi_do_trap(struct uapi_request *req, unsigned cmd)
 	case UVFIO_TRAP_MMAP:
 		trap_mmap(req);
 		break;
+	case UVFIO_TRAP_RESOURCE:
+		uapi_do_resource(req);
+		break;
 	case UVFIO_TRAP_HELLO:
 		uapi_answer(req, req->args[2] == UVFIO_TRAP_VERSION ? 0 : -EPROTO);
 		break;
@@ -188,7 +191,7 @@ static int check_mmap(struct uapi_request *req, struct uapi_file *file, bool *re
 	int ret;
 
 	*refused = false;
-	if (file->kind != UAPI_DEVICE)
+	if (!file->device_file)
 		return -ENODEV;
 	if (len > UINT64_MAX - PAGE_BYTES)
 		return -ENOMEM;

@@ -67,6 +67,20 @@ static void take_links(struct uapi_served *s, const struct uapi_core *core)
 		closedir(dir);
 }
 
+unsigned uapi_first_uio(void)
+{
+	unsigned first = 0, n;
+	struct dirent *entry;
+	DIR *dir = opendir("/sys/class/uio");
+
+	while (dir && (entry = readdir(dir)))
+		if (sscanf(entry->d_name, "uio%u", &n) == 1 && n >= first && n < 1u << 20)
+			first = n + 1;
+	if (dir)
+		closedir(dir);
+	return first;
+}
+
 struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *log, int fuse,
 				    struct uvfio_error *err)
 {
@@ -104,6 +118,11 @@ struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *lo
 fail:
 	uapi_served_free(s);
 	return NULL;
+}
+
+struct sysfs *uapi_served_tree(struct uapi_served *served)
+{
+	return served->sysfs;
 }
 
 void uapi_served_free(struct uapi_served *s)

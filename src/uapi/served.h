@@ -11,6 +11,11 @@ struct uapi_served;
  * the main thread.  NULL with a message. */
 struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *log, int fuse,
 				    struct uvfio_error *err);
+struct sysfs;
+/* Until it is freed. */
+struct sysfs *uapi_served_tree(struct uapi_served *served);
+/* The first number of ours behind those of the uio devices that this machine has itself. */
+unsigned uapi_first_uio(void);
 /* NULL is allowed.  Before the machine goes. */
 void uapi_served_free(struct uapi_served *served);
 

@@ -8,7 +8,6 @@
  * no task is left under the filter; P0 has gone, in which case what it started is killed.  It stays
  * alive throughout, since it is what the program's parent-death signal refers to.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -94,21 +93,6 @@ static void leave_session(struct run *run)
 	}
 }
 
-/* Behind those that this machine has itself. */
-static unsigned first_uio(void)
-{
-	unsigned first = 0, n;
-	struct dirent *entry;
-	DIR *dir = opendir("/sys/class/uio");
-
-	while (dir && (entry = readdir(dir)))
-		if (sscanf(entry->d_name, "uio%u", &n) == 1 && n >= first && n < 1u << 20)
-			first = n + 1;
-	if (dir)
-		closedir(dir);
-	return first;
-}
-
 static int make_machine(struct run *run)
 {
 	const struct uapi_config *config = run->server.config;
@@ -118,7 +102,7 @@ static int make_machine(struct run *run)
 	run->server.machine = vfio_machine_new(&config->policy, run->server.log, &err);
 	if (!run->server.machine)
 		return complain(&err);
-	vfio_machine_set_uio_first(run->server.machine, first_uio());
+	vfio_machine_set_uio_first(run->server.machine, uapi_first_uio());
 	for (unsigned i = 0; i < config->nr_models; i++) {
 		int ret = vfio_machine_add_model(run->server.machine, config->models[i]);
 
@@ -170,16 +154,16 @@ static int find_machine(struct run *run)
 	return 0;
 }
 
-/* Is any device's mode `exact`?  That takes the helper. */
-static bool wants_helper(const struct run *run)
+/* Is any device's mode @mode, whose key is @key? */
+static bool has_mode(const struct run *run, enum vfio_mmio_mode mode, int key)
 {
 	const struct uapi_core *core = run->server.core;
 	bool ret = false;
 
 	for (unsigned i = 0; i < core->nr_devices; i++) {
-		int mode = core->devices[i].mmio;
+		int own = core->devices[i].mmio;
 
-		ret |= mode == 'e' || (!mode && run->server.config->mmio == VFIO_MMIO_EXACT);
+		ret |= own == key || (!own && run->server.config->mmio == mode);
 	}
 	return ret;
 }
@@ -211,10 +195,14 @@ static int find_helper(bool wanted)
 static int send_tree(struct run *run)
 {
 	struct uvfio_error err = {""};
-	bool helper = wants_helper(run);
+	bool helper = has_mode(run, VFIO_MMIO_EXACT, 'e');
+	char path[4096];
 
 	if (find_helper(helper))
 		return -1;
+	/* Where stores are polled for, it is used if it is there: to map files of /sys. */
+	helper |= has_mode(run, VFIO_MMIO_POLLED, 'p') && uapi_find_helper(path, sizeof(path)) &&
+		  !strpbrk(path, ": ");
 	run->tree = uapi_tree_make(run->server.core, &err);
 	if (run->tree < 0)
 		return complain(&err);
@@ -331,6 +319,7 @@ static int prepare_child(struct run *run)
 {
 	struct uapi_server *server = &run->server;
 	struct uapi_message msg;
+	struct stat st;
 	int fd;
 
 	while (server->listener < 0) {
@@ -357,6 +346,8 @@ static int prepare_child(struct run *run)
 		case UAPI_MSG_SYSDIR:
 			if (!server->served_sys)
 				server->sysfs = uapi_sysfs_new(server->core, fd);
+			else if (!fstat(fd, &st))
+				server->sys_dev = st.st_dev;
 			close(fd);
 			break;
 		case UAPI_MSG_SANDBOX:

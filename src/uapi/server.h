@@ -39,6 +39,7 @@ struct uapi_server {
 	struct memory_cache *memory;
 	struct uapi_sysfs *sysfs;       /* NULL: /sys is served, or out of memory */
 	struct uapi_served *served_sys; /* NULL: it is not */
+	dev_t sys_dev;                  /* of its files */
 	struct vfio_who who;            /* its clients, for listings */
 	struct uapi_shadow *shadow;     /* of --sandbox paths; NULL: the program has mounts */
 	struct uapi_kept *kept;         /* NULL: eventfds can be had when they are named */

@@ -163,6 +163,15 @@ bool uapi_task_fd_is_path(struct uapi_tasks *tasks, pid_t tid, int fd)
 	       !(link.st_mode & 0777);
 }
 
+unsigned uapi_task_fd_access(struct uapi_tasks *tasks, pid_t tid, int fd)
+{
+	struct stat link;
+
+	if (stat_fd(tasks, tid, fd, AT_SYMLINK_NOFOLLOW, &link) || !S_ISLNK(link.st_mode))
+		return 0;
+	return (link.st_mode & 0400 ? R_OK : 0) | (link.st_mode & 0200 ? W_OK : 0);
+}
+
 /* The path of a link of /proc/TID ("cwd", "root", "fd/N") as this mount namespace names it. */
 static ssize_t read_link(const struct proc_dirs *dirs, const char *name, char *out, size_t size)
 {

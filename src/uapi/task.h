@@ -35,6 +35,8 @@ int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *
 /* Is the task's @fd a path only (O_PATH)?  To the kernel's calls it is none then (EBADF).  False when
  * that cannot be found out. */
 bool uapi_task_fd_is_path(struct uapi_tasks *tasks, pid_t tid, int fd);
+/* What the task's @fd is open for: R_OK, W_OK; 0 also when that cannot be found out. */
+unsigned uapi_task_fd_access(struct uapi_tasks *tasks, pid_t tid, int fd);
 /* An O_PATH fd of ours on what @path is for the task, symbolic links followed, its root, working
  * directory and @dirfd (AT_FDCWD or an fd of the task's) taken into account; or -errno.  @resolve: of
  * openat2, but RESOLVE_NO_XDEV, which would be about mounts on the way to @dirfd too. */

@@ -40,6 +40,7 @@ static const char *const kind_names[] = {
 	[UAPI_CONTAINER] = "container",
 	[UAPI_GROUP] = "group",
 	[UAPI_DEVICE] = "device",
+	[UAPI_RESOURCE] = "resource",
 };
 
 static const char *const container_ioctls[] = {

@@ -9,6 +9,9 @@
  * load when there is none, and takes the table's lock across the system call only when it concerns
  * one.
  *
+ * A file that cannot be mapped may be a BAR in /sys: the runner says, and gives another in its
+ * place.
+ *
  * mmap is also called by allocators before anything else runs: nothing here allocates or looks up
  * symbols, unless the next library's function has been found already.
  */
@@ -160,14 +163,34 @@ static void *map_device(void *addr, size_t len, int prot, int flags, int fd, off
 	return pointer_result(ret);
 }
 
-EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+/* @fd cannot be mapped. */
+static void *map_resource(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
-	int type = flags & MAP_TYPE;
+	uint64_t where = 0;
+	long view = sys6(SYS_ioctl, fd, UVFIO_TRAP_RESOURCE, (long)offset, (long)len, prot,
+			 (long)&where);
 	bool ours = false;
 	void *ret;
 
-	if ((uint64_t)offset >= UVFIO_TRAP_MIN_OFFSET && fd >= 0 &&
-	    (type == MAP_SHARED || type == MAP_SHARED_VALIDATE) && helper_active()) {
+	if (sys_failed(view))
+		return pointer_result(view == -ENOTTY ? -ENODEV : view);
+	ret = map_device(addr, len, prot, flags, (int)view, (off_t)where, &ours);
+	if (!ours)
+		ret = pointer_result(sys_mmap(addr, len, prot, flags, (int)view, (off_t)where));
+	if (!ours && ret != MAP_FAILED)
+		forget((uint64_t)ret, (uint64_t)ret + page_up(len));
+	sys1(SYS_close, view);
+	return ret;
+}
+
+EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	const int type = flags & MAP_TYPE;
+	const bool shared = fd >= 0 && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE);
+	bool ours = false;
+	void *ret;
+
+	if ((uint64_t)offset >= UVFIO_TRAP_MIN_OFFSET && shared && helper_active()) {
 		ret = map_device(addr, len, prot, flags, fd, offset, &ours);
 		if (ours)
 			return ret;
@@ -175,6 +198,8 @@ EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off
 	ret = pointer_result(sys_mmap(addr, len, prot, flags, fd, offset));
 	if (ret != MAP_FAILED)
 		forget((uint64_t)ret, (uint64_t)ret + page_up(len));
+	else if (errno == ENODEV && shared && helper_active())
+		ret = map_resource(addr, len, prot, flags, fd, offset);
 	return ret;
 }
 

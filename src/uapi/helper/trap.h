@@ -11,6 +11,7 @@
  *   cmd                    fd    args[2]  args[3]  args[4]  args[5]
  *   UVFIO_TRAP_HELLO       -1    VERSION  -        -        -
  *   UVFIO_TRAP_MMAP        fd    offset   length   prot     &key
+ *   UVFIO_TRAP_RESOURCE    fd    offset   length   prot     &where
  *   UVFIO_TRAP_STORE|size  -1    offset   value    key      -
  *   UVFIO_TRAP_LOAD|size   -1    offset   &value   key      -
  *   UVFIO_TRAP_CLOSED      -1    -        -        -        -
@@ -30,6 +31,11 @@
  *   bits 0..7    UVFIO_MMAP_… flags
  *   bits 8..62   how many pages of 4 KiB, ≥ 1 (what exceeds @length is ignored); the helper asks
  *                again at the end of the run when it is shorter than @length
+ *
+ * RESOURCE is asked about a file that cannot be mapped (ENODEV), because it may be `resourceN` in
+ * /sys: the result is then another descriptor and *where the offset in it at which to map in place
+ * of @offset, as a file of a device; the helper closes it.  An error is that of the mmap, but ENOTTY:
+ * it is another file.
  *
  * The key is a random number ≠ 0 that stands for the open device in LOAD and STORE.  It is used
  * while the mapping lives, also after close of the fd; the runner forgets it when the device is
@@ -51,7 +57,7 @@
 
 #include <stdint.h>
 
-#define UVFIO_TRAP_VERSION     3
+#define UVFIO_TRAP_VERSION     4
 
 #define UVFIO_TRAP_STORE       0x3BE0 /* + size 1, 2, 4, 8 */
 #define UVFIO_TRAP_LOAD        0x3BD0 /* + size 1, 2, 4, 8 */
@@ -59,6 +65,7 @@
 #define UVFIO_TRAP_FATAL       0x3BC1
 #define UVFIO_TRAP_HELLO       0x3BC2
 #define UVFIO_TRAP_CLOSED      0x3BC3
+#define UVFIO_TRAP_RESOURCE    0x3BC4
 
 #define UVFIO_MMAP_WRITABLE    1 /* map as asked: stores go straight to memory */
 #define UVFIO_MMAP_TRAP_READS  2 /* map PROT_NONE: loads are trapped too */
