@@ -23,7 +23,7 @@ static char path[] = "uvfio-bench-block-XXXXXX";
 static char *buffers;
 
 struct setting {
-	bool direct;
+	bool direct, calls; /* @calls: not out of a mapping of the page cache */
 	unsigned reads;
 };
 
@@ -63,32 +63,39 @@ struct world {
 	sem_t sem;
 };
 
+static void ended(struct slot *slot)
+{
+	struct world *w = slot->w;
+
+	if (slot->io.status)
+		die("read", -slot->io.status);
+	if (++w->done == w->s->reads)
+		sem_post(&w->sem);
+}
+
+/* Reads, as long as they are done at once. */
 static void next(struct slot *slot)
 {
 	struct world *w = slot->w;
 
-	if (w->started == w->s->reads)
-		return;
-	w->started++;
-	slot->iov = (struct iovec){buffers + (slot - w->slots) * 4096, 4096};
-	slot->io.iov = &slot->iov;
-	slot->io.nr_iov = 1;
-	slot->io.offset = bench_random(&w->seed) % (SIZE / 4096) * 4096;
-	if (block_submit(w->blk, &slot->io) != 1)
-		die("block_submit", -slot->io.status);
+	while (w->started < w->s->reads) {
+		w->started++;
+		slot->iov = (struct iovec){buffers + (slot - w->slots) * 4096, 4096};
+		slot->io.iov = &slot->iov;
+		slot->io.nr_iov = 1;
+		slot->io.offset = bench_random(&w->seed) % (SIZE / 4096) * 4096;
+		if (block_submit(w->blk, &slot->io))
+			break;
+		ended(slot);
+	}
 }
 
 static void slot_done(struct block_io *io)
 {
 	struct slot *slot = (struct slot *)io;
-	struct world *w = slot->w;
 
-	if (io->status)
-		die("read", -io->status);
-	if (++w->done == w->s->reads)
-		sem_post(&w->sem);
-	else
-		next(slot);
+	ended(slot);
+	next(slot);
 }
 
 static void go(struct uvfio_work *work)
@@ -118,6 +125,7 @@ static double backend(void *arg)
 	if (!w.ctx)
 		die("no loop", ENOMEM);
 	opts.direct = w.s->direct;
+	opts.no_map = w.s->calls;
 	if (block_open(&opts, w.ctx, &w.blk, &err)) {
 		fprintf(stderr, "%s\n", err.msg);
 		exit(1);
@@ -138,15 +146,19 @@ static double backend(void *arg)
 
 int main(void)
 {
-	struct setting cached = {false, READS_CACHED}, direct = {true, READS_DIRECT};
+	struct setting cached = {.reads = READS_CACHED},
+		       calls = {.calls = true, .reads = READS_CACHED},
+		       direct = {.direct = true, .reads = READS_DIRECT};
 	struct bench_case cases[] = {
 		{"bare io_uring loop, page cache", "kIOPS", bare, &cached},
 		{"file backend, page cache", "kIOPS", backend, &cached, BENCH_AT_LEAST},
+		{"the same, mapped=off", "kIOPS", backend, &calls, BENCH_AT_LEAST},
 		{"bare io_uring loop, direct", "kIOPS", bare, &direct},
 		{"file backend, direct", "kIOPS", backend, &direct, BENCH_AT_LEAST},
 	};
-	unsigned n = sizeof(cases) / sizeof(cases[0]);
-	double v[4][ROUNDS];
+	enum { CACHED, DIRECT = 3, N = sizeof(cases) / sizeof(cases[0]) };
+	unsigned n = N;
+	double v[N][ROUNDS];
 	int fd = mkstemp(path), missed = 0, probe;
 
 	buffers = aligned_alloc(4096, (size_t)DEPTH * 4096);
@@ -161,7 +173,7 @@ int main(void)
 	close(fd);
 	probe = open(path, O_RDONLY | O_DIRECT);
 	if (probe < 0)
-		n = 2; /* a file system without O_DIRECT */
+		n = DIRECT; /* a file system without O_DIRECT */
 	else
 		close(probe);
 	for (unsigned r = 0; r < ROUNDS; r++)
@@ -170,8 +182,8 @@ int main(void)
 	unlink(path);
 	for (unsigned i = 0; i < n; i++)
 		cases[i].median = bench_median(v[i], ROUNDS);
-	for (unsigned i = 1; i < n; i += 2)
-		cases[i].limit = RATIO * cases[i - 1].median;
+	for (unsigned i = 1; i < n; i++)
+		cases[i].limit = RATIO * cases[i < DIRECT ? CACHED : DIRECT].median;
 	printf("file at depth %u, 4 KiB random reads (medians of %u alternating runs)\n", DEPTH,
 	       ROUNDS);
 	for (unsigned i = 0; i < n; i++)

@@ -18,6 +18,7 @@ struct block_ops {
 	void (*kick)(struct block *blk);
 	int (*note)(struct block *blk, void *buf, size_t size); /* as block_note() */
 	void *(*direct)(struct block *blk, uint64_t offset, uint64_t len);
+	void (*prefetch)(const struct block *blk, uint64_t offset); /* any offset */
 };
 
 /* Embedded first in what a backend keeps. */
@@ -57,6 +58,14 @@ static inline struct block_io *io_queue_take(struct io_queue *q)
 			q->tail = &q->head;
 	}
 	return io;
+}
+
+/* The first lines of a page at @at, which need not be there; the CPU goes on by itself when it
+ * finds that they are read in order. */
+static inline void block_prefetch_lines(const char *at)
+{
+	for (unsigned i = 0; i < 512; i += 64)
+		__builtin_prefetch(at + i);
 }
 
 /* The storage has @size bytes now: tell who wants to know when that is news. */

@@ -122,6 +122,12 @@ void block_kick(struct block *blk)
 		blk->ops->kick(blk);
 }
 
+void block_prefetch(const struct block *blk, uint64_t offset)
+{
+	if (blk->ops->prefetch && offset < blk->info.size)
+		blk->ops->prefetch(blk, offset);
+}
+
 void *block_direct(struct block *blk, uint64_t offset, uint64_t len)
 {
 	if (!blk->ops->direct || offset > blk->info.size || len > blk->info.size - offset)

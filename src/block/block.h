@@ -70,6 +70,7 @@ struct block_options {
 	const char *nbd;
 	bool readonly;
 	bool direct;    /* file: O_DIRECT */
+	bool no_map;    /* file: read by calls only, never out of a mapping of the page cache */
 	unsigned depth; /* requests in flight, 0: default; what is beyond waits, and never fails */
 	unsigned timeout_ms; /* nbd: how long a server may take to answer, 0: 30 s */
 	bool threads;        /* file: system calls in threads instead of io_uring (for tests; it is
@@ -101,6 +102,8 @@ int block_submit(struct block *blk, struct block_io *io);
  * once is completed here: ->done may run within this call.  A call from within ->done does nothing
  * and is not needed. */
 void block_kick(struct block *blk);
+/* A hint: a read at @offset follows within some commands. */
+void block_prefetch(const struct block *blk, uint64_t offset);
 /* Memory backend: the bytes themselves, or NULL.  Valid until block_close(). */
 void *block_direct(struct block *blk, uint64_t offset, uint64_t len);
 

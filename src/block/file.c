@@ -8,6 +8,8 @@
  * write zeroes, and the fdatasync that FUA needs after anything but a write (a write has
  * RWF_DSYNC).
  *
+ * A read of what is in the page cache may need no call at all (file_map.c).
+ *
  * A call goes to io_uring (file_ring.c).  What that cannot do (BLKDISCARD, the size, the note), and
  * everything where it is not allowed (old container profiles, kernel.io_uring_disabled), goes to a
  * pool of threads.  From a ring, ECANCELED may come from the end of the thread that submitted, and
@@ -129,6 +131,7 @@ static void end(struct file_req *req, int status)
 	struct block_io *io = req->io;
 	struct file *f = req->file;
 
+	file_map_end(req);
 	req->next_free = f->free_reqs;
 	f->free_reqs = req;
 	io->status = status;
@@ -164,6 +167,7 @@ static void start(struct file *f, struct file_req *req, struct block_io *io)
 	req->offset = io->offset;
 	req->left = io->len;
 	req->retries = 0;
+	file_map_begin(req);
 	switch (io->op) {
 	case BLOCK_READ:
 		req->call = CALL_READ;
@@ -334,6 +338,8 @@ static int file_submit(struct block *blk, struct block_io *io)
 		io->status = f->sync_error;
 		return 0;
 	}
+	if (io->op == BLOCK_READ && file_map_read(f, io))
+		return 0;
 	io_queue_add(&f->waiting, io);
 	file_start_waiting(f);
 	return 1;
@@ -345,6 +351,11 @@ static void file_kick(struct block *blk)
 
 	file_start_waiting(f);
 	file_ring_work(f);
+}
+
+static void file_prefetch(const struct block *blk, uint64_t offset)
+{
+	file_map_prefetch(container_of(blk, struct file, blk), offset);
 }
 
 static int file_note(struct block *blk, void *buf, size_t size)
@@ -364,6 +375,7 @@ static void file_close(struct block *blk)
 
 	pool_free(f->pool);
 	file_ring_close(f);
+	file_map_close(f);
 	file_close_locked(f->fd);
 	if (f->zeroes)
 		munmap(f->zeroes, ZEROES);
@@ -377,6 +389,7 @@ static const struct block_ops file_ops = {
 	.submit = file_submit,
 	.kick = file_kick,
 	.note = file_note,
+	.prefetch = file_prefetch,
 };
 
 /* Ask beyond the end, where nothing can be lost. */
@@ -412,6 +425,7 @@ int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct bl
 	f->blk.ops = &file_ops;
 	f->blk.ctx = ctx;
 	io_queue_init(&f->waiting);
+	TAILQ_INIT(&f->map.writes);
 	f->fd = file_open_locked(opts, &f->blk.info, &f->is_device, err);
 	if (f->fd < 0) {
 		int rc = f->fd;
@@ -433,6 +447,7 @@ int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct bl
 		f->reqs[i].next_free = f->free_reqs;
 		f->free_reqs = &f->reqs[i];
 	}
+	file_map_open(f, opts);
 	f->can_zero_range = true;
 	f->can_punch = !opts->readonly && probe_punch(f);
 	f->blk.info.can_discard = f->can_punch;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What file.c (requests, calls) and file_ring.c (io_uring) share.  For nobody else. */
+/* What file.c (requests, calls), file_ring.c (io_uring) and file_map.c (reads without a call)
+ * share. For nobody else. */
 #ifndef UVFIO_BLOCK_FILE_H
 #define UVFIO_BLOCK_FILE_H
 
+#include <sys/queue.h>
 #include "block/backend.h"
 #include "block/pool.h"
 #include "block/rings.h"
@@ -25,6 +27,22 @@ struct file_req {
 	struct file *file;
 	struct pool_job job;
 	int64_t res; /* of a job */
+	TAILQ_ENTRY(file_req) write_link;
+};
+
+/* file_map.c's. */
+struct map_window;
+struct file_map {
+	bool on;
+	struct map_window **places; /* by the offset in the file; NULL until it is first read */
+	struct map_window **windows;
+	unsigned nr;
+	uint32_t full, off_until; /* ticks */
+	uint32_t test_tick;       /* for tests: what time it is; 0: as the clock says */
+	unsigned holes;           /* requests in flight that may make some */
+	unsigned nr_writes;       /* in flight */
+	TAILQ_HEAD(, file_req) writes;
+	uint64_t reads; /* that took this way */
 };
 
 struct file {
@@ -47,6 +65,7 @@ struct file {
 	bool again_posted, closing;
 	bool busy; /* submitting or reaping */
 	struct pool *pool;
+	struct file_map map;
 };
 
 /* file.c: a call of @req has returned @res. */
@@ -66,5 +85,16 @@ bool file_ring_can(const struct file *f, enum call call);
 void file_ring_add(struct file_req *req);
 /* Submit what is in the ring and reap what is done. */
 void file_ring_work(struct file *f);
+
+/* file_map.c.  @f is open; its memory is used from the first read on. */
+void file_map_open(struct file *f, const struct block_options *opts);
+void file_map_close(struct file *f);
+/* Do a read.  False when a call must do it; some of the data may be there then. */
+bool file_map_read(struct file *f, const struct block_io *io);
+/* A read of this will come soon. */
+void file_map_prefetch(const struct file *f, uint64_t offset);
+/* A request begins, and has ended. */
+void file_map_begin(struct file_req *req);
+void file_map_end(struct file_req *req);
 
 #endif

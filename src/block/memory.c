@@ -75,10 +75,16 @@ static void *memory_direct(struct block *blk, uint64_t offset, uint64_t len)
 	return container_of(blk, struct memory, blk)->bytes + offset;
 }
 
+static void memory_prefetch(const struct block *blk, uint64_t offset)
+{
+	block_prefetch_lines(container_of(blk, struct memory, blk)->bytes + offset);
+}
+
 static const struct block_ops memory_ops = {
 	.close = memory_close,
 	.submit = memory_submit,
 	.direct = memory_direct,
+	.prefetch = memory_prefetch,
 };
 
 int memory_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,

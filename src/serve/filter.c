@@ -64,6 +64,7 @@ static const int allowed[] = {
 	SCMP_SYS(munmap),
 	SCMP_SYS(mremap),
 	SCMP_SYS(madvise),
+	SCMP_SYS(mincore), /* block/file_map.c */
 	SCMP_SYS(brk),
 	/* threads */
 	SCMP_SYS(futex),

@@ -20,7 +20,7 @@
 static struct uvfio_loop *loop;
 static struct uvfio_ctx *ctx;
 
-struct call {
+struct context_call {
 	struct uvfio_work work;
 	void (*fn)(void *arg);
 	void *arg;
@@ -29,7 +29,7 @@ struct call {
 
 static inline void call_run(struct uvfio_work *work)
 {
-	struct call *call = (struct call *)work;
+	struct context_call *call = (struct context_call *)work;
 
 	call->fn(call->arg);
 	sem_post(&call->sem);
@@ -37,7 +37,7 @@ static inline void call_run(struct uvfio_work *work)
 
 static inline void in_context(void (*fn)(void *arg), void *arg)
 {
-	struct call call = {.work.fn = call_run, .fn = fn, .arg = arg};
+	struct context_call call = {.work.fn = call_run, .fn = fn, .arg = arg};
 
 	sem_init(&call.sem, 0, 0);
 	uvfio_ctx_post(ctx, &call.work);

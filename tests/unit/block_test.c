@@ -543,7 +543,7 @@ struct submitter {
 static void *submit_and_exit(void *arg)
 {
 	struct submitter *s = arg;
-	struct call call = {.work.fn = call_run, .fn = burst_start, .arg = &s->burst};
+	struct context_call call = {.work.fn = call_run, .fn = burst_start, .arg = &s->burst};
 
 	/* In this thread, which ends at once. */
 	sem_init(&call.sem, 0, 0);

@@ -442,6 +442,10 @@ void *block_direct(struct block *b, uint64_t offset, uint64_t len)
 	return b->direct ? b->data + offset : NULL;
 }
 
+void block_prefetch(const struct block *b, uint64_t offset)
+{
+}
+
 static void io_copy(struct block *b, struct block_io *io)
 {
 	uint64_t pos = io->offset;

@@ -29,13 +29,15 @@ static const struct uvfio_key keys[] = {
 	{"memory", "SIZE", "memory of this size behind namespace 1; gone afterwards"},
 	{"nbd", "URI", "NBD server behind namespace 1 (nbd://host/name, nbd+unix://…)"},
 	{"ns", "OPTIONS",
-	 "a further namespace: file=PATH, memory=SIZE or nbd=URI, with blocksize=, readonly= and "
-	 "direct=, separated by ':'",
+	 "a further namespace: file=PATH, memory=SIZE or nbd=URI, with blocksize=, readonly=, "
+	 "direct= and mapped=, separated by ':'",
 	 .repeatable = true},
 	{"blocksize", "512|4096",
 	 "bytes in a block, unless a driver has formatted it; default 512, or what the storage needs"},
 	{"readonly", "on|off", "refuse writes; default off"},
 	{"direct", "on|off", "file: bypass the page cache (O_DIRECT); default off"},
+	{"mapped", "on|off",
+	 "file: read what is often read out of a mapping of the page cache; default on"},
 	{"volatile", "on|off",
 	 "file, for tests: lose in a crash whatever was not flushed; default off"},
 	{"serial", "TEXT", "serial number, up to 20 characters; default from the address"},

@@ -22,7 +22,8 @@ struct ns_options {
 	uint64_t blocksize; /* 0: whatever suits the backend */
 };
 
-static const char *const sub_keys[] = {"file", "memory", "nbd", "blocksize", "readonly", "direct"};
+static const char *const sub_keys[] = {"file",     "memory", "nbd",   "blocksize",
+				       "readonly", "direct", "mapped"};
 #define NR_SUB_KEYS (sizeof(sub_keys) / sizeof(sub_keys[0]))
 
 static const char *sub_key(const char *s)
@@ -40,6 +41,7 @@ static int parse(const struct uvfio_args *args, struct ns_options *o, const char
 		 struct uvfio_error *err)
 {
 	const char *file = uvfio_arg(args, "file"), *nbd = uvfio_arg(args, "nbd");
+	bool mapped = !o->block.no_map;
 	uint64_t memory = 0;
 	int r;
 
@@ -48,6 +50,8 @@ static int parse(const struct uvfio_args *args, struct ns_options *o, const char
 		r = uvfio_arg_bool(args, "readonly", &o->block.readonly, err);
 	if (!r)
 		r = uvfio_arg_bool(args, "direct", &o->block.direct, err);
+	if (!r)
+		r = uvfio_arg_bool(args, "mapped", &mapped, err);
 	if (!r)
 		r = uvfio_arg_bool(args, "volatile", &o->block.volatile_test, err);
 	if (!r)
@@ -64,6 +68,7 @@ static int parse(const struct uvfio_args *args, struct ns_options *o, const char
 	o->block.file = file;
 	o->block.nbd = nbd;
 	o->block.memory = memory;
+	o->block.no_map = !mapped;
 	return 0;
 }
 
@@ -251,11 +256,13 @@ static int open_sub(struct nvme_ctrl *c, const char *value, const struct ns_opti
 		char *val, *next;
 
 		if (!key || args.nr_options == 16) {
-			r = uvfio_error_set(err, -EINVAL,
-					    "ns=%s: '%s' is not a sub-option: use file=PATH, "
-					    "memory=SIZE or nbd=URI with blocksize=512|4096, "
-					    "readonly=on|off and direct=on|off, separated by ':'",
-					    value, p);
+			r = uvfio_error_set(
+				err, -EINVAL,
+				"ns=%s: '%s' is not a sub-option: use file=PATH, "
+				"memory=SIZE or nbd=URI with blocksize=512|4096, "
+				"readonly=on|off, direct=on|off and mapped=on|off, separated by "
+				"':'",
+				value, p);
 			break;
 		}
 		val = p + strlen(key) + 1;

@@ -254,6 +254,18 @@ static void start(struct nvme_sq *sq, const struct nvme_sqe *cmd, uint64_t now)
 		nvme_admin(req);
 }
 
+/* The storage looks for what a command will read while those before it are carried out. */
+static void expect(struct nvme_sq *sq, const struct nvme_sqe *cmd)
+{
+	struct nvme_ns *ns;
+
+	if (!sq->id || cmd->opcode != NVME_IO_READ)
+		return;
+	ns = nvme_ns_get(sq->ctrl, cmd->nsid);
+	if (ns)
+		block_prefetch(ns->blk, nvme_slba(cmd) << ns->shift);
+}
+
 static void fetched(struct nvme_sq *sq)
 {
 	uint32_t nr = sq->fetch_nr;
@@ -263,8 +275,13 @@ static void fetched(struct nvme_sq *sq)
 	sq->head += nr;
 	if (sq->head == sq->size)
 		sq->head = 0;
-	for (uint32_t i = 0; i < nr; i++)
+	if (nr > 1)
+		expect(sq, &sq->buf[1]);
+	for (uint32_t i = 0; i < nr; i++) {
+		if (i + 2 < nr)
+			expect(sq, &sq->buf[i + 2]);
 		start(sq, &sq->buf[i], now);
+	}
 	/* One update of the tail covers both of two fused commands. */
 	if (sq->fused && sq->head == sq->tail)
 		nvme_fused_missing(sq, NVME_SC_MISSING_FUSED);
