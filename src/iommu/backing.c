@@ -7,10 +7,10 @@
 void space_let_go(struct iommu_space *s, struct iommu_mapping *m)
 {
 	if (m->nr == 1) {
-		files_put(&s->files, m->file);
+		files_put(s->files, m->file);
 	} else if (m->nr) {
 		for (uint32_t i = 0; i < m->nr; i++)
-			files_put(&s->files, m->pieces[i].file);
+			files_put(s->files, m->pieces[i].file);
 		free(m->pieces);
 	}
 }
@@ -74,14 +74,14 @@ int space_back(struct iommu_space *s, struct iommu_mapping *m, const struct iomm
 		for (j = i + 1; j < nr && follows(&mem[j - 1], &mem[j], mem[j - 1].len); j++)
 			joined.len += mem[j].len;
 		pieces[n] = (struct iommu_piece){.start = total, .offset = joined.offset};
-		ret = files_get(&s->files, &joined, m->prot & IOMMU_WRITE, &pieces[n].file,
+		ret = files_get(s->files, &joined, m->prot & IOMMU_WRITE, &pieces[n].file,
 				&pieces[n].host);
 		n += !ret;
 		total += joined.len;
 	}
 	if (ret) {
 		while (n)
-			files_put(&s->files, pieces[--n].file);
+			files_put(s->files, pieces[--n].file);
 		if (want > 1) {
 			free(pieces);
 			unreserve_pieces(s, want);

@@ -15,17 +15,30 @@
 #define TIB          (1ull << 40)
 #define WINDOW_ALIGN (2ull << 20) /* so that the kernel may use huge pages */
 
-void files_init(struct iommu_files *files)
+struct iommu_files *files_new(void)
 {
-	*files = (struct iommu_files){0};
+	struct iommu_files *files = calloc(1, sizeof(*files));
+
+	if (!files)
+		return NULL;
+	files->refs = 1;
 	pthread_mutex_init(&files->lock, NULL);
+	return files;
 }
 
-void files_fini(struct iommu_files *files)
+void files_hold(struct iommu_files *files)
 {
+	__atomic_fetch_add(&files->refs, 1, __ATOMIC_RELAXED);
+}
+
+void files_drop(struct iommu_files *files)
+{
+	if (__atomic_sub_fetch(&files->refs, 1, __ATOMIC_ACQ_REL))
+		return;
 	assert(!files->nr_files && !files->nr_processes && !files->reserved);
 	workers_free(files->workers);
 	pthread_mutex_destroy(&files->lock);
+	free(files);
 }
 
 static struct iommu_file **bucket_of(struct iommu_files *files, const uint64_t id[2])

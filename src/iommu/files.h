@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The files and processes behind the mappings of one address space, each held once.
+ * The files and processes behind the mappings of one address space, or of several that share memory,
+ * each held once.
  *
  * Theory of operation.  A file is mapped here through windows: stretches of address space that are
  * reserved far beyond what is asked for, so that as mappings come and go and the file grows, a
@@ -49,6 +50,7 @@ struct iommu_file {
 };
 
 struct iommu_files {
+	uint32_t refs; /* atomic: the spaces that share it, and who made it */
 	pthread_mutex_t lock;
 	struct iommu_file *bucket[FILES_BUCKETS];
 	unsigned nr_files, nr_processes;
@@ -56,9 +58,12 @@ struct iommu_files {
 	struct workers *workers; /* for processes that may block; made when needed */
 };
 
-void files_init(struct iommu_files *files);
-/* Every reference was given back. */
-void files_fini(struct iommu_files *files);
+/* One reference is the caller's.  Spaces that share it can share memory (space_share()).  NULL when out of
+ * memory. */
+struct iommu_files *files_new(void);
+void files_hold(struct iommu_files *files);
+/* With the last one, every file was given back. */
+void files_drop(struct iommu_files *files);
 /* Take a reference to what is behind @mem, for writing if @writable.  FILE: *@host is the address
  * of its first byte here, valid while the reference is held.  0, -ENOMEM at a limit, or -EFAULT
  * when the file has no such part or refuses. */

@@ -94,7 +94,7 @@ uint64_t space_bytes(struct iommu_space *s)
 
 /* ---- the life of a space ---- */
 
-struct iommu_space *iommu_space_new(uint64_t max)
+struct iommu_space *space_new(uint64_t max, struct iommu_files *files)
 {
 	struct iommu_space *s = aligned_alloc(64, sizeof(*s));
 
@@ -120,7 +120,18 @@ struct iommu_space *iommu_space_new(uint64_t max)
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->drain_lock, NULL);
 	pthread_cond_init(&s->flushed, NULL);
-	files_init(&s->files);
+	files_hold(files);
+	s->files = files;
+	return s;
+}
+
+struct iommu_space *iommu_space_new(uint64_t max)
+{
+	struct iommu_files *files = files_new();
+	struct iommu_space *s = files ? space_new(max, files) : NULL;
+
+	if (files)
+		files_drop(files);
 	return s;
 }
 static_assert(IOMMU_MAX_MAPPINGS + MAPPING_SLACK < 1u << TREE_INDEX_BITS, "an index fits a word");
@@ -133,7 +144,7 @@ void iommu_space_free(struct iommu_space *s)
 		return;
 	iommu_unmap(s, 0, IOMMU_IOVA_LAST, &count);
 	assert(!s->used && !s->pieces);
-	files_fini(&s->files);
+	files_drop(s->files);
 	tree_fini(&s->tree);
 	slab_fini(&s->mappings);
 	pthread_cond_destroy(&s->flushed);
@@ -334,6 +345,48 @@ void space_detach(struct iommu_space *s, uint64_t iova, uint64_t last, bool tail
 struct iommu_mapping *space_spare(struct iommu_space *s, const struct iommu_mapping *like)
 {
 	return new_mapping(s, like->first, like->last, like->prot);
+}
+
+struct iommu_mapping *space_spare_part(struct iommu_space *s, const struct iommu_mapping *of,
+				       uint64_t first, uint64_t last)
+{
+	return new_mapping(s, first, last, of->prot);
+}
+
+static int insert_entries(struct iommu_space *s, struct iommu_mapping *m)
+{
+	int ret = 0;
+
+	for_each_entry(m, page, end)
+	{
+		ret = ret ? ret : tree_insert(&s->tree, page, end, word_of(s, m, page));
+	}
+	return ret;
+}
+
+int space_cut(struct iommu_space *s, struct iommu_mapping *m, struct iommu_mapping *a,
+	      struct iommu_mapping *b, struct iommu_detached *out)
+{
+	int ret;
+
+	*out = (struct iommu_detached){0};
+	/* Whoever looks between the two and finds nothing looks again. */
+	__atomic_fetch_add(&s->cuts, 1, __ATOMIC_SEQ_CST);
+	remove_entries(s, m);
+	ret = insert_entries(s, a);
+	if (!ret)
+		ret = insert_entries(s, b);
+	if (!ret) {
+		space_publish(s, a);
+		space_publish(s, b);
+		/* Who unmaps either waits for the transfers of @m too. */
+		__atomic_fetch_add(&a->state, STATE_COUNT0, __ATOMIC_ACQUIRE);
+		__atomic_fetch_add(&b->state, STATE_COUNT0, __ATOMIC_ACQUIRE);
+	}
+	__atomic_fetch_add(&s->cuts, 1, __ATOMIC_SEQ_CST);
+	note_detached(s, m, out);
+	new_generation(s);
+	return ret;
 }
 
 void space_replace(struct iommu_space *s, struct iommu_mapping *m, struct iommu_mapping *by,

@@ -69,9 +69,13 @@ struct iommu_space {
 	uint64_t max, used; /* mappings allowed, and reserved, live or detached */
 	uint64_t live, vaddr_invalid;
 	uint64_t pieces, max_pieces; /* beyond one a mapping */
+	uint32_t cuts; /* odd while a mapping is being cut: its entries may be missing */
 	pthread_mutex_t drain_lock;
-	struct iommu_files files;
+	struct iommu_files *files;
 };
+
+/* iommu_space_new() with files that other spaces have, too. */
+struct iommu_space *space_new(uint64_t max, struct iommu_files *files);
 
 /* ---- for writers ---- */
 
@@ -100,6 +104,14 @@ void space_replace(struct iommu_space *space, struct iommu_mapping *m, struct io
 		   struct iommu_detached *out);
 void space_drop_spare(struct iommu_space *space, struct iommu_mapping *m);
 
+/* One that lies in @of, likewise; and two of them, with memory, in the place of @m, which is detached
+ * into @out.  Afterwards space_finish(@out), then mapping_put(…, 0) of both.  -ENOMEM: @m is gone, and
+ * space_cancel() is for both. */
+struct iommu_mapping *space_spare_part(struct iommu_space *space, const struct iommu_mapping *of,
+				       uint64_t first, uint64_t last);
+int space_cut(struct iommu_space *space, struct iommu_mapping *m, struct iommu_mapping *a,
+	      struct iommu_mapping *b, struct iommu_detached *out);
+
 /* Without the mutex: */
 /* Give a reserved mapping its memory.  0, -EINVAL (lengths), -ENOMEM, -EFAULT. */
 int space_back(struct iommu_space *space, struct iommu_mapping *m, const struct iommu_mem *mem,
@@ -113,6 +125,19 @@ void space_replaced(struct iommu_space *space, struct iommu_mapping *by,
 		    struct iommu_detached *list);
 /* backing.c: let go of the memory of a mapping that nobody uses; ->nr stays. */
 void space_let_go(struct iommu_space *space, struct iommu_mapping *m);
+/* Memory of one mapping for another, of a space that shares the files: each piece a reference. */
+struct iommu_share {
+	struct iommu_piece *pieces; /* malloc'ed */
+	uint32_t nr;
+};
+/* What is behind @len bytes of @m from byte @off.  Whoever calls sees to it that @m stays meanwhile.
+ * 0 or -ENOMEM. */
+int space_share(const struct iommu_mapping *m, uint64_t off, uint64_t len, struct iommu_share *out);
+/* Give a reserved mapping of that length this memory; *@share is used up when it succeeds.  0 or
+ * -ENOMEM. */
+int space_back_shared(struct iommu_space *space, struct iommu_mapping *m,
+		      struct iommu_share *share);
+void space_share_drop(struct iommu_files *files, struct iommu_share *share);
 /* Bytes that the structures of the space use for what it has held so far. */
 uint64_t space_bytes(struct iommu_space *space);
 

@@ -30,6 +30,17 @@ static int refuse(struct iommu_fault *fault, uint64_t iova, uint64_t len, bool w
 	return reason == IOMMU_FAULT_GONE ? -EIO : -EFAULT;
 }
 
+/* Nothing was found: is that because a mapping was being cut since @cuts was read?  Then it is
+ * done. */
+static bool space_was_cut(struct iommu_space *space, uint32_t cuts)
+{
+	if (!(cuts & 1) && __atomic_load_n(&space->cuts, __ATOMIC_SEQ_CST) == cuts)
+		return false;
+	space_lock(space);
+	space_unlock(space);
+	return true;
+}
+
 /* Hold what is at @iova, for at most @len bytes.  0 or a fault. */
 static int hold(struct iommu_space *space, struct iommu_cache *cache, uint64_t iova, uint64_t len,
 		bool write, struct hold *h, struct iommu_fault *fault)
@@ -43,9 +54,13 @@ static int hold(struct iommu_space *space, struct iommu_cache *cache, uint64_t i
 	if (iova < IOMMU_MSI_FIRST && len > IOMMU_MSI_FIRST - iova)
 		len = IOMMU_MSI_FIRST - iova;
 	do {
+		uint32_t cuts = __atomic_load_n(&space->cuts, __ATOMIC_SEQ_CST);
+
 		uvfio_rcu_read_lock();
 		if (!space_lookup(space, cache, iova >> PAGE_BITS, &entry)) {
 			uvfio_rcu_read_unlock();
+			if (space_was_cut(space, cuts))
+				continue;
 			return refuse(fault, iova, len, write, IOMMU_FAULT_UNMAPPED);
 		}
 		if (!(entry.word & (write ? TREE_WRITE : TREE_READ))) {

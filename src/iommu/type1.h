@@ -30,6 +30,11 @@ struct type1_memory_ops {
 	/* Optional: how many bytes the client may lock (RLIMIT_MEMLOCK), UINT64_MAX with
 	 * CAP_IPC_LOCK.  What this container has mapped counts against it: -ENOMEM. */
 	uint64_t (*lock_limit)(void *client);
+	/* Optional, as ->import: [@offset, +@size) of the client's file @fd, page aligned.  -EBADF
+	 * when it has no such fd; -EINVAL when the file is no memory file, or ends before; -EPERM
+	 * when it was not opened for that access. */
+	int (*import_file)(void *client, int32_t fd, uint64_t offset, uint64_t size, unsigned prot,
+			   struct iommu_mem **mem, unsigned *nr);
 };
 
 /* @dma_entry_limit is the budget from now on.  NULL when out of memory. */

@@ -20,6 +20,7 @@
 #include "iommu/type1.h"
 
 struct vfio_client;
+struct vfio_iommufd;
 
 struct vfio_client_ops {
 	/* Copy @len bytes from or to the client's address @uaddr: 0 or -EFAULT. */
@@ -30,6 +31,9 @@ struct vfio_client_ops {
 	/* The number of the IOMMU group whose open file the client's fd @fd is: ≥ 0, -EBADF, or
 	 * -EINVAL when it is no group.  NULL: the door has no group files. */
 	int (*get_group)(struct vfio_client *client, int32_t fd);
+	/* The iommufd that the client's fd @fd is: 0 with *@out, which stays for the rest of the
+	 * request; -EBADF; or -EBADFD when it is something else.  NULL: the door has none. */
+	int (*get_iommufd)(struct vfio_client *client, int32_t fd, struct vfio_iommufd **out);
 	struct type1_memory_ops memory;
 };
 

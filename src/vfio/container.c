@@ -161,12 +161,10 @@ static int check_extension(struct vfio_container *container, uint64_t extension)
 	return any || noiommu ? no_iommu_extension(extension, enabled) : 0;
 }
 
-int container_may_attach_locked(struct vfio_container *container, enum attach_remark *remark)
+int machine_may_attach_locked(struct vfio_machine *machine, enum attach_remark *remark)
 {
-	struct vfio_machine *machine = container->machine;
-
 	*remark = ATTACH_SILENT;
-	if (container->noiommu || !machine->policy.no_interrupt_isolation)
+	if (!machine->policy.no_interrupt_isolation)
 		return 0;
 	if (!machine->knobs.allow_unsafe_interrupts) {
 		*remark = ATTACH_REFUSED;
@@ -175,6 +173,12 @@ int container_may_attach_locked(struct vfio_container *container, enum attach_re
 	if (!(vfio_machine_taint(machine) & 1u << VFIO_TAINT_INTERRUPTS))
 		*remark = ATTACH_UNSAFE;
 	return 0;
+}
+
+int container_may_attach_locked(struct vfio_container *container, enum attach_remark *remark)
+{
+	*remark = ATTACH_SILENT;
+	return container->noiommu ? 0 : machine_may_attach_locked(container->machine, remark);
 }
 
 void container_attach_remark(struct vfio_machine *machine, enum attach_remark remark)
@@ -276,7 +280,7 @@ static int map_dma(struct vfio_container *container, struct backend *backend,
 	ret = type1_map(backend->type1, &req, &client->ops->memory, client);
 	if (machine_observed(container->machine))
 		machine_emit(container->machine, &(struct vfio_event){.kind = VFIO_EVENT_DMA_MAP,
-								      .container = container,
+								      .space = container,
 								      .a = req.iova,
 								      .b = req.size,
 								      .c = req.flags,
@@ -304,7 +308,7 @@ static int unmap_dma(struct vfio_container *container, struct backend *backend,
 	if (client->ops->copy_from(client, &req, arg, sizeof(req)))
 		return -EFAULT;
 	event = (struct vfio_event){.kind = VFIO_EVENT_DMA_UNMAP,
-				    .container = container,
+				    .space = container,
 				    .a = req.iova,
 				    .b = req.size,
 				    .c = req.flags};

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "vfio/iommufd_uapi.h"
 #include "vfio/machine_private.h"
 
 /* The structure up to the field that every caller must have. */
@@ -172,13 +173,16 @@ static int device_ioctl(struct vfio_device_file *df, struct vfio_client *client,
 	case VFIO_DEVICE_RESET:
 		return device_ioctl_reset(dev);
 	case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
-		return device_ioctl_hot_reset_info(dev, client, arg);
+		return device_ioctl_hot_reset_info(df, client, arg);
 	case VFIO_DEVICE_PCI_HOT_RESET:
-		return device_ioctl_hot_reset(dev, client, arg);
+		return device_ioctl_hot_reset(df, client, arg);
 	case VFIO_DEVICE_IOEVENTFD:
 		return device_ioctl_ioeventfd(df, client, arg);
 	case VFIO_DEVICE_FEATURE:
 		return device_ioctl_feature(dev, client, arg);
+	case VFIO_CDEV_ATTACH:
+	case VFIO_CDEV_DETACH:
+		return cdev_ioctl(df, client, cmd, arg);
 	default:
 		return -ENOTTY;
 	}
@@ -189,6 +193,10 @@ int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, u
 {
 	int ret;
 
+	if (cmd == VFIO_CDEV_BIND)
+		return cdev_ioctl(df, client, cmd, arg);
+	if (!file_is_bound(df))
+		return -EINVAL;
 	device_access_begin(df->dev);
 	ret = device_ioctl(df, client, cmd, arg);
 	device_access_end(df->dev);

@@ -47,7 +47,7 @@ static int may_map(struct vfio_device *dev, const struct vfio_device_file *df, u
 	unsigned index;
 	uint64_t pos, end;
 
-	if (!shared || !len || region_decode(offset, &index, &pos) ||
+	if (!file_is_bound(df) || !shared || !len || region_decode(offset, &index, &pos) ||
 	    !bar_mappable(dev, index, mode))
 		return -EINVAL;
 	bar = &dev->bars[index];

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <linux/pci_regs.h>
-#include "vfio/machine_private.h"
+#include "vfio/iommufd.h"
 
 /* ---- what a user's config write causes; config_lock is held ---- */
 
@@ -143,56 +143,85 @@ void device_enable(struct vfio_device *dev)
 	pthread_mutex_unlock(&dev->config_lock);
 }
 
-int device_open(struct vfio_device *dev, struct backend *backend, bool uio)
+void device_set_space(struct vfio_device *dev, struct iommu_space *space)
+{
+	pthread_mutex_lock(&dev->config_lock);
+	/* What is in flight ends first; what is begun meanwhile is refused. */
+	if (dev->running)
+		dma_stop(dev);
+	atomic_store(&dev->space, space);
+	if (dev->running)
+		atomic_store(&dev->dma_on, true);
+	pthread_mutex_unlock(&dev->config_lock);
+}
+
+/* The first open.  open_lock held. */
+static int open_first(struct vfio_device *dev, const struct open_with *with)
+{
+	struct backend *backend = with->backend;
+	int ret = with->iommufd ? iommufd_bind(with->iommufd, dev) : 0;
+
+	if (ret)
+		return ret;
+	dev->uio_open = with->uio;
+	if (!with->uio)
+		host_maps_revoke(dev);
+	if (backend)
+		atomic_fetch_add(&backend->refs, 1);
+	dev->backend = backend;
+	memset(&dev->iommu_cache, 0, sizeof(dev->iommu_cache));
+	atomic_store(&dev->space, backend ? type1_space(backend->type1) : dev->machine->blocked);
+	pthread_mutex_lock(&dev->config_lock);
+	ret = open_sequence(dev);
+	if (ret)
+		close_sequence(dev);
+	pthread_mutex_unlock(&dev->config_lock);
+	if (!ret)
+		return 1;
+	atomic_store(&dev->space, NULL);
+	dev->backend = NULL;
+	if (with->iommufd)
+		iommufd_unbind(dev);
+	backend_put(backend);
+	return ret;
+}
+
+int device_open(struct vfio_device *dev, const struct open_with *with)
 {
 	int ret = 0;
 
 	pthread_mutex_lock(&dev->open_lock);
-	/* A reset that somebody else has asked for: the one of the open is only tried (A.3). */
-	if (dev->open_count == 0 && atomic_load(&dev->host_resets)) {
-		pthread_mutex_unlock(&dev->open_lock);
-		return -EAGAIN;
-	}
-	if (dev->open_count++ == 0) {
-		dev->uio_open = uio;
-		if (!uio)
-			host_maps_revoke(dev);
-		atomic_fetch_add(&backend->refs, 1);
-		dev->backend = backend;
-		memset(&dev->iommu_cache, 0, sizeof(dev->iommu_cache));
-		atomic_store(&dev->space, type1_space(backend->type1));
-		pthread_mutex_lock(&dev->config_lock);
-		ret = open_sequence(dev);
-		if (ret)
-			close_sequence(dev);
-		pthread_mutex_unlock(&dev->config_lock);
-		if (ret) {
-			dev->open_count = 0;
-			atomic_store(&dev->space, NULL);
-			dev->backend = NULL;
-		}
-	}
+	if (dev->open_count)
+		ret = with->alone ? -EINVAL : 0;
+	else if (atomic_load(&dev->host_resets)) /* the one of the open is only tried (A.3) */
+		ret = -EAGAIN;
+	else
+		ret = open_first(dev, with);
+	if (ret >= 0)
+		dev->open_count++;
 	pthread_mutex_unlock(&dev->open_lock);
-	if (ret)
-		backend_put(backend);
 	return ret;
 }
 
 void device_close(struct vfio_device *dev)
 {
 	struct backend *backend = NULL;
+	bool last;
 
 	pthread_mutex_lock(&dev->open_lock);
-	if (--dev->open_count == 0) {
+	last = --dev->open_count == 0;
+	if (last) {
 		pthread_mutex_lock(&dev->config_lock);
 		close_sequence(dev);
 		pthread_mutex_unlock(&dev->config_lock);
 		backend = dev->backend;
 		dev->backend = NULL;
 		atomic_store(&dev->space, NULL);
+		if (dev->iommufd)
+			iommufd_unbind(dev);
 	}
 	pthread_mutex_unlock(&dev->open_lock);
-	if (backend)
+	if (last)
 		device_close_set(dev);
 	backend_put(backend);
 }

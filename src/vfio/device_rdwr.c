@@ -425,8 +425,11 @@ static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, 
 static ssize_t do_read(struct vfio_device_file *df, uint64_t offset, void *buf, size_t len,
 		       enum patience patience)
 {
-	ssize_t ret = region_rdwr(df->dev, offset, buf, len, false, patience);
+	ssize_t ret;
 
+	if (!file_is_bound(df))
+		return -EINVAL;
+	ret = region_rdwr(df->dev, offset, buf, len, false, patience);
 	if (ret != -EAGAIN)
 		atomic_fetch_add_explicit(&df->dev->stats.reads, 1, memory_order_relaxed);
 	return ret;
@@ -472,8 +475,11 @@ static void mask_vector(struct vfio_device *dev, uint64_t offset, const void *bu
 static ssize_t do_write(struct vfio_device_file *df, uint64_t offset, const void *buf, size_t len,
 			enum patience patience)
 {
-	ssize_t ret = region_rdwr(df->dev, offset, (void *)(uintptr_t)buf, len, true, patience);
+	ssize_t ret;
 
+	if (!file_is_bound(df))
+		return -EINVAL;
+	ret = region_rdwr(df->dev, offset, (void *)(uintptr_t)buf, len, true, patience);
 	if (ret != -EAGAIN)
 		atomic_fetch_add_explicit(&df->dev->stats.writes, 1, memory_order_relaxed);
 	if (ret > 0 && atomic_load_explicit(&df->masks_vectors, memory_order_relaxed))
@@ -497,7 +503,7 @@ ssize_t vfio_device_write_nowait(struct vfio_device_file *df, uint64_t offset, c
 static int decode_mapped(struct vfio_device *dev, const struct vfio_device_file *df,
 			 uint64_t offset, unsigned size, unsigned *index, uint64_t *pos)
 {
-	if (size != 1 && size != 2 && size != 4 && size != 8)
+	if (!file_is_bound(df) || (size != 1 && size != 2 && size != 4 && size != 8))
 		return -EINVAL;
 	if (region_decode(offset, index, pos) ||
 	    !bar_mappable(dev, *index, (enum vfio_mmio_mode)df->mmio))

@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include "vfio/host.h"
-#include "vfio/machine_private.h"
+#include "vfio/iommufd.h"
 
 #define TOKEN_OPTION "vf_token="
 #define UUID_CHARS   36
 
-/* Is any function of the group bound to vfio-pci, or about to be given back?  Without one there is no
- * group file.  machine->lock held. */
+/* Is any function of the group bound to vfio-pci, or about to be given back?  Without one there is
+ * no group file.  machine->lock held. */
 static bool group_has_driver_locked(const struct vfio_group *group)
 {
 	const struct vfio_machine *machine = group->machine;
@@ -40,7 +40,7 @@ int vfio_group_open(struct vfio_machine *machine, unsigned number, struct vfio_g
 		ret = -ENODEV;
 	} else if (group->noiommu && !machine_may_rawio(machine)) {
 		ret = -EPERM;
-	} else if (group->file || group->device_files) {
+	} else if (group->file || group->device_files || group->cdev_files) {
 		/* A device file keeps the group's file alive, as in the kernel, whichever of the
 		 * two the client closed first. */
 		ret = -EBUSY;
@@ -63,29 +63,48 @@ int vfio_group_open(struct vfio_machine *machine, unsigned number, struct vfio_g
 	return ret;
 }
 
-/* machine->lock held: nobody refers to the group any more. */
-static struct backend *group_idle_locked(struct vfio_group *group)
-{
-	struct vfio_container *container = group->container;
+/* What a group has left: to be put without the lock. */
+struct left {
+	struct backend *backend;
+	struct vfio_iommufd *iommufd;
+};
 
-	if (group->file || group->device_files || !container)
-		return NULL;
+static void left_put(const struct left *left)
+{
+	backend_put(left->backend);
+	iommufd_put(left->iommufd);
+}
+
+/* machine->lock held. */
+static struct left leave_locked(struct vfio_group *group)
+{
+	struct left left = {.iommufd = group->iommufd};
+
+	if (group->container)
+		left.backend = container_leave_locked(group->container);
 	group->container = NULL;
-	return container_leave_locked(container);
+	group->iommufd = NULL;
+	return left;
+}
+
+/* machine->lock held: nobody refers to the group any more. */
+static struct left group_idle_locked(struct vfio_group *group)
+{
+	return group->file || group->device_files ? (struct left){NULL, NULL} : leave_locked(group);
 }
 
 void vfio_group_release(struct vfio_group_file *gf)
 {
 	struct vfio_group *group = gf->group;
 	struct vfio_machine *machine = group->machine;
-	struct backend *backend;
+	struct left left;
 
 	pthread_mutex_lock(&machine->lock);
 	group->file = NULL;
-	backend = group_idle_locked(group);
+	left = group_idle_locked(group);
 	group_put_locked(group);
 	pthread_mutex_unlock(&machine->lock);
-	backend_put(backend);
+	left_put(&left);
 	free(gf);
 }
 
@@ -101,7 +120,7 @@ int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client
 	/* All that is in a group is ours, so it is always viable. */
 	status.flags = VFIO_GROUP_FLAGS_VIABLE;
 	pthread_mutex_lock(&group->machine->lock);
-	if (group->container)
+	if (group->container || group->iommufd)
 		status.flags |= VFIO_GROUP_FLAGS_CONTAINER_SET;
 	pthread_mutex_unlock(&group->machine->lock);
 	return client->ops->copy_to(client, arg, &status, sizeof(status)) ? -EFAULT : 0;
@@ -126,12 +145,13 @@ int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *
 	int ret = 0;
 
 	pthread_mutex_lock(&group->machine->lock);
-	if (group->container) {
+	if (group->container || group->iommufd) {
 		ret = -EINVAL;
 	} else if (!container || container->machine != group->machine) {
 		ret = -EBADFD;
 	} else {
-		ret = may_join_locked(group, container, &remark);
+		/* Of an iommufd, while its devices are bound. */
+		ret = group->owner ? -EPERM : may_join_locked(group, container, &remark);
 	}
 	if (!ret) {
 		group->container = container;
@@ -144,23 +164,48 @@ int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *
 	return ret;
 }
 
+int vfio_group_set_iommufd(struct vfio_group_file *gf, struct vfio_iommufd *iommufd)
+{
+	struct vfio_group *group = gf->group;
+	struct vfio_machine *machine = group->machine;
+	int ret = 0;
+
+	pthread_mutex_lock(&machine->lock);
+	if (group->container || group->iommufd)
+		ret = -EINVAL;
+	else if (iommufd->machine != machine)
+		ret = -EBADFD;
+	pthread_mutex_unlock(&machine->lock);
+	if (!ret)
+		ret = iommufd_compat_enter(iommufd, group->noiommu);
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&machine->lock);
+	if (group->container || group->iommufd) {
+		ret = -EINVAL;
+	} else {
+		group->iommufd = iommufd;
+		iommufd_get(iommufd);
+	}
+	pthread_mutex_unlock(&machine->lock);
+	return ret;
+}
+
 int vfio_group_unset_container(struct vfio_group_file *gf)
 {
 	struct vfio_group *group = gf->group;
-	struct backend *backend = NULL;
+	struct left left = {NULL, NULL};
 	int ret = 0;
 
 	pthread_mutex_lock(&group->machine->lock);
-	if (!group->container) {
+	if (!group->container && !group->iommufd)
 		ret = -EINVAL;
-	} else if (group->device_files) {
+	else if (group->device_files)
 		ret = -EBUSY;
-	} else {
-		backend = container_leave_locked(group->container);
-		group->container = NULL;
-	}
+	else
+		left = leave_locked(group);
 	pthread_mutex_unlock(&group->machine->lock);
-	backend_put(backend);
+	left_put(&left);
 	return ret;
 }
 
@@ -257,8 +302,7 @@ static int find_device(struct vfio_group *group, const char *string, struct vfio
 	return ret < 0 ? ret : 0;
 }
 
-/* A file of @dev is closed, or could not be opened: the last use of @dev. */
-static void put_user(struct vfio_device *dev)
+void device_put_user(struct vfio_device *dev)
 {
 	struct vfio_machine *machine = dev->machine;
 
@@ -268,38 +312,81 @@ static void put_user(struct vfio_device *dev)
 	pthread_mutex_unlock(&machine->lock);
 }
 
+/* What a device of the group is opened with: one of the two, a reference each. */
+static int claim_locked(struct vfio_group *group, struct left *with)
+{
+	struct backend *backend = group->container ? group->container->backend : NULL;
+
+	if (!backend && !group->iommufd)
+		return -EINVAL;
+	if (group->noiommu && !machine_may_rawio(group->machine))
+		return -EPERM;
+	if (backend)
+		atomic_fetch_add(&backend->refs, 1);
+	if (group->iommufd)
+		iommufd_get(group->iommufd);
+	*with = (struct left){backend, group->iommufd};
+	group->device_files++;
+	return 0;
+}
+
 /* Keeps the group in its container from here on.  -EINVAL: there is no container, or no SET_IOMMU;
  * -EPERM (A.9). */
-static int group_claim(struct vfio_group *group, struct backend **out)
+static int group_claim(struct vfio_group *group, struct left *with)
 {
-	struct backend *backend = NULL;
-	int ret = 0;
+	int ret;
 
 	pthread_mutex_lock(&group->machine->lock);
-	if (group->container)
-		backend = group->container->backend;
-	if (!backend) {
-		ret = -EINVAL;
-	} else if (group->noiommu && !machine_may_rawio(group->machine)) {
-		ret = -EPERM;
-	} else {
-		atomic_fetch_add(&backend->refs, 1);
-		group->device_files++;
-		*out = backend;
-	}
+	ret = claim_locked(group, with);
 	pthread_mutex_unlock(&group->machine->lock);
 	return ret;
 }
 
 static void group_unclaim(struct vfio_group *group)
 {
-	struct backend *backend;
+	struct left left;
 
 	pthread_mutex_lock(&group->machine->lock);
 	group->device_files--;
-	backend = group_idle_locked(group);
+	left = group_idle_locked(group);
 	pthread_mutex_unlock(&group->machine->lock);
-	backend_put(backend);
+	left_put(&left);
+}
+
+/* The first open by an iommufd attaches the device to the IOAS of the VFIO interface (D.3). */
+static int attach_compat(struct vfio_device *dev, struct vfio_client *client)
+{
+	struct iommufd_object *ioas = iommufd_compat_ioas(dev->iommufd);
+	uint32_t id;
+
+	if (!ioas)
+		return -ENODEV;
+	id = ioas->id;
+	iommufd_obj_put(dev->iommufd, ioas);
+	return iommufd_attach(dev, &id, client);
+}
+
+static int open_with(struct vfio_device *dev, const struct left *with, struct vfio_client *client)
+{
+	struct vfio_iommufd *iommufd = dev->group->noiommu ? NULL : with->iommufd;
+	struct iommufd_object *ioas;
+	int ret;
+
+	if (with->iommufd && !iommufd) {
+		/* A container that translates cannot be one that does not. */
+		ioas = iommufd_compat_ioas(with->iommufd);
+		if (ioas) {
+			iommufd_obj_put(with->iommufd, ioas);
+			return -EPERM;
+		}
+	}
+	ret = device_open(dev, &(struct open_with){.backend = with->backend, .iommufd = iommufd});
+	if (ret <= 0 || !iommufd)
+		return ret < 0 ? ret : 0;
+	ret = attach_compat(dev, client);
+	if (ret)
+		device_close(dev);
+	return ret;
 }
 
 int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client, uint64_t arg,
@@ -308,8 +395,8 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 	struct vfio_group *group = gf->group;
 	struct vfio_device_file *df;
 	struct vfio_device *dev = NULL;
-	struct backend *backend;
 	char string[VFIO_NAME_BYTES];
+	struct left with;
 	unsigned lost;
 	int ret;
 
@@ -319,21 +406,17 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 	if (ret)
 		return ret;
 	df = calloc(1, sizeof(*df));
-	if (!df) {
-		put_user(dev);
-		return -ENOMEM;
-	}
-	ret = group_claim(group, &backend);
+	ret = df ? group_claim(group, &with) : -ENOMEM;
 	if (ret) {
-		put_user(dev);
+		device_put_user(dev);
 		free(df);
 		return ret;
 	}
-	ret = device_open(dev, backend, false);
-	backend_put(backend);
+	ret = open_with(dev, &with, client);
+	left_put(&with);
 	if (ret) {
 		group_unclaim(group);
-		put_user(dev);
+		device_put_user(dev);
 		free(df);
 		return ret;
 	}
@@ -355,12 +438,16 @@ void vfio_device_release(struct vfio_device_file *df)
 		host_map_release(df);
 		return;
 	}
+	if (df->cdev) {
+		cdev_release(df);
+		return;
+	}
 	vfio_device_file_set_mmio(df, VFIO_MMIO_EXACT);
 	observe_file_closed(df);
 	device_close(dev);
 	device_emit(dev, VFIO_EVENT_CLOSE, dev->group->number, 0, 0, 0);
 	group_unclaim(dev->group);
-	put_user(dev);
+	device_put_user(dev);
 	free(df);
 }
 

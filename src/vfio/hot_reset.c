@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "vfio/machine_private.h"
+#include "vfio/iommufd.h"
 
 /* ---- sets ---- */
 
@@ -154,14 +154,21 @@ void reset_set_lose(struct vfio_device **devs, unsigned n)
 		device_access_end(devs[i]);
 }
 
-/* 0 or -EFAULT. */
-static int copy_dependents(struct vfio_device **devs, unsigned n, struct vfio_client *client,
-			   uint64_t to)
+/* Whose ids say what is owned: NULL, groups' numbers do. */
+static struct vfio_iommufd *id_space(const struct vfio_device_file *df)
+{
+	return df->cdev ? df->dev->iommufd : NULL;
+}
+
+/* @ids: whose they are, or NULL.  0 or -EFAULT. */
+static int copy_dependents(struct vfio_device **devs, unsigned n, struct vfio_iommufd *ids,
+			   struct vfio_client *client, uint64_t to)
 {
 	for (unsigned i = 0; i < n; i++) {
 		const struct pci_addr *addr = &devs[i]->addr;
 		struct vfio_pci_dependent_device entry = {
-			.group_id = devs[i]->group->number,
+			.group_id = ids ? (uint32_t)iommufd_id_of(ids, devs[i])
+					: devs[i]->group->number,
 			.segment = addr->domain,
 			.bus = addr->bus,
 			.devfn = (uint8_t)(addr->dev << 3 | addr->fn),
@@ -173,8 +180,20 @@ static int copy_dependents(struct vfio_device **devs, unsigned n, struct vfio_cl
 	return 0;
 }
 
-int device_ioctl_hot_reset_info(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+/* Is all of @devs owned by @fd? */
+static bool owns_all(struct vfio_iommufd *fd, struct vfio_device **devs, unsigned n)
 {
+	for (unsigned i = 0; i < n; i++)
+		if (iommufd_id_of(fd, devs[i]) < 0)
+			return false;
+	return true;
+}
+
+int device_ioctl_hot_reset_info(struct vfio_device_file *df, struct vfio_client *client,
+				uint64_t arg)
+{
+	struct vfio_iommufd *ids = id_space(df);
+	struct vfio_device *dev = df->dev;
 	struct vfio_device *devs[MAX_SET];
 	struct vfio_pci_hot_reset_info info;
 	unsigned n, room;
@@ -188,11 +207,14 @@ int device_ioctl_hot_reset_info(struct vfio_device *dev, struct vfio_client *cli
 		return -ENODEV;
 	room = (info.argsz - (uint32_t)sizeof(info)) / sizeof(struct vfio_pci_dependent_device);
 	n = reset_set(dev, devs, MAX_SET);
-	ret = copy_dependents(devs, n < room ? n : room, client, arg + sizeof(info));
+	ret = copy_dependents(devs, n < room ? n : room, ids, client, arg + sizeof(info));
+	info.flags = 0;
+	if (ids)
+		info.flags = VFIO_PCI_HOT_RESET_FLAG_DEV_ID |
+			     (owns_all(ids, devs, n) ? VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED : 0);
 	reset_set_put(devs, n);
 	if (ret)
 		return ret;
-	info.flags = 0;
 	info.count = n;
 	if (client->ops->copy_to(client, arg, &info, sizeof(info)))
 		return -EFAULT;
@@ -209,34 +231,48 @@ static bool is_owned(const struct vfio_device *dev, const int *groups, unsigned 
 }
 
 /* The groups that the client proves to own are to cover the set, @devs. */
-static int hot_reset(struct vfio_device *dev, struct vfio_device **devs, unsigned n,
-		     struct vfio_client *client, uint64_t arg)
+static int check_groups(struct vfio_device **devs, unsigned n, uint32_t count,
+			struct vfio_client *client, uint64_t fds_at)
 {
 	int groups[MAX_SET];
-	struct vfio_pci_hot_reset req;
 	int32_t *fds = groups;
-	int ret;
 
-	if (client->ops->copy_from(client, &req, arg, sizeof(req)))
+	if (client->ops->copy_from(client, fds, fds_at, count * sizeof(*fds)))
 		return -EFAULT;
-	if (req.argsz < sizeof(req) || req.flags || !req.count)
-		return -EINVAL;
-	if (!has_bus_reset(dev))
-		return -ENODEV;
-	if (req.count > n)
-		return -EINVAL;
-	if (client->ops->copy_from(client, fds, arg + sizeof(req), req.count * sizeof(*fds)))
-		return -EFAULT;
-	for (unsigned i = 0; i < req.count; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		groups[i] =
 			client->ops->get_group ? client->ops->get_group(client, fds[i]) : -EINVAL;
 		if (groups[i] < 0)
 			return groups[i];
 	}
 	for (unsigned i = 0; i < n; i++) {
-		if (!is_owned(devs[i], groups, req.count))
+		if (!is_owned(devs[i], groups, count))
 			return -EINVAL;
 	}
+	return 0;
+}
+
+static int hot_reset(struct vfio_device_file *df, struct vfio_device **devs, unsigned n,
+		     struct vfio_client *client, uint64_t arg)
+{
+	struct vfio_iommufd *ids = id_space(df);
+	struct vfio_pci_hot_reset req;
+	int ret;
+
+	if (client->ops->copy_from(client, &req, arg, sizeof(req)))
+		return -EFAULT;
+	if (req.argsz < sizeof(req) || req.flags || !req.count == !ids)
+		return -EINVAL;
+	if (!has_bus_reset(df->dev))
+		return -ENODEV;
+	if (req.count > n)
+		return -EINVAL;
+	if (ids)
+		ret = owns_all(ids, devs, n) ? 0 : -EINVAL;
+	else
+		ret = check_groups(devs, n, req.count, client, arg + sizeof(req));
+	if (ret)
+		return ret;
 	for (unsigned i = 0; i < n; i++) {
 		if (device_is_cut(devs[i]))
 			return -ENOTTY;
@@ -253,11 +289,11 @@ static int hot_reset(struct vfio_device *dev, struct vfio_device **devs, unsigne
 	return ret;
 }
 
-int device_ioctl_hot_reset(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+int device_ioctl_hot_reset(struct vfio_device_file *df, struct vfio_client *client, uint64_t arg)
 {
 	struct vfio_device *devs[MAX_SET];
-	unsigned n = reset_set(dev, devs, MAX_SET);
-	int ret = hot_reset(dev, devs, n, client, arg);
+	unsigned n = reset_set(df->dev, devs, MAX_SET);
+	int ret = hot_reset(df, devs, n, client, arg);
 
 	reset_set_put(devs, n);
 	return ret;

@@ -25,7 +25,11 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 
 	if (machine)
 		machine->trash = uvfio_trash_new();
-	if (!machine || !machine->trash) {
+	if (machine && machine->trash)
+		machine->blocked = iommu_space_new(1);
+	if (!machine || !machine->blocked) {
+		if (machine)
+			uvfio_trash_unref(machine->trash);
 		free(machine);
 		uvfio_error_set(err, -ENOMEM, "out of memory");
 		return NULL;
@@ -65,6 +69,7 @@ void vfio_machine_free(struct vfio_machine *machine)
 	uvfio_trash_unref(machine->trash);
 	for (unsigned i = 0; i < machine->nr_devices; i++)
 		device_free(machine->devices[i]);
+	iommu_space_free(machine->blocked);
 	for (unsigned i = 0; i < machine->nr_loops; i++)
 		uvfio_loop_free(machine->loops[i]);
 	for (unsigned i = 0; i < machine->nr_groups; i++)

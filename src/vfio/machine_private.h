@@ -99,7 +99,8 @@ struct vfio_machine {
 	struct observer observers[VFIO_MAX_OBSERVERS]; /* without gaps */
 	atomic_uint nr_observers;
 
-	struct uvfio_trash *trash; /* of address spaces whose last user was one that looked */
+	struct iommu_space *blocked; /* empty: of devices that are attached to nothing */
+	struct uvfio_trash *trash;   /* of address spaces whose last user was one that looked */
 
 	pthread_cond_t watch_cond; /* a device has lost its last watcher */
 	uint64_t last_serial;      /* of a device; under lock */
@@ -137,6 +138,14 @@ struct vfio_group {
 	unsigned device_files;            /* open, or about to be */
 	unsigned nr_devices;
 	unsigned refs; /* devices, until they are freed, and the group's file */
+	/* The iommufd that its file was put into in place of a container; a reference. */
+	struct vfio_iommufd *iommufd;
+	unsigned cdev_files;        /* device files that are bound, or about to be (A.3) */
+	struct vfio_iommufd *owner; /* of the devices that are bound to one */
+	unsigned bound;             /* how many */
+	/* Under the owner's attach_lock: */
+	struct iommufd_object *hwpt; /* what its attached devices are attached to */
+	unsigned attached;           /* how many */
 };
 
 struct vfio_group_file {
@@ -146,7 +155,7 @@ struct vfio_group_file {
 /* What SET_IOMMU made; outlives the container's use of it while a request runs. */
 struct backend {
 	struct uvfio_trash_item item; /* when nobody may wait for its end */
-	struct type1 *type1; /* of no-IOMMU: nothing is ever in it, so every DMA faults */
+	struct type1 *type1;          /* of no-IOMMU: nothing is ever in it, so every DMA faults */
 	bool noiommu;
 	atomic_uint refs;
 };
@@ -163,6 +172,7 @@ struct vfio_container {
 /* May a group be attached to @container's IOMMU, or be the first to be (F)?  0 or -EPERM;
  * machine->lock held.  What is to be said about it is said by the second one, without the lock. */
 enum attach_remark { ATTACH_SILENT, ATTACH_UNSAFE, ATTACH_REFUSED };
+int machine_may_attach_locked(struct vfio_machine *machine, enum attach_remark *remark);
 int container_may_attach_locked(struct vfio_container *container, enum attach_remark *remark);
 void container_attach_remark(struct vfio_machine *machine, enum attach_remark remark);
 /* The rest under machine->lock. */
@@ -233,14 +243,14 @@ enum view_state {
 #define NR_HOLES 2
 
 struct view {
-	int fd;           /* -1: nobody has asked for it in this session */
-	bool sealed;      /* no client can change a page */
+	int fd;                /* -1: nobody has asked for it in this session */
+	bool sealed;           /* no client can change a page */
 	enum view_state state; /* under config_lock */
-	atomic_bool live; /* VIEW_OUT: pages may be stored to */
+	atomic_bool live;      /* VIEW_OUT: pages may be stored to */
 	uint64_t size;
 	/* Our mapping of each BAR, whole where ones may have to be shown (view_len()). */
 	uint8_t *pages[NR_BARS];
-	void *holes[NR_HOLES];   /* and of a page where no BAR is, but a client may read */
+	void *holes[NR_HOLES]; /* and of a page where no BAR is, but a client may read */
 };
 
 struct poll_range {
@@ -314,10 +324,10 @@ struct vfio_device {
 	char name[16];
 	uint64_t serial; /* no two devices of a machine have the same */
 	struct pci_addr addr;
-	int mmio;         /* the mmio= key */
+	int mmio;           /* the mmio= key */
 	char bus_reset[32]; /* the bus-reset= key; "": as the bus is */
-	uint64_t poll_ns; /* the poll-interrupt= key; 0: none */
-	bool nointxmask;  /* the knob, when the device was made */
+	uint64_t poll_ns;   /* the poll-interrupt= key; 0: none */
+	bool nointxmask;    /* the knob, when the device was made */
 
 	const struct uvfio_model *model;
 	void *priv;
@@ -377,8 +387,14 @@ struct vfio_device {
 	_Atomic uint64_t irq_mode;           /* (mode + 1) << 32 | vectors */
 	_Atomic(struct iommu_space *) space; /* while open */
 	struct backend *backend;             /* keeps @space; under open_lock */
-	struct iommu_cache iommu_cache;      /* of the work context */
-	struct iommu_user dma_user;          /* transfers by messages */
+	/* Bound to an iommufd in place of that (iommufd.h).  Written under machine->lock; the file
+	 * that is bound may read the first two without. */
+	struct vfio_iommufd *iommufd;
+	struct iommufd_object *idev;
+	struct ioas *ioas;              /* keeps @space */
+	bool attached;                  /* the owner's attach_lock */
+	struct iommu_cache iommu_cache; /* of the work context */
+	struct iommu_user dma_user;     /* transfers by messages */
 
 	struct host_maps *host_maps; /* host_map.c */
 	bool host_mapped;            /* somebody maps BARs as the host; under config_lock */
@@ -394,20 +410,7 @@ struct vfio_device {
 	struct uvfio_ratelimit fault_limit, log_limit;
 };
 
-struct host_maps;
-struct uio;
-
-struct vfio_device_file {
-	struct vfio_device *dev; /* of the host's mappings: NULL when it was taken away */
-	struct host_maps *maps;  /* NULL: it is VFIO's; else it opens nothing (host_map.c) */
-	_Atomic int mmio; /* enum vfio_mmio_mode */
-	atomic_bool masks_vectors;
-	/* For listings. */
-	struct vfio_device_file *next; /* of dev->files */
-	struct vfio_who who;           /* door NULL: unknown */
-	int32_t pid;
-	uint64_t since; /* CLOCK_REALTIME, ns */
-};
+#include "vfio/device_file.h"
 
 /* Emit an event of @dev when somebody observes. */
 void device_emit(struct vfio_device *dev, enum vfio_event_kind kind, uint64_t a, uint64_t b,
@@ -415,20 +418,12 @@ void device_emit(struct vfio_device *dev, enum vfio_event_kind kind, uint64_t a,
 
 /* device.c: making one.  On failure nothing is left. */
 int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
-	       const struct pci_addr *addr, const struct device_spec *spec,
-	       struct uvfio_loop *loop, struct vfio_device **out, struct uvfio_error *err);
+	       const struct pci_addr *addr, const struct device_spec *spec, struct uvfio_loop *loop,
+	       struct vfio_device **out, struct uvfio_error *err);
 void device_free(struct vfio_device *dev);
 /* Run @fn in the work context and wait for it. */
 void device_call(struct vfio_device *dev, void (*fn)(struct vfio_device *dev, void *arg),
 		 void *arg);
-
-/* device_open.c */
-/* @uio: for uio (uio.h), else for VFIO, which takes the BARs from those who map them as the host. */
-int device_open(struct vfio_device *dev, struct backend *backend, bool uio);
-/* Have memory and I/O decoded, as a driver's probe does; not while a reset or an access to config
- * space goes on, for which it does not wait. */
-void device_enable(struct vfio_device *dev);
-void device_close(struct vfio_device *dev);
 
 /* device_state.c: all with config_lock held. */
 /* Put into effect what config space now says: power, bus mastering, memory, interrupts. */
@@ -453,8 +448,8 @@ unsigned device_reset_methods(struct vfio_device *dev);
  * or, if not @restore, lost. */
 void device_reset_prepare(struct vfio_device *dev);
 void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind, bool restore);
-/* hot_reset.c: functions that are reset together.  A bus has at most 32 devices of 8 functions, and a
- * name is given to no more. */
+/* hot_reset.c: functions that are reset together.  A bus has at most 32 devices of 8 functions, and
+ * a name is given to no more. */
 #define MAX_SET 256
 /* The set that @dev is in, in the order in which its functions are locked.  Returns how many there
  * are; the first @max are in @out, held: reset_set_put(). */
@@ -464,14 +459,17 @@ void reset_set_put(struct vfio_device **devs, unsigned n);
 void reset_set_lose(struct vfio_device **devs, unsigned n);
 /* Is @dev's bus its own, and can it be reset? */
 bool reset_set_alone(struct vfio_device *dev);
-/* May a device with this bus-reset= (NULL: not given) be added at @addr?  -EINVAL with a message. */
+/* May a device with this bus-reset= (NULL: not given) be added at @addr?  -EINVAL with a message.
+ */
 int reset_set_check(struct vfio_machine *machine, const struct pci_addr *addr, const char *name,
 		    struct uvfio_error *err);
 /* After the last close, without locks: a set of which nothing is open is reset when need be. */
 void device_close_set(struct vfio_device *dev);
 int device_ioctl_reset(struct vfio_device *dev);
-int device_ioctl_hot_reset_info(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
-int device_ioctl_hot_reset(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
+/* Of a file that a character device opened, by what its iommufd owns; else by groups. */
+int device_ioctl_hot_reset_info(struct vfio_device_file *df, struct vfio_client *client,
+				uint64_t arg);
+int device_ioctl_hot_reset(struct vfio_device_file *df, struct vfio_client *client, uint64_t arg);
 
 /* device_feature.c */
 int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
@@ -514,6 +512,8 @@ void view_fini(struct vfio_device *dev);
 void view_show(struct vfio_device *dev, enum view_state state);
 /* Store into the shadow and into the page.  Any thread. */
 void view_store(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size, uint64_t value);
+/* Have the session's view in the file @fd (duplicated), which clients have already. */
+int view_adopt(struct vfio_device *dev, int fd);
 /* The MSI-X table changed. */
 void view_publish_msix(struct vfio_device *dev);
 void view_publish_vector(struct vfio_device *dev, unsigned vector);

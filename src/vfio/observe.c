@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "vfio/machine_private.h"
+#include "vfio/iommufd.h"
 
 static uint64_t realtime_ns(void)
 {
@@ -144,7 +144,7 @@ void vfio_device_group_state(struct vfio_device *dev, struct vfio_group_state *o
 		.devices = group->nr_devices,
 		.device_files = group->device_files,
 		.open = group->file != NULL,
-		.container = group->container != NULL,
+		.container = group->container || group->iommufd,
 		.iommu = group->container && group->container->backend,
 	};
 	pthread_mutex_unlock(&dev->machine->lock);
@@ -223,17 +223,25 @@ uint64_t vfio_device_mappings(struct vfio_device *dev, uint64_t iova, struct iom
 			      unsigned max, unsigned *got)
 {
 	struct backend *backend = NULL;
+	struct ioas *ioas;
 	uint64_t count;
 
 	*got = 0;
 	pthread_mutex_lock(&dev->machine->lock);
+	ioas = dev->ioas;
+	if (ioas)
+		ioas_get(ioas);
 	if (dev->group->container)
 		backend = dev->group->container->backend;
 	if (backend)
 		atomic_fetch_add(&backend->refs, 1);
 	pthread_mutex_unlock(&dev->machine->lock);
+	if (ioas) {
+		*got = iommu_list(ioas_space(ioas), iova, out, max, &count);
+		ioas_put_later(ioas, dev->machine->trash);
+	}
 	if (!backend)
-		return 0;
+		return ioas ? count : 0;
 	*got = iommu_list(type1_space(backend->type1), iova, out, max, &count);
 	backend_put_later(dev->machine, backend);
 	return count;
@@ -291,12 +299,15 @@ bool vfio_event_concerns(struct vfio_machine *machine, const struct vfio_event *
 
 	if (event->device)
 		return !strcmp(event->device, name);
-	if (!event->container)
+	if (!event->space)
 		return false;
 	pthread_mutex_lock(&machine->lock);
 	for (unsigned i = 0; i < machine->nr_devices; i++) {
-		if (!strcmp(machine->devices[i]->name, name))
-			concerns = machine->devices[i]->group->container == event->container;
+		const struct vfio_device *dev = machine->devices[i];
+
+		if (!strcmp(dev->name, name))
+			concerns =
+				event->space == dev->group->container || event->space == dev->ioas;
 	}
 	pthread_mutex_unlock(&machine->lock);
 	return concerns;

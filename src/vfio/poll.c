@@ -306,6 +306,11 @@ int vfio_device_file_set_mmio(struct vfio_device_file *df, enum vfio_mmio_mode m
 	struct poller *poller = &dev->poller;
 	int ret = 0;
 
+	/* BIND puts it into effect. */
+	if (atomic_load(&df->bind) == BIND_UNBOUND) {
+		df->wanted_mmio = mode;
+		return 0;
+	}
 	pthread_mutex_lock(&dev->config_lock);
 	if (mode == VFIO_MMIO_POLLED && dev->view.sealed && dev->view.fd >= 0) {
 		ret = -EBUSY;

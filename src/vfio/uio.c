@@ -254,9 +254,9 @@ static int session_begin(struct uio *uio, const struct vfio_client *client)
 
 	if (!backend)
 		return -ENOMEM;
-	ret = device_open(dev, backend, true);
+	ret = device_open(dev, &(struct open_with){.backend = backend, .uio = true});
 	backend_put(backend);
-	if (ret)
+	if (ret < 0)
 		return ret;
 	uio->is_open = true;
 	uio->df = (struct vfio_device_file){.dev = dev};

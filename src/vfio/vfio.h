@@ -159,6 +159,13 @@ void vfio_group_release(struct vfio_group_file *gf);
 int vfio_container_open(struct vfio_machine *machine, struct vfio_container **out);
 void vfio_container_release(struct vfio_container *container);
 
+/* /dev/iommu (D.3): an open, and an ioctl on it. */
+struct vfio_iommufd;
+int vfio_iommufd_open(struct vfio_machine *machine, struct vfio_iommufd **out);
+void vfio_iommufd_release(struct vfio_iommufd *iommufd);
+int vfio_iommufd_ioctl(struct vfio_iommufd *iommufd, struct vfio_client *client, unsigned cmd,
+		       uint64_t arg);
+
 /* One call for what an ioctl on a container or a group does, argument checks included.  Group calls
  * that hand out or take a file are separate, because fds are the door's. */
 int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *client, unsigned cmd,
@@ -173,6 +180,8 @@ int vfio_unmap_finish(struct vfio_unmap *left);
 int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client, uint64_t arg);
 /* @container NULL: the client's fd is something else. */
 int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *container);
+/* The same with an iommufd in the place of a container. */
+int vfio_group_set_iommufd(struct vfio_group_file *gf, struct vfio_iommufd *iommufd);
 int vfio_group_unset_container(struct vfio_group_file *gf);
 /* What is read of a name string at most; a longer one is -EINVAL. */
 #define VFIO_NAME_BYTES 4096u
@@ -194,6 +203,16 @@ enum vfio_mmio_mode {
 	VFIO_MMIO_NONE,   /* no MMAP flag on BARs that have registers or doorbells */
 };
 
+/* Open /dev/vfio/devices/vfioN of the device with this number (A.3).  Nothing but BIND is to be done
+ * with it until it is bound.  -ENODEV; -ENXIO: it has none. */
+#define VFIO_NO_CDEV (~0u)
+unsigned vfio_device_cdev(const struct vfio_device *dev); /* the number, or VFIO_NO_CDEV */
+int vfio_cdev_open(struct vfio_machine *machine, unsigned number, struct vfio_device_file **out);
+/* The major number that it seems to have; the minor is its number. */
+#define VFIO_CDEV_MAJOR 511u
+/* The file that clients have of it, an fd of the core's (do not close): that of its character device,
+ * or the view. */
+int vfio_device_file_fd(struct vfio_device_file *df);
 void vfio_device_release(struct vfio_device_file *df);
 struct vfio_device *vfio_device_file_device(struct vfio_device_file *df);
 /* Before the first GET_REGION_INFO; applies to this file's answers.  Polled starts the poller while
@@ -271,7 +290,7 @@ enum vfio_event_kind {
 struct vfio_event {
 	enum vfio_event_kind kind;
 	const char *device; /* name, or NULL */
-	const struct vfio_container *container; /* DMA_MAP, DMA_UNMAP: whose; an identity, no more */
+	const void *space;  /* DMA_MAP, DMA_UNMAP: of which container or IOAS; an identity, no more */
 	uint64_t a, b, c;   /* REGION_*: offset, length, first 8 bytes; STORE: offset, size, value;
 			     * DMA_*: iova, size, prot; IRQ: index, vector; FAULT: iova, length,
 			     * reason | write << 8; RESET: kind; OPEN/CLOSE: group */

@@ -448,13 +448,15 @@ static int map_pages(struct vfio_device *dev)
 	return 0;
 }
 
-static int view_create(struct vfio_device *dev)
+/* @fd -1: in a file of its own. */
+static int view_create(struct vfio_device *dev, int fd)
 {
 	struct view *view = &dev->view;
 	int seals = F_SEAL_SEAL;
 
 	view->size = view_size(dev);
-	view->fd = memfd_create("uvfio-bars", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	view->fd = fd < 0 ? memfd_create("uvfio-bars", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+			  : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (view->fd < 0)
 		return -errno;
 	view->sealed = !dev->poller.users && !has_memory(dev);
@@ -468,14 +470,14 @@ static int view_create(struct vfio_device *dev)
 	return 0;
 }
 
-int vfio_device_view_fd(struct vfio_device *dev)
+static int view_get(struct vfio_device *dev, int fd)
 {
 	int ret;
 
 	pthread_mutex_lock(&dev->config_lock);
 	ret = dev->view.fd;
 	if (ret < 0) {
-		ret = view_create(dev);
+		ret = view_create(dev, fd);
 		if (!ret) {
 			device_memory(dev, dev->mem);
 			ret = dev->view.fd;
@@ -483,6 +485,18 @@ int vfio_device_view_fd(struct vfio_device *dev)
 	}
 	pthread_mutex_unlock(&dev->config_lock);
 	return ret;
+}
+
+int vfio_device_view_fd(struct vfio_device *dev)
+{
+	return view_get(dev, -1);
+}
+
+int view_adopt(struct vfio_device *dev, int fd)
+{
+	int ret = view_get(dev, fd);
+
+	return ret < 0 ? ret : 0;
 }
 
 void view_fini(struct vfio_device *dev)

@@ -401,8 +401,8 @@ static void pieces_and_pins(void **state)
 	assert_int_equal(iommu_pin(s, NULL, 200 * P, 16 * P, true, iov, 15, &many, &f), -E2BIG);
 	assert_int_equal(iommu_unmap(s, 0, UINT64_MAX, &count), (8 + 16 + 16) * P);
 	assert_int_equal(s->pieces, 0);
-	assert_int_equal(s->files.nr_files, 0);
-	assert_int_equal(s->files.nr_processes, 0);
+	assert_int_equal(s->files->nr_files, 0);
+	assert_int_equal(s->files->nr_processes, 0);
 	iommu_space_free(s);
 	munmap(anon, 4 * P);
 	close(self);
@@ -576,7 +576,7 @@ static void vmas_and_fds(void **state)
 		ret = iommu_map(s, i * P, P, RW, &mem, 1);
 	}
 	assert_int_equal(ret, -ENOMEM);
-	assert_true(s->files.reserved <= FILES_MAX_RESERVED);
+	assert_true(s->files->reserved <= FILES_MAX_RESERVED);
 	assert_true(iommu_mapping_count(s) <= FILES_MAX_WINDOWS);
 	assert_in_range(count_lines("/proc/self/maps"), 0,
 			vmas + 2 * FILES_MAX_WINDOWS + VMA_SLACK);
