@@ -96,7 +96,7 @@ static uint32_t bind_cdev(struct fixture *f, unsigned number, struct vfio_device
 {
 	struct vfio_cdev_bind b = {.argsz = sizeof(b), .iommufd = 5000};
 
-	assert_int_equal(vfio_cdev_open(f->machine, number, f->client, df), 0);
+	assert_int_equal(vfio_cdev_open(f->machine, number, df), 0);
 	assert_int_equal(vfio_device_ioctl(*df, f->client, VFIO_CDEV_BIND, (uintptr_t)&b), 0);
 	return b.out_devid;
 }
