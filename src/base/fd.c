@@ -26,6 +26,26 @@ bool uvfio_is_eventfd(int fd)
 	return n == (ssize_t)sizeof(name) - 1 && !memcmp(link, name, sizeof(name) - 1);
 }
 
+unsigned long uvfio_eventfd_id(int fd)
+{
+	char path[40], line[128];
+	unsigned long id = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "eventfd-id: %lu", &id) == 1) {
+			id++;
+			break;
+		}
+	}
+	fclose(f);
+	return id;
+}
+
 static_assert(sizeof(struct stat) == 144, "the kernel's on x86-64");
 
 int uvfio_fstat(int fd, struct stat *st)

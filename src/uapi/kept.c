@@ -28,6 +28,7 @@ struct uapi_kept {
 	struct kept_one *all;
 	unsigned nr, size;
 	unsigned sweep_at; /* that many */
+	bool missed;       /* for want of descriptors, one was not kept */
 };
 
 struct uapi_kept *uapi_kept_new(void)
@@ -162,31 +163,28 @@ int uapi_kept_make(struct uapi_kept *kept, unsigned initial, unsigned flags)
 	if (theirs < 0)
 		return -errno;
 	ours = uapi_fd_to_keep(fcntl(theirs, F_DUPFD_CLOEXEC, 3));
-	if (ours < 0) {
-		close(theirs);
-		return -ENFILE;
-	}
-	id = uapi_task_eventfd_id(getpid(), ours);
+	id = ours < 0 ? 0 : uapi_task_eventfd_id(getpid(), ours);
 	pthread_mutex_lock(&kept->lock);
 	ret = id ? keep(kept, id, ours) : -ENFILE;
+	kept->missed |= ret != 0;
 	pthread_mutex_unlock(&kept->lock);
 	if (!ret)
 		return theirs;
-	close(ours);
+	if (ours >= 0)
+		close(ours);
 	close(theirs);
 	return ret;
 }
 
-int uapi_kept_get(struct uapi_kept *kept, pid_t tid, int fd)
+int uapi_kept_get(struct uapi_kept *kept, unsigned long id)
 {
-	unsigned long id = uapi_task_eventfd_id(tid, fd);
 	const struct kept_one *one;
 	int ret = -EPERM;
 
-	if (!id)
-		return -EPERM;
 	pthread_mutex_lock(&kept->lock);
 	one = find(kept, id);
+	if (!one && kept->missed)
+		ret = -ENFILE;
 	if (one) {
 		ret = fcntl(one->fd, F_DUPFD_CLOEXEC, 3);
 		if (ret < 0)

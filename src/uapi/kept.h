@@ -26,11 +26,11 @@ struct uapi_kept *uapi_kept_new(void);
 void uapi_kept_free(struct uapi_kept *kept);
 /* Does this system refuse to take a descriptor from the child @pid? */
 bool uapi_kept_needed(pid_t pid);
-/* eventfd2(@initial, @flags): an fd for the program, the caller's; -EINVAL for flags that it does
- * not have, -ENFILE, -ENOMEM. */
+/* eventfd2(@initial, @flags): an fd for the program, the caller's; or -errno: then the kernel is to
+ * make it, and it is not kept. */
 int uapi_kept_make(struct uapi_kept *kept, unsigned initial, unsigned flags);
-/* A new descriptor of the eventfd that the task @tid has as @fd, or -EPERM when it is none of
- * these. */
-int uapi_kept_get(struct uapi_kept *kept, pid_t tid, int fd);
+/* A new descriptor of the eventfd with the number @id (uapi_task_eventfd_id()), or -EPERM when it is
+ * none of these; -ENFILE when it may be one for which there was no room. */
+int uapi_kept_get(struct uapi_kept *kept, unsigned long id);
 
 #endif

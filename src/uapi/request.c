@@ -73,16 +73,15 @@ static void throw_away(struct uapi_server *server, int fd)
 /* Where nothing can be taken from the program. */
 static int get_kept(struct uapi_request *req, int fd)
 {
+	unsigned long id = uapi_task_eventfd_id(req->tid, fd);
 	struct stat st;
-	int ret = uapi_kept_get(req->server->kept, req->tid, fd);
+	int ret;
 
-	/* Of what is no eventfd, or not open, as of what was taken. */
-	if (ret != -EPERM || uapi_task_eventfd_id(req->tid, fd))
-		return ret;
+	if (id)
+		return uapi_kept_get(req->server->kept, id);
+	/* No eventfd, or not open: as of what was taken. */
 	ret = uapi_task_stat_fd(req->server->tasks, req->tid, fd, &st);
-	return ret                                                      ? ret
-	       : uapi_task_fd_is_path(req->server->tasks, req->tid, fd) ? -EBADF
-									: -EINVAL;
+	return ret ? ret : uapi_task_fd_is_path(req->server->tasks, req->tid, fd) ? -EBADF : -EINVAL;
 }
 
 void uapi_do_eventfd(struct uapi_request *req)
@@ -92,11 +91,8 @@ void uapi_do_eventfd(struct uapi_request *req)
 			 ? uapi_kept_make(req->server->kept, (unsigned)req->args[0], flags)
 			 : -EINVAL;
 
-	if (fd < 0) {
-		if (fd != -EINVAL) /* else it is the kernel's to refuse */
-			uapi_answer(req, fd);
+	if (fd < 0) /* the kernel makes one, or refuses it */
 		return;
-	}
 	req->answer = UAPI_FD;
 	req->fd = fd;
 	req->cloexec = flags & O_CLOEXEC;

@@ -81,9 +81,9 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 	if (flags & O_DIRECTORY && !shadow)
 		return;
 	/* The kernel's VFIO does not look at the access mode.  Of O_ACCMODE, with which ioctl is
-	 * all that works, and of O_RDONLY it could not be told when the last one is closed. */
+	 * all that works, it could not be told when the last one is closed. */
 	access = flags & O_ACCMODE;
-	if (access == O_ACCMODE || access == O_RDONLY)
+	if (access == O_ACCMODE)
 		access = O_RDWR;
 	len = uapi_task_read_string(req->tid, name, path, sizeof(name));
 	if ((len == -EPERM || len == -ENOSYS || len == -EACCES) && uapi_request_valid(req) &&
@@ -152,7 +152,8 @@ void uapi_do_openat2(struct uapi_request *req)
 	if (req->args[3] != sizeof(how) || uapi_copy_from(req, &how, req->args[2], sizeof(how)))
 		return;
 	if ((how.flags & ~known) || (how.resolve & ~restrictions) ||
-	    (how.mode && !(how.flags & O_CREAT)))
+	    (how.mode && !(how.flags & O_CREAT)) ||
+	    (how.resolve & RESOLVE_BENEATH && how.resolve & RESOLVE_IN_ROOT))
 		return;
 	open_path(req, (int)req->args[0], req->args[1], how.flags,
 		  how.resolve & ~(uint64_t)RESOLVE_CACHED);

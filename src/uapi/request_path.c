@@ -129,6 +129,18 @@ static enum uapi_path open_file(struct uapi_request *req, const struct walk *wal
 	return UAPI_PATH_ANSWERED;
 }
 
+/* The kernel hands over no descriptor that is a path only: one for reading is as good for what such
+ * a one can do, but there is none of a link. */
+static void open_path_only(struct uapi_request *req, const struct walk *walk, uint64_t flags)
+{
+	if (flags & O_DIRECTORY && (walk->kind == SHADOW_FILE || walk->kind == SHADOW_LINK))
+		uapi_answer(req, -ENOTDIR);
+	else if (walk->kind == SHADOW_LINK)
+		uapi_answer(req, -ELOOP);
+	else
+		give(req, uapi_shadow_open(req->server->shadow, walk->path, O_RDONLY), flags);
+}
+
 /* What the machine has, reached from a directory of ours. */
 static bool open_machines(struct uapi_request *req, const struct walk *walk, uint64_t flags)
 {
@@ -165,10 +177,7 @@ enum uapi_path uapi_path_open(struct uapi_request *req, int dirfd, const char *n
 	if (ret < 0) {
 		uapi_answer(req, ret);
 	} else if (flags & O_PATH) {
-		if (flags & O_DIRECTORY && (walk.kind == SHADOW_FILE || walk.kind == SHADOW_LINK))
-			uapi_answer(req, -ENOTDIR);
-		else
-			give(req, path_fd(req, &walk), flags);
+		open_path_only(req, &walk, flags);
 	} else if (walk.kind == SHADOW_LINK) {
 		uapi_answer(req, excl ? -EEXIST : flags & O_DIRECTORY ? -ENOTDIR : -ELOOP);
 	} else if (walk.kind != SHADOW_FILE) {

@@ -31,14 +31,14 @@ static int make_shadow(struct uapi_server *server, int refused, int tree, struct
 	server->nodes = uapi_fd_above_stdio(
 		uapi_shadow_open(server->shadow, TREE_DEV_VFIO, O_RDONLY | O_DIRECTORY));
 	sysdir = uapi_shadow_open(server->shadow, "/sys/bus/pci/devices", O_RDONLY | O_DIRECTORY);
-	if (server->nodes < 0 || sysdir < 0) {
-		if (sysdir >= 0)
-			close(sysdir);
-		return uvfio_error_set(err, -EIO, "the program's /dev/vfio cannot be opened");
+	if (sysdir >= 0) { /* else there is no device */
+		server->sysfs = uapi_sysfs_new(server->core, sysdir);
+		close(sysdir);
 	}
-	server->sysfs = uapi_sysfs_new(server->core, sysdir);
-	close(sysdir);
-	return 0;
+	return server->nodes < 0 ? uvfio_error_set(err, server->nodes,
+						   "the program's /dev/vfio cannot be opened: %s",
+						   strerror(-server->nodes))
+				 : 0;
 }
 
 int uapi_sandbox_begin(struct uapi_server *server, pid_t pid, int refused, int tree,

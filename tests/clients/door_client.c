@@ -153,11 +153,14 @@ static void test_names(const char *scratch)
 	IS(ioctl(fd2, VFIO_GET_API_VERSION), VFIO_API_VERSION);
 	close(fd2);
 	close(dir);
-	IS(chdir("/dev/vfio"), 0);
-	fd2 = (int)syscall(SYS_open, "vfio", O_RDWR);
-	IS(ioctl(fd2, VFIO_GET_API_VERSION), VFIO_API_VERSION);
-	close(fd2);
-	IS(chdir(cwd), 0);
+	/* Without mounts that takes the helper. */
+	if (!getenv("UVFIO_DEFAULT_CONTAINER")) {
+		IS(chdir("/dev/vfio"), 0);
+		fd2 = (int)syscall(SYS_open, "vfio", O_RDWR);
+		IS(ioctl(fd2, VFIO_GET_API_VERSION), VFIO_API_VERSION);
+		close(fd2);
+		IS(chdir(cwd), 0);
+	}
 	snprintf(path, sizeof(path), "%s/link", scratch);
 	IS(symlink("/dev/vfio/vfio", path), 0);
 	fd2 = open(path, O_RDWR);

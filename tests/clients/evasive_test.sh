@@ -52,19 +52,23 @@ is "a device handed to a process outside of the run" 0 $?
 await "no server is left, although the device is still held" no_servers
 
 user=()
-way none unseen-opens
-matches "it is said" "*opened where uvfio does not see it*" "$(cat "$work/err")"
-is "once" 1 "$(wc -l <"$work/err")"
+# In a default container opens for reading are seen, and some of what this does is not permitted.
+here=${UVFIO_DEFAULT_CONTAINER-}
+if [ ! "$here" ]; then
+	way none unseen-opens
+	matches "it is said" "*opened where uvfio does not see it*" "$(cat "$work/err")"
+	is "once" 1 "$(wc -l <"$work/err")"
+fi
 way none reopened
 way exact reopened
 way polled reopened
 way none restricted-opens && silent restricted-opens
 for mmio in exact none; do
 	way $mmio unseen-transfers
-	way $mmio foreign-memory
+	[ "$here" ] || way $mmio foreign-memory
 done
 own_tables=own-tables${UVFIO_OLD_KERNEL:+-old}
-way none "$own_tables" && silent "$own_tables"
+[ "$here" ] || { way none "$own_tables" && silent "$own_tables"; }
 way none racing-numbers
 way none namespaces && silent namespaces
 way none shared-memory && silent shared-memory
@@ -75,6 +79,7 @@ if [ "$(id -u)" = 0 ]; then
 	UVFIO=$work/$(basename "$UVFIO")
 	client=$work/$(basename "$client")
 	for name in unseen-opens reopened restricted-opens unseen-transfers "$own_tables" namespaces shared-memory stopped; do
+		case $here,$name in ?*,unseen-opens | ?*,own-tables*) continue ;; esac
 		way none $name
 	done
 fi

@@ -95,7 +95,9 @@ run sh -c "setsid sh -c 'exec 0<&- 1>&- 2>&-; echo \$\$ >$work/daemon; read x <$
 is "status with a daemon left" 4 $?
 await "the daemon lives" test -s "$work/daemon"
 is "the daemon's server lives" 1 "$(servers | wc -l)"
-is "the daemon still sees devices" vfio "$(ls "/proc/$(cat "$work/daemon")/root/dev/vfio" 2>/dev/null | tail -1)"
+# Which takes a mount namespace to be seen from here.
+[ "${UVFIO_DEFAULT_CONTAINER-}" ] ||
+	is "the daemon still sees devices" vfio "$(ls "/proc/$(cat "$work/daemon")/root/dev/vfio" 2>/dev/null | tail -1)"
 echo >"$work/fifo"
 await "the server goes with the daemon" no_servers
 
