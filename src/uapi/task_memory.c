@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The memory of a task: process_vm_readv and process_vm_writev, or where a container's profile
- * refuses these, /proc/TID/mem.  That one asks nobody whether a page may be written, so this is
- * looked up first.
+ * refuses these, /proc/TID/mem.  That one asks nobody whether a page may be read or written, so
+ * this is looked up first; but not of paths, which are read too often.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,19 +26,22 @@ static int open_proc(pid_t tid, const char *name, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
-static int is_writable(void *arg, const struct vma *vma)
+static int is_permitted(void *arg, const struct vma *vma)
 {
-	(void)arg;
-	return vma->prot & PROT_WRITE ? 0 : -EFAULT;
+	const unsigned *prot = arg;
+
+	return vma->prot & *prot ? 0 : -EFAULT;
 }
 
-static int check_writable(pid_t tid, uint64_t uaddr, size_t len)
+/* Has the task @prot on all of that? */
+static int check(pid_t tid, uint64_t uaddr, size_t len, unsigned prot)
 {
 	int proc = open_proc(tid, "", O_PATH | O_DIRECTORY), ret;
 
 	if (proc < 0)
 		return proc;
-	ret = uaddr + len < uaddr ? -EFAULT : vma_walk(proc, uaddr, uaddr + len, is_writable, NULL);
+	ret = uaddr + len < uaddr ? -EFAULT
+				  : vma_walk(proc, uaddr, uaddr + len, is_permitted, &prot);
 	close(proc);
 	return ret;
 }
@@ -68,21 +71,32 @@ static ssize_t write_mem(pid_t tid, uint64_t uaddr, const void *src, size_t len,
 
 	if (mem < 0)
 		return -error;
-	ret = check_writable(tid, uaddr, len);
+	ret = check(tid, uaddr, len, PROT_WRITE);
 	n = ret ? ret : pwrite(mem, src, len, (off_t)uaddr);
 	close(mem);
 	return n > 0 || !len ? n : -EFAULT;
 }
 
-ssize_t uapi_task_read(pid_t tid, void *dst, uint64_t uaddr, size_t len)
+static ssize_t read_memory(pid_t tid, void *dst, uint64_t uaddr, size_t len, bool is_path)
 {
 	struct iovec local = {dst, len};
 	struct iovec remote = {(void *)(uintptr_t)uaddr, len};
 	ssize_t n = process_vm_readv(tid, &local, 1, &remote, 1, 0);
+	int e = errno;
 
 	if (n >= 0)
 		return n;
-	return is_refusal(errno) ? read_mem(tid, dst, uaddr, len, errno) : -errno;
+	if (!is_refusal(e))
+		return -e;
+	n = read_mem(tid, dst, uaddr, len, e);
+	if (n > 0 && !is_path && check(tid, uaddr, (size_t)n, PROT_READ))
+		return -EFAULT;
+	return n;
+}
+
+ssize_t uapi_task_read(pid_t tid, void *dst, uint64_t uaddr, size_t len)
+{
+	return read_memory(tid, dst, uaddr, len, false);
 }
 
 ssize_t uapi_task_write(pid_t tid, uint64_t uaddr, const void *src, size_t len)
@@ -110,7 +124,7 @@ ssize_t uapi_task_read_string(pid_t tid, char *dst, uint64_t uaddr, size_t size)
 			piece = 256 - ((uaddr + done) & 255);
 		if (piece > size - done)
 			piece = size - done;
-		n = uapi_task_read(tid, dst + done, uaddr + done, piece);
+		n = read_memory(tid, dst + done, uaddr + done, piece, true);
 		if (n < 0)
 			return n;
 		end = memchr(dst + done, '\0', (size_t)n);
