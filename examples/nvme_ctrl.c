@@ -370,7 +370,8 @@ int nvme_open(struct nvme_ctrl *c, const char *device, const struct nvme_config 
 		fprintf(stderr, "1 to %u queues with 1 to 1023 commands each\n", NVME_MAX_QUEUES);
 		return -EINVAL;
 	}
-	ret = uvfio_pci_open(device, config->options, &c->dev, &err);
+	c->space = config->space;
+	ret = uvfio_pci_open_in(c->space, device, config->options, &c->dev, &err);
 	if (ret) {
 		fprintf(stderr, "%s\n", err.msg);
 		c->dev = NULL;
@@ -392,13 +393,26 @@ int nvme_open(struct nvme_ctrl *c, const char *device, const struct nvme_config 
 	return ret;
 }
 
+static void free_queue(struct nvme_ctrl *c, struct nvme_queue *q)
+{
+	if (q->mem.size)
+		(void)uvfio_dma_space_release(c->space, &q->mem);
+	if (q->data.size)
+		(void)uvfio_dma_space_release(c->space, &q->data);
+	q->mem.size = q->data.size = 0;
+}
+
 void nvme_close(struct nvme_ctrl *c)
 {
 	if (!c->dev)
 		return;
-	/* Closing the device ends its DMA and frees the memory. */
+	/* Closing the device ends its DMA, and frees the memory of a space that is its own. */
 	uvfio_pci_close(c->dev);
 	c->dev = NULL;
+	for (unsigned i = 0; i < c->nr_queues && c->space; i++)
+		free_queue(c, &c->io[i]);
+	if (c->space)
+		free_queue(c, &c->admin);
 	if (!c->irqs)
 		return;
 	for (unsigned i = 0; i < c->nr_queues; i++)

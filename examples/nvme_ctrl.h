@@ -54,6 +54,7 @@ struct nvme_ctrl {
 	struct nvme_queue io[NVME_MAX_QUEUES];
 	unsigned nr_queues, slots; /* of each I/O queue */
 	bool irqs;
+	struct uvfio_dma_space *space; /* where its memory stays when it is closed; NULL: nowhere */
 	char model[41], serial[21], firmware[9];
 	uint64_t blocks; /* of namespace 1 */
 	unsigned block_size;
@@ -62,6 +63,7 @@ struct nvme_ctrl {
 
 struct nvme_config {
 	const char *options;    /* of uvfio_pci_open() */
+	struct uvfio_dma_space *space; /* NULL: of its own */
 	unsigned queues, slots; /* I/O queue pairs, and commands in flight in each */
 	size_t slot_size;       /* bytes of data of one command; whole pages */
 	bool irqs;              /* MSI-X or MSI instead of polling */

@@ -14,11 +14,18 @@ trap 'stop_all; rm -rf "$scratch"' EXIT
 
 # serve SOCKET-NAME DEVICE-OPTIONS: start a server in the background, wait until it can be reached; its pid is $server
 serve() {
-	"$UVFIO" serve --control off --device "nvme,$2,socket=$scratch/$1" >>"$scratch/serve.log" 2>&1 &
+	serve_any "$1" "nvme,$2" "$NVME" identify
+}
+
+# serve_any SOCKET-NAME DEVICE COMMAND...: the same of any device; COMMAND with the socket succeeds when it is there
+serve_any() {
+	local socket=$1
+	"$UVFIO" serve --control off --device "$2,socket=$scratch/$1" >>"$scratch/serve.log" 2>&1 &
 	server=$!
 	servers+=("$server")
+	shift 2
 	for _ in $(seq 600); do
-		"$NVME" identify "unix:$scratch/$1" >/dev/null 2>&1 && return 0
+		"$@" "unix:$scratch/$socket" >/dev/null 2>&1 && return 0
 		kill -0 "$server" 2>/dev/null || break
 		sleep 0.1
 	done
@@ -105,6 +112,25 @@ check "two devices at once: VFIO" "$UVFIO" run --device nvme,memory=32M --device
 	"$NVME" write -p 2 -d 32 -c 60000 "$2" && wait $p || exit 1
 	"$NVME" read -v -p 1 -d 32 -c 60000 "$1" & p=$!
 	"$NVME" read -v -p 2 -d 32 -c 60000 "$2" && wait $p' _ 0000:01:00.0 0000:02:00.0
+
+# Two devices that see one memory, by each way: two groups in one container, one group, two servers, and one of
+# each.
+: "${TWO_DEVICES:?the example of two devices}"
+two=(--device nvme,memory=32M --device ioat)
+check "a DMA space of two groups" "$UVFIO" run --trace "$scratch/trace" "${two[@]}" -- \
+	"$TWO_DEVICES" 0000:01:00.0 0000:02:00.0
+[ "$(grep -c 'open file=container' "$scratch/trace")" = 1 ]
+ok $? "they are in one container"
+check "a DMA space of one group" "$UVFIO" run --device nvme,memory=32M,group=7 --device ioat,group=7 -- \
+	"$TWO_DEVICES" 0000:01:00.0 0000:02:00.0
+serve_any i ioat "$DRIVE"
+ok $? "a server with an engine"
+check "a DMA space of two servers" "$TWO_DEVICES" "unix:$scratch/a" "unix:$scratch/i"
+check "a DMA space of a group and a server" "$UVFIO" run "${two[@]}" -- "$TWO_DEVICES" 0000:01:00.0 "unix:$scratch/i"
+check "a DMA space of a server and a group" "$UVFIO" run "${two[@]}" -- "$TWO_DEVICES" "unix:$scratch/a" 0000:02:00.0
+check "a device without IOMMU is in none" bash -c '! "$1" run --policy enable_unsafe_noiommu_mode=Y \
+	--device nvme,memory=32M --device ioat,iommu=off -- "$2" 0000:01:00.0 0000:02:00.0 2>&1 |
+	tee /dev/stderr | grep -q "has no IOMMU"; [ ${PIPESTATUS[2]} = 0 ]' _ "$UVFIO" "$TWO_DEVICES"
 
 # Errors are told.
 "$NVME" identify ffff:ff:1f.0 >"$scratch/log" 2>&1
