@@ -1,352 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The driver side on the kernel's character device and iommufd, and on groups, against a stand-in
- * for the kernel: the calls that reach it are wrapped (--wrap), checked against D.3 and answered
- * here.
+ * for the kernel.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/vfio.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <uvfio/driver.h>
-
-#include "driver/iommufd_uapi.h"
-
-#define BDF   "0000:aa:00.0"
-#define SYSFS "/sys/bus/pci/devices/" BDF
-#define TOKEN "2ab74924-c335-45f4-9b16-8569e5b08258"
-
-static struct {
-	/* What there is. */
-	bool iommu, vfio_dev, group, noiommu;
-	const char *busy; /* a file that answers @busy_errno when it is opened */
-	int busy_errno, bind_errno, get_device_errno;
-	/* What happened. */
-	int iommu_fd, device_fd, container_fd, group_fd;
-	bool bound, attached, had_token;
-	uint8_t token[16];
-	char group_name[128];
-	int iommu_type;
-	struct drv_ioas_map map;
-	struct drv_ioas_unmap unmap;
-	struct vfio_iommu_type1_dma_map type1_map;
-	unsigned maps;
-	struct {
-		struct vfio_irq_set set;
-		int fds[4];
-	} irqs;
-	uint32_t feature;
-	unsigned resets;
-} k;
-
-static char dir[] = "/tmp/uvfio-cdev-XXXXXX";
-
-/* ---- the wrapped calls ---- */
-
-int __real_open64(const char *path, int flags, ...);
-int __wrap_open64(const char *path, int flags, ...);
-int __real_access(const char *path, int mode);
-int __wrap_access(const char *path, int mode);
-DIR *__real_opendir(const char *path);
-DIR *__wrap_opendir(const char *path);
-ssize_t __real_readlink(const char *path, char *buf, size_t size);
-ssize_t __wrap_readlink(const char *path, char *buf, size_t size);
-int __real_ioctl(int fd, unsigned long request, ...);
-int __wrap_ioctl(int fd, unsigned long request, ...);
-
-static int make_fd(int *fd)
-{
-	*fd = memfd_create("kernel", MFD_CLOEXEC);
-	assert_true(*fd >= 0);
-	return *fd;
-}
-
-/* The regions lie at index << 40 of the device's file. */
-static int make_device(void)
-{
-	const uint32_t id = 0x56781234;
-
-	make_fd(&k.device_fd);
-	assert_int_equal(ftruncate(k.device_fd, 8ll << 40), 0);
-	assert_int_equal(pwrite(k.device_fd, &id, 4, 7ll << 40), 4);
-	return k.device_fd;
-}
-
-int __wrap_open64(const char *path, int flags, ...)
-{
-	mode_t mode = 0;
-	va_list ap;
-
-	va_start(ap, flags);
-	if (flags & O_CREAT)
-		mode = (mode_t)va_arg(ap, int);
-	va_end(ap);
-	if (k.busy && !strcmp(path, k.busy)) {
-		errno = k.busy_errno;
-		return -1;
-	}
-	if (!strcmp(path, "/dev/iommu"))
-		return make_fd(&k.iommu_fd);
-	if (!strcmp(path, "/dev/vfio/devices/vfio7"))
-		return make_device();
-	if (!strcmp(path, "/dev/vfio/vfio"))
-		return make_fd(&k.container_fd);
-	if (!strcmp(path, k.noiommu ? "/dev/vfio/noiommu-42" : "/dev/vfio/42"))
-		return make_fd(&k.group_fd);
-	if (!strcmp(path, SYSFS "/iommu_group/name")) {
-		int fd = memfd_create("name", MFD_CLOEXEC);
-
-		if (!k.noiommu) {
-			close(fd);
-			errno = ENOENT;
-			return -1;
-		}
-		assert_int_equal(write(fd, "vfio-noiommu\n", 13), 13);
-		lseek(fd, 0, SEEK_SET);
-		return fd;
-	}
-	if (!strncmp(path, "/dev/vfio", 9)) {
-		errno = ENOENT;
-		return -1;
-	}
-	return __real_open64(path, flags, mode);
-}
-
-int __wrap_access(const char *path, int mode)
-{
-	bool there;
-
-	if (!strcmp(path, SYSFS))
-		there = true;
-	else if (!strcmp(path, "/dev/iommu"))
-		there = k.iommu;
-	else if (!strcmp(path, SYSFS "/vfio-dev"))
-		there = k.vfio_dev;
-	else
-		return __real_access(path, mode);
-	errno = ENOENT;
-	return there ? 0 : -1;
-}
-
-DIR *__wrap_opendir(const char *path)
-{
-	if (strcmp(path, SYSFS "/vfio-dev"))
-		return __real_opendir(path);
-	if (k.vfio_dev)
-		return __real_opendir(dir);
-	errno = ENOENT;
-	return NULL;
-}
-
-ssize_t __wrap_readlink(const char *path, char *buf, size_t size)
-{
-	static const char target[] = "../../../../kernel/iommu_groups/42";
-
-	if (strcmp(path, SYSFS "/iommu_group"))
-		return __real_readlink(path, buf, size);
-	if (!k.group) {
-		errno = ENOENT;
-		return -1;
-	}
-	memcpy(buf, target, sizeof(target) - 1);
-	return sizeof(target) - 1;
-}
-
-static int answer(int error)
-{
-	if (!error)
-		return 0;
-	errno = error;
-	return -1;
-}
-
-static int ioctl_iommu(unsigned long request, void *arg)
-{
-	static const struct drv_iova_range ranges[] = {{0x10000, 0xfedfffff},
-						       {0xfef00000, 0x7fffffffffff}};
-	struct drv_iova_ranges *r = arg;
-	struct drv_ioas_alloc *a = arg;
-
-	switch (request) {
-	case DRV_IOAS_ALLOC:
-		assert_int_equal(a->size, 12);
-		assert_int_equal(a->flags, 0);
-		a->ioas = 5;
-		return 0;
-	case DRV_IOVA_RANGES:
-		assert_int_equal(r->size, 32);
-		assert_int_equal(r->ioas, 5);
-		assert_int_equal(r->reserved, 0);
-		r->alignment = 4096;
-		if (r->nr < 2) {
-			r->nr = 2;
-			return answer(EMSGSIZE);
-		}
-		memcpy((void *)(uintptr_t)r->ranges, ranges, sizeof(ranges));
-		r->nr = 2;
-		return 0;
-	case DRV_IOAS_MAP:
-		memcpy(&k.map, arg, sizeof(k.map));
-		assert_int_equal(k.map.size, 40);
-		assert_int_equal(k.map.reserved, 0);
-		k.maps++;
-		return 0;
-	case DRV_IOAS_UNMAP:
-		memcpy(&k.unmap, arg, sizeof(k.unmap));
-		assert_int_equal(k.unmap.size, 24);
-		k.maps--;
-		return 0;
-	}
-	return answer(ENOTTY);
-}
-
-static int bind_device(struct drv_bind *b)
-{
-	/* Without a token the short structure, which every kernel knows. */
-	assert_int_equal(b->argsz, b->flags ? 24 : 16);
-	assert_int_equal(b->iommufd, k.iommu_fd);
-	if (k.bind_errno)
-		return answer(k.bind_errno);
-	if (b->flags) {
-		assert_int_equal(b->flags, DRV_BIND_TOKEN);
-		memcpy(k.token, (void *)(uintptr_t)b->token, 16);
-		k.had_token = true;
-	}
-	b->devid = 3;
-	k.bound = true;
-	return 0;
-}
-
-static int ioctl_device(unsigned long request, void *arg)
-{
-	struct vfio_device_info *info = arg;
-	struct vfio_region_info *region = arg;
-	struct vfio_irq_info *irq = arg;
-	struct vfio_device_feature *feature = arg;
-	struct drv_attach *attach = arg;
-
-	if (request == DRV_BIND)
-		return bind_device(arg);
-	if (!k.bound)
-		return answer(EINVAL); /* A.1 */
-	switch (request) {
-	case DRV_ATTACH:
-		assert_int_equal(attach->argsz, 12);
-		assert_int_equal(attach->flags, 0);
-		assert_int_equal(attach->pt, 5);
-		k.attached = true;
-		return 0;
-	case VFIO_DEVICE_GET_INFO:
-		info->flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
-		info->num_regions = 9;
-		info->num_irqs = 5;
-		return 0;
-	case VFIO_DEVICE_GET_REGION_INFO:
-		if (region->index > 8)
-			return answer(EINVAL);
-		region->argsz = sizeof(*region);
-		region->flags = region->index == 0 || region->index == 7 ? 3 : 0;
-		region->size = region->index == 0 ? 8192 : region->index == 7 ? 256 : 0;
-		region->offset = (uint64_t)region->index << 40;
-		return 0;
-	case VFIO_DEVICE_GET_IRQ_INFO:
-		irq->count = irq->index == VFIO_PCI_MSIX_IRQ_INDEX ? 4 : 0;
-		return 0;
-	case VFIO_DEVICE_SET_IRQS:
-		memset(&k.irqs, 0, sizeof(k.irqs));
-		memcpy(&k.irqs, arg, ((struct vfio_irq_set *)arg)->argsz);
-		/* A.8: not that many vectors. */
-		return k.irqs.set.start + k.irqs.set.count > 3 ? 3 : 0;
-	case VFIO_DEVICE_RESET:
-		k.resets++;
-		return 0;
-	case VFIO_DEVICE_FEATURE:
-		k.feature = feature->flags;
-		return answer(feature->flags & 0xffff ? 0 : ENOTTY);
-	}
-	return answer(ENOTTY);
-}
-
-static int ioctl_group(unsigned long request, void *arg)
-{
-	switch (request) {
-	case VFIO_GROUP_GET_STATUS:
-		((struct vfio_group_status *)arg)->flags = VFIO_GROUP_FLAGS_VIABLE;
-		return 0;
-	case VFIO_GROUP_SET_CONTAINER:
-		assert_int_equal(*(int *)arg, k.container_fd);
-		return 0;
-	case VFIO_GROUP_GET_DEVICE_FD:
-		snprintf(k.group_name, sizeof(k.group_name), "%s", (char *)arg);
-		if (k.get_device_errno)
-			return answer(k.get_device_errno);
-		k.bound = true;
-		return make_device();
-	}
-	return answer(ENOTTY);
-}
-
-static int ioctl_container(unsigned long request, void *arg)
-{
-	struct vfio_iommu_type1_info *info = arg;
-
-	switch (request) {
-	case VFIO_GET_API_VERSION:
-		return VFIO_API_VERSION;
-	case VFIO_SET_IOMMU:
-		k.iommu_type = (int)(intptr_t)arg;
-		return 0;
-	case VFIO_IOMMU_GET_INFO:
-		info->flags = VFIO_IOMMU_INFO_PGSIZES;
-		info->iova_pgsizes = 0xfffffffffffff000;
-		return 0;
-	case VFIO_IOMMU_MAP_DMA:
-		memcpy(&k.type1_map, arg, sizeof(k.type1_map));
-		return 0;
-	}
-	return answer(ENOTTY);
-}
-
-int __wrap_ioctl(int fd, unsigned long request, ...)
-{
-	va_list ap;
-	void *arg;
-
-	va_start(ap, request);
-	arg = va_arg(ap, void *);
-	va_end(ap);
-	if (fd == k.iommu_fd)
-		return ioctl_iommu(request, arg);
-	if (fd == k.device_fd)
-		return ioctl_device(request, arg);
-	if (fd == k.group_fd)
-		return ioctl_group(request, arg);
-	if (fd == k.container_fd)
-		return ioctl_container(request, arg);
-	return __real_ioctl(fd, request, arg);
-}
-
-/* ---- tests ---- */
-
-static int setup(void **state)
-{
-	memset(&k, 0, sizeof(k));
-	k.iommu = k.vfio_dev = k.group = true;
-	k.iommu_fd = k.device_fd = k.container_fd = k.group_fd = -1;
-	return 0;
-}
+#include "driver_kernel.h"
 
 static void test_cdev(void **state)
 {
@@ -525,6 +182,78 @@ static void test_errors(void **state)
 	}
 }
 
+static void test_space(void **state)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct uvfio_dma_space *space;
+		struct uvfio_pci_mem early, late;
+		struct uvfio_pci *a, *b;
+		struct uvfio_error err = {""};
+
+		setup(state);
+		k.incompatible = i;
+		assert_int_equal(uvfio_dma_space_new(&space, NULL), 0);
+		/* What the kernel's devices cannot reach is told when they come. */
+		assert_int_equal(uvfio_dma_space_alloc(space, 4096, 0, &early, NULL), 0);
+		assert_int_equal(early.iova, 0x1000);
+		assert_int_equal(uvfio_pci_open_in(space, BDF, NULL, &a, &err), -EADDRNOTAVAIL);
+		assert_non_null(strstr(err.msg, "0x1000 to 0x1fff"));
+		assert_int_equal(k.destroyed, 1);
+		assert_int_equal(uvfio_dma_space_release(space, &early), 0);
+		k.ioases = k.destroyed = 0;
+
+		assert_int_equal(uvfio_pci_open_in(space, BDF, NULL, &a, &err), 0);
+		assert_int_equal(uvfio_dma_space_alloc(space, 4096, 0, &early, NULL), 0);
+		assert_int_equal(early.iova, 0x10000);
+		assert_int_equal(k.maps, 1);
+		/* The other one is in the same IOAS, or in one of the same iommufd. */
+		assert_int_equal(uvfio_pci_open_in(space, BDF2, NULL, &b, &err), 0);
+		assert_int_equal(k.attached2, 5 + i);
+		assert_int_equal(k.ioases, 1 + i);
+		assert_int_equal(k.maps, 1 + i);
+		assert_int_equal(uvfio_pci_dma_alloc(b, 4096, 0, &late, NULL), 0);
+		assert_int_equal(k.maps_in[0], 2);
+		assert_int_equal(k.maps_in[1], i ? 2 : 0);
+		assert_int_equal(uvfio_pci_dma_free(a, &late), 0);
+		assert_int_equal(k.maps, 1 + i);
+		uvfio_pci_close(a);
+		assert_int_equal(k.destroyed, i);
+		assert_int_equal(uvfio_dma_space_release(space, &early), 0);
+		uvfio_dma_space_free(space);
+		uvfio_pci_close(b);
+		assert_int_equal(k.destroyed, 1 + i);
+	}
+}
+
+static void test_space_of_other_ranges(void **state)
+{
+	struct uvfio_dma_space *space;
+	struct uvfio_pci_mem mem;
+	struct uvfio_pci *dev;
+	uint64_t first[3], last[3];
+
+	/* When it goes, all is usable again. */
+	assert_int_equal(uvfio_dma_space_new(&space, NULL), 0);
+	assert_int_equal(uvfio_pci_open_in(space, BDF, NULL, &dev, NULL), 0);
+	assert_int_equal(uvfio_dma_space_ranges(space, first, last, 3), 2);
+	assert_int_equal(first[0], 0x10000);
+	assert_int_equal(uvfio_dma_space_alloc(space, 8192, 0, &mem, NULL), 0);
+	uvfio_pci_close(dev);
+	assert_int_equal(uvfio_dma_space_ranges(space, first, last, 3), 2);
+	assert_int_equal(first[0], 0x1000);
+	assert_int_equal(uvfio_dma_space_release(space, &mem), 0);
+	assert_int_equal(uvfio_dma_space_alloc(space, 8192, 0, &mem, NULL), 0);
+	assert_int_equal(mem.iova, 0x1000);
+	uvfio_dma_space_free(space);
+	/* No IOMMU. */
+	setup(state);
+	k.iommu = false;
+	k.noiommu = true;
+	assert_int_equal(uvfio_dma_space_new(&space, NULL), 0);
+	assert_int_equal(uvfio_pci_open_in(space, BDF, NULL, &dev, NULL), -EOPNOTSUPP);
+	uvfio_dma_space_free(space);
+}
+
 #define T(test) cmocka_unit_test_setup(test, setup)
 
 int main(void)
@@ -536,16 +265,13 @@ int main(void)
 		T(test_group_without_iommu),
 		T(test_group_without_ranges),
 		T(test_errors),
+		T(test_space),
+		T(test_space_of_other_ranges),
 	};
-	char entry[64];
 	int ret;
 
-	if (!mkdtemp(dir))
-		return 1;
-	snprintf(entry, sizeof(entry), "%s/vfio7", dir);
-	mkdir(entry, 0700);
+	kernel_init();
 	ret = cmocka_run_group_tests(tests, NULL, NULL);
-	rmdir(entry);
-	rmdir(dir);
+	kernel_fini();
 	return ret;
 }
