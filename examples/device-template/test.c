@@ -33,8 +33,7 @@ int main(void)
 
 	CHECK(!uvfio_machine_new(NULL, &machine, &err));
 	CHECK(!uvfio_machine_add_model(machine, &uvfio_model, &err));
-	CHECK(uvfio_machine_add(machine, "mydev,factor=0", NULL,
-				&err)); /* err.msg says what is valid */
+	CHECK(uvfio_machine_add(machine, "mydev,factor=0", NULL, &err)); /* refused */
 	CHECK(!uvfio_machine_add(machine, "mydev,factor=3", name, &err));
 	CHECK((fd = uvfio_machine_connect(machine, name, &err)) >= 0);
 	snprintf(device, sizeof(device), "fd:%d", fd);

@@ -30,6 +30,19 @@ if ! said=$(cd "$work/template" && { meson setup build --fatal-meson-warnings -D
 fi
 pass "the template builds"
 is "its unit test passes" "mydev does what it should" "$("$work/template/build/mydev-test" 2>"$work/log" || cat "$work/log")"
+if (cd "$work/template" && meson setup asan -Db_sanitize=address,undefined -Db_lundef=false && meson compile -C asan) >"$work/log" 2>&1; then
+	is "and with sanitizers" "mydev does what it should" "$("$work/template/asan/mydev-test" 2>"$work/log" || cat "$work/log")"
+else
+	skip "its unit test with sanitizers" "this compiler cannot build it: $(tail -1 "$work/log")"
+fi
+# The pages show what is in it.
+if said=$(python3 - "$source/docs/machine.md" "$source/examples/device-template/test.c" 2>&1 <<'END'
+import re, sys
+page, test = (open(name, encoding="utf-8").read() for name in sys.argv[1:])
+blocks = re.findall(r"^```c\n(.*?)^```$", page, re.M | re.S)
+sys.exit(0 if blocks and all(block in test for block in blocks) else f"not in test.c: {blocks}")
+END
+); then pass "docs/machine.md shows its unit test"; else fail "docs/machine.md shows its unit test" "$said"; fi
 model=$work/template/build/mydev.so
 driver=$work/template/build/mydev-driver
 
