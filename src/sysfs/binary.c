@@ -152,13 +152,12 @@ enum sysfs_file sysfs_identify(struct sysfs *fs, uint64_t ino, char device[16], 
 	struct sysfs_node node;
 
 	pthread_mutex_lock(&fs->lock);
+	if (sysfs_is_uio(ino))
+		what = SYSFS_FILE_UIO;
 	if (sysfs_find(fs, ino, &node) && node.f) {
 		strcpy(device, node.f->name);
-		if (sysfs_type(&node) == SYSFS_UIO) {
-			what = SYSFS_FILE_UIO;
-		} else if (sysfs_type(&node) == SYSFS_BINARY && !is_config(&node) &&
-			   !is_rom(&node) &&
-			   !(node.f->bars[node.entry->arg].flags & UVFIO_BAR_IO)) {
+		if (sysfs_type(&node) == SYSFS_BINARY && !is_config(&node) && !is_rom(&node) &&
+		    !(node.f->bars[node.entry->arg].flags & UVFIO_BAR_IO)) {
 			what = SYSFS_FILE_BAR;
 			*bar = node.entry->arg;
 		}

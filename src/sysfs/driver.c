@@ -138,6 +138,7 @@ static ssize_t job_remove(struct sysfs *fs, struct job *job, struct vfio_device 
 	if (ret)
 		return ret;
 	vfio_device_uio_unbind(dev); /* if that has it */
+	vfio_device_host_revoke(dev);
 	vfio_device_allow_reset(dev, true);
 	pthread_mutex_lock(&fs->lock);
 	f->removed = true;

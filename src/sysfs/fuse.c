@@ -43,8 +43,12 @@ static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 	pthread_mutex_lock(&fs->lock);
 	found = sysfs_find(fs, ino, &node);
-	if (found)
+	if (found) {
 		sysfs_attributes(fs, &node, &st);
+	} else if (sysfs_is_uio(ino)) { /* open still, and gone */
+		st = (struct stat){.st_ino = ino, .st_mode = S_IFREG | 0600};
+		found = true;
+	}
 	pthread_mutex_unlock(&fs->lock);
 	if (found)
 		fuse_reply_attr(req, &st, 0);
@@ -202,7 +206,7 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void on_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		    struct fuse_pollhandle *handle)
 {
-	if (uio_is_file(ino)) {
+	if (sysfs_is_uio(ino)) {
 		uio_on_poll(of_request(req), req, fi, handle);
 		return;
 	}
@@ -217,7 +221,7 @@ static void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct sysfs *fs = of_request(req);
 
 	fuse_reply_err(req, 0);
-	if (uio_is_file(ino))
+	if (sysfs_is_uio(ino))
 		uio_on_release(fs, ino, fi);
 }
 
@@ -302,7 +306,7 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	struct job *job;
 	ssize_t n = -ENODEV;
 
-	if (uio_is_file(ino)) {
+	if (sysfs_is_uio(ino)) {
 		uio_on_read(fs, req, size, fi);
 		return;
 	}
@@ -347,7 +351,7 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	ssize_t n = -ENODEV;
 	bool binary = false;
 
-	if (uio_is_file(ino)) {
+	if (sysfs_is_uio(ino)) {
 		uio_on_write(fs, req, ino, buf, size, fi);
 		return;
 	}

@@ -46,7 +46,7 @@ int sysfs_serve(struct sysfs *sysfs, int fd, struct uvfio_error *err);
 void sysfs_free(struct sysfs *sysfs);
 
 /* What the file with inode number @ino of the tree is.  A BAR of memory (`resourceN`, _wc) or a uio
- * file: of @device, and @bar which.  Any thread. */
+ * file: of @device (untouched when that has gone), and @bar which.  Any thread. */
 enum sysfs_file { SYSFS_FILE_OTHER, SYSFS_FILE_BAR, SYSFS_FILE_UIO };
 enum sysfs_file sysfs_identify(struct sysfs *sysfs, uint64_t ino, char device[16], unsigned *bar);
 

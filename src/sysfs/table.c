@@ -157,6 +157,11 @@ uint64_t sysfs_ino(const struct sysfs_node *node)
 	return ino | (node->object & OBJECT_MASK);
 }
 
+bool sysfs_is_uio(uint64_t ino)
+{
+	return ino >> INO_DIR == DIR_NODES + 1 && (ino >> INO_ENTRY & ENTRY_MASK) == ENTRY_OTHER;
+}
+
 static bool group_exists(struct sysfs *fs, uint64_t number)
 {
 	struct function *f = fs->functions;

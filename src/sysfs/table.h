@@ -229,6 +229,8 @@ ssize_t sysfs_link_to(struct sysfs *fs, const struct sysfs_node *node, char *out
 		      const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 uint64_t sysfs_ino(const struct sysfs_node *node);
+/* Is @ino that of a uio file, there or not? */
+bool sysfs_is_uio(uint64_t ino);
 /* False: there is nothing with this number (any more). */
 bool sysfs_find(struct sysfs *fs, uint64_t ino, struct sysfs_node *out);
 bool sysfs_lookup(struct sysfs *fs, const struct sysfs_node *dir, const char *name,

@@ -45,13 +45,6 @@ struct sysfs_uio {
 	unsigned nr_reads;
 };
 
-bool uio_is_file(fuse_ino_t ino)
-{
-	const struct sysfs_node dir = {.dir = DIR_NODES, .entry = &sysfs_further};
-
-	return sysfs_ino(&dir) >> 46 == ino >> 46;
-}
-
 /* Any thread, under the core's locks. */
 static void changed(void *arg)
 {

@@ -17,8 +17,6 @@ void uio_on_write(struct sysfs *fs, fuse_req_t req, fuse_ino_t ino, const void *
 void uio_on_poll(struct sysfs *fs, fuse_req_t req, const struct fuse_file_info *fi,
 		 struct fuse_pollhandle *handle);
 void uio_on_release(struct sysfs *fs, fuse_ino_t ino, const struct fuse_file_info *fi);
-/* Is @ino such a file's, there or not? */
-bool uio_is_file(fuse_ino_t ino);
 
 /* Answer the job of an open: @result < 0, or the file is the job's. */
 void uio_answer_open(struct job *job, ssize_t result);

@@ -24,10 +24,10 @@ static const struct uapi_device *find_device(const struct uapi_core *core, const
 	for (unsigned i = 0; i < core->nr_devices; i++)
 		if (!strcmp(core->devices[i].name, name))
 			return &core->devices[i];
-	return NULL; /* it was added later */
+	return NULL;
 }
 
-/* What the program's fd is, and of which device. */
+/* What the program's fd is, and of which device (NULL: it has gone, or was added later). */
 static enum sysfs_file look(struct uapi_request *req, const struct uapi_device **dev, unsigned *bar)
 {
 	struct uapi_server *server = req->server;
@@ -41,7 +41,7 @@ static enum sysfs_file look(struct uapi_request *req, const struct uapi_device *
 		return SYSFS_FILE_OTHER;
 	what = sysfs_identify(uapi_served_tree(server->served_sys), st.st_ino, name, bar);
 	*dev = find_device(server->core, name);
-	return *dev ? what : SYSFS_FILE_OTHER;
+	return what;
 }
 
 /* Does [@offset, +@len) lie in the pages of the BAR?  0 or -EINVAL. */
@@ -67,8 +67,7 @@ static int open_bar(struct uapi_request *req, const struct uapi_device *dev, uns
 		ret = -EFAULT;
 	if (ret)
 		return ret;
-	return uapi_files_open_resource(req->server->files, dev,
-					access & W_OK ? O_RDWR : O_RDONLY,
+	return uapi_files_open_resource(req->server->files, dev, access & W_OK ? O_RDWR : O_RDONLY,
 					uapi_task_tgid(req->tid));
 }
 
@@ -86,6 +85,10 @@ void uapi_do_resource(struct uapi_request *req)
 		return;
 	default:
 		uapi_answer(req, -ENOTTY);
+		return;
+	}
+	if (!dev) {
+		uapi_answer(req, -ENODEV);
 		return;
 	}
 	if (!uapi_request_valid(req))
@@ -112,6 +115,10 @@ void uapi_do_uio_ioctl(struct uapi_request *req, unsigned cmd, uint64_t arg)
 	    req->answer != UAPI_CONTINUE || !core->ops->uio_ioctl ||
 	    look(req, &dev, &bar) != SYSFS_FILE_UIO)
 		return;
+	if (!dev) {
+		uapi_answer(req, -ENODEV);
+		return;
+	}
 	if (!uapi_task_fd_access(req->server->tasks, req->tid, (int)req->args[0])) {
 		uapi_answer(req, -EBADF);
 		return;

@@ -50,6 +50,9 @@ void vfio_device_host_io(struct vfio_device *dev, unsigned bar, uint64_t off, un
 int vfio_device_host_open(struct vfio_device *dev, enum vfio_mmio_mode mode,
 			  struct vfio_device_file **out, int *view);
 
+/* The same as when the device goes, without that: `remove`.  Waits for a reset. */
+void vfio_device_host_revoke(struct vfio_device *dev);
+
 /* Bytes of the ROM image at @off: how many there are. */
 ssize_t vfio_device_host_rom(struct vfio_device *dev, uint64_t off, void *out, size_t len);
 

@@ -163,6 +163,13 @@ int vfio_device_host_open(struct vfio_device *dev, enum vfio_mmio_mode mode,
 	return ret;
 }
 
+void vfio_device_host_revoke(struct vfio_device *dev)
+{
+	pthread_mutex_lock(&dev->open_lock);
+	host_maps_revoke(dev);
+	pthread_mutex_unlock(&dev->open_lock);
+}
+
 void host_map_release(struct vfio_device_file *df)
 {
 	struct host_maps *maps = df->maps;

@@ -390,11 +390,13 @@ int vfio_device_uio_unbind(struct vfio_device *dev)
 		return -ENODEV;
 	}
 	disappear(uio);
+	device_enable(dev); /* the host leaves that as it is */
 	/* Bound until it is closed, so that nobody else opens it before. */
 	pthread_mutex_lock(&dev->machine->lock);
 	dev->uio = NULL;
 	atomic_store(&dev->state, DEVICE_UNBOUND);
 	pthread_mutex_unlock(&dev->machine->lock);
+
 	uio_put(uio); /* the binding's */
 	uio_put(uio);
 	return 0;
