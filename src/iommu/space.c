@@ -320,7 +320,6 @@ void space_detach(struct iommu_space *s, uint64_t iova, uint64_t last, bool tail
 	struct tree_cursor c;
 	bool more = tree_seek(&s->tree, &c, iova >> PAGE_BITS);
 
-	*out = (struct iommu_detached){0};
 	for (; more; more = tree_next(&c)) {
 		struct iommu_mapping *m = entry_mapping(s, &c.entry);
 		struct tree_entry soon = {.word = c.leaf->word[(c.pos + 6) % TREE_LEAF]};
@@ -518,7 +517,7 @@ bool iommu_find(struct iommu_space *s, uint64_t iova, uint64_t last, uint64_t *f
 
 uint64_t iommu_unmap(struct iommu_space *s, uint64_t iova, uint64_t last, uint64_t *count)
 {
-	struct iommu_detached list;
+	struct iommu_detached list = {0};
 
 	space_lock(s);
 	space_detach(s, iova, last, false, &list);

@@ -93,8 +93,8 @@ void space_publish(struct iommu_space *space, struct iommu_mapping *m);
 void space_cancel(struct iommu_space *space, struct iommu_mapping *m);
 /* The live mapping that contains @iova, or the first above it that starts ≤ @last, or NULL. */
 struct iommu_mapping *space_find(struct iommu_space *space, uint64_t iova, uint64_t last);
-/* Take out the live mappings that lie in [@iova, @last]; with @tails also those that only start in
- * it. */
+/* Take out the live mappings that lie in [@iova, @last], and add them to @out (zeroed at first); with
+ * @tails also those that only start in it. */
 void space_detach(struct iommu_space *space, uint64_t iova, uint64_t last, bool tails,
 		  struct iommu_detached *out);
 /* A reserved mapping like @like that is not in the tree: to be given other memory, and to take the

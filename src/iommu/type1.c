@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The type1 rules (D.2), without dirty tracking.  Each check stands where its place in the order of
- * the rules is; all the rest is the mechanism's.
+ * The type1 rules (D.2), but for dirty pages (type1_dirty.c).  Each check stands where its place in
+ * the order of the rules is; all the rest is the mechanism's.
  *
  * MAP:   checks ─ reserve range and entry ─ (no lock) import, lock limit, memory ─ publish
  *                                              └─ any failure: cancel, refund
@@ -11,29 +11,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "iommu/space_private.h"
-#include "iommu/type1.h"
+#include "iommu/type1_private.h"
 
 #define MAP_FLAGS (VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE | VFIO_DMA_MAP_FLAG_VADDR)
 #define UNMAP_FLAGS                                                                                \
 	(VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP | VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR)
-#define MAP_MIN    (offsetof(struct vfio_iommu_type1_dma_map, size) + sizeof(__u64))
-#define UNMAP_MIN  (offsetof(struct vfio_iommu_type1_dma_unmap, size) + sizeof(__u64))
-#define INFO_MIN   (offsetof(struct vfio_iommu_type1_info, iova_pgsizes) + sizeof(__u64))
-#define INFO_SIZE  24u
-#define BITMAP_MAX (256ull << 20) /* bytes */
+#define MAP_MIN   (offsetof(struct vfio_iommu_type1_dma_map, size) + sizeof(__u64))
+#define UNMAP_MIN (offsetof(struct vfio_iommu_type1_dma_unmap, size) + sizeof(__u64))
+#define INFO_MIN  (offsetof(struct vfio_iommu_type1_info, iova_pgsizes) + sizeof(__u64))
+#define INFO_SIZE 24u
 
 static_assert(MAP_FLAGS == (IOMMU_READ | IOMMU_WRITE | VFIO_DMA_MAP_FLAG_VADDR),
 	      "the flags are the access rights");
 static_assert(sizeof(struct vfio_iommu_type1_info) == INFO_SIZE, "as the kernel's");
-
-struct type1 {
-	struct iommu_space *space;
-	bool v2;
-	/* Under the writer mutex of the space: */
-	uint64_t available; /* entries */
-	uint64_t locked;    /* bytes mapped or about to be */
-};
 
 struct type1 *type1_new(bool v2, uint64_t dma_entry_limit)
 {
@@ -82,16 +72,6 @@ bool type1_vaddr_invalid(struct type1 *t1)
 	ret = t1->space->vaddr_invalid != 0;
 	space_unlock(t1->space);
 	return ret;
-}
-
-static bool wraps(uint64_t start, uint64_t size)
-{
-	return size - 1 > UINT64_MAX - start;
-}
-
-static bool misaligned(uint64_t v)
-{
-	return v & (IOMMU_PAGE_SIZE - 1);
 }
 
 /* ---- MAP ---- */
@@ -190,11 +170,11 @@ int type1_map(struct type1 *t1, const struct vfio_iommu_type1_dma_map *req,
 		return -EINVAL;
 	if (!req->size)
 		return -EINVAL;
-	if (wraps(req->iova, req->size) || wraps(req->vaddr, req->size))
+	if (type1_wraps(req->iova, req->size) || type1_wraps(req->vaddr, req->size))
 		return -EOVERFLOW;
 	if (vaddr ? prot : !prot)
 		return -EINVAL;
-	if (misaligned(req->iova | req->vaddr | req->size))
+	if (type1_misaligned(req->iova | req->vaddr | req->size))
 		return -EINVAL;
 	if (vaddr)
 		return map_vaddr(t1, req, ops, client);
@@ -238,15 +218,14 @@ bool type1_unmap_wants_bitmap(const struct vfio_iommu_type1_dma_unmap *req)
 	       req->flags == VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
 }
 
-static bool bitmap_ok(uint64_t size, const struct vfio_bitmap *bitmap)
+bool type1_bisects(struct type1 *t1, uint64_t first, uint64_t last)
 {
-	uint64_t pages;
+	const struct iommu_mapping *m = space_find(t1->space, first, first);
 
-	if (!bitmap || !bitmap->pgsize)
-		return false;
-	pages = size >> __builtin_ctzll(bitmap->pgsize);
-	return pages && bitmap->size && bitmap->size <= BITMAP_MAX &&
-	       bitmap->size >= (pages / 64 + (pages % 64 != 0)) * 8;
+	if (m && m->first != first)
+		return true;
+	m = space_find(t1->space, last, last);
+	return m && m->last != last;
 }
 
 /* UNMAP with VADDR: the addresses become invalid, the mappings stay.  If one is so already, nothing
@@ -287,7 +266,8 @@ void type1_unmap_finish(struct type1 *t1, struct iommu_detached *left)
 
 /* @left NULL: wait. */
 static int unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
-		 const struct vfio_bitmap *bitmap, struct iommu_detached *left)
+		 const struct vfio_bitmap *bitmap, const struct iommu_bitmap_io *io,
+		 struct iommu_detached *left)
 {
 	bool all = req->flags & VFIO_DMA_UNMAP_FLAG_ALL;
 	bool vaddr = req->flags & VFIO_DMA_UNMAP_FLAG_VADDR;
@@ -301,38 +281,37 @@ static int unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
 	if (req->argsz < UNMAP_MIN || (req->flags & ~UNMAP_FLAGS))
 		return -EINVAL;
 	if (dirty &&
-	    (all || vaddr || !type1_unmap_wants_bitmap(req) || !bitmap_ok(req->size, bitmap)))
+	    (all || vaddr || !type1_unmap_wants_bitmap(req) || !type1_bitmap_ok(req->size, bitmap)))
 		return -EINVAL;
-	if (misaligned(first))
+	if (type1_misaligned(first))
 		return -EINVAL;
-	if (all ? first || req->size : !req->size || misaligned(req->size))
+	if (all ? first || req->size : !req->size || type1_misaligned(req->size))
 		return -EINVAL;
-	if (!all && wraps(first, req->size))
+	if (!all && type1_wraps(first, req->size))
 		return -EOVERFLOW;
-	if (dirty) /* not being tracked */
-		return -EINVAL;
 
 	space_lock(space);
 	m = all ? NULL : space_find(space, first, first);
-	if (t1->v2 && !all) {
-		if (m && m->first != first)
-			ret = -EINVAL;
-		m = space_find(space, last, last);
-		if (m && m->last != last)
-			ret = -EINVAL;
-	} else if (m && m->first != first) {
-		goto out; /* v1: starts inside a mapping, nothing further is examined */
-	}
-	if (!ret && vaddr) {
+	if (dirty && (!t1->tracking || bitmap->pgsize != IOMMU_PAGE_SIZE))
+		ret = -EINVAL;
+	else if (t1->v2 && !all && type1_bisects(t1, first, last))
+		ret = -EINVAL;
+	else if (!t1->v2 && m && m->first != first)
+		; /* starts inside a mapping: nothing further is examined */
+	else if (vaddr)
 		ret = invalidate(space, first, last, &bytes);
-	} else if (!ret) {
+	else if (!dirty)
 		space_detach(space, first, last, !t1->v2, &list);
-		bytes = list.bytes;
-	}
-out:
 	space_unlock(space);
-	if (ret)
+	if (dirty && !ret)
+		ret = type1_report(t1, first, last, (uint64_t)(uintptr_t)bitmap->data, io, &list);
+	if (!vaddr)
+		bytes = list.bytes;
+	if (ret) {
+		if (list.count)
+			type1_unmap_finish(t1, &list);
 		return ret;
+	}
 	req->size = bytes;
 	if (!list.count)
 		return 0;
@@ -345,20 +324,20 @@ out:
 }
 
 int type1_unmap_bitmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
-		       const struct vfio_bitmap *bitmap)
+		       const struct vfio_bitmap *bitmap, const struct iommu_bitmap_io *io)
 {
-	return unmap(t1, req, bitmap, NULL);
+	return unmap(t1, req, bitmap, io, NULL);
 }
 
 int type1_unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req)
 {
-	return unmap(t1, req, NULL, NULL);
+	return unmap(t1, req, NULL, NULL, NULL);
 }
 
 int type1_unmap_begin(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
 		      struct iommu_detached *left)
 {
-	return unmap(t1, req, NULL, left);
+	return unmap(t1, req, NULL, NULL, left);
 }
 
 /* ---- GET_INFO ---- */
@@ -367,6 +346,7 @@ int type1_get_info(struct type1 *t1, uint32_t argsz, void *buf, size_t buf_len)
 {
 	struct {
 		struct vfio_iommu_type1_info info;
+		struct vfio_iommu_type1_info_cap_migration migration;
 		struct vfio_iommu_type1_info_dma_avail avail;
 		uint32_t pad;
 		struct vfio_info_cap_header iova;
@@ -378,6 +358,12 @@ int type1_get_info(struct type1 *t1, uint32_t argsz, void *buf, size_t buf_len)
 				.argsz = argsz,
 				.flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS,
 				.iova_pgsizes = ~(IOMMU_PAGE_SIZE - 1),
+			},
+		.migration =
+			{
+				.header = {.id = VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, .version = 1},
+				.pgsize_bitmap = IOMMU_PAGE_SIZE,
+				.max_dirty_bitmap_size = TYPE1_BITMAP_MAX,
 			},
 		.avail =
 			{
@@ -401,6 +387,7 @@ int type1_get_info(struct type1 *t1, uint32_t argsz, void *buf, size_t buf_len)
 		len = argsz < INFO_SIZE ? argsz : INFO_SIZE;
 	} else {
 		a.info.cap_offset = INFO_SIZE;
+		a.migration.header.next = (uint32_t)offsetof(__typeof__(a), avail);
 		a.avail.header.next = (uint32_t)offsetof(__typeof__(a), iova);
 	}
 	assert(len <= buf_len);

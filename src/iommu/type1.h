@@ -14,6 +14,7 @@
 #define UVFIO_IOMMU_TYPE1_H
 
 #include <linux/vfio.h>
+#include "iommu/bitmap.h"
 #include "iommu/space.h"
 
 struct type1;
@@ -49,7 +50,7 @@ bool type1_vaddr_invalid(struct type1 *t1);
 /* D.2 MAP, from `argsz` to pinning. */
 int type1_map(struct type1 *t1, const struct vfio_iommu_type1_dma_map *req,
 	      const struct type1_memory_ops *ops, void *client);
-/* D.2 UNMAP without dirty tracking.  On success req->size is the number of bytes unmapped; on error
+/* D.2 UNMAP without a bitmap.  On success req->size is the number of bytes unmapped; on error
  * @req is unchanged.  Waits for the transfers of what it removed. */
 int type1_unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req);
 /* The same for a thread that must not wait.  1: there are transfers to be waited for, which
@@ -61,11 +62,13 @@ void type1_unmap_finish(struct type1 *t1, struct iommu_detached *left);
  * and calls type1_unmap_bitmap() in place of type1_unmap(). */
 bool type1_unmap_wants_bitmap(const struct vfio_iommu_type1_dma_unmap *req);
 int type1_unmap_bitmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
-		       const struct vfio_bitmap *bitmap);
-/* IOMMU_GET_INFO: the whole answer (struct and capability chain: migration is left out until dirty
- * tracking exists, DMA_AVAIL, IOVA_RANGE) as the kernel lays it out for @argsz (A.1); writes to
- * @buf
- * (@buf_len ≥ 4096) and returns how many bytes to copy back, at most @argsz, or -EINVAL. */
+		       const struct vfio_bitmap *bitmap, const struct iommu_bitmap_io *io);
+/* D.2 DIRTY_PAGES, of which the request is at the client's address @arg.  No lock is held while the
+ * bitmap is written. */
+int type1_dirty_pages(struct type1 *t1, uint64_t arg, const struct iommu_bitmap_io *io);
+/* IOMMU_GET_INFO: the whole answer (struct and capability chain: migration, DMA_AVAIL, IOVA_RANGE)
+ * as the kernel lays it out for @argsz (A.1); writes to @buf (@buf_len ≥ 4096) and returns how many
+ * bytes to copy back, at most @argsz, or -EINVAL. */
 int type1_get_info(struct type1 *t1, uint32_t argsz, void *buf, size_t buf_len);
 
 #endif

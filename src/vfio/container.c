@@ -288,6 +288,33 @@ static int map_dma(struct vfio_container *container, struct backend *backend,
 	return ret;
 }
 
+static int bitmap_read(void *client, void *dst, uint64_t uaddr, size_t len)
+{
+	return ((struct vfio_client *)client)->ops->copy_from(client, dst, uaddr, len);
+}
+
+static int bitmap_write(void *client, uint64_t uaddr, const void *src, size_t len)
+{
+	return ((struct vfio_client *)client)->ops->copy_to(client, uaddr, src, len);
+}
+
+static struct iommu_bitmap_io bitmap_io(struct vfio_client *client)
+{
+	return (struct iommu_bitmap_io){bitmap_read, bitmap_write, client};
+}
+
+/* UNMAP with a bitmap waits for what it removes. */
+static int unmap_with_bitmap(struct backend *backend, struct vfio_client *client, uint64_t arg,
+			     struct vfio_iommu_type1_dma_unmap *req)
+{
+	const struct iommu_bitmap_io io = bitmap_io(client);
+	struct vfio_bitmap bitmap;
+
+	if (client->ops->copy_from(client, &bitmap, arg + sizeof(*req), sizeof(bitmap)))
+		return -EFAULT;
+	return type1_unmap_bitmap(backend->type1, req, &bitmap, &io);
+}
+
 struct vfio_unmap {
 	struct vfio_machine *machine;
 	struct backend *backend;
@@ -312,8 +339,12 @@ static int unmap_dma(struct vfio_container *container, struct backend *backend,
 				    .a = req.iova,
 				    .b = req.size,
 				    .c = req.flags};
-	ret = left ? type1_unmap_begin(backend->type1, &req, &list)
-		   : type1_unmap(backend->type1, &req);
+	if (type1_unmap_wants_bitmap(&req))
+		ret = unmap_with_bitmap(backend, client, arg, &req);
+	else if (left)
+		ret = type1_unmap_begin(backend->type1, &req, &list);
+	else
+		ret = type1_unmap(backend->type1, &req);
 	if (ret >= 0)
 		event.b = req.size;
 	if (ret > 0) {
@@ -365,6 +396,7 @@ int vfio_unmap_finish(struct vfio_unmap *left)
 int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *client, unsigned cmd,
 			 uint64_t arg)
 {
+	const struct iommu_bitmap_io io = bitmap_io(client);
 	struct backend *backend;
 	int ret;
 
@@ -389,6 +421,9 @@ int vfio_container_ioctl(struct vfio_container *container, struct vfio_client *c
 		break;
 	case VFIO_IOMMU_UNMAP_DMA:
 		ret = unmap_dma(container, backend, client, arg, NULL);
+		break;
+	case VFIO_IOMMU_DIRTY_PAGES:
+		ret = type1_dirty_pages(backend->type1, arg, &io);
 		break;
 	default:
 		ret = -ENOTTY;

@@ -23,7 +23,8 @@ static const struct section *const sections[] = {
 	&section_a10,          &section_d1,
 	&section_d1_order,     &section_d2_map,
 	&section_d2_map_order, &section_d2_unmap,
-	&section_d2_info,      &section_f1,
+	&section_d2_dirty,     &section_d2_info,
+	&section_f1,
 };
 
 struct options {

@@ -422,7 +422,7 @@ static long unmap_message(struct wire *w, void *arg)
 	if (user.flags & VFIO_DMA_UNMAP_FLAG_VADDR)
 		not_applicable("memory has no address in the client, so none can be moved");
 	if (user.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)
-		not_applicable("dirty pages are asked for with DEVICE_FEATURE");
+		not_applicable(NO_DIRTY);
 	unmap = (struct wire_unmap){user.argsz, user.flags, user.iova, user.size};
 	rc = wire_call(w, WIRE_DMA_UNMAP, &unmap, sizeof(unmap), NULL, 0, &answer);
 	if (rc < 0)

@@ -15,6 +15,7 @@
 #include "rules.h"
 
 #define NO_ADDRESSES "a message has no addresses, so none can be bad"
+#define NO_DIRTY     "dirty pages are asked for with DEVICE_FEATURE"
 #define NO_GROUPS    "a connection is container and group: there are none to arrange"
 
 /* From now on the device is behind the socket at @path. */

@@ -38,6 +38,7 @@ static const struct {
 	{"A.9/calls/others", NO_GROUPS},
 	{"A.9/two-*", NO_GROUPS},
 	{"D.1/*", NO_GROUPS},
+	{"D.2/DIRTY/*", NO_DIRTY},
 	{"D.2/INFO/*", "the protocol cannot ask what the address space offers"},
 	{"D.2/MAP/no-memory", NO_MEMORY},
 	{"D.2/MAP/null", NO_MEMORY},

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "iommu/type1.h"
+#include "iommu/type1_private.h"
 
 #define P     0x1000ull
 #define R     VFIO_DMA_MAP_FLAG_READ
@@ -294,7 +294,7 @@ static void unmap_errors(void **state)
 			bitmap.pgsize = d[i].pgsize;
 			bitmap.size = d[i].bytes;
 			assert_true(type1_unmap_wants_bitmap(&req));
-			check("unmap with bitmap", i, type1_unmap_bitmap(t1, &req, &bitmap),
+			check("unmap with bitmap", i, type1_unmap_bitmap(t1, &req, &bitmap, NULL),
 			      d[i].ret);
 		}
 		assert_int_equal(unmap(t1, 0, 0, 2 * P), 2 * P);
@@ -409,81 +409,42 @@ static void vaddr(void **state)
 
 static void get_info(void **state)
 {
-	static const unsigned char want_caps[] = {
-		/* DMA_AVAIL: id 3, version 1, next 40; 99 */
-		3,
-		0,
-		1,
-		0,
-		40,
+	static const uint32_t want_caps[] = {
+		/* migration: id 2, version 1, next 56; flags, page sizes, largest bitmap */
+		2 | 1 << 16,
+		56,
 		0,
 		0,
+		4096,
 		0,
+		256 << 20,
+		0,
+		/* DMA_AVAIL: id 3, version 1, next 72; 99 */
+		3 | 1 << 16,
+		72,
 		99,
 		0,
-		0,
-		0,
-		0,
-		0,
-		0,
-		0,
 		/* IOVA_RANGE: id 1, version 1, last; two ranges */
-		1,
-		0,
-		1,
-		0,
-		0,
-		0,
-		0,
+		1 | 1 << 16,
 		0,
 		2,
 		0,
 		0,
 		0,
+		0xfedfffff,
 		0,
+		0xfef00000,
 		0,
-		0,
-		0,
-		0,
-		0,
-		0,
-		0,
-		0,
-		0,
-		0,
-		0,
-		0xFF,
-		0xFF,
-		0xDF,
-		0xFE,
-		0,
-		0,
-		0,
-		0,
-		0,
-		0,
-		0xF0,
-		0xFE,
-		0,
-		0,
-		0,
-		0,
-		0xFF,
-		0xFF,
-		0xFF,
-		0xFF,
-		0xFF,
-		0xFF,
-		0,
-		0,
+		0xffffffff,
+		0xffff,
 	};
 	static const struct {
 		uint32_t argsz;
 		int ret;
 		uint32_t argsz_out, cap_offset;
 	} row[] = {
-		{0, -EINVAL, 0, 0}, {15, -EINVAL, 0, 0}, {16, 16, 88, 0},  {20, 20, 88, 0},
-		{24, 24, 88, 0},    {87, 24, 88, 0},     {88, 88, 88, 24}, {4096, 88, 4096, 24},
+		{0, -EINVAL, 0, 0}, {15, -EINVAL, 0, 0}, {16, 16, 120, 0},    {20, 20, 120, 0},
+		{24, 24, 120, 0},   {119, 24, 120, 0},   {120, 120, 120, 24}, {4096, 120, 4096, 24},
 	};
 	struct type1 *t1 = type1_new(true, 100);
 	unsigned char buf[4096];
@@ -507,6 +468,65 @@ static void get_info(void **state)
 		if (row[i].cap_offset)
 			assert_memory_equal(buf + 24, want_caps, sizeof(want_caps));
 	}
+	type1_free(t1);
+}
+
+/* ---- dirty pages ---- */
+
+/* A client's bitmap, and the word of it that cannot be written. */
+static uint64_t words[2048];
+static size_t broken;
+
+static int words_read(void *arg, void *dst, uint64_t uaddr, size_t len)
+{
+	memcpy(dst, (uint8_t *)words + uaddr, len);
+	return 0;
+}
+
+static int words_write(void *arg, uint64_t uaddr, const void *src, size_t len)
+{
+	if (broken * 8 >= uaddr && broken * 8 < uaddr + len)
+		return -EFAULT;
+	assert_true(uaddr + len <= sizeof(words));
+	memcpy((uint8_t *)words + uaddr, src, len);
+	return 0;
+}
+
+/* More mappings than are looked at together, more words than are sent together; and a client whose
+ * bitmap ends too early keeps what was not reported. */
+static void dirty_many(void **state)
+{
+	const struct iommu_bitmap_io io = {words_read, words_write, NULL};
+	struct type1 *t1 = type1_new(true, 100000);
+	struct vfio_bitmap bitmap = {.pgsize = P, .size = sizeof(words)};
+	struct vfio_iommu_type1_dma_unmap req = {
+		.argsz = 48, .flags = DIRTY, .size = 64 * P * (sizeof(words) / 8)};
+	uint64_t before;
+
+	t1->tracking = true;
+	/* Of each word the bits 1, 2 and 5: two mappings. */
+	for (uint64_t i = 0; i < sizeof(words) / 8; i++) {
+		assert_int_equal(map(t1, R, 0, (64 * i + 1) * P, 2 * P), 0);
+		assert_int_equal(map(t1, R, 0, (64 * i + 5) * P, P), 0);
+	}
+	before = type1_entries_available(t1);
+	broken = 1000;
+	assert_int_equal(type1_unmap_bitmap(t1, &req, &bitmap, &io), -EFAULT);
+	assert_int_equal(req.size, 64 * P * (sizeof(words) / 8));
+	for (unsigned i = 0; i < sizeof(words) / 8; i++) {
+		bool mapped = iommu_overlaps(t1->space, (64 * i + 1) * P, (64 * i + 5) * P);
+
+		/* What is gone was reported. */
+		assert_true(mapped ? i > 900 : words[i] == 0x26);
+	}
+	assert_true(type1_entries_available(t1) > before);
+	broken = SIZE_MAX / 8;
+	memset(words, 0, sizeof(words));
+	assert_int_equal(type1_unmap_bitmap(t1, &req, &bitmap, &io), 0);
+	assert_int_equal(words[sizeof(words) / 8 - 1], 0x26);
+	assert_int_equal(words[1000], 0x26);
+	assert_int_equal(type1_entries_available(t1), 100000);
+	assert_int_equal(iommu_mapping_count(t1->space), 0);
 	type1_free(t1);
 }
 
@@ -631,8 +651,8 @@ int main(void)
 		cmocka_unit_test(map_errors),      cmocka_unit_test(entry_budget),
 		cmocka_unit_test(import_failures), cmocka_unit_test(unmap_errors),
 		cmocka_unit_test(unmap_table),     cmocka_unit_test(vaddr),
-		cmocka_unit_test(get_info),        cmocka_unit_test(stalled_import),
-		cmocka_unit_test(unmap_in_steps),
+		cmocka_unit_test(get_info),        cmocka_unit_test(dirty_many),
+		cmocka_unit_test(stalled_import),  cmocka_unit_test(unmap_in_steps),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
