@@ -74,10 +74,19 @@ static struct iommu_space *enter(struct vfio_device *dev, uint64_t iova, size_t 
 	return space;
 }
 
+/* Only the work context writes it: no locked instruction, which would also wait until all that was
+ * copied has left the CPU's store buffer. */
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+/* [work context] */
 static void count_transfer(struct vfio_device *dev, size_t len)
 {
-	atomic_fetch_add_explicit(&dev->stats.dma_ops, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&dev->stats.dma_bytes, len, memory_order_relaxed);
+	add(&dev->stats.dma_ops, 1);
+	add(&dev->stats.dma_bytes, len);
 }
 
 /* [work context] A transfer by messages has ended.  It is in flight until the model knows. */

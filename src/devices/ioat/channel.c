@@ -292,7 +292,6 @@ static enum step completed(struct ioat_chan *ch)
 {
 	const struct ioat_desc *desc = &ch->desc;
 	enum ioat_op op = kind_of(desc);
-	struct ioat_dev *d = ch->dev;
 
 	uvfio_count_local(&ch->stats.descriptors[op], 1);
 	if (op != IOAT_COUNT_NULL)
@@ -302,12 +301,7 @@ static enum step completed(struct ioat_chan *ch)
 	if (desc->control & IOAT_DESC_INT)
 		ch->int_due = true;
 	ch->phase = IOAT_PHASE_NEXT;
-	pthread_mutex_lock(&d->lock);
-	ch->count++;
-	ch->done = ch->desc_addr;
-	ch->next = desc->next;
-	ch->first = false;
-	pthread_mutex_unlock(&d->lock);
+	ch->ended = true; /* look() is next */
 	return STEP_ON;
 }
 
@@ -319,18 +313,25 @@ static void prepare_fill(struct ioat_chan *ch)
 		memcpy(ch->bounce + i, &ch->desc.src, sizeof(ch->desc.src));
 }
 
+static bool is_resetting(struct ioat_chan *ch)
+{
+	bool resetting;
+
+	pthread_mutex_lock(&ch->dev->lock);
+	resetting = ch->resetting;
+	pthread_mutex_unlock(&ch->dev->lock);
+	return resetting;
+}
+
 static enum step move(struct ioat_chan *ch, int *budget)
 {
 	struct ioat_dev *d = ch->dev;
-	bool resetting;
 	enum step step;
 
 	if (ch->moved == ch->desc.size || ch->desc.control & IOAT_DESC_NULL)
 		return completed(ch);
-	pthread_mutex_lock(&d->lock);
-	resetting = ch->resetting;
-	pthread_mutex_unlock(&d->lock);
-	if (resetting) {
+	/* look() has just seen it, before the first piece. */
+	if (ch->moved && is_resetting(ch)) {
 		ch->phase = IOAT_PHASE_NEXT;
 		return STEP_ON;
 	}
@@ -444,6 +445,13 @@ static enum step look(struct ioat_chan *ch, int *budget)
 	enum step step = STEP_STOP;
 
 	pthread_mutex_lock(&d->lock);
+	if (ch->ended) {
+		ch->ended = false;
+		ch->count++;
+		ch->done = ch->desc_addr;
+		ch->next = ch->desc.next;
+		ch->first = false;
+	}
 	if (ch->resetting) {
 		ch->report_due = ch->int_due = false;
 		ioat_chan_free(ch);

@@ -99,6 +99,7 @@ struct ioat_chan {
 	enum ioat_phase phase;
 	bool in_flight; /* ->op is with the core */
 	bool waiting;   /* for ->delay */
+	bool ended;     /* ->desc is done, and not counted yet */
 	bool report_due, int_due;
 	bool report_old; /* it was due before this turn */
 	unsigned no_pin; /* so many pieces are not tried to be pinned */
