@@ -145,6 +145,85 @@ static void in_order(void **state)
 }
 
 /* The count wraps, and one that is behind means nearly 65536 more. */
+/* Descriptors are read several at a time: only those that the driver has counted, within a page,
+ * and used only where the chain leads. */
+static void read_ahead(void **state)
+{
+	enum { N = 40 };
+	struct harness *h = h_new(NOW);
+	uint64_t chain = h_alloc(h, 2 * 4096, 4096), src = h_alloc(h, 4096, 64);
+	uint64_t dst = h_alloc(h, N * 64, 64);
+	struct ioat_desc *descs = h_ptr(h, chain);
+	/* Up, down, and across the end of the page. */
+	unsigned order[N];
+
+	for (unsigned i = 0; i < N; i++)
+		order[i] = i < 10 ? i : i < 20 ? 29 - i : i < 30 ? 40 + i : 80 + i;
+	for (unsigned seed = 1; seed < 4; seed++) {
+		uint8_t *to = h_ptr(h, dst), *from = h_ptr(h, src);
+		unsigned given = 0, step = seed == 3 ? N : seed * 7;
+
+		pattern(from, 4096, seed);
+		memset(to, 0, N * 64);
+		/* What is not counted yet is not to be believed. */
+		memset(descs, 0xff, 2 * 4096);
+		h_start(h, 0);
+		while (given < N) {
+			unsigned end = given + step < N ? given + step : N;
+
+			if (!given) {
+				h_write(h, CH(0, IOAT_CHANCMD), 1, IOAT_CHANCMD_RESET);
+				h_run(h);
+				h_write(h, CH(0, IOAT_CHAINADDR), 8, chain + order[0] * 64);
+			}
+			for (; given < end; given++)
+				descs[order[given]] = (struct ioat_desc){
+					64,
+					IOAT_DESC_COMPLETE,
+					src + given * 64,
+					dst + given * 64,
+					given + 1 < N ? chain + order[given + 1] * 64 : 0,
+				};
+			h_write(h, CH(0, IOAT_DMACOUNT), 2, given);
+			h_run(h);
+			assert_int_equal(h_state(h, 0), IOAT_IDLE);
+			assert_memory_equal(to, from, given * 64);
+		}
+		assert_int_equal(h_completion(h, 0), (chain + order[N - 1] * 64) | IOAT_IDLE);
+	}
+	h_free(h);
+}
+
+/* The ring is in one page, and nothing is mapped behind it. */
+static void read_ahead_ends(void **state)
+{
+	struct harness *h = h_new(NOW);
+	uint64_t page = h_alloc(h, 8192, 4096), src = h_alloc(h, 4096, 64);
+	struct ioat_desc *descs = h_ptr(h, page + 4096 - 2 * 64);
+	uint8_t *to = h_ptr(h, src + 2048);
+
+	pattern(h_ptr(h, src), 64, 3);
+	h_start(h, 0);
+	h_write(h, CH(0, IOAT_CHANCMD), 1, IOAT_CHANCMD_RESET);
+	h_run(h);
+	h->fault = page + 4096;
+	h->fault_end = page + 8192;
+	for (unsigned i = 0; i < 2; i++)
+		descs[i] = (struct ioat_desc){64, IOAT_DESC_COMPLETE, src, src + 2048 + i * 64,
+					      page + 4096 - (1 - i) * 64};
+	h_write(h, CH(0, IOAT_CHAINADDR), 8, page + 4096 - 2 * 64);
+	h_write(h, CH(0, IOAT_DMACOUNT), 2, 2);
+	h_run(h);
+	assert_int_equal(h_state(h, 0), IOAT_IDLE);
+	assert_memory_equal(to, h_ptr(h, src), 64);
+	assert_memory_equal(to + 64, h_ptr(h, src), 64);
+	/* A third is behind the end. */
+	h_write(h, CH(0, IOAT_DMACOUNT), 2, 3);
+	h_run(h);
+	assert_int_equal(h_state(h, 0), IOAT_HALTED);
+	h_free(h);
+}
+
 static void count_wraps(void **state)
 {
 	struct harness *h = h_new(NOW);
@@ -363,6 +442,8 @@ int main(void)
 		cmocka_unit_test(nulls),
 		cmocka_unit_test(quiet_descriptors),
 		cmocka_unit_test(in_order),
+		cmocka_unit_test(read_ahead),
+		cmocka_unit_test(read_ahead_ends),
 		cmocka_unit_test(count_wraps),
 		cmocka_unit_test(turns_end),
 		cmocka_unit_test(channels),

@@ -34,6 +34,9 @@
 #define IOAT_BUDGET           (512 * 1024)
 #define IOAT_DESCRIPTOR_COSTS 512
 
+/* Descriptors that are read at once. */
+#define IOAT_AHEAD 16u
+
 /* A register of a table: how it is published, and what writing does is regs.c's. */
 enum ioat_reg {
 	IOAT_REG_CHANCTRL,
@@ -105,6 +108,11 @@ struct ioat_chan {
 	unsigned no_pin; /* so many pieces are not tried to be pinned */
 	struct ioat_desc desc;
 	uint64_t desc_addr;
+	/* Descriptors that lie one after the other, read at once: those from [ahead_at] on are
+	 * still to come, the first of them from address ->ahead_addr. */
+	struct ioat_desc ahead[IOAT_AHEAD];
+	uint64_t ahead_addr;
+	unsigned ahead_at, nr_ahead;
 	uint32_t moved, piece; /* bytes */
 	struct uvfio_dma op;
 	uint64_t report; /* what is written to CHANCMP */
