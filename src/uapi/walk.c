@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "uapi/task.h"
@@ -173,7 +174,15 @@ static int follow(struct walker *w, const char *target, bool magic)
 
 static int go_up(struct walker *w)
 {
+	const char *target;
+	enum shadow_kind in = kind_of(w, w->at, &target);
+	struct stat st;
 	char *slash;
+
+	if (in == SHADOW_FILE)
+		return -ENOTDIR;
+	if (in == SHADOW_NONE && (stat(w->at, &st) || !S_ISDIR(st.st_mode)))
+		return 1;
 
 	if (!strcmp(w->at, w->root))
 		return w->resolve & RESOLVE_BENEATH ? -EXDEV : 0;
@@ -256,7 +265,9 @@ static int walk_on(struct walker *w, bool nofollow)
 		name[len] = '\0';
 		memmove(w->rest, p + len, strlen(p + len) + 1);
 		if (!strcmp(name, "."))
-			ret = 0;
+			ret = uapi_shadow_look(w->server->shadow, w->at, NULL) == SHADOW_FILE
+				      ? -ENOTDIR
+				      : 0;
 		else if (!strcmp(name, ".."))
 			ret = go_up(w);
 		else
