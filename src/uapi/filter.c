@@ -50,11 +50,6 @@ static int add_open(scmp_filter_ctx ctx, int nr, unsigned arg)
 	for (unsigned mode = O_WRONLY; mode <= O_ACCMODE && !ret; mode++)
 		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, nr, 1,
 				       SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, O_ACCMODE, mode));
-	/* But what may be a path to something of ours is. */
-	if (!ret)
-		ret = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, nr, 1,
-				       SCMP_CMP(arg, SCMP_CMP_MASKED_EQ,
-						O_PATH | O_DIRECTORY | O_ACCMODE, O_PATH));
 	return ret;
 }
 

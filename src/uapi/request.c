@@ -35,7 +35,7 @@ int uapi_copy_from(struct uapi_request *req, void *dst, uint64_t uaddr, size_t l
 	}
 	if (uapi_task_read(req->tid, dst, uaddr, len) != (ssize_t)len)
 		return -EFAULT;
-	return uapi_request_valid(req) ? 0 : -EFAULT;
+	return req->asks || uapi_request_valid(req) ? 0 : -EFAULT;
 }
 
 int uapi_copy_to(struct uapi_request *req, uint64_t uaddr, const void *src, size_t len)
@@ -60,9 +60,7 @@ static int copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, 
 	return uapi_copy_to(of_client(client), uaddr, src, len);
 }
 
-/* Close a file of the program's that turned out to be none of ours.  One that does not close holds
- * up nothing; those of a program that does that again and again hold up its own requests. */
-static void throw_away(struct uapi_server *server, int fd)
+void uapi_request_throw_away(struct uapi_server *server, int fd)
 {
 	if (uvfio_trash_held(server->trash) < TRASH_MAX)
 		uvfio_trash_close(server->trash, fd);
@@ -125,11 +123,11 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	if (ours < 0)
 		return -EBADF;
 	if (!uapi_request_valid(req) || fcntl(ours, F_GETFL) & O_PATH) {
-		throw_away(req->server, ours);
+		uapi_request_throw_away(req->server, ours);
 		return -EBADF;
 	}
 	if (!uvfio_is_eventfd(ours)) {
-		throw_away(req->server, ours);
+		uapi_request_throw_away(req->server, ours);
 		return -EINVAL;
 	}
 	return ours;
@@ -207,73 +205,6 @@ void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 		.kind = UAPI_FILE_KINDS,
 	};
 	memcpy(req->args, notif->data.args, sizeof(req->args));
-}
-
-static void complain_unseen(struct uapi_request *req)
-{
-	unsigned lost;
-
-	if (uvfio_ratelimit_ok(&req->server->unseen_opens, 1, 10000, &lost))
-		uvfio_log(
-			req->server->log, UVFIO_LOG_ERROR,
-			"process %d makes a VFIO call on a file of /dev/vfio that it opened where "
-			"uvfio does not see it (for reading only, through io_uring, or as a 32-bit "
-			"program): that is an empty file.  Remedy: open it O_RDWR with open, openat "
-			"or openat2",
-			req->tid);
-}
-
-struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret)
-{
-	struct stat st;
-
-	struct uapi_file *file;
-	unsigned group;
-
-	*ret = uapi_task_stat_fd(req->server->tasks, req->tid, fd, &st);
-	if (*ret)
-		return NULL;
-	file = uapi_files_find(req->server->files, &st);
-	/* Ioctls and mmaps are rare enough to look each time. */
-	if (file &&
-	    (req->nr == SYS_ioctl || req->nr == SYS_mmap ||
-	     atomic_load_explicit(&req->server->paths_seen, memory_order_relaxed)) &&
-	    uapi_task_fd_is_path(req->server->tasks, req->tid, fd)) {
-		uapi_files_put(req->server->files, file);
-		*ret = -EBADF;
-		return NULL;
-	}
-	if (!file && uapi_files_node(req->server->files, &st, &group) != UAPI_FILE_KINDS)
-		complain_unseen(req);
-	return file;
-}
-
-struct uapi_file *uapi_request_subject(struct uapi_request *req)
-{
-	int ret;
-	struct uapi_file *file = uapi_request_file(req, (int)req->args[0], &ret);
-
-	if (ret == -EACCES && uapi_request_valid(req)) { /* not of one that is dying */
-		unsigned lost;
-
-		if (uvfio_ratelimit_ok(&req->server->hidden_tasks, 1, 10000, &lost))
-			uvfio_log(
-				req->server->log, UVFIO_LOG_ERROR,
-				"process %d has made itself undumpable (PR_SET_DUMPABLE, or an executable "
-				"that cannot be read): what it does with VFIO cannot be answered; run "
-				"uvfio as root",
-				req->tid);
-	}
-	if (ret == -EBADF) /* the kernel would say so too, but the number may change hands */
-		uapi_answer(req, ret);
-	if (uapi_short_of(ret)) /* it may be ours: the kernel must not take it for a plain file */
-		uapi_answer(req, uapi_short_of(ret));
-	if (!file)
-		return NULL;
-	req->kind = file->kind;
-	if (file->device)
-		req->device = file->device->name;
-	return file;
 }
 
 void uapi_dispatch(struct uapi_request *req)

@@ -34,6 +34,8 @@ struct uapi_request {
 	int fd;
 	bool cloexec;
 	bool stored;         /* to a region: the device may have something to do */
+	/* It only asks: nothing is acted upon but what the answer does to the program's memory. */
+	bool asks;
 	/* Whose hardware's config space has changed, perhaps, and those of others too: the files in
 	 * sysfs are to be looked at.  NULL: nobody's. */
 	const struct uapi_device *changed;
@@ -53,10 +55,15 @@ struct uapi_request {
 /* Fill in what the core needs. */
 void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 		       const struct seccomp_notif *notif);
-/* Is the system call still waiting?  To be asked after reading what belongs to the task (its
- * memory, /proc/TID) and before acting on it. */
+/*
+ * Is the system call still waiting?  If it is, the task still has its number, so what was read under
+ * that (its memory, its descriptors) was its own.  To be asked after reading, before anything is
+ * done that outlives the call: changing a device, writing into memory.  Not before the answer
+ * itself, which the kernel drops when nobody waits for it; so what only asks (->asks) is checked
+ * once, in uapi_copy_to().
+ */
 bool uapi_request_valid(const struct uapi_request *req);
-/* 0, or -EFAULT also when the task has gone. */
+/* 0, or -EFAULT also when the task has gone (from memory: but of what only ->asks). */
 int uapi_copy_from(struct uapi_request *req, void *dst, uint64_t uaddr, size_t len);
 int uapi_copy_to(struct uapi_request *req, uint64_t uaddr, const void *src, size_t len);
 
@@ -80,6 +87,10 @@ struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret);
 /* The same for the file that the system call is made on (its first argument), noted for the trace;
  * NULL: the kernel's business. */
 struct uapi_file *uapi_request_subject(struct uapi_request *req);
+
+/* Close a file of the program's that turned out to be none of ours.  One that does not close holds
+ * up nothing; those of a program that does that again and again hold up its own requests. */
+void uapi_request_throw_away(struct uapi_server *server, int fd);
 
 /* Route @req to its handler. */
 void uapi_dispatch(struct uapi_request *req);

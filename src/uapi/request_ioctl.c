@@ -18,6 +18,22 @@ static bool acts_at_once(unsigned cmd)
 	       cmd == VFIO_DEVICE_RESET;
 }
 
+/* Commands that change nothing. */
+static bool only_asks(unsigned cmd)
+{
+	switch (cmd) {
+	case VFIO_GET_API_VERSION:
+	case VFIO_CHECK_EXTENSION:
+	case VFIO_GROUP_GET_STATUS:
+	case VFIO_DEVICE_GET_INFO:
+	case VFIO_DEVICE_GET_REGION_INFO:
+	case VFIO_DEVICE_GET_IRQ_INFO:
+		return true;
+	default: /* DEVICE_GET_PCI_HOT_RESET_INFO and IOMMU_GET_INFO have others' numbers, too */
+		return false;
+	}
+}
+
 static int set_container(struct uapi_request *req, struct uapi_file *group, uint64_t arg)
 {
 	struct uapi_core *core = req->server->core;
@@ -115,6 +131,7 @@ void uapi_do_ioctl(struct uapi_request *req)
 	}
 	if (acts_at_once(cmd) && !uapi_request_valid(req))
 		goto out;
+	req->asks = only_asks(cmd);
 	switch (file->kind) {
 	case UAPI_CONTAINER:
 		uapi_answer(req, core->ops->container_ioctl(core, file->container, &req->client,

@@ -62,7 +62,7 @@ static bool look_up_shadow(struct uapi_request *req, int dirfd, const char *name
 	case UAPI_PATH_FOREIGN:
 		break;
 	}
-	if ((flags & (O_ACCMODE | O_PATH)) == O_RDONLY || flags & O_DIRECTORY)
+	if ((flags & O_ACCMODE) == O_RDONLY || flags & (O_DIRECTORY | O_PATH))
 		return false;
 	*kind = look_up(req, dirfd, name, resolve & ~(uint64_t)RESOLVE_NO_XDEV, group, open);
 	return true;
@@ -78,7 +78,8 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 	bool open = false;
 	int kind, fd, access;
 
-	if (flags & O_DIRECTORY && !shadow)
+	/* A directory, or a path and no more (which is no descriptor to any call). */
+	if (flags & (O_DIRECTORY | O_PATH) && !shadow)
 		return;
 	/* The kernel's VFIO does not look at the access mode.  Of O_ACCMODE, with which ioctl is
 	 * all that works, it could not be told when the last one is closed. */
@@ -101,11 +102,8 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 		kind = look_up(req, dirfd, name, resolve, &group, &open);
 	else if (!look_up_shadow(req, dirfd, name, flags, resolve, &kind, &group, &open))
 		return;
-	if (flags & O_PATH) {
-		if (open)
-			atomic_store(&req->server->paths_seen, true);
-		return; /* the kernel opens it: a path and no more */
-	}
+	if (flags & O_PATH)
+		return;
 	/* A device's file is not opened a second time. */
 	if (open && kind == UAPI_FILE_KINDS)
 		kind = -ENXIO;

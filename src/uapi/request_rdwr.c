@@ -44,7 +44,7 @@ static int64_t transfer(struct uapi_request *req, struct core_device *df, bool w
 				break;
 			}
 			have = (size_t)n;
-		} else if (!uapi_request_valid(req)) {
+		} else if (!req->asks && !uapi_request_valid(req)) {
 			ret = -EFAULT;
 			break;
 		}
@@ -72,9 +72,9 @@ static int64_t transfer(struct uapi_request *req, struct core_device *df, bool w
 	return ret ? ret : (int64_t)done;
 }
 
-static bool writes_config(const struct uapi_request *req, bool write)
+static bool is_config(const struct uapi_request *req)
 {
-	return write && req->args[3] >> 40 == VFIO_PCI_CONFIG_REGION_INDEX;
+	return req->args[3] >> 40 == VFIO_PCI_CONFIG_REGION_INDEX;
 }
 
 void uapi_do_rw(struct uapi_request *req, bool write)
@@ -86,12 +86,14 @@ void uapi_do_rw(struct uapi_request *req, bool write)
 	file = uapi_request_subject(req);
 	if (!file)
 		return;
+	/* Config space does nothing when it is read; registers may. */
+	req->asks = !write && is_config(req);
 	uapi_answer(req, file->kind != UAPI_DEVICE
 				 ? -EINVAL
 				 : transfer(req, file->device_file, write, req->args[3],
 					    req->args[1], req->args[2]));
 	req->stored = write;
-	if (file->kind == UAPI_DEVICE && writes_config(req, write))
+	if (file->kind == UAPI_DEVICE && write && is_config(req))
 		req->changed = file->device;
 	uapi_files_put(req->server->files, file);
 }
@@ -152,7 +154,7 @@ void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags)
 	else
 		uapi_answer(req, vectored(req, file->device_file, write));
 	req->stored = write;
-	if (file->kind == UAPI_DEVICE && writes_config(req, write))
+	if (file->kind == UAPI_DEVICE && write && is_config(req))
 		req->changed = file->device;
 	uapi_files_put(req->server->files, file);
 }

@@ -51,8 +51,6 @@ struct uapi_server {
 	/* A program that opened /dev/kvm: registers are not offered for mapping any more. */
 	atomic_bool kvm_seen;
 	struct uvfio_trash *trash; /* files of the program's that were taken for eventfds */
-	/* A file of ours was opened by O_PATH: reads and writes look for that from then on, too. */
-	atomic_bool paths_seen;
 	struct uvfio_ratelimit hidden_tasks, hidden_fds, refused_mmaps, fatal,
 		unseen_opens; /* of messages */
 };

@@ -5,31 +5,19 @@
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-#include "uapi/task.h"
+#include "uapi/task_private.h"
 
 #define CACHE_SLOTS 128u
 
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL /* Linux 6.9 */
-#endif
-
-/* What is kept of a task.  Slots are direct-mapped by thread id; a collision replaces. */
-struct proc_dirs {
-	pid_t tid;
-	int proc, fds; /* O_PATH directories /proc/TID, /proc/TID/fd */
-	atomic_uint refs;
-};
-
 struct uapi_tasks {
-	pthread_mutex_t lock; /* slots */
-	struct proc_dirs *slots[CACHE_SLOTS];
+	pthread_mutex_t lock; /* slots: direct-mapped by thread id; a collision replaces */
+	struct task_kept *slots[CACHE_SLOTS];
 };
 
 struct uapi_tasks *uapi_tasks_new(void)
@@ -41,13 +29,15 @@ struct uapi_tasks *uapi_tasks_new(void)
 	return tasks;
 }
 
-static void dirs_put(struct proc_dirs *dirs)
+void task_kept_put(struct task_kept *kept)
 {
-	if (!dirs || atomic_fetch_sub(&dirs->refs, 1) > 1)
+	if (!kept || atomic_fetch_sub(&kept->refs, 1) > 1)
 		return;
-	close(dirs->fds);
-	close(dirs->proc);
-	free(dirs);
+	close(kept->fds);
+	close(kept->proc);
+	if (kept->pidfd >= 0)
+		close(kept->pidfd);
+	free(kept);
 }
 
 void uapi_tasks_free(struct uapi_tasks *tasks)
@@ -55,127 +45,75 @@ void uapi_tasks_free(struct uapi_tasks *tasks)
 	if (!tasks)
 		return;
 	for (unsigned i = 0; i < CACHE_SLOTS; i++)
-		dirs_put(tasks->slots[i]);
+		task_kept_put(tasks->slots[i]);
 	pthread_mutex_destroy(&tasks->lock);
 	free(tasks);
 }
 
-static struct proc_dirs *dirs_open(pid_t tid)
+static struct task_kept *kept_open(pid_t tid)
 {
-	struct proc_dirs *dirs = malloc(sizeof(*dirs));
+	struct task_kept *kept = calloc(1, sizeof(*kept));
 	char path[32];
 
-	if (!dirs) {
+	if (!kept) {
 		errno = ENOMEM;
 		return NULL;
 	}
 	snprintf(path, sizeof(path), "/proc/%d", tid);
-	dirs->tid = tid;
-	atomic_init(&dirs->refs, 1);
-	dirs->proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dirs->proc < 0)
+	kept->tid = tid;
+	atomic_init(&kept->refs, 1);
+	atomic_init(&kept->pidfd, PIDFD_NOT_ASKED);
+	kept->proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (kept->proc < 0)
 		goto err;
-	dirs->fds = openat(dirs->proc, "fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dirs->fds < 0) {
+	kept->fds = openat(kept->proc, "fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (kept->fds < 0) {
 		int e = errno;
 
-		close(dirs->proc);
+		close(kept->proc);
 		errno = e;
 		goto err;
 	}
-	return dirs;
+	return kept;
 err:
-	free(dirs);
+	free(kept);
 	return NULL;
 }
 
-/* The directories of @tid, with a reference; NULL with errno.  @stale: one that led nowhere. */
-static struct proc_dirs *dirs_get(struct uapi_tasks *tasks, pid_t tid, struct proc_dirs *stale)
+struct task_kept *task_kept_get(struct uapi_tasks *tasks, pid_t tid, struct task_kept *stale)
 {
-	struct proc_dirs **slot = &tasks->slots[(unsigned)tid % CACHE_SLOTS], *dirs, *old;
+	struct task_kept **slot = &tasks->slots[(unsigned)tid % CACHE_SLOTS], *kept, *old;
 
 	pthread_mutex_lock(&tasks->lock);
-	dirs = *slot;
-	if (dirs && dirs->tid == tid && dirs != stale) {
-		atomic_fetch_add(&dirs->refs, 1);
+	kept = *slot;
+	if (kept && kept->tid == tid && kept != stale) {
+		atomic_fetch_add(&kept->refs, 1);
 		pthread_mutex_unlock(&tasks->lock);
-		return dirs;
+		return kept;
 	}
 	pthread_mutex_unlock(&tasks->lock);
 
-	dirs = dirs_open(tid);
-	if (!dirs)
+	kept = kept_open(tid);
+	if (!kept)
 		return NULL;
-	atomic_fetch_add(&dirs->refs, 1);
+	atomic_fetch_add(&kept->refs, 1);
 	pthread_mutex_lock(&tasks->lock);
 	old = *slot;
-	*slot = dirs;
+	*slot = kept;
 	pthread_mutex_unlock(&tasks->lock);
-	dirs_put(old);
-	return dirs;
+	task_kept_put(old);
+	return kept;
 }
 
-/* Does it still lead to a living task? */
-static bool dirs_alive(const struct proc_dirs *dirs)
+bool task_kept_alive(const struct task_kept *kept)
 {
-	return faccessat(dirs->proc, "stat", F_OK, 0) == 0;
-}
-
-/* @flags: AT_SYMLINK_NOFOLLOW: of the link in /proc. */
-static int stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, int flags, struct stat *st)
-{
-	struct proc_dirs *dirs, *stale = NULL;
-	char name[16];
-	int ret;
-
-	if (fd < 0)
-		return -EBADF;
-	snprintf(name, sizeof(name), "%d", fd);
-	for (;;) {
-		dirs = dirs_get(tasks, tid, stale);
-		dirs_put(stale);
-		if (!dirs)
-			return errno == ENOENT || errno == ESRCH ? -EBADF : -errno;
-		ret = fstatat(dirs->fds, name, st, flags) ? -errno : 0;
-		if (ret != -ENOENT && ret != -ESRCH)
-			break;
-		if (stale || dirs_alive(dirs)) {
-			ret = -EBADF;
-			break;
-		}
-		stale = dirs;
-	}
-	dirs_put(dirs);
-	return ret;
-}
-
-int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st)
-{
-	return stat_fd(tasks, tid, fd, 0, st);
-}
-
-bool uapi_task_fd_is_path(struct uapi_tasks *tasks, pid_t tid, int fd)
-{
-	struct stat link;
-
-	/* The link's mode says what the fd is open for. */
-	return !stat_fd(tasks, tid, fd, AT_SYMLINK_NOFOLLOW, &link) && S_ISLNK(link.st_mode) &&
-	       !(link.st_mode & 0777);
-}
-
-unsigned uapi_task_fd_access(struct uapi_tasks *tasks, pid_t tid, int fd)
-{
-	struct stat link;
-
-	if (stat_fd(tasks, tid, fd, AT_SYMLINK_NOFOLLOW, &link) || !S_ISLNK(link.st_mode))
-		return 0;
-	return (link.st_mode & 0400 ? R_OK : 0) | (link.st_mode & 0200 ? W_OK : 0);
+	return faccessat(kept->proc, "stat", F_OK, 0) == 0;
 }
 
 /* The path of a link of /proc/TID ("cwd", "root", "fd/N") as this mount namespace names it. */
-static ssize_t read_link(const struct proc_dirs *dirs, const char *name, char *out, size_t size)
+static ssize_t read_link(const struct task_kept *kept, const char *name, char *out, size_t size)
 {
-	ssize_t n = readlinkat(dirs->proc, name, out, size - 1);
+	ssize_t n = readlinkat(kept->proc, name, out, size - 1);
 
 	if (n < 0)
 		return -errno;
@@ -184,7 +122,7 @@ static ssize_t read_link(const struct proc_dirs *dirs, const char *name, char *o
 }
 
 /* @path as seen from the task's root directory. */
-static int absolute(const struct proc_dirs *dirs, int dirfd, const char *path, char *out,
+static int absolute(const struct task_kept *kept, int dirfd, const char *path, char *out,
 		    size_t size)
 {
 	char root[PATH_MAX], base[PATH_MAX], name[24];
@@ -197,10 +135,10 @@ static int absolute(const struct proc_dirs *dirs, int dirfd, const char *path, c
 		strcpy(name, "cwd");
 	else
 		snprintf(name, sizeof(name), "fd/%d", dirfd);
-	len = read_link(dirs, name, base, sizeof(base));
+	len = read_link(kept, name, base, sizeof(base));
 	if (len < 0)
 		return (int)len;
-	len = read_link(dirs, "root", root, sizeof(root));
+	len = read_link(kept, "root", root, sizeof(root));
 	if (len < 0)
 		return (int)len;
 	if (len > 1) { /* a changed root */
@@ -212,7 +150,7 @@ static int absolute(const struct proc_dirs *dirs, int dirfd, const char *path, c
 }
 
 /* What @path is from @base on, which no link of it may lead out of. */
-static int resolve_from(const struct proc_dirs *dirs, int dirfd, const char *path, uint64_t resolve)
+static int resolve_from(const struct task_kept *kept, int dirfd, const char *path, uint64_t resolve)
 {
 	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
 	char name[24] = "cwd";
@@ -220,7 +158,7 @@ static int resolve_from(const struct proc_dirs *dirs, int dirfd, const char *pat
 
 	if (dirfd != AT_FDCWD)
 		snprintf(name, sizeof(name), "fd/%d", dirfd);
-	base = openat(dirs->proc, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	base = openat(kept->proc, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (base < 0)
 		return -errno;
 	ret = (int)syscall(SYS_openat2, base, path, &how, sizeof(how));
@@ -293,17 +231,17 @@ static int resolve_link(pid_t tid, int root, const char *full)
 	return ret;
 }
 
-static int resolve_in_root(const struct proc_dirs *dirs, int root, int dirfd, const char *path,
+static int resolve_in_root(const struct task_kept *kept, int root, int dirfd, const char *path,
 			   uint64_t resolve)
 {
 	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve | RESOLVE_IN_ROOT};
 	char full[2 * PATH_MAX];
-	int ret = absolute(dirs, dirfd, path, full, sizeof(full));
+	int ret = absolute(kept, dirfd, path, full, sizeof(full));
 
 	if (ret)
 		return ret;
 	if (!resolve) {
-		ret = resolve_link(dirs->tid, root, full);
+		ret = resolve_link(kept->tid, root, full);
 		if (ret >= 0)
 			return ret;
 	}
@@ -314,48 +252,48 @@ static int resolve_in_root(const struct proc_dirs *dirs, int root, int dirfd, co
 int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path,
 		      uint64_t resolve)
 {
-	struct proc_dirs *dirs, *stale = NULL;
+	struct task_kept *kept, *stale = NULL;
 	int root, ret;
 
 	for (;;) {
-		dirs = dirs_get(tasks, tid, stale);
-		dirs_put(stale);
-		if (!dirs)
+		kept = task_kept_get(tasks, tid, stale);
+		task_kept_put(stale);
+		if (!kept)
 			return -errno;
-		root = openat(dirs->proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (root >= 0 || stale || dirs_alive(dirs))
+		root = openat(kept->proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (root >= 0 || stale || task_kept_alive(kept))
 			break;
-		stale = dirs;
+		stale = kept;
 	}
 	if (root < 0)
 		ret = -errno;
 	else if (resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT))
-		ret = resolve_from(dirs, dirfd, path, resolve);
+		ret = resolve_from(kept, dirfd, path, resolve);
 	else
-		ret = resolve_in_root(dirs, root, dirfd, path, resolve);
+		ret = resolve_in_root(kept, root, dirfd, path, resolve);
 	if (root >= 0)
 		close(root);
-	dirs_put(dirs);
+	task_kept_put(kept);
 	return ret;
 }
 
 ssize_t uapi_task_link(struct uapi_tasks *tasks, pid_t tid, const char *name, char *out,
 		       size_t size)
 {
-	struct proc_dirs *dirs, *stale = NULL;
+	struct task_kept *kept, *stale = NULL;
 	ssize_t n;
 
 	for (;;) {
-		dirs = dirs_get(tasks, tid, stale);
-		dirs_put(stale);
-		if (!dirs)
+		kept = task_kept_get(tasks, tid, stale);
+		task_kept_put(stale);
+		if (!kept)
 			return -errno;
-		n = read_link(dirs, name, out, size);
-		if (n >= 0 || stale || dirs_alive(dirs))
+		n = read_link(kept, name, out, size);
+		if (n >= 0 || stale || task_kept_alive(kept))
 			break;
-		stale = dirs;
+		stale = kept;
 	}
-	dirs_put(dirs);
+	task_kept_put(kept);
 	return n;
 }
 
@@ -393,71 +331,4 @@ pid_t uapi_task_tgid(pid_t tid)
 int64_t uapi_task_fsuid(pid_t tid)
 {
 	return status_number(tid, "Uid", 3);
-}
-
-/* The number that the kernel gave an eventfd (Linux 5.2); 0: it is none, or has gone. */
-static unsigned long eventfd_id(const char *dir, int fd)
-{
-	char path[64], line[128];
-	unsigned long id = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/fdinfo/%d", dir, fd);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "eventfd-id: %lu", &id) == 1) {
-			id++; /* they count from 0 */
-			break;
-		}
-	}
-	fclose(f);
-	return id;
-}
-
-unsigned long uapi_task_eventfd_id(pid_t tid, int fd)
-{
-	char dir[32];
-
-	snprintf(dir, sizeof(dir), "/proc/%d", tid);
-	return eventfd_id(dir, fd);
-}
-
-/* Before 6.9: from the table of the process's first thread.  That is nearly always @tid's too; if
- * not, what was got must at least be the same eventfd. */
-static int get_leaders_fd(pid_t tid, int fd)
-{
-	pid_t tgid = uapi_task_tgid(tid);
-	int pidfd = (int)syscall(SYS_pidfd_open, tgid, 0), ret;
-	char dir[32];
-
-	if (pidfd < 0)
-		return -errno;
-	ret = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-	if (ret < 0)
-		ret = -errno;
-	close(pidfd);
-	if (ret < 0 || tgid == tid)
-		return ret;
-	snprintf(dir, sizeof(dir), "/proc/%d", tid);
-	if (eventfd_id(dir, fd) != eventfd_id("/proc/self", ret)) {
-		close(ret);
-		ret = -EBADF;
-	}
-	return ret;
-}
-
-int uapi_task_get_fd(pid_t tid, int fd)
-{
-	int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
-	int ret;
-
-	if (pidfd < 0)
-		return errno == EINVAL ? get_leaders_fd(tid, fd) : -errno;
-	ret = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-	if (ret < 0)
-		ret = -errno;
-	close(pidfd);
-	return ret;
 }

@@ -12,5 +12,6 @@ int set_trigger(int device, int fd);
 
 /* evasive_reopen.c */
 void reopened(void);
+void hands_changed(void);
 
 #endif

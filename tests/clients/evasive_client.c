@@ -138,6 +138,9 @@ static void unseen_opens(void)
 	/* A descriptor that is a path only. */
 	fd = open(container, O_PATH);
 	CHECK(fd >= 0 && ioctl(fd, VFIO_GET_API_VERSION) == -1 && errno == EBADF);
+	snprintf(group, sizeof(group), "/proc/self/fd/%d", d.fd);
+	fd = ring_openat(group, O_PATH);
+	CHECK(fd >= 0 && pread(fd, low, 4, (off_t)d.bar) == -1 && errno == EBADF);
 	/* Nothing of that was an open of the group. */
 	read_register(&d, 0x1c);
 	close(d.fd);
@@ -755,6 +758,7 @@ static const struct {
 } ways[] = {
 	{"unseen-opens", unseen_opens},
 	{"reopened", reopened},
+	{"hands-changed", hands_changed},
 	{"restricted-opens", restricted_opens},
 	{"unseen-transfers", unseen_transfers},
 	{"foreign-memory", foreign_memory},

@@ -87,3 +87,72 @@ void reopened(void)
 	NEED(dup2(d.fd, fd) == fd);
 	CHECK(!ioctl(fd, VFIO_DEVICE_RESET));
 }
+
+#define ASKED 50 /* so often that whatever is remembered of a number is */
+
+/* What the calls of the three kinds say on @fd, again and again: 0, or the error. */
+static void is_now(int fd, int container, int group, int device)
+{
+	for (unsigned i = 0; i < ASKED; i++) {
+		struct vfio_group_status status = {.argsz = sizeof(status)};
+		struct vfio_device_info info = {.argsz = sizeof(info)};
+		int before = failures;
+
+		CHECK((ioctl(fd, VFIO_GET_API_VERSION) < 0 ? errno : 0) == container);
+		CHECK((ioctl(fd, VFIO_GROUP_GET_STATUS, &status) ? errno : 0) == group);
+		CHECK((ioctl(fd, VFIO_DEVICE_GET_INFO, &info) ? errno : 0) == device);
+		if (failures > before)
+			return;
+	}
+}
+
+/* A number is whatever was put there last. */
+void hands_changed(void)
+{
+	struct device d, e;
+	int pipes[2], fd = 700;
+	uint32_t value;
+	char c;
+
+	open_device(&d, 0);
+	open_device(&e, 1);
+	write_register(&d, 0x24, 0x10001, 4);
+	write_register(&e, 0x24, 0x20002, 4);
+	NEED(!pipe(pipes));
+	for (unsigned round = 0; round < 3; round++) {
+		NEED(dup2(d.fd, fd) == fd);
+		is_now(fd, ENOTTY, ENOTTY, 0);
+		CHECK(pread(fd, &value, 4, (off_t)d.bar + 0x24) == 4 && value == 0x10001);
+		NEED(dup2(e.fd, fd) == fd);
+		for (unsigned i = 0; i < ASKED; i++)
+			CHECK(pread(fd, &value, 4, (off_t)e.bar + 0x24) == 4 && value == 0x20002);
+		NEED(dup2(d.container, fd) == fd);
+		is_now(fd, 0, ENOTTY, ENOTTY);
+		NEED(dup2(d.group, fd) == fd);
+		is_now(fd, ENOTTY, 0, ENOTTY);
+		NEED(dup2(reopen(d.fd, O_PATH), fd) == fd);
+		is_now(fd, EBADF, EBADF, EBADF);
+		NEED(dup2(e.fd, fd) == fd);
+		is_now(fd, ENOTTY, ENOTTY, 0);
+		NEED(dup2(eventfd(0, 0), fd) == fd);
+		is_now(fd, ENOTTY, ENOTTY, ENOTTY);
+		NEED(dup2(d.container, fd) == fd);
+		is_now(fd, 0, ENOTTY, ENOTTY);
+		close(fd);
+		is_now(fd, EBADF, EBADF, EBADF);
+	}
+	/* What took the place of one of ours is kept by nobody. */
+	NEED(dup2(d.fd, fd) == fd);
+	is_now(fd, ENOTTY, ENOTTY, 0);
+	NEED(dup2(pipes[1], fd) == fd);
+	close(pipes[1]);
+	is_now(fd, ENOTTY, ENOTTY, ENOTTY);
+	close(fd);
+	CHECK(read(pipes[0], &c, 1) == 0);
+	/* One that is closed after many calls is closed. */
+	is_now(d.fd, ENOTTY, ENOTTY, 0);
+	close(d.fd);
+	CHECK(!ioctl(d.group, VFIO_GROUP_UNSET_CONTAINER));
+	is_now(d.fd, EBADF, EBADF, EBADF);
+	CHECK(pread(e.fd, &value, 4, (off_t)e.bar + 0x24) == 4 && value == 0x20002);
+}

@@ -59,9 +59,10 @@ if [ ! "$here" ]; then
 	matches "it is said" "*opened where uvfio does not see it*" "$(cat "$work/err")"
 	is "once" 1 "$(wc -l <"$work/err")"
 fi
-way none reopened
-way exact reopened
-way polled reopened
+for mmio in none exact polled; do
+	way $mmio reopened
+	way $mmio hands-changed
+done
 way none restricted-opens && silent restricted-opens
 for mmio in exact none; do
 	way $mmio unseen-transfers
@@ -78,7 +79,7 @@ if [ "$(id -u)" = 0 ]; then
 	user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
 	UVFIO=$work/$(basename "$UVFIO")
 	client=$work/$(basename "$client")
-	for name in unseen-opens reopened restricted-opens unseen-transfers "$own_tables" namespaces shared-memory stopped; do
+	for name in unseen-opens reopened hands-changed restricted-opens unseen-transfers "$own_tables" namespaces shared-memory stopped; do
 		case $here,$name in ?*,unseen-opens | ?*,own-tables*) continue ;; esac
 		way none $name
 	done

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which of our files a program's descriptor is.
+ *
+ * Asked in each system call, since a number may change hands at any time (close, dup2, exec) and
+ * nobody tells us.  There are two ways.  Looking through /proc/TID/fd touches nothing, but takes
+ * the kernel a walk along a path.  To take a copy of the descriptor, look at that and close it
+ * takes half as long; but a close may call into whoever serves the file, and a copy, however short
+ * its life, may be the last one.  So that is done only with numbers that were ours when they were
+ * looked up the first way; what has taken the place of one meanwhile is thrown away and looked up.
+ *
+ * A copy of a file of ours is closed before the program goes on, so it is no longer in use than by
+ * a system call that the kernel would carry out: what is closed meanwhile is released after it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "uapi/request.h"
+#include "uapi/task.h"
+
+static void complain_unseen(struct uapi_request *req)
+{
+	unsigned lost;
+
+	if (uvfio_ratelimit_ok(&req->server->unseen_opens, 1, 10000, &lost))
+		uvfio_log(
+			req->server->log, UVFIO_LOG_ERROR,
+			"process %d makes a VFIO call on a file of /dev/vfio that it opened where "
+			"uvfio does not see it (for reading only, through io_uring, or as a 32-bit "
+			"program): that is an empty file.  Remedy: open it O_RDWR with open, openat "
+			"or openat2",
+			req->tid);
+}
+
+/* The file of a number that was one of ours before, with a reference; NULL with *@ret -errno, or 0:
+ * look it up. */
+static struct uapi_file *known_file(struct uapi_request *req, int fd, int *ret)
+{
+	struct uapi_server *server = req->server;
+	struct uapi_file *file = NULL;
+	int copy = uapi_task_borrow_fd(server->tasks, req->tid, fd);
+	struct stat st;
+
+	*ret = copy >= 0 || copy == -EAGAIN ? 0 : copy;
+	if (copy < 0)
+		return NULL;
+	/* Only memory files have seals, ours among them; and a path (O_PATH) shows none. */
+	if (fcntl(copy, F_GET_SEALS) < 0) {
+		uapi_request_throw_away(server, copy);
+	} else {
+		if (!uvfio_fstat(copy, &st))
+			file = uapi_files_find(server->files, &st);
+		close(copy);
+	}
+	if (!file)
+		uapi_task_note_fd(server->tasks, req->tid, fd, false);
+	return file;
+}
+
+struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret)
+{
+	struct uapi_server *server = req->server;
+	struct uapi_file *file = known_file(req, fd, ret);
+	struct stat st;
+	unsigned group;
+
+	if (file || *ret)
+		return file;
+	*ret = uapi_task_stat_fd(server->tasks, req->tid, fd, &st);
+	if (*ret)
+		return NULL;
+	file = uapi_files_find(server->files, &st);
+	if (file && uapi_task_fd_is_path(server->tasks, req->tid, fd)) {
+		uapi_files_put(server->files, file);
+		*ret = -EBADF;
+		return NULL;
+	}
+	if (file)
+		uapi_task_note_fd(server->tasks, req->tid, fd, true);
+	else if (uapi_files_node(server->files, &st, &group) != UAPI_FILE_KINDS)
+		complain_unseen(req);
+	return file;
+}
+
+struct uapi_file *uapi_request_subject(struct uapi_request *req)
+{
+	int ret;
+	struct uapi_file *file = uapi_request_file(req, (int)req->args[0], &ret);
+
+	if (ret == -EACCES && uapi_request_valid(req)) { /* not of one that is dying */
+		unsigned lost;
+
+		if (uvfio_ratelimit_ok(&req->server->hidden_tasks, 1, 10000, &lost))
+			uvfio_log(
+				req->server->log, UVFIO_LOG_ERROR,
+				"process %d has made itself undumpable (PR_SET_DUMPABLE, or an executable "
+				"that cannot be read): what it does with VFIO cannot be answered; run "
+				"uvfio as root",
+				req->tid);
+	}
+	if (ret == -EBADF) /* the kernel would say so too, but the number may change hands */
+		uapi_answer(req, ret);
+	if (uapi_short_of(ret)) /* it may be ours: the kernel must not take it for a plain file */
+		uapi_answer(req, uapi_short_of(ret));
+	if (!file)
+		return NULL;
+	req->kind = file->kind;
+	if (file->device)
+		req->device = file->device->name;
+	return file;
+}

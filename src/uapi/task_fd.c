@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The descriptors of a task: which files they are, and copies of them.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "uapi/task_private.h"
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL /* Linux 6.9 */
+#endif
+
+/* @flags: AT_SYMLINK_NOFOLLOW: of the link in /proc. */
+static int stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, int flags, struct stat *st)
+{
+	struct task_kept *kept, *stale = NULL;
+	char name[16];
+	int ret;
+
+	if (fd < 0)
+		return -EBADF;
+	snprintf(name, sizeof(name), "%d", fd);
+	for (;;) {
+		kept = task_kept_get(tasks, tid, stale);
+		task_kept_put(stale);
+		if (!kept)
+			return errno == ENOENT || errno == ESRCH ? -EBADF : -errno;
+		ret = fstatat(kept->fds, name, st, flags) ? -errno : 0;
+		if (ret != -ENOENT && ret != -ESRCH)
+			break;
+		if (stale || task_kept_alive(kept)) {
+			ret = -EBADF;
+			break;
+		}
+		stale = kept;
+	}
+	task_kept_put(kept);
+	return ret;
+}
+
+int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st)
+{
+	return stat_fd(tasks, tid, fd, 0, st);
+}
+
+bool uapi_task_fd_is_path(struct uapi_tasks *tasks, pid_t tid, int fd)
+{
+	struct stat link;
+
+	/* The link's mode says what the fd is open for. */
+	return !stat_fd(tasks, tid, fd, AT_SYMLINK_NOFOLLOW, &link) && S_ISLNK(link.st_mode) &&
+	       !(link.st_mode & 0777);
+}
+
+unsigned uapi_task_fd_access(struct uapi_tasks *tasks, pid_t tid, int fd)
+{
+	struct stat link;
+
+	if (stat_fd(tasks, tid, fd, AT_SYMLINK_NOFOLLOW, &link) || !S_ISLNK(link.st_mode))
+		return 0;
+	return (link.st_mode & 0400 ? R_OK : 0) | (link.st_mode & 0200 ? W_OK : 0);
+}
+
+/* ---- what was one of ours before ---- */
+
+/* A pidfd of @kept's task, or PIDFD_NONE. */
+static int get_pidfd(struct task_kept *kept)
+{
+	int none = PIDFD_NOT_ASKED, pidfd = atomic_load(&kept->pidfd);
+
+	if (pidfd != PIDFD_NOT_ASKED)
+		return pidfd;
+	pidfd = (int)syscall(SYS_pidfd_open, kept->tid, PIDFD_THREAD);
+	if (pidfd < 0 && errno == EINVAL)
+		pidfd = (int)syscall(SYS_pidfd_open, kept->tid, 0); /* of a first thread only */
+	/* The directory was opened earlier: while that lives, nobody else has its number. */
+	if (pidfd >= 0 && !task_kept_alive(kept)) {
+		close(pidfd);
+		return PIDFD_NONE;
+	}
+	if (pidfd < 0)
+		pidfd = PIDFD_NONE;
+	if (atomic_compare_exchange_strong(&kept->pidfd, &none, pidfd))
+		return pidfd;
+	if (pidfd >= 0)
+		close(pidfd);
+	return none;
+}
+
+void uapi_task_note_fd(struct uapi_tasks *tasks, pid_t tid, int fd, bool note)
+{
+	uint64_t bit = 1ull << (fd & 63);
+	struct task_kept *kept;
+
+	if (fd < 0 || fd >= NOTED_FDS)
+		return;
+	kept = task_kept_get(tasks, tid, NULL);
+	if (!kept)
+		return;
+	if (!note)
+		atomic_fetch_and(&kept->noted[fd / 64], ~bit);
+	else if (!atomic_load(&kept->refused) && get_pidfd(kept) >= 0)
+		atomic_fetch_or(&kept->noted[fd / 64], bit);
+	task_kept_put(kept);
+}
+
+int uapi_task_borrow_fd(struct uapi_tasks *tasks, pid_t tid, int fd)
+{
+	struct task_kept *kept;
+	int ret = -EAGAIN;
+
+	if (fd < 0 || fd >= NOTED_FDS)
+		return ret;
+	kept = task_kept_get(tasks, tid, NULL);
+	if (!kept)
+		return ret;
+	if (atomic_load_explicit(&kept->noted[fd / 64], memory_order_relaxed) >> (fd & 63) & 1) {
+		ret = (int)syscall(SYS_pidfd_getfd, atomic_load(&kept->pidfd), fd, 0);
+		if (ret < 0)
+			ret = -errno;
+		if (ret == -EPERM || ret == -EACCES || ret == -ENOSYS) {
+			atomic_store(&kept->refused, true);
+			atomic_store(&kept->noted[fd / 64], 0);
+		}
+		/* Whatever else goes wrong, the other way finds out. */
+		if (ret < 0 && ret != -EBADF && ret != -EMFILE && ret != -ENFILE)
+			ret = -EAGAIN;
+	}
+	task_kept_put(kept);
+	return ret;
+}
+
+/* ---- copies to keep ---- */
+
+/* The number that the kernel gave an eventfd (Linux 5.2); 0: it is none, or has gone. */
+static unsigned long eventfd_id(const char *dir, int fd)
+{
+	char path[64], line[128];
+	unsigned long id = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/fdinfo/%d", dir, fd);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "eventfd-id: %lu", &id) == 1) {
+			id++; /* they count from 0 */
+			break;
+		}
+	}
+	fclose(f);
+	return id;
+}
+
+unsigned long uapi_task_eventfd_id(pid_t tid, int fd)
+{
+	char dir[32];
+
+	snprintf(dir, sizeof(dir), "/proc/%d", tid);
+	return eventfd_id(dir, fd);
+}
+
+/* Before 6.9: from the table of the process's first thread.  That is nearly always @tid's too; if
+ * not, what was got must at least be the same eventfd. */
+static int get_leaders_fd(pid_t tid, int fd)
+{
+	pid_t tgid = uapi_task_tgid(tid);
+	int pidfd = (int)syscall(SYS_pidfd_open, tgid, 0), ret;
+	char dir[32];
+
+	if (pidfd < 0)
+		return -errno;
+	ret = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	if (ret < 0)
+		ret = -errno;
+	close(pidfd);
+	if (ret < 0 || tgid == tid)
+		return ret;
+	snprintf(dir, sizeof(dir), "/proc/%d", tid);
+	if (eventfd_id(dir, fd) != eventfd_id("/proc/self", ret)) {
+		close(ret);
+		ret = -EBADF;
+	}
+	return ret;
+}
+
+int uapi_task_get_fd(pid_t tid, int fd)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	int ret;
+
+	if (pidfd < 0)
+		return errno == EINVAL ? get_leaders_fd(tid, fd) : -errno;
+	ret = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	if (ret < 0)
+		ret = -errno;
+	close(pidfd);
+	return ret;
+}
