@@ -147,13 +147,9 @@ struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key)
 	if (!key)
 		return NULL;
 	pthread_mutex_lock(&files->lock);
-	for (unsigned i = 0; i < BUCKETS && !found; i++) {
-		struct uapi_file *file = files->table[i];
-
-		while (file && file->key != key)
-			file = file->next;
-		found = file;
-	}
+	found = *bucket(files, key); /* which it has the low bits of its inode for */
+	while (found && found->key != key)
+		found = found->next;
 	if (found)
 		found->refs++;
 	pthread_mutex_unlock(&files->lock);
@@ -217,6 +213,10 @@ static int insert(struct uapi_files *files, struct uapi_file *file)
 		return -errno;
 	file->dev = st.st_dev;
 	file->ino = st.st_ino;
+	if (getrandom(&file->key, sizeof(file->key), 0) == sizeof(file->key))
+		file->key += (file->ino - file->key) % BUCKETS;
+	else
+		file->key = 0; /* nothing is trapped then */
 	pthread_mutex_lock(&files->lock);
 	files->last_serial++;
 	file->next = *bucket(files, file->ino);
@@ -381,8 +381,6 @@ static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 	file->device_file = df;
 	file->device = dev;
 	file->owner = owner;
-	if (getrandom(&file->key, sizeof(file->key), 0) != sizeof(file->key))
-		file->key = 0; /* nothing is trapped then */
 	file->mmio = mmio_mode(files->server, dev);
 	file->group = dev->group;
 	file->probe = uapi_fd_to_keep(reopen(view, O_RDWR));

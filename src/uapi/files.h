@@ -41,7 +41,7 @@ enum uapi_file_kind {
 struct uapi_file {
 	struct uapi_file *next; /* in the table */
 	enum uapi_file_kind kind;
-	/* Random, of a device: by which the helper names it (helper/trap.h).  0: no other may. */
+	/* Random: by which the helper names it (helper/trap.h).  0: it may not. */
 	uint64_t key;
 	dev_t dev;
 	ino_t ino;
@@ -69,7 +69,7 @@ void uapi_files_free(struct uapi_files *files);
 
 /* The file of an fd, with a reference; NULL when it is not ours. */
 struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st);
-/* The device with @key, likewise. */
+/* The file with @key, likewise. */
 struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key);
 void uapi_files_put(struct uapi_files *files, struct uapi_file *file);
 

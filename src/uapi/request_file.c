@@ -3,11 +3,13 @@
  * Which of our files a program's descriptor is.
  *
  * Asked in each system call, since a number may change hands at any time (close, dup2, exec) and
- * nobody tells us.  There are two ways.  Looking through /proc/TID/fd touches nothing, but takes
- * the kernel a walk along a path.  To take a copy of the descriptor, look at that and close it
- * takes half as long; but a close may call into whoever serves the file, and a copy, however short
- * its life, may be the last one.  So that is done only with numbers that were ours when they were
- * looked up the first way; what has taken the place of one meanwhile is thrown away and looked up.
+ * nobody tells us.  The preloaded helper looks itself, which costs next to nothing, and sends a key
+ * along (helper/trap.h).  Without it there are two ways.  Looking through /proc/TID/fd touches
+ * nothing, but takes the kernel a walk along a path.  To take a copy of the descriptor, look at
+ * that and close it takes half as long; but a close may call into whoever serves the file, and a
+ * copy, however short its life, may be the last one.  So that is done only with numbers that were
+ * ours when they were looked up the first way; what has taken the place of one meanwhile is thrown
+ * away and looked up.
  *
  * A copy of a file of ours is closed before the program goes on, so it is no longer in use than by
  * a system call that the kernel would carry out: what is closed meanwhile is released after it.
@@ -17,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "uapi/helper/trap.h"
 #include "uapi/request.h"
 #include "uapi/task.h"
 
@@ -84,11 +87,21 @@ struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret)
 	return file;
 }
 
+/* The file of an ioctl that carries its key (helper/trap.h), with a reference. */
+static struct uapi_file *keyed_file(struct uapi_request *req)
+{
+	if (req->nr != SYS_ioctl || req->args[4] != uvfio_trap_mark((int)req->args[0]))
+		return NULL;
+	return uapi_files_by_key(req->server->files, req->args[3]);
+}
+
 struct uapi_file *uapi_request_subject(struct uapi_request *req)
 {
-	int ret;
-	struct uapi_file *file = uapi_request_file(req, (int)req->args[0], &ret);
+	int ret = 0;
+	struct uapi_file *file = keyed_file(req);
 
+	if (!file)
+		file = uapi_request_file(req, (int)req->args[0], &ret);
 	if (ret == -EACCES && uapi_request_valid(req)) { /* not of one that is dying */
 		unsigned lost;
 

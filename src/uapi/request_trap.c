@@ -67,10 +67,33 @@ out:
 	uapi_files_put(req->server->files, file);
 }
 
+static void trap_key(struct uapi_request *req)
+{
+	struct uapi_file *file = uapi_request_subject(req);
+	struct uvfio_trap_file answer;
+
+	if (!file)
+		return;
+	answer = (struct uvfio_trap_file){file->key, file->dev, file->ino};
+	uapi_answer(req, uapi_copy_to(req, req->args[2], &answer, sizeof(answer)));
+	uapi_files_put(req->server->files, file);
+}
+
+/* The device that a LOAD or STORE is about, with a reference. */
+static struct uapi_file *device_by_key(struct uapi_request *req)
+{
+	struct uapi_file *file = uapi_files_by_key(req->server->files, req->args[4]);
+
+	if (!file || file->device_file)
+		return file;
+	uapi_files_put(req->server->files, file);
+	return NULL;
+}
+
 static void trap_store(struct uapi_request *req, unsigned size)
 {
 	struct uapi_core *core = req->server->core;
-	struct uapi_file *file = uapi_files_by_key(req->server->files, req->args[4]);
+	struct uapi_file *file = device_by_key(req);
 
 	if (!file) {
 		uapi_answer(req, -EBADF);
@@ -86,7 +109,7 @@ static void trap_store(struct uapi_request *req, unsigned size)
 static void trap_load(struct uapi_request *req, unsigned size)
 {
 	struct uapi_core *core = req->server->core;
-	struct uapi_file *file = uapi_files_by_key(req->server->files, req->args[4]);
+	struct uapi_file *file = device_by_key(req);
 	uint64_t value = 0;
 	int ret;
 
@@ -146,6 +169,9 @@ bool uapi_do_trap(struct uapi_request *req, unsigned cmd)
 		break;
 	case UVFIO_TRAP_RESOURCE:
 		uapi_do_resource(req);
+		break;
+	case UVFIO_TRAP_KEY:
+		trap_key(req);
 		break;
 	case UVFIO_TRAP_HELLO:
 		uapi_answer(req, req->args[2] == UVFIO_TRAP_VERSION ? 0 : -EPROTO);

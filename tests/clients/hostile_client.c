@@ -273,6 +273,47 @@ static bool inherits(void *arg)
 	return !trap_store(right.device, right.key, 0x70007);
 }
 
+static long keyed_ioctl(int fd, unsigned cmd, void *arg, uint64_t key, int marked)
+{
+	return syscall(SYS_ioctl, fd, cmd, arg, key, uvfio_trap_mark(marked));
+}
+
+/* An ioctl is on the file of the key that goes with it, when that is open; else on its fd. */
+static void keys_of_files(void)
+{
+	struct vfio_device_info info = {.argsz = sizeof(info)};
+	struct uvfio_trap_file file, container;
+	struct stat st;
+	struct device d;
+
+	open_device(&d, 0);
+	NEED(!syscall(SYS_ioctl, d.fd, UVFIO_TRAP_KEY, &file));
+	NEED(!syscall(SYS_ioctl, d.container, UVFIO_TRAP_KEY, &container));
+	NEED(!fstat(d.fd, &st));
+	CHECK(file.key && file.dev == st.st_dev && file.ino == st.st_ino);
+	CHECK(container.key && container.key != file.key && container.ino != file.ino);
+	CHECK(syscall(SYS_ioctl, d.fd, UVFIO_TRAP_KEY, NULL) == -1 && errno == EFAULT);
+	CHECK(syscall(SYS_ioctl, eventfd(0, 0), UVFIO_TRAP_KEY, &info) == -1 && errno == ENOTTY);
+	CHECK(syscall(SYS_ioctl, -1, UVFIO_TRAP_KEY, &info) == -1 && errno == EBADF);
+
+	CHECK(!keyed_ioctl(d.container, VFIO_DEVICE_GET_INFO, &info, file.key, d.container));
+	CHECK(keyed_ioctl(d.container, VFIO_DEVICE_GET_INFO, &info, file.key, d.fd) == -1 &&
+	      errno == ENOTTY);
+	CHECK(!keyed_ioctl(d.fd, VFIO_DEVICE_GET_INFO, &info, file.key + 64, d.fd));
+	CHECK(!keyed_ioctl(d.fd, VFIO_DEVICE_GET_INFO, &info, 0, d.fd));
+	/* A container has no registers. */
+	CHECK(trap_store(&d, container.key, 1) == -1 && errno == EBADF);
+	CHECK(syscall(SYS_ioctl, -1, UVFIO_TRAP_LOAD | 4, d.bar + 0x24, 0, container.key) == -1 &&
+	      errno == EBADF);
+	/* Closed: the key opens nothing. */
+	close(d.fd);
+	CHECK(!ioctl(d.group, VFIO_GROUP_UNSET_CONTAINER));
+	CHECK(keyed_ioctl(d.container, VFIO_DEVICE_GET_INFO, &info, file.key, d.container) == -1 &&
+	      errno == EINVAL);
+	CHECK(keyed_ioctl(d.fd, VFIO_DEVICE_GET_INFO, &info, file.key, d.fd) == -1 &&
+	      errno == EBADF);
+}
+
 /* Only who has the device, or is forked from one who has, stores to its registers. */
 static void guessed_keys(void)
 {
@@ -437,6 +478,7 @@ static const struct {
 	{"close-without-end", close_without_end},
 	{"abused-file", abused_file},
 	{"guessed-keys", guessed_keys},
+	{"keys-of-files", keys_of_files},
 	{"memory-held-up", memory_held_up},
 };
 

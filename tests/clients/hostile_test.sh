@@ -24,6 +24,7 @@ attack abused-file
 attack memory-held-up
 mmio=exact
 attack guessed-keys && silent guessed-keys
+attack keys-of-files && silent keys-of-files
 mmio=none
 
 # A backend that takes 8 s for a read.

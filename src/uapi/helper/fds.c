@@ -11,6 +11,7 @@
  * with it.
  */
 #undef _FILE_OFFSET_BITS /* fcntl and fcntl64 are both defined here */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -79,8 +80,47 @@ static void released(void)
 	errno = saved;
 }
 
+/* Is the next ioctl the C library's?  Another library that stands before that must see the calls.
+ */
+static bool next_is_libcs(void)
+{
+	static _Atomic int known; /* 1: it is, 2: not */
+	int is = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (!is) {
+		void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+
+		is = libc && dlsym(libc, "ioctl") == (void *)NEXT(ioctl) ? 1 : 2;
+		if (libc)
+			dlclose(libc);
+		atomic_store_explicit(&known, is, memory_order_relaxed);
+	}
+	return is == 1;
+}
+
+/* ioctl(2) with a key, if there is one.  False: not done. */
+static bool with_key(int fd, unsigned long request, void *arg, int *ret)
+{
+	uint64_t key;
+	long got;
+
+	if ((request >> 8 & 0xff) != VFIO_TYPE || !marked(fd) || !next_is_libcs())
+		return false;
+	key = keys_of(fd);
+	if (!key)
+		return false;
+	got = keys_ioctl(fd, request, arg, key);
+	if (sys_failed(got)) {
+		errno = (int)-got;
+		got = -1;
+	}
+	*ret = (int)got;
+	return true;
+}
+
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
+	bool keyed;
 	va_list ap;
 	void *arg;
 	int ret;
@@ -88,9 +128,13 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	ret = NEXT(ioctl)(fd, request, arg);
+	keyed = with_key(fd, request, arg, &ret);
+	if (!keyed)
+		ret = NEXT(ioctl)(fd, request, arg);
 	if ((request >> 8 & 0xff) == VFIO_TYPE && ret >= 0 && helper_active()) {
 		mark(fd);
+		if (!keyed && next_is_libcs())
+			keys_learn(fd);
 		if ((uint32_t)request == VFIO_GROUP_GET_DEVICE_FD)
 			mark(ret);
 	}

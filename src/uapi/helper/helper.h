@@ -81,6 +81,14 @@ bool table_protect(uint64_t start, uint64_t end, int prot);
 bool table_move(uint64_t start, uint64_t end, uint64_t to);
 void table_at_fork(int when); /* 0 before, 1 parent, 2 child */
 
+/* keys.c: any thread, signal handlers included.  The key of the VFIO file that @fd is now; 0: it is
+ * none, or not known. */
+uint64_t keys_of(int fd);
+/* An ioctl on @fd has succeeded without: ask for its key now and then. */
+void keys_learn(int fd);
+/* ioctl(2) with the key, as the system call returns it. */
+long keys_ioctl(int fd, unsigned long request, void *arg, uint64_t key);
+
 /* signals.c */
 void signals_init(void);
 bool signals_arm(void);

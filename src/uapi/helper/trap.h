@@ -16,6 +16,8 @@
  *   UVFIO_TRAP_LOAD|size   -1    offset   &value   key      -
  *   UVFIO_TRAP_CLOSED      -1    -        -        -        -
  *   UVFIO_TRAP_FATAL       -1    address  length   -        -
+ *   UVFIO_TRAP_KEY         fd    &file    -        -        -
+ *   any of VFIO's          fd    (its)    key      mark     -
  *
  * Results:
  *   HELLO   0: trap.  Any error: the helper is inert
@@ -25,6 +27,13 @@
  * once every release that the closing of an fd or the unmapping of a BAR has already caused has
  * been carried out FATAL   0: the runner has printed that text (no newline in it).  Else the helper
  * does
+ *
+ *   KEY     0, and struct uvfio_trap_file written: which file the fd is.  Any error: none of ours
+ *
+ * An ioctl of VFIO's that carries a key and the mark that goes with its fd, in the registers behind
+ * the three that ioctl has, is one on the file with that key: the helper has looked what its fd is.
+ * When no open file has this key (any more), the runner looks for itself, as it does for those that
+ * carry none.  The mark holds the fd, so that what is left over in registers is taken for nothing.
  *
  * MMAP answers for the pages that follow @offset and are of one kind:
  *
@@ -37,11 +46,11 @@
  * of @offset, as a file of a device; the helper closes it.  An error is that of the mmap, but ENOTTY:
  * it is another file.
  *
- * The key is a random number ≠ 0 that stands for the open device in LOAD and STORE.  It is used
- * while the mapping lives, also after close of the fd; the runner forgets it when the device is
- * released.  It is the right to do so: only who holds an fd of the device is told it, a forked
+ * The key is a random number ≠ 0 that stands for the open file, in LOAD and STORE a device.  It is
+ * used while the mapping lives, also after close of the fd; the runner forgets it when the file is
+ * released.  It is the right to do so: only who holds an fd of the file is told it, a forked
  * child inherits it with its parent's mapping, and an exec loses it with that.  So a process that
- * never had the device cannot store to it: guessing 64 bits, EBADF a time, is hopeless.
+ * never had the device cannot store to it: guessing 58 bits, EBADF a time, is hopeless.
  *
  * The helper then makes the real mmap, without PROT_WRITE (and without PROT_READ for TRAP_READS)
  * unless the whole of it is WRITABLE, and gives WRITABLE runs what was asked with mprotect.  So in
@@ -57,7 +66,7 @@
 
 #include <stdint.h>
 
-#define UVFIO_TRAP_VERSION     4
+#define UVFIO_TRAP_VERSION     5
 
 #define UVFIO_TRAP_STORE       0x3BE0 /* + size 1, 2, 4, 8 */
 #define UVFIO_TRAP_LOAD        0x3BD0 /* + size 1, 2, 4, 8 */
@@ -66,6 +75,16 @@
 #define UVFIO_TRAP_HELLO       0x3BC2
 #define UVFIO_TRAP_CLOSED      0x3BC3
 #define UVFIO_TRAP_RESOURCE    0x3BC4
+#define UVFIO_TRAP_KEY         0x3BC5
+
+struct uvfio_trap_file {
+	uint64_t key, dev, ino; /* the latter two as fstat(2) has them */
+};
+
+static inline uint64_t uvfio_trap_mark(int fd)
+{
+	return 0x7d3a9e51c6b20f48ull ^ (uint32_t)fd;
+}
 
 #define UVFIO_MMAP_WRITABLE    1 /* map as asked: stores go straight to memory */
 #define UVFIO_MMAP_TRAP_READS  2 /* map PROT_NONE: loads are trapped too */
