@@ -299,12 +299,7 @@ static int irqs(const struct world *w)
 
 static int maps(const struct world *w)
 {
-	int missed;
-
-	pair_pin(-1);
-	missed = wire_maps(&w->spinning);
-	pair_pin(0);
-	return missed;
+	return wire_maps(&w->spinning);
 }
 
 /* ---- */

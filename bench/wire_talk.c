@@ -15,6 +15,8 @@
 #include "wire_model.h"
 #include "wire_talk.h"
 
+#define SPINS 20000u
+
 void talk_die(const char *what)
 {
 	fprintf(stderr, "bench-wire: %s: %s\n", what, strerror(errno));
@@ -160,4 +162,52 @@ int talk_attach(const struct place *place)
 	talk_ask(fd, VFIO_USER_REGION_WRITE, &enable, sizeof(enable), NULL, 0, 0);
 	talk_answered(fd, BLOCK);
 	return fd;
+}
+
+/* ---- bare ---- */
+
+unsigned talk_receive(int fd, int *fds, unsigned max)
+{
+	union {
+		char bytes[CMSG_SPACE(SEND_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	char buf[256];
+	struct iovec iov = {buf, sizeof(buf)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	unsigned tries = 0;
+	size_t len;
+	ssize_t n;
+
+	do {
+		m.msg_control = control.bytes;
+		m.msg_controllen = CMSG_SPACE(max * sizeof(int));
+		n = recvmsg(fd, &m, (tries < SPINS ? MSG_DONTWAIT : 0) | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EAGAIN && tries++ < SPINS);
+	if (n <= 0 || m.msg_controllen < CMSG_LEN(0))
+		_exit(0);
+	len = control.align.cmsg_len - CMSG_LEN(0);
+	memcpy(fds, CMSG_DATA(&control.align), len);
+	return (unsigned)(len / sizeof(int));
+}
+
+int talk_bare(void (*fn)(int fd))
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		talk_die("socketpair");
+	pid = fork();
+	if (pid < 0)
+		talk_die("fork");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(pair[0]);
+		pair_pin(1);
+		for (;;)
+			fn(pair[1]);
+	}
+	close(pair[1]);
+	return pair[0];
 }

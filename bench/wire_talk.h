@@ -41,4 +41,11 @@ void talk_ask(int fd, unsigned command, const void *payload, size_t len, const i
 /* Its answer, which is no error. */
 void talk_answered(int fd, enum waiting how);
 
+/* The least that can be beside it: a child on CPU 1 that does @fn with its end of a socket pair,
+ * again and again; the other end.  Made before there are connections, which it would keep open. */
+int talk_bare(void (*fn)(int fd));
+/* For the child: one message, which is dropped, and its descriptors, as many as @max; how many.
+ * Spins for a while; ends the child when nobody is there any more. */
+unsigned talk_receive(int fd, int *fds, unsigned max);
+
 #endif
