@@ -10,19 +10,23 @@
  *
  *     EFAULT   it came as far as the memory: an eventfd
  *     EBADF    no file, or O_PATH
- *     else     anything: no eventfd, or nothing learned; the name tells
+ *     EINVAL   no eventfd, if for one of ours the answer is EFAULT
+ *     else     nothing learned; the name tells
  *
  * That a kernel answers in this order is tried when the check is made.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "base/eventfd.h"
 #include "base/fd.h"
+
+#define TRIES 1000u
 
 /* -errno; never 0. */
 static int try_to_read(const struct uvfio_eventfd_check *check, int fd)
@@ -70,15 +74,21 @@ void uvfio_eventfd_check_fini(struct uvfio_eventfd_check *check)
 
 bool uvfio_eventfd_check(const struct uvfio_eventfd_check *check, int fd)
 {
-	int flags;
+	int flags, ret = 0;
 
-	if (fd >= 0 && check->context) {
-		switch (try_to_read(check, fd)) {
-		case -EFAULT:
+	if (fd < 0)
+		return false;
+	if (check->context) {
+		/* Other threads may be at it, more than the kernel has room for. */
+		for (unsigned i = 0; i < TRIES && (ret = try_to_read(check, fd)) == -EAGAIN; i++)
+			sched_yield();
+		if (ret == -EFAULT)
 			return true;
-		case -EBADF:
+		if (ret == -EBADF)
 			return false;
-		}
+		/* In a child of who made the check, every answer is this one. */
+		if (ret == -EINVAL && try_to_read(check, check->own) == -EFAULT)
+			return false;
 	}
 	flags = fcntl(fd, F_GETFL);
 	return flags >= 0 && !(flags & O_PATH) && uvfio_is_eventfd(fd);

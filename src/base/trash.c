@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-#include "base/fd.h"
 #include "base/thread.h"
 
 #define STACK_BYTES  (256u << 10)
@@ -198,7 +197,7 @@ static void do_close(struct uvfio_trash_item *item)
 
 bool uvfio_closes_at_once(int fd)
 {
-	return fcntl(fd, F_GET_SEALS) >= 0 || uvfio_is_eventfd(fd);
+	return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
 bool uvfio_trash_close(struct uvfio_trash *trash, int fd)

@@ -47,7 +47,8 @@ unsigned uvfio_trash_held(struct uvfio_trash *trash);
 #define UVFIO_TRASH_EVER UINT_MAX
 bool uvfio_trash_wait(struct uvfio_trash *trash, unsigned held, unsigned ms);
 
-/* Is @fd one whose close asks nobody: of an eventfd, or of a memory file?  Does not ask either. */
+/* Is @fd one whose close is known to ask nobody: of a memory file?  (So it is with eventfds, but to
+ * tell those takes longer than to have a thread close them.)  Does not ask either. */
 bool uvfio_closes_at_once(int fd);
 
 #endif

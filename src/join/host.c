@@ -303,6 +303,7 @@ struct join_host *join_host_new(struct vfio_machine *machine, struct uvfio_log *
 		return NULL;
 	host->machine = machine;
 	host->log = log;
+	uvfio_eventfd_check_init(&host->eventfds);
 	TAILQ_INIT(&host->connections);
 	pthread_mutex_init(&host->lock, NULL);
 	pthread_cond_init(&host->changed, NULL);
@@ -326,5 +327,6 @@ void join_host_free(struct join_host *host)
 	pthread_mutex_unlock(&host->lock);
 	pthread_cond_destroy(&host->changed);
 	pthread_mutex_destroy(&host->lock);
+	uvfio_eventfd_check_fini(&host->eventfds);
 	free(host);
 }

@@ -123,7 +123,7 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	if (c->channel->in.head.value < 0)
 		return eventfd_error(c->channel->in.head.value);
 	ours = join_packet_take(&c->channel->in, 0);
-	if (ours < 0 || fcntl(ours, F_GETFL) & O_PATH || !uvfio_is_eventfd(ours)) {
+	if (!uvfio_eventfd_check(&c->channel->connection->host->eventfds, ours)) {
 		uvfio_trash_close(c->channel->connection->trash, ours);
 		return -EBADF;
 	}

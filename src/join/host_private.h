@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <sys/queue.h>
+#include "base/eventfd.h"
 #include "join/channel.h"
 #include "join/host.h"
 #include "vfio/observe.h"
@@ -49,6 +50,7 @@ struct connection {
 struct join_host {
 	struct vfio_machine *machine;
 	struct uvfio_log *log;
+	struct uvfio_eventfd_check eventfds;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	TAILQ_HEAD(, connection) connections;

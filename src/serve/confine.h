@@ -13,9 +13,9 @@
  * (block/rings.h).
  *
  * What is left to an attacker who has taken the process over: its devices' files and clients, and
- * control's; readlink(), which tells whether a path exists; a datagram socket that a client hands
- * it, through which it may send to sockets as its user may.  So the user still matters (--user):
- * one that owns nothing and whom no server trusts.
+ * control's; a datagram socket that a client hands it, through which it may send to sockets as its
+ * user may; on a kernel without AIO, readlink(), which tells whether a path exists.  So the user
+ * still matters (--user): one that owns nothing and whom no server trusts.
  */
 #ifndef UVFIO_SERVE_CONFINE_H
 #define UVFIO_SERVE_CONFINE_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The filter, call by call.  A line that is not obvious says who calls it.  A call that takes a
- * path is not here, but readlink(): a path is in memory, where no filter sees it.
+ * path is not here (but readlink(), for kernels without AIO): a path is in memory, where no filter
+ * sees it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/eventfd.h"
 #include "serve/filter.h"
 
 #define LOW32 0xffffffffu /* what the kernel looks at of an int */
@@ -45,8 +47,6 @@ static const int allowed[] = {
 	SCMP_SYS(memfd_create),
 	SCMP_SYS(pipe2),
 	SCMP_SYS(eventfd2),
-	SCMP_SYS(
-		readlink), /* /proc/self/fd/N: what an fd is, without asking whoever is behind it */
 	SCMP_SYS(io_setup), /* base/eventfd.c; it can do to files what other calls here can */
 	SCMP_SYS(io_submit),
 	SCMP_SYS(io_destroy),
@@ -145,6 +145,18 @@ static const int fcntls[] = {F_DUPFD_CLOEXEC, F_GETFD,     F_SETFD,    F_GETFL,
 				       sizeof(struct scmp_arg_cmp),                                \
 			       (struct scmp_arg_cmp[]){__VA_ARGS__})
 
+/* Are eventfds told without their names (base/eventfd.h)?  As long as the kernel has AIO. */
+static bool knows_eventfds(void)
+{
+	struct uvfio_eventfd_check check;
+	bool ret;
+
+	uvfio_eventfd_check_init(&check);
+	ret = check.context != 0;
+	uvfio_eventfd_check_fini(&check);
+	return ret;
+}
+
 static int add_some(scmp_filter_ctx ctx)
 {
 	const pid_t self = getpid();
@@ -188,6 +200,9 @@ static int add_some(scmp_filter_ctx ctx)
 	/* Reading a limit. */
 	if (!ret)
 		ret = ALLOW(ctx, prlimit64, IS(0, 0), IS(2, 0));
+	/* /proc/self/fd/N: the name of an eventfd. */
+	if (!ret && !knows_eventfds())
+		ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(readlink), 0);
 	return ret;
 }
 

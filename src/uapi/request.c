@@ -101,6 +101,7 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	struct uapi_request *req = of_client(client);
 	int ours = uapi_fd_to_keep(req->server->kept ? get_kept(req, fd)
 						     : uapi_task_get_fd(req->tid, fd));
+	int ret = -EBADF;
 	unsigned lost;
 
 	if (uapi_short_of(ours))
@@ -122,15 +123,14 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 		return uapi_request_valid(req) ? -EINVAL : -EBADF;
 	if (ours < 0)
 		return -EBADF;
-	if (!uapi_request_valid(req) || fcntl(ours, F_GETFL) & O_PATH) {
-		uapi_request_throw_away(req->server, ours);
-		return -EBADF;
+	if (uapi_request_valid(req)) {
+		if (uvfio_eventfd_check(&req->server->eventfds, ours))
+			return ours;
+		if (!(fcntl(ours, F_GETFL) & O_PATH))
+			ret = -EINVAL;
 	}
-	if (!uvfio_is_eventfd(ours)) {
-		uapi_request_throw_away(req->server, ours);
-		return -EINVAL;
-	}
-	return ours;
+	uapi_request_throw_away(req->server, ours);
+	return ret;
 }
 
 static int get_group(struct vfio_client *client, int32_t fd)

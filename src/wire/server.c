@@ -176,6 +176,7 @@ void wire_server_free(struct wire_server *server)
 	wire_workers_fini(&server->workers);
 	for (unsigned i = 0; i < server->nr_loops && !server->loop_is_given; i++)
 		uvfio_loop_free(server->loops[i].loop);
+	uvfio_eventfd_check_fini(&server->eventfds);
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
 	free(server);

@@ -27,6 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "base/eventfd.h"
 #include "base/fd.h"
 #include "block/rings.h"
 #include "serve/confine.h"
@@ -131,6 +132,7 @@ static const struct row rows[] = {
 	{"statx", SYS_statx, {AT_FDCWD, PATH, 0, STATX_SIZE, ZEROES}, EPERM},
 	{"access", SYS_access, {PATH, F_OK}, EPERM},
 	{"faccessat2", SYS_faccessat2, {AT_FDCWD, PATH, F_OK, 0}, EPERM},
+	{"readlink", SYS_readlink, {PATH, ZEROES, 16}, EPERM},
 	{"readlinkat", SYS_readlinkat, {AT_FDCWD, PATH, ZEROES, 16}, EPERM},
 	{"unlink", SYS_unlink, {PATH}, EPERM},
 	{"rename", SYS_rename, {PATH, PATH}, EPERM},
@@ -360,12 +362,24 @@ static void try_rows(int out)
 	}
 }
 
+/* Where eventfds have to be told by their names, readlink() is permitted. */
+static bool without_aio(void)
+{
+	struct uvfio_eventfd_check check;
+	bool ret;
+
+	uvfio_eventfd_check_init(&check);
+	ret = !check.context;
+	uvfio_eventfd_check_fini(&check);
+	return ret;
+}
+
 static unsigned compare(const struct row *list, const struct result *got, unsigned nr)
 {
 	unsigned wrong = 0;
 
 	for (unsigned i = 0; i < nr; i++) {
-		if (list[i].error == got[i].error)
+		if (list[i].error == got[i].error || (list[i].nr == SYS_readlink && without_aio()))
 			continue;
 		print_error("%s: %s, not %s\n", list[i].name, strerror(got[i].error),
 			    strerror(list[i].error));

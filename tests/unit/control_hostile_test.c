@@ -157,7 +157,7 @@ static void test_left_open(void **state)
 static void test_sends_files(void **state)
 {
 	struct iovec iov = {(void *)"{", 1};
-	int fds[16], one = eventfd(0, EFD_CLOEXEC);
+	int fds[16], one = memfd_create("one", MFD_CLOEXEC);
 	struct server s;
 	struct peer *p;
 	unsigned before;
