@@ -18,7 +18,7 @@ struct block_ops {
 	void (*kick)(struct block *blk);
 	int (*note)(struct block *blk, void *buf, size_t size); /* as block_note() */
 	void *(*direct)(struct block *blk, uint64_t offset, uint64_t len);
-	void (*prefetch)(const struct block *blk, uint64_t offset); /* any offset */
+	void (*prefetch)(const struct block *blk, uint64_t offset, unsigned lines);
 };
 
 /* Embedded first in what a backend keeps. */
@@ -62,10 +62,10 @@ static inline struct block_io *io_queue_take(struct io_queue *q)
 
 /* The first lines of a page at @at, which need not be there; the CPU goes on by itself when it
  * finds that they are read in order. */
-static inline void block_prefetch_lines(const char *at)
+static inline void block_prefetch_lines(const char *at, unsigned lines)
 {
-	for (unsigned i = 0; i < 512; i += 64)
-		__builtin_prefetch(at + i);
+	for (unsigned i = 0; i < lines; i++)
+		__builtin_prefetch(at + i * 64);
 }
 
 /* The storage has @size bytes now: tell who wants to know when that is news. */

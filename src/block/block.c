@@ -122,10 +122,10 @@ void block_kick(struct block *blk)
 		blk->ops->kick(blk);
 }
 
-void block_prefetch(const struct block *blk, uint64_t offset)
+void block_prefetch(const struct block *blk, uint64_t offset, unsigned lines)
 {
 	if (blk->ops->prefetch && offset < blk->info.size)
-		blk->ops->prefetch(blk, offset);
+		blk->ops->prefetch(blk, offset, lines);
 }
 
 void *block_direct(struct block *blk, uint64_t offset, uint64_t len)

@@ -65,7 +65,7 @@ struct block_info {
 
 struct block_options {
 	struct uvfio_device *dev; /* whose uvfio_open() and uvfio_connect() are used; may be NULL */
-	const char *file; /* exactly one of file, memory (bytes), nbd is set */
+	const char *file;         /* exactly one of file, memory (bytes), nbd is set */
 	uint64_t memory;
 	const char *nbd;
 	bool readonly;
@@ -102,8 +102,9 @@ int block_submit(struct block *blk, struct block_io *io);
  * once is completed here: ->done may run within this call.  A call from within ->done does nothing
  * and is not needed. */
 void block_kick(struct block *blk);
-/* A hint: a read at @offset follows within some commands. */
-void block_prefetch(const struct block *blk, uint64_t offset);
+/* A hint: a read at @offset follows within some commands; @lines of 64 bytes are worth having by
+ * then. One is enough for the CPU to find out where the page is.  Any offset. */
+void block_prefetch(const struct block *blk, uint64_t offset, unsigned lines);
 /* Memory backend: the bytes themselves, or NULL.  Valid until block_close(). */
 void *block_direct(struct block *blk, uint64_t offset, uint64_t len);
 

@@ -353,9 +353,9 @@ static void file_kick(struct block *blk)
 	file_ring_work(f);
 }
 
-static void file_prefetch(const struct block *blk, uint64_t offset)
+static void file_prefetch(const struct block *blk, uint64_t offset, unsigned lines)
 {
-	file_map_prefetch(container_of(blk, struct file, blk), offset);
+	file_map_prefetch(container_of(blk, struct file, blk), offset, lines);
 }
 
 static int file_note(struct block *blk, void *buf, size_t size)

@@ -92,7 +92,7 @@ void file_map_close(struct file *f);
 /* Do a read.  False when a call must do it; some of the data may be there then. */
 bool file_map_read(struct file *f, const struct block_io *io);
 /* A read of this will come soon. */
-void file_map_prefetch(const struct file *f, uint64_t offset);
+void file_map_prefetch(const struct file *f, uint64_t offset, unsigned lines);
 /* A request begins, and has ended. */
 void file_map_begin(struct file_req *req);
 void file_map_end(struct file_req *req);

@@ -340,7 +340,7 @@ bool file_map_read(struct file *f, const struct block_io *io)
 	return true;
 }
 
-void file_map_prefetch(const struct file *f, uint64_t offset)
+void file_map_prefetch(const struct file *f, uint64_t offset, unsigned lines)
 {
 	const struct map_window *w;
 	const char *at;
@@ -352,7 +352,7 @@ void file_map_prefetch(const struct file *f, uint64_t offset)
 		return;
 	__builtin_prefetch(&w->chunks[offset >> CHUNK_BITS & (CHUNKS - 1)]);
 	at = w->at + (offset & ((1ul << WINDOW_BITS) - 1));
-	block_prefetch_lines(at);
+	block_prefetch_lines(at, lines);
 }
 
 /* ---- what other requests do to it ---- */

@@ -75,9 +75,9 @@ static void *memory_direct(struct block *blk, uint64_t offset, uint64_t len)
 	return container_of(blk, struct memory, blk)->bytes + offset;
 }
 
-static void memory_prefetch(const struct block *blk, uint64_t offset)
+static void memory_prefetch(const struct block *blk, uint64_t offset, unsigned lines)
 {
-	block_prefetch_lines(container_of(blk, struct memory, blk)->bytes + offset);
+	block_prefetch_lines(container_of(blk, struct memory, blk)->bytes + offset, lines);
 }
 
 static const struct block_ops memory_ops = {

@@ -442,7 +442,7 @@ void *block_direct(struct block *b, uint64_t offset, uint64_t len)
 	return b->direct ? b->data + offset : NULL;
 }
 
-void block_prefetch(const struct block *b, uint64_t offset)
+void block_prefetch(const struct block *b, uint64_t offset, unsigned lines)
 {
 }
 
