@@ -271,8 +271,20 @@ static ssize_t show_nothing(struct sysfs *fs, const struct sysfs_node *node, cha
 	return 0;
 }
 
+static bool has_cdev(struct sysfs *fs, const struct sysfs_node *node)
+{
+	return !node->f->noiommu;
+}
+
+static ssize_t show_dev(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
+{
+	return snprintf(out, size, "%u:%llu\n", VFIO_CDEV_MAJOR,
+			(unsigned long long)node->f->id - 1);
+}
+
 const struct sysfs_entry vfio_dev_entries[] = {{0}};
 const struct sysfs_entry vfio_dev_n_entries[] = {
+	{.name = "dev", .type = SYSFS_TEXT, .mode = 0444, .show = show_dev, .present = has_cdev},
 	{.name = "device", .type = SYSFS_LINK, .mode = 0777, .show = show_device},
 	{.name = "power", .type = SYSFS_DIR, .mode = 0755, .dir = DIR_VFIO_DEV_POWER},
 	{.name = "uevent", .type = SYSFS_TEXT, .mode = 0644, .show = show_nothing},

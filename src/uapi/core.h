@@ -19,13 +19,15 @@
 struct uapi_core;
 struct core_container;
 struct core_group;
-struct core_device; /* a device file */
+struct core_device;  /* a device file */
+struct core_iommufd; /* of the core in this process: the struct vfio_iommufd */
 
 /* A device of the machine as it was when the run began. */
 struct uapi_device {
 	char name[16];
 	unsigned group;       /* IOMMU group */
 	bool noiommu;         /* which is one of no-IOMMU mode (A.9) */
+	unsigned cdev;        /* as vfio_device_cdev() */
 	int mmio;             /* as vfio_device_mmio() */
 	unsigned config_size; /* bytes: 256 or 4096 */
 	struct {
@@ -47,12 +49,22 @@ struct uapi_core_ops {
 				struct vfio_client *client, uint64_t arg);
 	int (*group_set_container)(struct uapi_core *core, struct core_group *group,
 				   struct core_container *container);
+	int (*group_set_iommufd)(struct uapi_core *core, struct core_group *group,
+				 struct core_iommufd *iommufd);
 	int (*group_unset_container)(struct uapi_core *core, struct core_group *group);
 	/* *@which: of which device, one of core->devices. */
 	int (*group_get_device)(struct uapi_core *core, struct core_group *group,
 				struct vfio_client *client, uint64_t arg, struct core_device **out,
 				const struct uapi_device **which);
 
+	int (*iommufd_open)(struct uapi_core *core, struct core_iommufd **out);
+	void (*iommufd_release)(struct uapi_core *core, struct core_iommufd *iommufd);
+	int (*iommufd_ioctl)(struct uapi_core *core, struct core_iommufd *iommufd,
+			     struct vfio_client *client, unsigned cmd, uint64_t arg);
+
+	/* vfio_cdev_open() of one of core->devices. */
+	int (*cdev_open)(struct uapi_core *core, const struct uapi_device *dev,
+			 struct core_device **out);
 	void (*device_release)(struct uapi_core *core, struct core_device *df);
 	int (*device_set_mmio)(struct uapi_core *core, struct core_device *df,
 			       enum vfio_mmio_mode mode);
@@ -68,7 +80,7 @@ struct uapi_core_ops {
 			   unsigned size, uint64_t *value);
 	int (*device_mmap)(struct uapi_core *core, struct core_device *df, uint64_t offset,
 			   uint64_t len, bool shared, bool *writable, bool *trap_reads);
-	/* The core's, until the handle is released. */
+	/* vfio_device_file_fd(): the core's, until the handle is released. */
 	int (*device_view_fd)(struct uapi_core *core, struct core_device *df);
 
 	/* vfio_device_host_open(); *@view is the caller's.  NULL: that is not to be had here. */
@@ -101,6 +113,8 @@ void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out);
 /* The node of group @number in /dev/vfio: "7", or "noiommu-7" (A.9). */
 #define UAPI_NODE_NAME 24u /* bytes */
 void uapi_group_node(const struct uapi_core *core, unsigned number, char out[UAPI_NODE_NAME]);
+/* And of device @dev: "devices/vfio3"; false: it has none. */
+bool uapi_cdev_node(const struct uapi_device *dev, char out[UAPI_NODE_NAME]);
 /* The core in front of @machine, whose devices stay until it goes; not freed with it.  NULL when
  * out of memory. */
 struct uapi_core *uapi_core_local(struct vfio_machine *machine);

@@ -116,7 +116,47 @@ static int group_get_device(struct uapi_core *core, struct core_group *group,
 	return -ENODEV;
 }
 
+static int group_set_iommufd(struct uapi_core *core, struct core_group *group,
+			     struct core_iommufd *iommufd)
+{
+	return vfio_group_set_iommufd(group_of_handle(group), (struct vfio_iommufd *)iommufd);
+}
+
+/* ---- iommufd ---- */
+
+static int iommufd_open(struct uapi_core *core, struct core_iommufd **out)
+{
+	struct vfio_iommufd *iommufd;
+	int ret = vfio_iommufd_open(core->machine, &iommufd);
+
+	if (!ret)
+		*out = (struct core_iommufd *)iommufd;
+	return ret;
+}
+
+static void iommufd_release(struct uapi_core *core, struct core_iommufd *iommufd)
+{
+	vfio_iommufd_release((struct vfio_iommufd *)iommufd);
+}
+
+static int iommufd_ioctl(struct uapi_core *core, struct core_iommufd *iommufd,
+			 struct vfio_client *client, unsigned cmd, uint64_t arg)
+{
+	return vfio_iommufd_ioctl((struct vfio_iommufd *)iommufd, client, cmd, arg);
+}
+
 /* ---- devices ---- */
+
+static int cdev_open(struct uapi_core *core, const struct uapi_device *dev,
+		     struct core_device **out)
+{
+	struct vfio_device_file *df;
+	int ret = vfio_cdev_open(core->machine, dev->cdev, &df);
+
+	if (!ret)
+		*out = (struct core_device *)df;
+	return ret;
+}
 
 static void device_release(struct uapi_core *core, struct core_device *df)
 {
@@ -166,7 +206,7 @@ static int device_mmap(struct uapi_core *core, struct core_device *df, uint64_t 
 
 static int device_view_fd(struct uapi_core *core, struct core_device *df)
 {
-	return vfio_device_view_fd(vfio_device_file_device(file_of_handle(df)));
+	return vfio_device_file_fd(file_of_handle(df));
 }
 
 static int resource_open(struct uapi_core *core, const struct uapi_device *dev,
@@ -213,8 +253,13 @@ static const struct uapi_core_ops local_ops = {
 	.group_release = group_release,
 	.group_get_status = group_get_status,
 	.group_set_container = group_set_container,
+	.group_set_iommufd = group_set_iommufd,
 	.group_unset_container = group_unset_container,
 	.group_get_device = group_get_device,
+	.iommufd_open = iommufd_open,
+	.iommufd_release = iommufd_release,
+	.iommufd_ioctl = iommufd_ioctl,
+	.cdev_open = cdev_open,
 	.device_release = device_release,
 	.device_set_mmio = device_set_mmio,
 	.device_ioctl = device_ioctl,
@@ -238,6 +283,7 @@ void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out)
 	*out = (struct uapi_device){
 		.group = vfio_device_group(dev),
 		.noiommu = vfio_device_noiommu(dev),
+		.cdev = vfio_device_cdev(dev),
 		.mmio = vfio_device_mmio(dev),
 		.config_size = pci_func_config_size(func),
 		.rom_size = desc->rom_size,
@@ -256,6 +302,14 @@ void uapi_group_node(const struct uapi_core *core, unsigned number, char out[UAP
 	for (unsigned i = 0; i < core->nr_devices; i++)
 		noiommu |= core->devices[i].group == number && core->devices[i].noiommu;
 	snprintf(out, UAPI_NODE_NAME, "%s%u", noiommu ? "noiommu-" : "", number);
+}
+
+bool uapi_cdev_node(const struct uapi_device *dev, char out[UAPI_NODE_NAME])
+{
+	if (dev->cdev == VFIO_NO_CDEV)
+		return false;
+	snprintf(out, UAPI_NODE_NAME, "devices/vfio%u", dev->cdev);
+	return true;
 }
 
 struct uapi_core *uapi_core_local(struct vfio_machine *machine)

@@ -38,8 +38,11 @@ static int add_node(struct uapi_files *files, const char *name, enum uapi_file_k
 		return -E2BIG;
 	if (fstatat(files->server->nodes, name, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
-	files->dev = st.st_dev;
-	files->nodes[files->nr_nodes++] = (struct node){kind, group, st.st_ino};
+	if (kind == UAPI_IOMMUFD)
+		files->iommu_dev = st.st_dev;
+	else
+		files->dev = st.st_dev;
+	files->nodes[files->nr_nodes++] = (struct node){kind, group, st.st_dev, st.st_ino};
 	return 0;
 }
 
@@ -53,8 +56,11 @@ static int add_nodes(struct uapi_files *files)
 
 		uapi_group_node(core, core->devices[i].group, name);
 		ret = add_node(files, name, UAPI_GROUP, core->devices[i].group);
+		if (!ret && uapi_cdev_node(&core->devices[i], name))
+			ret = add_node(files, name, UAPI_CDEV, i);
 	}
-	return ret;
+	/* It lies beside the directory, on whatever /dev is. */
+	return ret ? ret : add_node(files, "../iommu", UAPI_IOMMUFD, 0);
 }
 
 struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error *err)
@@ -180,9 +186,9 @@ enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat 
 
 	if (!S_ISREG(st->st_mode))
 		return kind;
-	if (st->st_dev == files->dev) {
+	if (st->st_dev == files->dev || st->st_dev == files->iommu_dev) {
 		for (unsigned i = 0; i < files->nr_nodes; i++) {
-			if (files->nodes[i].ino != st->st_ino)
+			if (files->nodes[i].ino != st->st_ino || files->nodes[i].dev != st->st_dev)
 				continue;
 			*group = files->nodes[i].group;
 			return files->nodes[i].kind;
@@ -270,6 +276,8 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file, int acce
 	snprintf(fresh, sizeof(fresh), ".%u", files->last_serial + 1);
 	if (file->kind == UAPI_CONTAINER)
 		strcpy(name, "vfio");
+	else if (file->kind == UAPI_IOMMUFD)
+		strcpy(name, "iommu");
 	else
 		uapi_group_node(files->server->core, file->group, name);
 	unlinkat(files->server->devdir, fresh, 0);
@@ -306,6 +314,8 @@ static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, 
 	file->group = group;
 	if (kind == UAPI_CONTAINER)
 		ret = core->ops->container_open(core, &file->container);
+	else if (kind == UAPI_IOMMUFD)
+		ret = core->ops->iommufd_open(core, &file->iommufd);
 	else
 		ret = core->ops->group_open(core, group, &file->group_file);
 	if (ret) {
@@ -321,17 +331,6 @@ static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, 
 		return ret;
 	}
 	return fd;
-}
-
-int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
-			 int access)
-{
-	int ret;
-
-	uapi_files_open_begin(files, kind == UAPI_GROUP ? group : NO_GROUP);
-	ret = open_node_locked(files, kind, group, access);
-	pthread_mutex_unlock(&files->opening);
-	return ret;
 }
 
 static enum vfio_mmio_mode mmio_mode(const struct uapi_server *server,
@@ -392,31 +391,60 @@ static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 	return ret;
 }
 
+/* An fd for the program on @df, which is given back when there is none.  files->opening held. */
+static int give_device(struct uapi_files *files, struct core_device *df,
+		       const struct uapi_device *dev, int access, pid_t tid)
+{
+	struct uapi_core *core = files->server->core;
+	int ret, fd, view;
+
+	core->ops->device_set_mmio(core, df, mmio_mode(files->server, dev));
+	view = core->ops->device_view_fd(core, df);
+	/* Open for the program first: the probe must find the file in use from the start. */
+	fd = view < 0 ? view : reopen(view, access);
+	ret = fd < 0 ? fd
+		     : add_device_file(files, UAPI_DEVICE, df, dev, view, uapi_task_tgid(tid));
+	if (!ret)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	core->ops->device_release(core, df);
+	return ret;
+}
+
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 			   struct vfio_client *client, uint64_t arg, const struct uapi_device **dev)
 {
 	struct uapi_core *core = files->server->core;
 	struct core_device *df = NULL;
-	int ret, fd, view;
+	int ret;
 
 	uapi_files_open_begin(files, group->group);
 	ret = core->ops->group_get_device(core, group->group_file, client, arg, &df, dev);
-	if (ret)
-		goto out;
-	core->ops->device_set_mmio(core, df, mmio_mode(files->server, *dev));
-	view = core->ops->device_view_fd(core, df);
-	/* Open for the program first: the probe must find the file in use from the start. */
-	fd = view < 0 ? view : reopen(view, O_RDWR);
-	ret = fd < 0 ? fd : add_device_file(files, UAPI_DEVICE, df, *dev, view,
-					      uapi_task_tgid(client->pid));
-	if (ret) {
-		if (fd >= 0)
-			close(fd);
-		core->ops->device_release(core, df);
-		goto out;
-	}
-	ret = fd;
-out:
+	if (!ret)
+		ret = give_device(files, df, *dev, O_RDWR, client->pid);
+	pthread_mutex_unlock(&files->opening);
+	return ret;
+}
+
+static int open_cdev_locked(struct uapi_files *files, unsigned which, int access, pid_t tid)
+{
+	struct uapi_core *core = files->server->core;
+	const struct uapi_device *dev = &core->devices[which];
+	struct core_device *df = NULL;
+	int ret = core->ops->cdev_open(core, dev, &df);
+
+	return ret ? ret : give_device(files, df, dev, access, tid);
+}
+
+int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
+			 int access, pid_t tid)
+{
+	int ret;
+
+	uapi_files_open_begin(files, kind == UAPI_GROUP ? group : NO_GROUP);
+	ret = kind == UAPI_CDEV ? open_cdev_locked(files, group, access, tid)
+				: open_node_locked(files, kind, group, access);
 	pthread_mutex_unlock(&files->opening);
 	return ret;
 }

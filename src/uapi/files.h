@@ -35,6 +35,8 @@ enum uapi_file_kind {
 	UAPI_GROUP,
 	UAPI_DEVICE,
 	UAPI_RESOURCE, /* BARs as /sys's `resourceN` have them: to be mapped, and no more */
+	UAPI_IOMMUFD,
+	UAPI_CDEV, /* a node only: what is open of it is a UAPI_DEVICE */
 	UAPI_FILE_KINDS,
 };
 
@@ -55,8 +57,9 @@ struct uapi_file {
 	unsigned group; /* number, of a group */
 	struct core_container *container;
 	struct core_group *group_file;
+	struct core_iommufd *iommufd;
 	/* A device that GET_DEVICE_FD handed out several times has one inode: the first file
-	 * stands for all, until the last fd goes. */
+	 * stands for all, until the last fd goes.  Each open of its node has an inode. */
 	struct core_device *device_file;
 	const struct uapi_device *device; /* of which device */
 	enum vfio_mmio_mode mmio; /* of a device */
@@ -75,14 +78,15 @@ void uapi_files_put(struct uapi_files *files, struct uapi_file *file);
 
 /* Is what @st describes open now: a container, a group or a device? */
 bool uapi_files_open(struct uapi_files *files, const struct stat *st);
-/* Is what @st describes /dev/vfio/vfio or a /dev/vfio/N?  *@group is set for the latter.
- * UAPI_FILE_KINDS: neither.  What is open counts too: a link in /proc leads there. */
+/* Is what @st describes /dev/vfio/vfio, a /dev/vfio/N, /dev/iommu or a /dev/vfio/devices/vfioN?
+ * *@group is set for the second, and for the last to the device's place in core->devices.
+ * UAPI_FILE_KINDS: none.  What is open counts too: a link in /proc leads there. */
 enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat *st,
 				    unsigned *group);
-/* Open what a node stands for, with @access (O_RDONLY, …).  Returns an fd to be given to the
- * program and then closed, or -errno. */
+/* Open what a node stands for, with @access (O_RDONLY, …), for task @tid.  Returns an fd to be given
+ * to the program and then closed, or -errno. */
 int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
-			 int access);
+			 int access, pid_t tid);
 /* GROUP_GET_DEVICE_FD, likewise.  *@dev is set on success. */
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 			   struct vfio_client *client, uint64_t arg,

@@ -12,11 +12,12 @@
 #define BUCKETS   64u
 #define MAX_FILES 1024u
 #define NO_GROUP  (~0u)
-#define MAX_NODES 257u /* the container's and one a group */
+#define MAX_NODES 514u /* two, and one a group and device */
 
 struct node {
 	enum uapi_file_kind kind;
-	unsigned group;
+	unsigned group; /* or device */
+	dev_t dev;
 	ino_t ino;
 };
 
@@ -33,7 +34,7 @@ struct uapi_files {
 	unsigned nr_nodes;
 	uint32_t last_serial; /* of an inode's name */
 
-	dev_t dev; /* of the nodes */
+	dev_t dev, iommu_dev; /* of the nodes, and of /dev/iommu */
 	int inotify;
 	int wake; /* eventfd: look again, or end */
 	atomic_bool ending;

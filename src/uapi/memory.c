@@ -363,6 +363,36 @@ static int import_vma(void *arg, const struct vma *vma)
 	return add_piece(im, &piece);
 }
 
+int memory_import_file(struct memory_cache *cache, int fd, uint64_t offset, uint64_t size,
+		       unsigned prot, struct iommu_mem **mem, unsigned *nr)
+{
+	struct iommu_mem piece = {
+		.kind = IOMMU_MEM_FILE, .fd = fd, .offset = offset, .len = size, .page = 4096};
+	int flags = fcntl(fd, F_GETFL), seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	/* Only memory files have seals; the others are not even looked at. */
+	if (flags < 0 || seals < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) ||
+	    !never_blocks(fd, &piece.page))
+		return -EINVAL;
+	if (cache->is_device && cache->is_device(cache->arg, st.st_dev, st.st_ino))
+		return -EINVAL;
+	if (offset > (uint64_t)st.st_size || size > (uint64_t)st.st_size - offset)
+		return -EINVAL;
+	if ((flags & O_ACCMODE) == O_WRONLY ||
+	    (prot & IOMMU_WRITE && ((flags & O_ACCMODE) != O_RDWR ||
+				    seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))))
+		return -EPERM;
+	piece.file_id[0] = st.st_dev;
+	piece.file_id[1] = st.st_ino | ((flags & O_ACCMODE) == O_RDWR ? 0 : 1ull << 63);
+	*mem = malloc(sizeof(piece));
+	if (!*mem)
+		return -ENOMEM;
+	**mem = piece;
+	*nr = 1;
+	return 0;
+}
+
 /* Close every fd of the pieces once: those of processes share one. */
 void memory_release(struct iommu_mem *mem, unsigned nr)
 {

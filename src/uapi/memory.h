@@ -37,6 +37,10 @@ void memory_cache_free(struct memory_cache *cache);
  * -ENOMEM, -ESRCH. */
 int memory_import(struct memory_cache *cache, pid_t tid, uint64_t vaddr, uint64_t size,
 		  unsigned prot, struct iommu_mem **mem, unsigned *nr);
+/* The same for [@offset, @offset + @size) of the file @fd, which is taken over on success.  -EINVAL: it
+ * is no memory file, or ends before; -EPERM: it is not open for that. */
+int memory_import_file(struct memory_cache *cache, int fd, uint64_t offset, uint64_t size,
+		       unsigned prot, struct iommu_mem **mem, unsigned *nr);
 /* Frees the array and closes its fds. */
 void memory_release(struct iommu_mem *mem, unsigned nr);
 

@@ -102,8 +102,9 @@ static void keep_entry(int old, int new, const char *name, unsigned char type)
 	close(tree);
 }
 
-/* Cover @path, so that it may get new entries.  The old ones stay, but for @but. */
-static int cover(struct mounts *m, const char *path, const char *but)
+/* Cover @path, so that it may get new entries.  The old ones stay, but for @but, and the user is
+ * told. */
+static int cover(struct mounts *m, const char *path, const char *but, bool tell)
 {
 	DIR *old = opendir(path);
 	struct dirent *entry;
@@ -126,6 +127,8 @@ static int cover(struct mounts *m, const char *path, const char *but)
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;
 		if (!strcmp(entry->d_name, but)) {
+			if (!tell)
+				continue;
 			fprintf(stderr,
 				"uvfio run: %s/%s of this machine is hidden from the program by the "
 				"device of the same name (choose another with addr= or group=)\n",
@@ -160,7 +163,7 @@ static int claim(struct mounts *m, const char *path, bool own_mount)
 		return uvfio_error_set(m->err, -ENOENT, "there is no %s on this machine", path);
 	if (!is_ours(m, parent)) {
 		if (!lstat(parent, &st) && S_ISDIR(st.st_mode))
-			ret = cover(m, parent, name);
+			ret = cover(m, parent, name, true);
 		else
 			ret = claim(m, parent, false);
 		if (ret)
@@ -188,6 +191,20 @@ static int make_file(struct mounts *m, const struct tree_record *rec, const char
 	return n < 0 ? failed(m, "write", path) : 0;
 }
 
+/* A file in the place of what the machine has under that name, if anything. */
+static int make_node(struct mounts *m, const struct tree_record *rec, const char *path)
+{
+	char parent[PATH_MAX];
+	char *slash;
+	int ret;
+
+	snprintf(parent, sizeof(parent), "%s", path);
+	slash = strrchr(parent, '/');
+	*slash = '\0';
+	ret = is_ours(m, parent) ? 0 : cover(m, parent, slash + 1, false);
+	return ret ? ret : make_file(m, rec, path, "");
+}
+
 /* Have the mount @tree at @path; @name and parent as claim() does it. */
 static int attach(struct mounts *m, int tree, const char *path, bool dir)
 {
@@ -202,7 +219,7 @@ static int attach(struct mounts *m, int tree, const char *path, bool dir)
 		*slash = '\0';
 		if (!is_ours(m, parent)) {
 			ret = !lstat(parent, &st) && S_ISDIR(st.st_mode)
-				      ? cover(m, parent, slash + 1)
+				      ? cover(m, parent, slash + 1, true)
 				      : claim(m, parent, false);
 			if (ret)
 				return ret;
@@ -249,6 +266,8 @@ static int make_record(struct mounts *m, const struct tree_record *rec, int tree
 		return mkdir(path, rec->mode) ? failed(m, "make the directory", path) : 0;
 	case TREE_FILE:
 		return make_file(m, rec, path, data);
+	case TREE_NODE:
+		return make_node(m, rec, path);
 	case TREE_LINK:
 		return symlink(data, path) ? failed(m, "make the link", path) : 0;
 	case TREE_BIND:

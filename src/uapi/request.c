@@ -148,6 +148,46 @@ static int get_group(struct vfio_client *client, int32_t fd)
 	return ret;
 }
 
+static int get_iommufd(struct vfio_client *client, int32_t fd, struct vfio_iommufd **out)
+{
+	struct uapi_request *req = of_client(client);
+	int ret;
+	struct uapi_file *file = uapi_request_file(req, fd, &ret);
+
+	if (!file)
+		return ret ? -EBADF : -EBADFD;
+	if (file->kind != UAPI_IOMMUFD || req->held)
+		ret = -EBADFD;
+	else if (!uapi_request_valid(req))
+		ret = -EBADF;
+	if (ret) {
+		uapi_files_put(req->server->files, file);
+		return ret;
+	}
+	req->held = file;
+	*out = (struct vfio_iommufd *)file->iommufd;
+	return 0;
+}
+
+static int import_file(void *client, int32_t fd, uint64_t offset, uint64_t size, unsigned prot,
+		       struct iommu_mem **mem, unsigned *nr)
+{
+	struct uapi_request *req = of_client(client);
+	int ours = uapi_fd_to_keep(uapi_task_get_fd(req->tid, fd)), ret;
+
+	if (uapi_short_of(ours))
+		return -ENOMEM;
+	if (ours < 0)
+		return -EBADF;
+	if (!uapi_request_valid(req) || fcntl(ours, F_GETFL) & O_PATH)
+		ret = -EBADF;
+	else
+		ret = memory_import_file(req->server->memory, ours, offset, size, prot, mem, nr);
+	if (ret)
+		throw_away(req->server, ours);
+	return ret;
+}
+
 static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
 		  struct iommu_mem **mem, unsigned *nr)
 {
@@ -185,7 +225,11 @@ static const struct vfio_client_ops client_ops = {
 	.copy_to = copy_to,
 	.get_eventfd = get_eventfd,
 	.get_group = get_group,
-	.memory = {.import = import, .release = release, .lock_limit = lock_limit},
+	.get_iommufd = get_iommufd,
+	.memory = {.import = import,
+		   .import_file = import_file,
+		   .release = release,
+		   .lock_limit = lock_limit},
 };
 
 void uapi_request_init(struct uapi_request *req, struct uapi_server *server,

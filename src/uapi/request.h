@@ -44,6 +44,9 @@ struct uapi_request {
 	enum uapi_file_kind kind;
 	const char *device;
 
+	/* A file that the core was given for the rest of the request. */
+	struct uapi_file *held;
+
 	/* The program's memory at @ahead_addr as it was read beforehand, NULL: none.  While there
 	 * is some, nothing else is read: what is called then holds a lock, and reading may take for
 	 * ever. */

@@ -10,6 +10,7 @@
 #include "uapi/helper/trap.h"
 #include "uapi/request.h"
 #include "uapi/task.h"
+#include "vfio/iommufd_uapi.h"
 
 /* Commands that act without reading the program's memory, which is when validity is checked. */
 static bool acts_at_once(unsigned cmd)
@@ -51,6 +52,8 @@ static int set_container(struct uapi_request *req, struct uapi_file *group, uint
 		return -EBADF;
 	if (!uapi_request_valid(req))
 		ret = -EBADF;
+	else if (container && container->kind == UAPI_IOMMUFD)
+		ret = core->ops->group_set_iommufd(core, group->group_file, container->iommufd);
 	else
 		ret = core->ops->group_set_container(core, group->group_file,
 						     container && container->kind == UAPI_CONTAINER
@@ -143,13 +146,25 @@ void uapi_do_ioctl(struct uapi_request *req)
 	case UAPI_RESOURCE:
 		uapi_answer(req, -ENOTTY);
 		break;
+	case UAPI_IOMMUFD:
+		/* EBUSY only for what is open now. */
+		if (cmd == IOMMUFD_DESTROY || cmd == IOMMUFD_OPTION)
+			uapi_files_settle_own(req->server->files, uapi_task_tgid(req->tid));
+		uapi_answer(req,
+			    core->ops->iommufd_ioctl(core, file->iommufd, &req->client, cmd, arg));
+		break;
 	default:
+		if (cmd == VFIO_CDEV_BIND)
+			uapi_files_settle(req->server->files, file->group);
 		uapi_answer(req, core->ops->device_ioctl(core, file->device_file, &req->client, cmd,
 							 arg));
 		if (cmd == VFIO_DEVICE_SET_IRQS || cmd == VFIO_DEVICE_RESET ||
-		    cmd == VFIO_DEVICE_PCI_HOT_RESET || cmd == VFIO_DEVICE_FEATURE)
+		    cmd == VFIO_DEVICE_PCI_HOT_RESET || cmd == VFIO_DEVICE_FEATURE ||
+		    cmd == VFIO_CDEV_BIND)
 			req->changed = file->device;
 	}
 out:
+	uapi_files_put(req->server->files, req->held);
+	req->held = NULL;
 	uapi_files_put(req->server->files, file);
 }

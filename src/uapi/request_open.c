@@ -119,7 +119,8 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 		uapi_answer(req, kind == -ENXIO ? kind : uapi_short_of(kind));
 		return;
 	}
-	fd = uapi_files_open_node(req->server->files, (enum uapi_file_kind)kind, group, access);
+	fd = uapi_files_open_node(req->server->files, (enum uapi_file_kind)kind, group, access,
+				  req->tid);
 	if (fd < 0) {
 		uapi_answer(req, fd);
 		return;

@@ -293,7 +293,10 @@ static bool name_of(struct uapi_request *req, const char *link, char *text, size
 		return false;
 	if (kind == UAPI_GROUP)
 		uapi_group_node(server->core, group, node);
-	snprintf(text, size, TREE_DEV_VFIO "/%s", node);
+	if (kind == UAPI_IOMMUFD)
+		snprintf(text, size, TREE_DEV_IOMMU);
+	else
+		snprintf(text, size, TREE_DEV_VFIO "/%s", node);
 	return true;
 }
 

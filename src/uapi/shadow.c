@@ -217,6 +217,7 @@ static int make_record(struct uapi_shadow *shadow, const struct tree_record *rec
 			return enter(shadow, path, SHADOW_DIR, NULL);
 		known->kind = SHADOW_DIR;
 		return 0;
+	case TREE_NODE:
 	case TREE_FILE:
 		ret = make_file(shadow, rec, path, data);
 		return ret ? ret : enter(shadow, path, SHADOW_FILE, NULL);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "uapi/helper/trap.h"
 #include "uapi/trace.h"
+#include "vfio/iommufd_uapi.h"
 
 struct uapi_trace {
 	int fd;
@@ -40,6 +41,8 @@ static const char *const kind_names[] = {
 	[UAPI_CONTAINER] = "container",
 	[UAPI_GROUP] = "group",
 	[UAPI_DEVICE] = "device",
+	[UAPI_IOMMUFD] = "iommufd",
+	[UAPI_CDEV] = "device",
 	[UAPI_RESOURCE] = "resource",
 };
 
@@ -73,6 +76,20 @@ static const char *const device_ioctls[] = {
 	[20] = "DEVICE_DETACH_IOMMUFD_PT",
 };
 
+static const char *const iommufd_ioctls[] = {
+	"IOMMU_DESTROY",        "IOMMU_IOAS_ALLOC",
+	"IOMMU_IOAS_ALLOW_IOVAS", "IOMMU_IOAS_COPY",
+	"IOMMU_IOAS_IOVA_RANGES", "IOMMU_IOAS_MAP",
+	"IOMMU_IOAS_UNMAP",     "IOMMU_OPTION",
+	"IOMMU_VFIO_IOAS",      "IOMMU_HWPT_ALLOC",
+	"IOMMU_GET_HW_INFO",    "IOMMU_HWPT_SET_DIRTY_TRACKING",
+	"IOMMU_HWPT_GET_DIRTY_BITMAP", "IOMMU_HWPT_INVALIDATE",
+	"IOMMU_FAULT_QUEUE_ALLOC", "IOMMU_IOAS_MAP_FILE",
+	"IOMMU_VIOMMU_ALLOC",   "IOMMU_VDEVICE_ALLOC",
+	"IOMMU_IOAS_CHANGE_PROCESS", "IOMMU_VEVENTQ_ALLOC",
+	"IOMMU_HW_QUEUE_ALLOC",
+};
+
 #define NAME(table, n) ((n) < sizeof(table) / sizeof(*(table)) ? (table)[n] : NULL)
 
 static const char *ioctl_name(enum uapi_file_kind kind, unsigned cmd)
@@ -84,6 +101,9 @@ static const char *ioctl_name(enum uapi_file_kind kind, unsigned cmd)
 		return NAME(container_ioctls, n);
 	case UAPI_GROUP:
 		return NAME(group_ioctls, n);
+	case UAPI_IOMMUFD:
+		return cmd >= IOMMUFD_DESTROY ? NAME(iommufd_ioctls, cmd - IOMMUFD_DESTROY)
+					      : NAME(container_ioctls, n);
 	case UAPI_DEVICE:
 		return cmd == UVFIO_TRAP_MMAP ? "(helper asks how to map)" : NAME(device_ioctls, n);
 	default:

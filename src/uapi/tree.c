@@ -160,6 +160,20 @@ static unsigned get(const uint8_t *bytes, unsigned off, unsigned size)
 	return value;
 }
 
+static void add_vfio_dev(struct tree *tree, const char *base, const struct uapi_device *dev)
+{
+	char name[32], path[128];
+
+	if (dev->cdev == VFIO_NO_CDEV)
+		return;
+	snprintf(name, sizeof(name), "vfio-dev/vfio%u", dev->cdev);
+	snprintf(path, sizeof(path), "%s/%s", base, name);
+	add_dir(tree, base, "vfio-dev");
+	add_dir(tree, base, name);
+	add_text(tree, 0444, path, "dev", "%u:%u\n", VFIO_CDEV_MAJOR, dev->cdev);
+	add_link(tree, path, "device", "../../../%s", dev->name);
+}
+
 static void add_function(struct tree *tree, const struct uapi_device *dev, const uint8_t *config,
 			 struct address_map *map)
 {
@@ -193,6 +207,7 @@ static void add_function(struct tree *tree, const struct uapi_device *dev, const
 	add_resources(tree, base, dev, map);
 	snprintf(path, sizeof(path), "%s/config", base);
 	add(tree, TREE_FILE, 0644, path, config, dev->config_size);
+	add_vfio_dev(tree, base, dev);
 	add_link(tree, base, "iommu_group", "../../../../kernel/iommu_groups/%u", dev->group);
 	add_link(tree, base, "driver", "../../drivers/vfio-pci");
 	add_link(tree, base, "subsystem", "../../../pci");
@@ -258,6 +273,8 @@ static void add_nodes(struct tree *tree, struct uapi_core *core)
 {
 	char node[UAPI_NODE_NAME];
 
+	/* Before the directory beside it is a mount: what covers /dev takes along what there is. */
+	add(tree, TREE_NODE, 0666, TREE_DEV_IOMMU, NULL, 0);
 	add(tree, TREE_MOUNT, 0755, TREE_DEV_VFIO, NULL, 0);
 	add_text(tree, 0666, TREE_DEV_VFIO, "vfio", "%s", "");
 	for (unsigned i = 0; i < core->nr_devices; i++) {
@@ -265,6 +282,11 @@ static void add_nodes(struct tree *tree, struct uapi_core *core)
 			continue;
 		uapi_group_node(core, core->devices[i].group, node);
 		add_text(tree, 0666, TREE_DEV_VFIO, node, "%s", "");
+	}
+	add_dir(tree, TREE_DEV_VFIO, "devices");
+	for (unsigned i = 0; i < core->nr_devices; i++) {
+		if (uapi_cdev_node(&core->devices[i], node))
+			add_text(tree, 0666, TREE_DEV_VFIO, node, "%s", "");
 	}
 }
 

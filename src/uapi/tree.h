@@ -17,6 +17,7 @@ enum tree_kind {
 	TREE_MOUNT, /* the same, on a file system of its own, which covers another; once */
 	TREE_DIR,
 	TREE_FILE,
+	TREE_NODE, /* an empty file in a directory of the machine's, which is covered for it */
 	TREE_LINK,
 	/* What the FUSE file system on /sys has there, or at @data: a directory, or a file (@mode). */
 	TREE_BIND,
@@ -33,7 +34,8 @@ struct tree_record {
 #define TREE_RECORD_SIZE(path_len, data_len)                                                       \
 	((sizeof(struct tree_record) + (path_len) + (data_len) + 2 + 7) & ~(size_t)7)
 
-#define TREE_DEV_VFIO "/dev/vfio"
+#define TREE_DEV_VFIO  "/dev/vfio"
+#define TREE_DEV_IOMMU "/dev/iommu"
 #define TREE_DEV_UIO  "uvfio" /* in /dev: where uioN lead */
 
 /* An fd of a memfd with the tree of @core's machine, or -errno with a message. */
