@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calls of the runner, and its answers to what the server asks meanwhile.
+ * Calls of the runner.  (Its answers to what the server asks meanwhile: guest_answer.c.)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -8,137 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 #include "join/guest_private.h"
-
-/* ---- answers ---- */
-
-static int answer(struct line *line, int64_t value, const void *data, size_t len, int fd)
-{
-	const struct join_head head = {.kind = JOIN_ANSWER, .value = value};
-
-	return join_send(line->sock, &head, data, len, &fd, fd >= 0 ? 1 : 0);
-}
-
-static int answer_from(struct line *line, struct vfio_client *client)
-{
-	uint64_t addr = line->in.head.arg[0], len = line->in.head.arg[1];
-	int ret;
-
-	if (len > JOIN_DATA)
-		return -EPROTO;
-	ret = client->ops->copy_from(client, line->in.data, addr, len);
-	return answer(line, ret, line->in.data, ret ? 0 : len, -1);
-}
-
-static int answer_to(struct line *line, struct vfio_client *client)
-{
-	return answer(line,
-		      client->ops->copy_to(client, line->in.head.arg[0], line->in.data,
-					   line->in.head.len),
-		      NULL, 0, -1);
-}
-
-static int answer_eventfd(struct line *line, struct vfio_client *client)
-{
-	int fd = client->ops->get_eventfd(client, (int32_t)line->in.head.arg[0]), ret;
-
-	ret = answer(line, fd < 0 ? fd : 0, NULL, 0, fd);
-	if (fd >= 0)
-		close(fd);
-	return ret;
-}
-
-static int answer_group(struct line *line, struct vfio_client *client)
-{
-	int ret = client->ops->get_group
-			  ? client->ops->get_group(client, (int32_t)line->in.head.arg[0])
-			  : -EINVAL;
-
-	return answer(line, ret, NULL, 0, -1);
-}
-
-/* Pieces [@first, …) as one message.  How many, or -errno. */
-static int send_pieces(struct line *line, const struct iommu_mem *mem, unsigned first, unsigned nr)
-{
-	struct join_head head = {.kind = JOIN_MORE};
-	struct join_piece pieces[JOIN_PIECES];
-	unsigned n = 0, nr_fds = 0, process = 0;
-	int fds[JOIN_FDS], ret;
-	bool has_process = false;
-
-	_Static_assert(JOIN_PIECES <= JOIN_FDS, "a descriptor for each piece");
-	for (; n < JOIN_PIECES && first + n < nr; n++) {
-		const struct iommu_mem *m = &mem[first + n];
-		bool of_process = m->kind == IOMMU_MEM_PROCESS;
-
-		pieces[n] = (struct join_piece){
-			.kind = m->kind,
-			.fd = of_process && has_process ? process : nr_fds,
-			.offset = m->offset,
-			.len = m->len,
-			.id = m->file_id[0],
-		};
-		if (of_process && has_process)
-			continue;
-		if (of_process) {
-			process = nr_fds;
-			has_process = true;
-		}
-		fds[nr_fds++] = m->fd;
-	}
-	if (first + n == nr)
-		head.kind = JOIN_ANSWER;
-	ret = join_send(line->sock, &head, pieces, n * sizeof(pieces[0]), fds, nr_fds);
-	return ret ? ret : (int)n;
-}
-
-static int answer_import(struct line *line, struct vfio_client *client)
-{
-	const uint64_t *arg = line->in.head.arg;
-	struct iommu_mem *mem = NULL;
-	unsigned nr = 0, done = 0;
-	int ret;
-
-	ret = client->ops->memory.import(client, arg[0], arg[1], (unsigned)arg[2], &mem, &nr);
-	if (ret)
-		return answer(line, ret, NULL, 0, -1);
-	do { /* also of none, which the core judges */
-		ret = send_pieces(line, mem, done, nr);
-		if (ret > 0)
-			done += (unsigned)ret;
-	} while (ret >= 0 && done < nr);
-	client->ops->memory.release(client, mem, nr);
-	return ret < 0 ? ret : 0;
-}
-
-static int answer_limit(struct line *line, struct vfio_client *client)
-{
-	struct join_head head = {.kind = JOIN_ANSWER};
-
-	head.arg[0] = client->ops->memory.lock_limit ? client->ops->memory.lock_limit(client)
-						     : UINT64_MAX;
-	return join_send(line->sock, &head, NULL, 0, NULL, 0);
-}
-
-static int answer_question(struct line *line, struct vfio_client *client)
-{
-	if (!client)
-		return -EPROTO;
-	switch (line->in.head.kind) {
-	case JOIN_ASK_FROM:
-		return answer_from(line, client);
-	case JOIN_ASK_TO:
-		return answer_to(line, client);
-	case JOIN_ASK_EVENTFD:
-		return answer_eventfd(line, client);
-	case JOIN_ASK_GROUP:
-		return answer_group(line, client);
-	case JOIN_ASK_IMPORT:
-		return answer_import(line, client);
-	case JOIN_ASK_LIMIT:
-		return answer_limit(line, client);
-	}
-	return -EPROTO;
-}
 
 /* ---- calls ---- */
 
@@ -152,7 +21,7 @@ int line_call(struct line *line, struct vfio_client *client, const struct join_h
 		ret = join_receive(line->sock, &line->in);
 		if (ret || line->in.head.kind == JOIN_DONE)
 			break;
-		ret = answer_question(line, client);
+		ret = guest_answer(line, client);
 	}
 	return ret ? -EIO : 0;
 }
@@ -291,6 +160,45 @@ static int group_set_container(struct uapi_core *core, struct core_group *group,
 		.kind = JOIN_GROUP_SET, .handle = id_of(group), .arg = {id_of(container)}};
 
 	return result(simple(core, NULL, &head, NULL, 0, NULL));
+}
+
+static int group_set_iommufd(struct uapi_core *core, struct core_group *group,
+			     struct core_iommufd *iommufd)
+{
+	const struct join_head head = {
+		.kind = JOIN_GROUP_SET_IOMMUFD, .handle = id_of(group), .arg = {id_of(iommufd)}};
+
+	return result(simple(core, NULL, &head, NULL, 0, NULL));
+}
+
+static int iommufd_open(struct uapi_core *core, struct core_iommufd **out)
+{
+	const struct join_head head = {.kind = JOIN_IOMMUFD_OPEN};
+
+	return open_object(core, &head, (struct handle **)out);
+}
+
+static void iommufd_release(struct uapi_core *core, struct core_iommufd *iommufd)
+{
+	release(core, iommufd);
+}
+
+static int iommufd_ioctl(struct uapi_core *core, struct core_iommufd *iommufd,
+			 struct vfio_client *client, unsigned cmd, uint64_t arg)
+{
+	const struct join_head head = {.kind = JOIN_IOMMUFD_IOCTL,
+				       .handle = id_of(iommufd),
+				       .arg = {(uint32_t)client->pid, cmd, arg}};
+
+	return result(simple(core, client, &head, NULL, 0, NULL));
+}
+
+static int cdev_open(struct uapi_core *core, const struct uapi_device *dev,
+		     struct core_device **out)
+{
+	const struct join_head head = {.kind = JOIN_CDEV_OPEN, .arg = {dev->cdev}};
+
+	return open_object(core, &head, (struct handle **)out);
 }
 
 static int group_unset_container(struct uapi_core *core, struct core_group *group)
@@ -538,6 +446,11 @@ const struct uapi_core_ops join_guest_ops = {
 	.group_release = group_release,
 	.group_get_status = group_get_status,
 	.group_set_container = group_set_container,
+	.group_set_iommufd = group_set_iommufd,
+	.iommufd_open = iommufd_open,
+	.iommufd_release = iommufd_release,
+	.iommufd_ioctl = iommufd_ioctl,
+	.cdev_open = cdev_open,
 	.group_unset_container = group_unset_container,
 	.group_get_device = group_get_device,
 	.device_release = device_release,

@@ -56,6 +56,8 @@ void line_put(struct guest *guest, struct line *line, bool broken);
  * result, which is in line->in.  0, or -EIO: the channel is broken. */
 int line_call(struct line *line, struct vfio_client *client, const struct join_head *head,
 	      const void *data, size_t len, const int *fds, unsigned nr);
+/* Answer the question in line->in for @client.  -errno: the channel is broken. */
+int guest_answer(struct line *line, struct vfio_client *client);
 extern const struct uapi_core_ops join_guest_ops;
 /* The end of the core. */
 void guest_free(struct uapi_core *core);

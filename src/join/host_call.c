@@ -24,6 +24,8 @@ struct call {
 static void finish(struct call *call, struct host_client *c)
 {
 	call->broken |= c->broken;
+	if (c->held)
+		object_put(call->connection, c->held);
 }
 
 /* The object of @kind that the call is on; false: EBADF. */
@@ -47,6 +49,9 @@ static void add(struct call *call, enum object_kind kind, void *ptr, unsigned gr
 		break;
 	case OBJECT_GROUP:
 		vfio_group_release(ptr);
+		break;
+	case OBJECT_IOMMUFD:
+		vfio_iommufd_release(ptr);
 		break;
 	default:
 		vfio_device_release(ptr);
@@ -183,6 +188,42 @@ static void group_set(struct call *call)
 		object_put(call->connection, container);
 }
 
+static void group_set_iommufd(struct call *call)
+{
+	struct object *iommufd;
+
+	if (!on(call, OBJECT_GROUP))
+		return;
+	iommufd = object_get(call->connection, call->head.arg[0], OBJECT_IOMMUFD);
+	if (!iommufd) {
+		call->done.value = -EBADF;
+		return;
+	}
+	call->done.value = vfio_group_set_iommufd(call->object->ptr, iommufd->ptr);
+	object_put(call->connection, iommufd);
+}
+
+static void iommufd_open(struct call *call)
+{
+	struct vfio_iommufd *iommufd;
+
+	call->done.value = vfio_iommufd_open(call->connection->host->machine, &iommufd);
+	if (!call->done.value)
+		add(call, OBJECT_IOMMUFD, iommufd, 0);
+}
+
+static void iommufd_ioctl(struct call *call)
+{
+	struct host_client c;
+
+	if (!on(call, OBJECT_IOMMUFD))
+		return;
+	host_client_init(&c, call->channel, call->head.arg[0]);
+	call->done.value = vfio_iommufd_ioctl(call->object->ptr, &c.client,
+					      (unsigned)call->head.arg[1], call->head.arg[2]);
+	finish(call, &c);
+}
+
 static void group_unset(struct call *call)
 {
 	if (on(call, OBJECT_GROUP))
@@ -211,6 +252,16 @@ static void group_get_device(struct call *call)
 }
 
 /* ---- devices ---- */
+
+static void cdev_open(struct call *call)
+{
+	struct vfio_device_file *df;
+
+	call->done.value =
+		vfio_cdev_open(call->connection->host->machine, (unsigned)call->head.arg[0], &df);
+	if (!call->done.value)
+		add(call, OBJECT_DEVICE, df, 0);
+}
 
 static void device_mmio(struct call *call)
 {
@@ -310,7 +361,7 @@ static void device_view(struct call *call)
 
 	if (!on(call, OBJECT_DEVICE))
 		return;
-	fd = vfio_device_view_fd(vfio_device_file_device(call->object->ptr));
+	fd = vfio_device_file_fd(call->object->ptr);
 	call->done.value = fd < 0 ? fd : 0;
 	call->fd = fd;
 }
@@ -337,6 +388,10 @@ static void (*const calls[JOIN_CALLS])(struct call *call) = {
 	[JOIN_DEVICE_VIEW] = device_view,
 	[JOIN_RELEASE] = release,
 	[JOIN_CONFIG] = config,
+	[JOIN_IOMMUFD_OPEN] = iommufd_open,
+	[JOIN_IOMMUFD_IOCTL] = iommufd_ioctl,
+	[JOIN_GROUP_SET_IOMMUFD] = group_set_iommufd,
+	[JOIN_CDEV_OPEN] = cdev_open,
 };
 
 bool call_make(struct channel *channel)

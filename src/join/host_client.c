@@ -145,6 +145,25 @@ static int get_group(struct vfio_client *client, int32_t fd)
 	return has_group(c->channel->connection, value) ? (int)value : -EINVAL;
 }
 
+static int get_iommufd(struct vfio_client *client, int32_t fd, struct vfio_iommufd **out)
+{
+	struct join_head q = {.kind = JOIN_ASK_IOMMUFD, .arg = {(uint32_t)fd}};
+	struct host_client *c = of_client(client);
+	int64_t value;
+
+	if (c->held || ask(c, &q, NULL, 0, false))
+		return -EBADF;
+	value = c->channel->in.head.value;
+	if (value <= 0)
+		return value == -EBADFD ? -EBADFD : -EBADF;
+	/* Its own, or none. */
+	c->held = object_get(c->channel->connection, (uint64_t)value, OBJECT_IOMMUFD);
+	if (!c->held)
+		return -EBADFD;
+	*out = c->held->ptr;
+	return 0;
+}
+
 /* ---- memory for DMA ---- */
 
 static void release(void *client, struct iommu_mem *mem, unsigned nr)
@@ -282,14 +301,21 @@ static void keep_fds(const struct import *im, unsigned first, struct join_packet
 	}
 }
 
-static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
-		  struct iommu_mem **mem, unsigned *nr)
+static int refusal(int64_t value, const int *refused)
 {
-	struct join_head q = {.kind = JOIN_ASK_IMPORT, .arg = {vaddr, size, prot}};
-	struct host_client *c = of_client(client);
+	for (; *refused; refused++)
+		if (value == *refused)
+			return *refused;
+	return value == -ENOMEM ? -ENOMEM : -EFAULT;
+}
+
+/* @refused: what the runner's refusal may be, besides -EFAULT and -ENOMEM. */
+static int ask_pieces(struct host_client *c, const struct join_head *q, unsigned prot,
+		      const int *refused, struct iommu_mem **mem, unsigned *nr)
+{
 	struct join_packet *in = &c->channel->in;
 	struct import im = {.trash = c->channel->connection->trash};
-	int ret = ask(c, &q, NULL, 0, true), last;
+	int ret = ask(c, q, NULL, 0, true), last;
 
 	while (!ret) {
 		unsigned first = im.nr;
@@ -298,7 +324,7 @@ static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
 		ret = take_pieces(&im, in, prot);
 		keep_fds(&im, first, in);
 		if (!ret && in->head.value)
-			ret = in->head.value == -ENOMEM ? -ENOMEM : -EFAULT;
+			ret = refusal(in->head.value, refused);
 		if (last)
 			break;
 		if (ret)
@@ -307,12 +333,38 @@ static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
 			ret = await(c, true);
 	}
 	if (ret) {
-		release(client, im.mem, im.nr);
+		release(c, im.mem, im.nr);
 		return ret;
 	}
 	*mem = im.mem;
 	*nr = im.nr;
 	return 0;
+}
+
+static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
+		  struct iommu_mem **mem, unsigned *nr)
+{
+	const struct join_head q = {.kind = JOIN_ASK_IMPORT, .arg = {vaddr, size, prot}};
+	static const int refused[] = {0};
+
+	return ask_pieces(of_client(client), &q, prot, refused, mem, nr);
+}
+
+static int import_file(void *client, int32_t fd, uint64_t offset, uint64_t size, unsigned prot,
+		       struct iommu_mem **mem, unsigned *nr)
+{
+	const struct join_head q = {.kind = JOIN_ASK_FILE,
+				    .arg = {(uint32_t)fd, offset, size, prot}};
+	static const int refused[] = {-EBADF, -EINVAL, -EPERM, 0};
+	struct host_client *c = of_client(client);
+	int ret = ask_pieces(c, &q, prot, refused, mem, nr);
+
+	/* A memory file in one piece, which the door in its place would have looked at so. */
+	if (!ret && (*nr != 1 || (*mem)[0].kind != IOMMU_MEM_FILE || (*mem)[0].len != size)) {
+		release(client, *mem, *nr);
+		ret = -EINVAL;
+	}
+	return ret;
 }
 
 static uint64_t lock_limit(void *client)
@@ -330,7 +382,11 @@ static const struct vfio_client_ops host_client_ops = {
 	.copy_to = copy_to,
 	.get_eventfd = get_eventfd,
 	.get_group = get_group,
-	.memory = {.import = import, .release = release, .lock_limit = lock_limit},
+	.get_iommufd = get_iommufd,
+	.memory = {.import = import,
+		   .import_file = import_file,
+		   .release = release,
+		   .lock_limit = lock_limit},
 };
 
 void host_client_init(struct host_client *c, struct channel *channel, uint64_t pid)

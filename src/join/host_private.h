@@ -16,7 +16,7 @@
 #include "join/host.h"
 #include "vfio/observe.h"
 
-enum object_kind { OBJECT_NONE, OBJECT_CONTAINER, OBJECT_GROUP, OBJECT_DEVICE };
+enum object_kind { OBJECT_NONE, OBJECT_CONTAINER, OBJECT_GROUP, OBJECT_DEVICE, OBJECT_IOMMUFD };
 
 struct object {
 	enum object_kind kind;
@@ -80,7 +80,8 @@ bool call_make(struct channel *channel);
 struct host_client {
 	struct vfio_client client; /* first */
 	struct channel *channel;
-	bool broken; /* nothing is to be had from the runner any more */
+	struct object *held; /* what the core was given for the rest of the call */
+	bool broken;         /* nothing is to be had from the runner any more */
 };
 void host_client_init(struct host_client *c, struct channel *channel, uint64_t pid);
 

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include "uapi/core.h"
 
-#define JOIN_VERSION 2u
+#define JOIN_VERSION 3u
 
 #define JOIN_DATA    65536u /* bytes behind a head, at most */
 #define JOIN_FDS     64u    /* with a message */
@@ -57,7 +57,11 @@ enum join_kind {
 	JOIN_DEVICE_MMAP,      /* arg: offset, length, shared.  Done: arg: writable, trap_reads */
 	JOIN_DEVICE_VIEW,      /* done: fd */
 	JOIN_RELEASE,
-	JOIN_CONFIG, /* arg: wait; data: name.  Done: value 1 and 4096 bytes; 0: busy */
+	JOIN_CONFIG,            /* arg: wait; data: name.  Done: value 1 and 4096 bytes; 0: busy */
+	JOIN_IOMMUFD_OPEN,      /* done: value is the handle */
+	JOIN_IOMMUFD_IOCTL,     /* arg: pid, cmd, arg */
+	JOIN_GROUP_SET_IOMMUFD, /* arg: handle of the iommufd */
+	JOIN_CDEV_OPEN,         /* arg: number.  Done: value is the handle of the device file */
 	JOIN_CALLS,
 
 	/* Questions. */
@@ -65,8 +69,10 @@ enum join_kind {
 	JOIN_ASK_TO,        /* arg: address; data.  Answer: value */
 	JOIN_ASK_EVENTFD,   /* arg: number.  Answer: value, fd */
 	JOIN_ASK_GROUP,     /* arg: number.  Answer: value */
-	JOIN_ASK_IMPORT, /* arg: address, size, prot.  More and answer: struct join_piece[], fds */
-	JOIN_ASK_LIMIT,  /* answer: arg: bytes */
+	JOIN_ASK_IMPORT,  /* arg: address, size, prot.  More and answer: struct join_piece[], fds */
+	JOIN_ASK_LIMIT,   /* answer: arg: bytes */
+	JOIN_ASK_IOMMUFD, /* arg: number.  Answer: value: its handle */
+	JOIN_ASK_FILE,    /* arg: number, offset, size, prot.  As JOIN_ASK_IMPORT */
 	JOIN_ASK_END,
 
 	JOIN_MORE = 128, /* a part of an answer */
