@@ -184,7 +184,7 @@ static int import_file(void *client, int32_t fd, uint64_t offset, uint64_t size,
 	else
 		ret = memory_import_file(req->server->memory, ours, offset, size, prot, mem, nr);
 	if (ret)
-		throw_away(req->server, ours);
+		uapi_request_throw_away(req->server, ours);
 	return ret;
 }
 

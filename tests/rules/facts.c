@@ -333,6 +333,7 @@ static const struct {
 	{NEED_MODE_OFF, "no-IOMMU mode is on"},
 	{NEED_DENIED, "there is no no-IOMMU mode that is denied"},
 	{NEED_REFUSED, "interrupts are isolated, or need not be"},
+	{NEED_IOMMUFD, "there is no /dev/iommu, or no node of the device"},
 	{NEED_TICKS, "the device does not interrupt by itself"},
 };
 
@@ -393,6 +394,9 @@ static bool has(const struct facts *f, const struct facts *other, unsigned need)
 		return f->denied;
 	case NEED_REFUSED:
 		return f->refused;
+	case NEED_IOMMUFD:
+		return !f->noiommu && !f->refused && !access("/dev/iommu", F_OK) &&
+		       !access("/dev/vfio/devices", F_OK);
 	case NEED_TICKS:
 		return f->ticks;
 	}

@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include "facts.h"
+#include "d3.h"
 #include "wire.h"
 
 #define CASE_SECONDS 60
@@ -24,7 +24,8 @@ static const struct section *const sections[] = {
 	&section_d1_order,     &section_d2_map,
 	&section_d2_map_order, &section_d2_unmap,
 	&section_d2_dirty,     &section_d2_info,
-	&section_f1,
+	&section_d3_frame,     &section_d3_ioas,
+	&section_d3_device,    &section_f1,
 };
 
 struct options {

@@ -11,11 +11,12 @@ static const struct {
 	{                                                                                          \
 		name, #name                                                                        \
 	}
-	E(EPERM),      E(ENOENT),    E(EINTR),   E(EIO),    E(ENXIO),   E(E2BIG),     E(EBADF),
-	E(EAGAIN),     E(ENOMEM),    E(EACCES),  E(EFAULT), E(EBUSY),   E(EEXIST),    E(ENODEV),
-	E(EINVAL),     E(ENFILE),    E(EMFILE),  E(ENOTTY), E(EFBIG),   E(ENOSPC),    E(ESPIPE),
-	E(EROFS),      E(EPIPE),     E(ERANGE),  E(ENOSYS), E(ENODATA), E(EOVERFLOW), E(EBADFD),
-	E(EOPNOTSUPP), E(ETIMEDOUT), E(ENOTDIR), E(EISDIR),
+	E(EPERM),      E(ENOENT),    E(EINTR),     E(EIO),    E(ENXIO),      E(E2BIG),
+	E(EBADF),      E(EAGAIN),    E(ENOMEM),    E(EACCES), E(EFAULT),     E(EBUSY),
+	E(EEXIST),     E(ENODEV),    E(EINVAL),    E(ENFILE), E(EMFILE),     E(ENOTTY),
+	E(EFBIG),      E(ENOSPC),    E(ESPIPE),    E(EROFS),  E(EPIPE),      E(ERANGE),
+	E(ENOSYS),     E(ENODATA),   E(EOVERFLOW), E(EBADFD), E(EADDRINUSE), E(EMSGSIZE),
+	E(EOPNOTSUPP), E(ETIMEDOUT), E(ENOTDIR),   E(EISDIR),
 #undef E
 };
 

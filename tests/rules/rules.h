@@ -69,6 +69,7 @@ enum need {
 	NEED_MODE_OFF = 1 << 22, /* no-IOMMU mode is off */
 	NEED_DENIED = 1 << 23,   /* no-IOMMU mode is on, and not for us */
 	NEED_REFUSED = 1 << 24,  /* interrupts are not isolated: nothing can be attached (F) */
+	NEED_IOMMUFD = 1 << 26,  /* there are /dev/iommu and a node of the device */
 	NEED_TICKS = 1 << 25,    /* its INTx comes by itself, again and again (--ticks) */
 };
 

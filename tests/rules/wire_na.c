@@ -51,6 +51,7 @@ static const struct {
 	{"D.2/MAP/locked-memory*", "what a descriptor names is not locked in the client's name"},
 	{"D.2/MAP/device-memory*", NO_MEMORY},
 	{"D.2/MAP/failures-cost-no-entry", NO_MEMORY},
+	{"D.3/*", "a connection is its own address space: there are no iommufds and no nodes"},
 	{"F.1/attach/*", NO_GROUPS},
 	{"F.1/window/ranges", "the protocol cannot ask what the address space offers"},
 	{"F.1/window/reserved-region", "the machine's sysfs is not the client's"},

@@ -348,6 +348,32 @@ static void test_cut(void **state)
 	down(&f);
 }
 
+/* ---- what takes a capability ---- */
+
+static int set_rlimit_mode(struct fixture *f, uint64_t value)
+{
+	struct iommufd_option o = {.size = sizeof(o), .value = value};
+
+	return call(f, IOMMUFD_OPTION, &o);
+}
+
+static void test_option_rlimit(void **state)
+{
+	struct iommufd_option get = {.size = sizeof(get), .op = IOMMUFD_OPTION_GET};
+	struct fixture f;
+
+	up(&f, "probe", NULL);
+	assert_int_equal(set_rlimit_mode(&f, 1), -EPERM);
+	f.tc.client.caps |= VFIO_CAP_SYS_RESOURCE;
+	assert_int_equal(set_rlimit_mode(&f, 2), -EINVAL);
+	assert_int_equal(set_rlimit_mode(&f, 1), 0);
+	assert_int_equal(call(&f, IOMMUFD_OPTION, &get), 0);
+	assert_int_equal(get.value, 1);
+	ioas_alloc(&f);
+	assert_int_equal(set_rlimit_mode(&f, 0), -EBUSY);
+	down(&f);
+}
+
 /* ---- all at once ---- */
 
 #define ROUNDS  200
@@ -439,6 +465,7 @@ int main(void)
 		cmocka_unit_test(test_memory_comes_late),
 		cmocka_unit_test(test_map_file),
 		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_option_rlimit),
 		cmocka_unit_test(test_all_at_once),
 	};
 
