@@ -365,8 +365,9 @@ UVFIO_API unsigned uvfio_pci_dma_ranges(struct uvfio_pci *dev, uint64_t *first, 
  * no other device is left, mapping fails (-ENOTCONN).  When one that unmaps returns 0, no device
  * touches the memory any more; when a device refuses, all keep it.
  *
- * Threads.  As on a device: anything at the same time.  Opening, closing and reconnecting a device
- * of the space wait for maps and unmaps that are under way, which wait for all servers in it.
+ * Threads.  As on a device: anything at the same time.  Maps and unmaps wait for all servers of the
+ * space.  Opening, closing and reconnecting a device of it wait for those that are under way, and the
+ * next ones wait for that.
  *
  * Trust.  Each server of the space reaches all of its memory, see above.
  */

@@ -181,8 +181,9 @@ UVFIO_API int uvfio_machine_control(struct uvfio_machine *machine, const char *p
 
 /*
  * Until uvfio_machine_stop(): with loop=caller, run the event loop in this thread; else only wait.
- * While a loop=caller machine does not run, clients are not answered and timers do not expire; so who
- * runs it cannot drive its devices from the same thread.  A thread at a time: -EBUSY.
+ * While a loop=caller machine does not run, clients are not answered, timers do not expire, and what
+ * waits for a device (a reset, a removal) waits; so who runs it cannot drive its devices from the same
+ * thread.  A thread at a time: -EBUSY.
  */
 UVFIO_API int uvfio_machine_run(struct uvfio_machine *machine);
 /* End it; one that comes first ends the next run at once.  No signal handler may call it.  [any] */

@@ -355,7 +355,6 @@ static void view_free(struct drv_view *view)
 	while (*link != view)
 		link = &(*link)->next;
 	*link = view->next;
-	drv_view_forget(view);
 	space->bits &= ~view->bit;
 	clear_ranges(&view->ranges);
 	free(view);
@@ -423,11 +422,14 @@ static void detach_locked(struct uvfio_pci *dev)
 
 	dev->ops->close(dev);
 	dev->view = NULL;
-	if (view && !--view->devices) {
-		view_free(view);
-		/* More is usable now.  If there is no memory to reckon with, it stays as it is. */
+	if (!view || --view->devices)
+		return;
+	/* Unless all ends: more is usable now.  If there is no memory to reckon with, it stays. */
+	if (atomic_load(&dev->space->refs) > 1)
+		drv_view_forget(view);
+	view_free(view);
+	if (atomic_load(&dev->space->refs) > 1)
 		(void)reckon(dev->space, &outside);
-	}
 }
 
 int drv_space_attach(struct uvfio_pci *dev, struct uvfio_error *err)

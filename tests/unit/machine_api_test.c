@@ -605,6 +605,50 @@ static void after_fork(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+/* A DMA space of devices of several machines, as many as there can be. */
+static void dma_space(void **state)
+{
+	enum { MOST = 64 };
+	struct uvfio_machine *machines[2] = {machine_with("log=off", NULL, NULL),
+					     machine_with("log=off,loop=own", NULL, NULL)};
+	char names[MOST + 1][UVFIO_MACHINE_NAME], text[16];
+	struct uvfio_pci *devs[MOST], *none;
+	struct uvfio_dma_space *space;
+	struct uvfio_error err = {""};
+	struct uvfio_pci_mem mem;
+	uint64_t *data;
+	int ret;
+
+	assert_int_equal(uvfio_dma_space_new(&space, &err), 0);
+	assert_int_equal(uvfio_dma_space_alloc(space, 4096, 0, &mem, &err), 0);
+	data = mem.addr;
+	for (unsigned i = 0; i <= MOST; i++) {
+		struct uvfio_machine *machine = machines[i % 2];
+
+		assert_int_equal(uvfio_machine_add(machine, "tdev", names[i], &err), 0);
+		snprintf(text, sizeof(text), "fd:%d",
+			 uvfio_machine_connect(machine, names[i], &err));
+		ret = uvfio_pci_open_in(space, text, NULL, i < MOST ? &devs[i] : &none, &err);
+		assert_int_equal(ret, i < MOST ? 0 : -ENOSPC);
+		if (i < MOST)
+			assert_int_equal(uvfio_pci_enable(devs[i], &err), 0);
+	}
+	assert_non_null(strstr(err.msg, "64"));
+	/* Each one hands on what the one before it has left. */
+	data[0] = 0x5a5a1234;
+	for (unsigned i = 0; i < MOST; i++) {
+		uvfio_pci_write64(devs[i], UVFIO_PCI_BAR0, ADDRESS, mem.iova + i * 8);
+		uvfio_pci_write32(devs[i], UVFIO_PCI_BAR0, GO, 1);
+		(void)uvfio_pci_read32(devs[i], UVFIO_PCI_BAR0, SCRATCH);
+	}
+	assert_true(data[MOST] == 0x5a5a1234);
+	uvfio_dma_space_free(space);
+	for (unsigned i = 0; i < MOST; i++)
+		uvfio_pci_close(devs[i]);
+	assert_int_equal(uvfio_machine_free(machines[0]), 0);
+	assert_int_equal(uvfio_machine_free(machines[1]), 0);
+}
+
 /* Threads that open, use and close while devices come and go. */
 static void *busy(void *arg)
 {
@@ -656,7 +700,7 @@ int main(void)
 		cmocka_unit_test(sockets),         cmocka_unit_test(wrong),
 		cmocka_unit_test(a_second_client), cmocka_unit_test(removal),
 		cmocka_unit_test(callbacks),       cmocka_unit_test(after_fork),
-		cmocka_unit_test(many_threads),
+		cmocka_unit_test(many_threads),    cmocka_unit_test(dma_space),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
