@@ -124,11 +124,12 @@ static int user_reconnect(struct uvfio_pci *dev, int64_t deadline, struct uvfio_
 
 static int user_device_info(struct uvfio_pci *dev, struct vfio_device_info *info)
 {
-	struct vfio_user_device_info d = {.argsz = sizeof(d)};
+	const struct vfio_user_device_info request = {.argsz = sizeof(request)};
+	struct vfio_user_device_info d; /* another thread may fill it while this one is sending */
 	struct vu_call call = {
 		.command = VFIO_USER_DEVICE_GET_INFO,
-		.head = &d,
-		.head_len = sizeof(d),
+		.head = &request,
+		.head_len = sizeof(request),
 		.reply = &d,
 		.reply_len = sizeof(d),
 	};
