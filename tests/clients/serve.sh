@@ -326,6 +326,33 @@ ok $? "SIGTERM after all that"
 ! ls ./*.sock >log 2>&1
 ok $? "no socket is left"
 
+# A user that does not give a device back, by /dev/vfio: REQ asks, the limit takes it away, and SIGHUP waits no longer.
+listed() { "$UVFIO" list --control "$scratch/control" | grep -q 01:00.0; }
+CONTROL=(--control "$scratch/control")
+config <<'EOF'
+{"device": ["nvme,memory=8M,addr=01:00.0,socket=k.sock", "nvme,memory=8M,addr=02:00.0,socket=d.sock"]}
+EOF
+start --config serve.json
+"$UVFIO" run --machine "$scratch/control" -- python3 "$help" keep 0000:01:00.0 "$scratch/keeps" 2>/dev/null &
+user=$!
+keepers+=("$user")
+await grep -q keeps keeps
+config <<'EOF'
+{"device": ["nvme,memory=8M,addr=02:00.0,socket=d.sock"]}
+EOF
+reload
+grep -q 'its client holds it up.*its socket is closed, and it goes when the client lets go' err && [ ! -e k.sock ]
+ok $? "SIGHUP does not wait for ever for a user that keeps a device"
+check "nor do others" "$NVME" identify unix:d.sock
+listed
+ok $? "it is its user's as long as that has it open"
+kill "$user"
+while listed; do sleep 0.02; done
+ok $? "when that ends it goes"
+stop
+ok $? "and so does the server"
+CONTROL=(--control off)
+
 while IFS='|' read -r name pattern text; do
 	printf '%b' "$text" >bad.json
 	timeout 60 "$UVFIO" serve --control off --config bad.json >log 2>&1

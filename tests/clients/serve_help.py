@@ -5,8 +5,12 @@
 serve_help.py notified SOCKET           wait until systemd would be told READY=1
 serve_help.py activate [NAME=]PATH... -- COMMAND...   pass listening sockets, as systemd does
 serve_help.py hold PATH FILE            be a client; says so in FILE, and there how the server ended it
+serve_help.py keep DEVICE FILE          have a device open through /dev/vfio and never look at its REQ interrupt; says
+                                        so in FILE
 """
+import fcntl
 import os
+import signal
 import socket
 import struct
 import sys
@@ -51,6 +55,18 @@ def hold(path, out):
             print("ended", file=file, flush=True)
 
 
+def keep(device, out):
+    number = os.path.basename(os.readlink(f"/sys/bus/pci/devices/{device}/iommu_group"))
+    container = os.open("/dev/vfio/vfio", os.O_RDWR)
+    group = os.open(f"/dev/vfio/{number}", os.O_RDWR)
+    fcntl.ioctl(group, 0x3B68, struct.pack("i", container))  # VFIO_GROUP_SET_CONTAINER
+    fcntl.ioctl(container, 0x3B66, 3)  # VFIO_SET_IOMMU: VFIO_TYPE1v2_IOMMU
+    fcntl.ioctl(group, 0x3B6A, device.encode() + b"\0")  # VFIO_GROUP_GET_DEVICE_FD
+    with open(out, "w") as file:
+        print("keeps", file=file)
+    signal.pause()
+
+
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
-    sys.exit({"notified": notified, "hold": hold}[command](*rest) if command != "activate" else activate(rest))
+    sys.exit({"notified": notified, "hold": hold, "keep": keep}[command](*rest) if command != "activate" else activate(rest))
