@@ -113,6 +113,38 @@ static void lost_memory(void **state)
 	h_free(h);
 }
 
+/* Version 3.2 has the errors in config space as well. */
+static void config_space(void **state)
+{
+	struct harness *h = h_new(NOW ",version=3.2");
+
+	assert_int_equal(h->config.offset, IOAT_CHANERR_INT);
+	assert_int_equal(h->config.len, 8);
+	for (unsigned i = 0; i < 3; i++) {
+		h_start(h, 0);
+		h_copy(h, 0, 0, 0, 64, 0);
+		h_ring(h, 0);
+		halted(h, IOAT_ERR_SOURCE, 0);
+		/* Found; found, though masked now; not any more. */
+		assert_int_equal(h->config_regs[0], i < 2 ? 1u << IOAT_ERR_SOURCE : 0);
+		h->config_regs[1] = 1u << IOAT_ERR_SOURCE;
+		if (i == 1)
+			h->config_regs[0] = 0;
+	}
+	/* What masks another error is no matter. */
+	h->config_regs[1] = 1u << IOAT_ERR_DESTINATION;
+	h_start(h, 0);
+	h_write(h, CH(0, IOAT_CHANCMP), 8, 4);
+	good(h);
+	h_ring(h, 0);
+	halted(h, IOAT_ERR_COMPLETION, 1);
+	assert_int_equal(h->config_regs[0], 1u << IOAT_ERR_COMPLETION);
+	h_free(h);
+	h = h_new(NOW ",version=3.3");
+	assert_int_equal(h->config.len, 0);
+	h_free(h);
+}
+
 static void addresses(void **state)
 {
 	static const uint64_t wrong[] = {0, 0x40, H_MEM_BASE + 32, UINT64_MAX - 63, UINT64_MAX};
@@ -348,11 +380,11 @@ static void report_abandoned(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(descriptors),      cmocka_unit_test(lost_memory),
-		cmocka_unit_test(addresses),        cmocka_unit_test(commands),
-		cmocka_unit_test(recovery),         cmocka_unit_test(untold),
-		cmocka_unit_test(error_interrupt),  cmocka_unit_test(bus_master),
-		cmocka_unit_test(report_abandoned),
+		cmocka_unit_test(descriptors),  cmocka_unit_test(lost_memory),
+		cmocka_unit_test(config_space), cmocka_unit_test(addresses),
+		cmocka_unit_test(commands),     cmocka_unit_test(recovery),
+		cmocka_unit_test(untold),       cmocka_unit_test(error_interrupt),
+		cmocka_unit_test(bus_master),   cmocka_unit_test(report_abandoned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,31 @@ int uvfio_device_init(struct uvfio_device *dev, const struct uvfio_pci_desc *des
 	h->desc = *desc;
 	h->nr_areas = desc->bars[0].nr_areas;
 	memcpy(h->areas, desc->bars[0].areas, h->nr_areas * sizeof(h->areas[0]));
+	assert(desc->nr_config <= 1);
+	if (desc->nr_config)
+		h->config = desc->config[0];
+	assert(h->config.len <= sizeof(h->config_regs));
 	return 0;
+}
+
+static uint32_t *config_at(struct harness *h, unsigned offset, unsigned size)
+{
+	assert(size == 4 && !(offset & 3) && offset >= h->config.offset);
+	assert(offset - h->config.offset + size <= h->config.len);
+	return &h->config_regs[(offset - h->config.offset) / 4];
+}
+
+uint32_t uvfio_config_get(struct uvfio_device *dev, unsigned offset, unsigned size)
+{
+	return *config_at(dev->h, offset, size);
+}
+
+void uvfio_config_set(struct uvfio_device *dev, unsigned offset, unsigned size, uint32_t mask,
+		      uint32_t value)
+{
+	uint32_t *reg = config_at(dev->h, offset, size);
+
+	*reg = (*reg & ~mask) | (value & mask);
 }
 
 void uvfio_device_log(struct uvfio_device *dev, enum uvfio_log_level level, const char *fmt, ...)

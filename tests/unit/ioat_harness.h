@@ -31,6 +31,8 @@ struct harness {
 	struct uvfio_pci_desc desc;
 	struct uvfio_area areas[16];
 	unsigned nr_areas;
+	struct uvfio_config_area config; /* len 0: none */
+	uint32_t config_regs[2];
 	uint8_t *mem;
 	uint64_t alloc;
 	uint64_t regs[IOAT_BAR_SIZE / 8];

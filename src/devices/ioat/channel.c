@@ -102,14 +102,23 @@ static int report(struct ioat_chan *ch, enum ioat_state state)
 	return submit(ch, address, &ch->report, sizeof(ch->report), true);
 }
 
+/* The lock is held. */
+static void set_error(struct ioat_chan *ch, enum ioat_error error)
+{
+	uvfio_count_local(&ch->stats.errors[error], 1);
+	ioat_publish(ch, IOAT_REG_CHANERR, ch->regs[IOAT_REG_CHANERR] | 1u << error);
+	if (ch->dev->config_errors &&
+	    !(uvfio_config_get(ch->dev->dev, IOAT_CHANERRMSK_INT, 4) & 1u << error))
+		uvfio_config_set(ch->dev->dev, IOAT_CHANERR_INT, 4, 1u << error, UINT32_MAX);
+}
+
 /* What the last report came to.  The lock is held.  Returns true to go on. */
 static bool report_ended(struct ioat_chan *ch, int status)
 {
 	ch->report_due = ch->report_old = false;
 	if (!status)
 		return true;
-	uvfio_count_local(&ch->stats.errors[IOAT_ERR_COMPLETION], 1);
-	ioat_publish(ch, IOAT_REG_CHANERR, ch->regs[IOAT_REG_CHANERR] | 1u << IOAT_ERR_COMPLETION);
+	set_error(ch, IOAT_ERR_COMPLETION);
 	ch->failed = true;
 	ioat_set_state(ch, IOAT_HALTED);
 	return false;
@@ -132,19 +141,19 @@ static enum step fail(struct ioat_chan *ch, enum ioat_error error, uint64_t addr
 			 "ioat: channel %u halted at descriptor 0x%llx: %s 0x%llx", ch->index,
 			 (unsigned long long)ch->desc_addr, error_texts[error],
 			 (unsigned long long)address);
-	uvfio_count_local(&ch->stats.errors[error], 1);
 	ch->phase = IOAT_PHASE_NEXT;
 	ch->nr_ahead = 0;
 	pthread_mutex_lock(&d->lock);
 	ch->command_error = false;
 	if (ch->resetting) {
+		uvfio_count_local(&ch->stats.errors[error], 1);
 		/* The driver does not want to know any more. */
 		pthread_mutex_unlock(&d->lock);
 		return STEP_ON;
 	}
 	ch->busy = true;
 	ch->failed = true;
-	ioat_publish(ch, IOAT_REG_CHANERR, ch->regs[IOAT_REG_CHANERR] | 1u << error);
+	set_error(ch, error);
 	if (error_interrupts(ch, error))
 		ch->int_due = true;
 	/* What has completed before is told in any case. */

@@ -124,7 +124,8 @@ struct ioat_chan {
 
 struct ioat_dev {
 	struct uvfio_device *dev;
-	unsigned version; /* 0x34 */
+	unsigned version;   /* 0x34 */
+	bool config_errors; /* there is CHANERR_INT in config space */
 	unsigned nr_chans;
 	unsigned nr_vectors; /* messages that the function has: MSI-X one a channel, MSI one */
 	uint64_t delay_ns, start_delay_ns;

@@ -77,6 +77,10 @@
 
 #define IOAT_CHANSTS_ADDR          (~0x3full) /* of the last descriptor that has completed */
 
+/* Config space of a version 3.2, 32 bits each: the errors of CHANERR once more. */
+#define IOAT_CHANERR_INT    0x180 /* written with 1: cleared */
+#define IOAT_CHANERRMSK_INT 0x184
+
 /* States of a channel: bits 2:0 of CHANSTS. */
 enum ioat_state {
 	IOAT_ACTIVE = 0,
@@ -102,6 +106,7 @@ enum ioat_error {
 	IOAT_ERR_COMPLETION = 12, /* CHANCMP */
 	IOAT_NR_ERRORS
 };
+#define IOAT_ERRORS 0x1f3fu /* all of them */
 
 /* ---- descriptors ---- */
 

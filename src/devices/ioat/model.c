@@ -78,6 +78,13 @@ static int describe(struct ioat_dev *d, uint16_t device, const char *interrupts,
 		.pm = true,
 		.flr = true,
 	};
+	static const uint32_t errors[2] = {IOAT_ERRORS, 0}, mask[2] = {0, IOAT_ERRORS};
+	const struct uvfio_config_area config = {
+		.offset = IOAT_CHANERR_INT,
+		.len = sizeof(errors),
+		.wmask = (const uint8_t *)mask,
+		.w1c = (const uint8_t *)errors,
+	};
 
 	for (unsigned i = 0; i < d->nr_chans; i++) {
 		uint64_t at = IOAT_CHANNEL(i);
@@ -87,6 +94,11 @@ static int describe(struct ioat_dev *d, uint16_t device, const char *interrupts,
 			(struct uvfio_area){at, 8, UVFIO_AREA_REGISTERS, UVFIO_AREA_READ_EVENT};
 		areas[3 + 2 * i] =
 			(struct uvfio_area){at + 8, IOAT_CHANNEL_SIZE - 8, UVFIO_AREA_REGISTERS, 0};
+	}
+	d->config_errors = d->version < 0x33;
+	if (d->config_errors) {
+		desc.config = &config;
+		desc.nr_config = 1;
 	}
 	d->nr_vectors = 1;
 	if (!interrupts || !strcmp(interrupts, "msix"))
