@@ -72,6 +72,7 @@ int cmd_inject(int argc, char **argv)
 			"  irq-storm [count=N]            N interrupts without a reason (1)\n"
 			"  slow-mmio [time=TIME]          each register access takes so much longer (1ms)\n"
 			"  stuck-reset [count=N] [time=TIME]  the next N resets fail after TIME (1, 1s)\n"
+			"  wake                           a suspended device asks to be woken (PME)\n"
 			"  nothing                        no more of it",
 		.min = 2,
 		.max = 5,

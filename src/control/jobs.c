@@ -260,6 +260,18 @@ static void run_storm(struct job *job)
 	vfio_device_put(dev);
 }
 
+static void run_wake(struct job *job)
+{
+	struct vfio_device *dev = vfio_machine_get_device(job->control->machine, job->device);
+
+	if (!dev) {
+		rpc_fail(&job->err, RPC_NO_DEVICE, -ENODEV, "%s has been removed", job->device);
+		return;
+	}
+	job->outcome = vfio_device_inject_wake(dev) ? "woken" : "awake";
+	vfio_device_put(dev);
+}
+
 static void inject_aer(struct call *call, struct json_object *params, struct rpc_error *err)
 {
 	const char *name = NULL;
@@ -302,7 +314,7 @@ static struct json_object *inject(struct vfio_device *dev, const char *what, uin
 	} else {
 		rpc_fail(err, RPC_INVALID_PARAMS, -EINVAL,
 			 "'%s' cannot be injected; what can: aer, fault, irq-storm, slow-mmio, "
-			 "stuck-reset, nothing (which ends the others)",
+			 "stuck-reset, wake, nothing (which ends the others)",
 			 what);
 	}
 	if (err->code)
@@ -327,13 +339,14 @@ struct json_object *method_inject(struct call *call, struct json_object *params,
 	if (!what)
 		return rpc_fail(err, RPC_INVALID_PARAMS, -EINVAL,
 				"\"what\" is missing: aer, fault, irq-storm, slow-mmio, "
-				"stuck-reset or nothing");
+				"stuck-reset, wake or nothing");
 	if (!strcmp(what, "aer")) {
 		inject_aer(call, params, err);
 		return NULL;
 	}
-	if (!strcmp(what, "irq-storm")) {
-		struct job *job = device_job(call, params, run_storm, err);
+	if (!strcmp(what, "irq-storm") || !strcmp(what, "wake")) {
+		struct job *job =
+			device_job(call, params, *what == 'w' ? run_wake : run_storm, err);
 
 		if (job) {
 			job->count = (unsigned)count;

@@ -62,6 +62,10 @@ int vfio_device_inject_irqs(struct vfio_device *dev, unsigned count, struct uvfi
 /* Vector @vector of the mode that is enabled, MSI or MSI-X, once, as if the device had raised it.
  * Never waits. */
 void vfio_device_inject_irq(struct vfio_device *dev, unsigned vector);
+/* A power management event (PME): the device, suspended by low power (A.10), asks to be woken.  With a
+ * wakeup eventfd that ends low power and signals it; otherwise the host finds nothing to do, and the
+ * device is suspended again.  False: it was awake, and nothing has happened.  May wait for a reset. */
+bool vfio_device_inject_wake(struct vfio_device *dev);
 /* No more of them; a reset that is stuck fails now. */
 void vfio_device_inject_nothing(struct vfio_device *dev);
 /* What is left to happen. */

@@ -4,12 +4,13 @@
  *
  * Theory of operation.  A user that enters low power gives its mapped pages up: they fault until it
  * leaves.  The device is suspended, which is to be in D3hot, whenever no call on its file is under
- * way; a call resumes it, and the last one to return lets it be suspended again.  With a wakeup
- * eventfd the first resume ends low power instead, and the eventfd is signalled.
+ * way; a call resumes it, and the last one to return lets it be suspended again.  So does a power
+ * management event of the device, but then nobody keeps it awake.  With a wakeup eventfd the first
+ * resume ends low power instead, and the eventfd is signalled.
  *
  *     AWAKE ──ENTRY, last call returns──▶ SUSPENDED ◀──calls come and go──▶ RESUMED
  *       ▲                                     │                               │
- *       └──────────── call, with a wakeup ────┴──────────── EXIT ─────────────┘
+ *       └────── call or event, with a wakeup ─┴──────────── EXIT ─────────────┘
  *
  * The number of calls is counted at any time, so that who comes first, the suspension or a call, is
  * decided by it: a call counts itself and then looks whether low power is on, who suspends does so
@@ -21,6 +22,7 @@
 #include <stdint.h>
 #include <unistd.h>
 #include "vfio/host.h"
+#include "vfio/inject.h"
 #include "vfio/machine_private.h"
 
 /* ---- config_lock is held ---- */
@@ -95,7 +97,7 @@ void device_low_power_exit(struct vfio_device *dev)
 	pthread_mutex_unlock(&dev->config_lock);
 }
 
-/* ---- accesses ---- */
+/* ---- what wakes it ---- */
 
 bool vfio_device_suspended(const struct vfio_device *dev)
 {
@@ -118,6 +120,23 @@ static void signal_wakeup(struct vfio_device *dev, int fd)
 		uvfio_log(dev->machine->log, UVFIO_LOG_DEBUG,
 			  "%s: the wakeup eventfd took no signal", dev->name);
 	close(fd);
+}
+
+bool vfio_device_inject_wake(struct vfio_device *dev)
+{
+	bool suspended;
+	int fd;
+
+	pthread_mutex_lock(&dev->config_lock);
+	suspended = dev->suspended;
+	fd = resume(dev);
+	/* Nobody has use for it: without a wakeup eventfd it may sleep on. */
+	if (!atomic_load(&dev->accesses))
+		suspend(dev);
+	pthread_mutex_unlock(&dev->config_lock);
+	if (fd >= 0)
+		signal_wakeup(dev, fd);
+	return suspended;
 }
 
 void device_access_begin(struct vfio_device *dev)

@@ -96,6 +96,7 @@ check "inject: a correctable one" holds correctable u inject 02:00.0 aer error=B
 check "inject: errors have names" holds "the errors are: RxErr" u inject 02:00.0 aer error=nosuch
 check "inject: an error is missing" holds '"error" is missing' u inject 02:00.0 aer
 check "inject: interrupts that nobody has enabled" holds "nobody has enabled" u inject 02:00.0 irq-storm
+check "inject: a device that is awake is not woken" holds awake u inject 02:00.0 wake
 check "inject: what does not exist" holds "what can: aer, fault" u inject 02:00.0 nosuch
 check "inject: a wrong number" holds "not a number" u inject 02:00.0 fault count=many
 check "inject: a wrong time" holds "500us, 20ms or 5s" u inject 02:00.0 slow-mmio time=3

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* src/vfio/low_power.c: suspension while nobody calls (A.10). */
+#include "vfio/inject.h"
 #include "vfio_fixture.h"
 #include "vfio/machine_private.h"
 #include "vfio/observe.h"
@@ -65,6 +66,36 @@ static void test_suspended(void **state)
 		assert_int_equal(feature(&f, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, 0), 0);
 		fixture_close(&f);
 	}
+}
+
+/* A power management event ends low power with a wakeup eventfd, and only then. */
+static void test_woken(void **state)
+{
+	uint64_t count = 0;
+	struct fixture f;
+	int fd = eventfd(0, EFD_NONBLOCK);
+
+	fixture_up(&f, "probe");
+	assert_false(vfio_device_inject_wake(f.dev));
+	assert_int_equal(feature(&f, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, 0), 0);
+	assert_int_equal(hw_power(&f), 3);
+	assert_true(vfio_device_inject_wake(f.dev));
+	assert_int_equal(hw_power(&f), 3);
+	assert_int_equal(feature(&f, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, 0), -EINVAL);
+	assert_int_equal(feature(&f, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, 0), 0);
+
+	assert_int_equal(feature(&f, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, fd), 0);
+	assert_int_equal(hw_power(&f), 3);
+	assert_true(vfio_device_inject_wake(f.dev));
+	assert_int_equal(hw_power(&f), 0);
+	assert_int_equal(read(fd, &count, sizeof(count)), sizeof(count));
+	assert_int_equal(count, 1);
+	assert_false(vfio_device_inject_wake(f.dev));
+	assert_int_equal(read(fd, &count, sizeof(count)), -1);
+	/* It has ended: it can be entered anew, and calls have the device awake. */
+	assert_int_equal(feature(&f, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, 0), 0);
+	fixture_close(&f);
+	close(fd);
 }
 
 /* An interrupt of a suspended device comes when it is awake. */
@@ -179,6 +210,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_suspended),
+		cmocka_unit_test(test_woken),
 		cmocka_unit_test(test_suspended_intx),
 		cmocka_unit_test(test_no_idle_d3),
 		cmocka_unit_test(test_suspended_races),
