@@ -284,6 +284,14 @@ void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t val
 	publish(func);
 }
 
+void pci_func_set_multifunction(struct pci_func *func)
+{
+	const uint8_t multifunction = 0x80; /* newer headers: PCI_HEADER_TYPE_MFD */
+
+	func->reset[PCI_HEADER_TYPE] |= multifunction;
+	func->config[PCI_HEADER_TYPE] |= multifunction;
+}
+
 /* ---- reset, save, restore ---- */
 
 static uint16_t msi_flags(const struct pci_func *func);

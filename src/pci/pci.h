@@ -55,6 +55,9 @@ int pci_func_new(const struct uvfio_pci_desc *desc, const struct pci_addr *addr,
 		 struct uvfio_error *err);
 void pci_func_free(struct pci_func *func);
 
+/* The function is not alone in its slot: the header type says so from now on, whatever is reset. */
+void pci_func_set_multifunction(struct pci_func *func);
+
 const struct pci_addr *pci_func_addr(const struct pci_func *func);
 unsigned pci_func_config_size(const struct pci_func *func); /* 256 or 4096 */
 /* The description it was built from (areas and capability data copied). */

@@ -111,6 +111,17 @@ int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_mode
 	return ret;
 }
 
+const struct uvfio_model *vfio_machine_model(struct vfio_machine *machine, unsigned index)
+{
+	const struct uvfio_model *model = NULL;
+
+	pthread_mutex_lock(&machine->lock);
+	if (index < machine->nr_models)
+		model = machine->models[index];
+	pthread_mutex_unlock(&machine->lock);
+	return model;
+}
+
 void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_file_ops *ops)
 {
 	machine->file_ops = *ops;
@@ -176,6 +187,11 @@ static unsigned next_group_locked(struct vfio_machine *machine)
 }
 
 /* ---- adding a device ---- */
+
+static bool same_slot(const struct pci_addr *a, const struct pci_addr *b)
+{
+	return a->domain == b->domain && a->bus == b->bus && a->dev == b->dev;
+}
 
 static struct vfio_device *device_at_locked(struct vfio_machine *machine,
 					    const struct pci_addr *addr, bool whole_bus)
@@ -317,6 +333,24 @@ static int attach_device(struct vfio_machine *machine, struct vfio_device *dev,
 	return ret;
 }
 
+/* Functions of one slot say that there are others; that they may have gone is no matter. */
+static void tell_slot(struct vfio_machine *machine, const struct pci_addr *addr)
+{
+	struct vfio_device **devs;
+	unsigned n = vfio_machine_get_devices(machine, &devs), members = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		members += same_slot(&devs[i]->addr, addr);
+	for (unsigned i = 0; i < n && members > 1; i++) {
+		if (!same_slot(&devs[i]->addr, addr))
+			continue;
+		pthread_mutex_lock(&devs[i]->config_lock);
+		pci_func_set_multifunction(devs[i]->func);
+		pthread_mutex_unlock(&devs[i]->config_lock);
+	}
+	vfio_devices_put(devs, n);
+}
+
 /* A device without IOMMU can be bound to VFIO in one mode only (A.9). */
 static int check_noiommu(struct vfio_machine *machine, const struct device_spec *spec,
 			 struct uvfio_error *err)
@@ -389,12 +423,13 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 	if (ret) {
 		device_free(dev);
 		machine_put_loop(machine, loop);
-	} else {
-		if (spec.keys.noiommu)
-			taint_noiommu(machine, dev);
-		if (for_uio(&spec.keys))
-			vfio_device_uio_bind(dev);
+		goto out;
 	}
+	tell_slot(machine, &addr);
+	if (spec.keys.noiommu)
+		taint_noiommu(machine, dev);
+	if (for_uio(&spec.keys))
+		vfio_device_uio_bind(dev);
 out:
 	spec_fini(&spec);
 	return ret;

@@ -84,6 +84,8 @@ const char *vfio_taint_name(enum vfio_taint taint); /* "no-iommu", … */
 int vfio_machine_add_model(struct vfio_machine *machine, const struct uvfio_model *model);
 /* Is @model complete, and of this ABI?  0, -ENOEXEC or -EINVAL with a message about @what. */
 int vfio_model_check(const char *what, const struct uvfio_model *model, struct uvfio_error *err);
+/* The @index'th of them, NULL behind the last.  Models stay for as long as the machine.  Any thread. */
+const struct uvfio_model *vfio_machine_model(struct vfio_machine *machine, unsigned index);
 /* Load the model that the shared object @path (with a '/') exports, for good.  0; -ENOEXEC when it
  * cannot be loaded, exports none, or one of another ABI; -EINVAL when the model is incomplete.  The
  * object's constructors run: it is code that the caller trusts.  Any thread. */

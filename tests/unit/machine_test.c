@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* src/vfio/machine.c and policy.c: models, `--device` strings, addresses, groups, policy. */
+#include "vfio/observe.h"
 #include "vfio_fixture.h"
 
 static void check_refused(struct fixture *f, const char *spec, const char *word)
@@ -44,6 +45,41 @@ static void test_model_failure_is_passed_on(void **state)
 			 -EIO);
 	assert_string_equal(err.msg, "fail=a,b was asked for");
 	assert_int_equal(vfio_machine_devices(f.machine, NULL, 0), 0);
+	fixture_close(&f);
+}
+
+static uint32_t header_type(struct fixture *f, const char *name)
+{
+	struct vfio_device *dev = vfio_machine_get_device(f->machine, name);
+	uint32_t value;
+
+	assert_non_null(dev);
+	value = pci_hw_read(vfio_device_func(dev), PCI_HEADER_TYPE, 1);
+	vfio_device_put(dev);
+	return value;
+}
+
+/* A function knows that it is not alone in its slot, also when the other one came later. */
+static void test_multifunction(void **state)
+{
+	struct vfio_device *dev;
+	struct fixture f;
+
+	fixture_machine(&f);
+	fixture_add(&f, "probe,addr=05:00.0");
+	fixture_add(&f, "probe,addr=05:01.0");
+	fixture_add(&f, "probe,addr=06:00.0");
+	assert_int_equal(header_type(&f, "0000:05:00.0"), 0);
+	fixture_add(&f, "probe,addr=05:00.3");
+	assert_int_equal(header_type(&f, "0000:05:00.0"), 0x80);
+	assert_int_equal(header_type(&f, "0000:05:00.3"), 0x80);
+	assert_int_equal(header_type(&f, "0000:05:01.0"), 0);
+	assert_int_equal(header_type(&f, "0000:06:00.0"), 0);
+	/* No reset takes it away. */
+	dev = vfio_machine_get_device(f.machine, "0000:05:00.0");
+	assert_int_equal(vfio_device_host_reset(dev), 0);
+	vfio_device_put(dev);
+	assert_int_equal(header_type(&f, "0000:05:00.0"), 0x80);
 	fixture_close(&f);
 }
 
@@ -197,6 +233,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wrong_specs_name_the_valid),
 		cmocka_unit_test(test_model_failure_is_passed_on),
+		cmocka_unit_test(test_multifunction),
 		cmocka_unit_test(test_addresses_and_groups),
 		cmocka_unit_test(test_mmio_key),
 		cmocka_unit_test(test_a_thousand_devices),
