@@ -54,14 +54,27 @@ static char *next_part(char **pos)
 	return start;
 }
 
-/* Is @key of @model a file? */
-static bool names_file(const char *model, const char *key)
+/* The keys of @model, as the server has it: it may be one of its user's own, or of another version.
+ * NULL: there is none. */
+static struct json_object *model_keys(struct json_object *models, const char *model)
 {
-	for (const struct uvfio_model *const *m = device_models; *m; m++) {
-		for (unsigned i = 0; !strcmp((*m)->name, model) && i < (*m)->nr_keys; i++) {
-			if (!strcmp((*m)->keys[i].name, key))
-				return (*m)->keys[i].arg && !strcmp((*m)->keys[i].arg, "PATH");
-		}
+	for (size_t i = 0; models && i < json_object_array_length(models); i++) {
+		struct json_object *entry = json_object_array_get_idx(models, i);
+
+		if (!strcmp(member_text(entry, "model"), model))
+			return member(entry, "keys");
+	}
+	return NULL;
+}
+
+/* Is @key one of @keys that names a file? */
+static bool names_file(struct json_object *keys, const char *key)
+{
+	for (size_t i = 0; keys && i < json_object_array_length(keys); i++) {
+		struct json_object *entry = json_object_array_get_idx(keys, i);
+
+		if (!strcmp(member_text(entry, "key"), key))
+			return !strcmp(member_text(entry, "value"), "PATH");
 	}
 	return false;
 }
@@ -143,7 +156,7 @@ static void put_part(struct files *f, const char *key, const char *value)
 	}
 }
 
-static int take_part(struct files *f, const char *model, char *part, bool readonly, char **group)
+static int take_part(struct files *f, struct json_object *keys, char *part, bool readonly, char **group)
 {
 	char *value = strchr(part, '='), *end;
 	unsigned long mode;
@@ -166,7 +179,7 @@ static int take_part(struct files *f, const char *model, char *part, bool readon
 		free(*group);
 		*group = strdup(value); /* a number is the IOMMU group's */
 		f->group = *group;
-	} else if (names_file(model, part)) {
+	} else if (names_file(keys, part)) {
 		if (f->nr + 1 == MAX_FILES) {
 			fprintf(stderr, "uvfio add: more than %u files\n", MAX_FILES - 1);
 			return -1;
@@ -178,7 +191,7 @@ static int take_part(struct files *f, const char *model, char *part, bool readon
 }
 
 /* Open what @spec names.  0 or -1 with a message. */
-static int open_all(struct files *f, const char *spec)
+static int open_all(struct files *f, const char *spec, struct json_object *models)
 {
 	char *text = strdup(spec), *pos = text, *model, *part, *group = NULL;
 	bool readonly = strstr(spec, ",readonly=on") != NULL;
@@ -193,7 +206,7 @@ static int open_all(struct files *f, const char *spec)
 		model = next_part(&pos);
 		put_part(f, model, NULL);
 		while (!ret && (part = next_part(&pos)))
-			ret = take_part(f, model, part, readonly, &group);
+			ret = take_part(f, model_keys(models, model), part, readonly, &group);
 	}
 	if (!ret && f->socket[0])
 		ret = make_socket(f);
@@ -218,7 +231,7 @@ int cmd_add(int argc, char **argv)
 		.max = 1,
 	};
 	struct files f = {.nr = 0};
-	struct json_object *params, *result = NULL;
+	struct json_object *params, *models, *result = NULL;
 	struct remote_options o;
 	struct remote r;
 	int ret = remote_begin(&command, argc, argv, &o, &r);
@@ -226,7 +239,8 @@ int cmd_add(int argc, char **argv)
 	if (ret >= 0)
 		return ret;
 	f.names = json_object_new_array();
-	ret = open_all(&f, o.args[0]) ? 1 : 0;
+	models = remote_call(&r, "models", NULL);
+	ret = !models || open_all(&f, o.args[0], member(models, "models"));
 	if (!ret) {
 		params = json_object_new_object();
 		json_object_object_add(params, "device", json_object_new_string(f.spec));
@@ -241,6 +255,7 @@ int cmd_add(int argc, char **argv)
 	for (unsigned i = 0; i < f.nr; i++)
 		close(f.fds[i]);
 	free(f.spec);
+	json_object_put(models);
 	json_object_put(f.names);
 	json_object_put(result);
 	remote_close(&r);

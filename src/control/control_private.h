@@ -207,6 +207,7 @@ extern const unsigned rpc_nr_methods;
 
 /* look.c, show.c, stats.c */
 struct json_object *method_version(struct call *, struct json_object *, struct rpc_error *);
+struct json_object *method_models(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_list(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_lspci(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_faults(struct call *, struct json_object *, struct rpc_error *);

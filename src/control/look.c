@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Methods that tell what is there: version, list, lspci, faults. */
+/* Methods that tell what is there: version, models, list, lspci, faults. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +125,39 @@ struct json_object *method_version(struct call *call, struct json_object *params
 	for (unsigned i = 0; i < rpc_nr_methods; i++)
 		json_object_array_add(methods, json_object_new_string(rpc_methods[i].name));
 	json_put(result, "methods", methods);
+	return result;
+}
+
+/* ---- models ---- */
+
+struct json_object *method_models(struct call *call, struct json_object *params,
+				  struct rpc_error *err)
+{
+	struct vfio_machine *machine = call->client->control->machine;
+	struct json_object *result = json_object_new_object(), *models = json_object_new_array();
+	const struct uvfio_model *model;
+
+	for (unsigned i = 0; (model = vfio_machine_model(machine, i)); i++) {
+		struct json_object *entry = json_object_new_object();
+		struct json_object *keys = json_object_new_array();
+
+		json_put_string(entry, "model", model->name);
+		if (model->summary)
+			json_put_string(entry, "summary", model->summary);
+		for (unsigned k = 0; k < model->nr_keys; k++) {
+			struct json_object *key = json_object_new_object();
+
+			json_put_string(key, "key", model->keys[k].name);
+			if (model->keys[k].arg)
+				json_put_string(key, "value", model->keys[k].arg);
+			if (model->keys[k].help)
+				json_put_string(key, "help", model->keys[k].help);
+			json_object_array_add(keys, key);
+		}
+		json_put(entry, "keys", keys);
+		json_object_array_add(models, entry);
+	}
+	json_put(result, "models", models);
 	return result;
 }
 

@@ -11,6 +11,7 @@
 
 const struct method rpc_methods[] = {
 	{"version", method_version, {NULL}},
+	{"models", method_models, {NULL}},
 	{"list", method_list, {"offset", "limit"}},
 	{"show", method_show, {"device", "mappings_from", "mappings_limit"}},
 	{"lspci", method_lspci, {"device", "offset", "limit"}},

@@ -82,7 +82,34 @@ is "from a configuration file" "1024 words times 9" "$said"
 
 # ---- on a served machine ----
 
-echo "{\"device\": [{\"model\": \"$model\", \"factor\": \"4\", \"socket\": \"$work/socket\"}]}" >"$work/serve.json"
+cflags=$(pkg-config --cflags uvfio)
+object() { # NAME TEXT: a shared object
+	# shellcheck disable=SC2086
+	printf '#include <fcntl.h>\n#include <uvfio/device.h>\n%s\n' "$2" | "${CC:-cc}" -shared -fPIC $cflags -x c -o "$work/$1.so" -
+}
+# A model that says what is in the file that its key names.
+object reader '#include <unistd.h>
+static const struct uvfio_key keys[] = {{"file", "PATH", "to be read"}};
+static int c(struct uvfio_device *d, const struct uvfio_args *a, void **p, struct uvfio_error *e)
+{
+	struct uvfio_area area = {0, 4096, UVFIO_AREA_MEMORY, 0};
+	struct uvfio_pci_desc desc = {.vendor = 1, .device = 1, .bars = {{4096, 0, &area, 1}}};
+	const char *path = uvfio_arg(a, "file");
+	char text[100] = "";
+	int fd = path ? uvfio_open(d, path, O_RDWR) : -1;
+	if (!path)
+		return uvfio_device_init(d, &desc, e);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		return uvfio_error_set(e, -5, "not read");
+	return uvfio_error_set(e, -5, "read: %s", text);
+}
+static void d(void *p) {} static bool w(void *p) { return false; }
+static void q(void *p) {} static void r(void *p, enum uvfio_reset_kind k) {}
+static void rw(void *p, unsigned b, uint64_t o, unsigned s, uint64_t v) {}
+UVFIO_EXPORT_MODEL = {.abi = UVFIO_DEVICE_ABI, .name = "reader", .keys = keys, .nr_keys = 1,
+	.create = c, .destroy = d, .reg_write = rw, .work = w, .quiesce = q, .reset = r};'
+echo "{\"device\": [{\"model\": \"$model\", \"factor\": \"4\", \"socket\": \"$work/socket\"},
+	{\"model\": \"$work/reader.so\", \"socket\": \"$work/reader\"}]}" >"$work/serve.json"
 "$UVFIO" serve --config "$work/serve.json" --control "$work/control" 2>"$work/serve.log" &
 server=$!
 while [ ! -S "$work/socket" ] && kill -0 $server 2>/dev/null; do sleep 0.05; done
@@ -90,6 +117,11 @@ said=$("$driver" "unix:$work/socket" 2>&1)
 is "through vfio-user, confined" "1024 words times 4" "$said"
 said=$("$UVFIO" add --control "$work/control" "mydev,factor=6,socket=$work/more" 2>&1) || fail "add" "$said"
 is "a loaded one can be added by its name" "1024 words times 6" "$("$driver" "unix:$work/more" 2>&1)"
+matches "a file that its key names is opened by who adds" "*not there: cannot open it*" \
+	"$("$UVFIO" add --control "$work/control" "reader,file=not there,socket=$work/no" 2>&1)"
+echo "what the file says" >"$work/data"
+matches "and handed to a server that can open nothing" "*read: what the file says*" \
+	"$("$UVFIO" add --control "$work/control" "reader,file=$work/data,socket=$work/no" 2>&1)"
 matches "another cannot be loaded any more" "*cannot be loaded any more*" \
 	"$("$UVFIO" add --control "$work/control" "./other.so,socket=$work/no" 2>&1)"
 kill $server
@@ -97,11 +129,6 @@ wait $server
 
 # ---- bad ones ----
 
-cflags=$(pkg-config --cflags uvfio)
-object() { # NAME TEXT: a shared object
-	# shellcheck disable=SC2086
-	printf '#include <uvfio/device.h>\n%s\n' "$2" | "${CC:-cc}" -shared -fPIC $cflags -x c -o "$work/$1.so" -
-}
 refused() { # NAME PATTERN OBJECT
 	local said status
 	said=$("$UVFIO" run --device "$3" -- echo "it ran" 2>&1)
