@@ -67,7 +67,8 @@ struct iommu_space {
 	pthread_cond_t flushed;
 	bool flushing;      /* somebody waits for a grace period */
 	uint64_t max, used; /* mappings allowed, and reserved, live or detached */
-	uint64_t live, vaddr_invalid;
+	uint64_t live;
+	_Atomic uint64_t vaddr_invalid; /* written under the mutex */
 	uint64_t pieces, max_pieces; /* beyond one a mapping */
 	uint32_t cuts; /* odd while a mapping is being cut: its entries may be missing */
 	pthread_mutex_t drain_lock;

@@ -9,6 +9,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include "iommu/type1_private.h"
@@ -66,12 +67,7 @@ uint64_t type1_entries_available(struct type1 *t1)
 
 bool type1_vaddr_invalid(struct type1 *t1)
 {
-	bool ret;
-
-	space_lock(t1->space);
-	ret = t1->space->vaddr_invalid != 0;
-	space_unlock(t1->space);
-	return ret;
+	return atomic_load(&t1->space->vaddr_invalid) != 0;
 }
 
 /* ---- MAP ---- */

@@ -127,7 +127,7 @@ int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client
 }
 
 /* machine->lock held.  Real groups and no-IOMMU groups do not share a container (A.9); who joins
- * one that has an IOMMU is attached (F). */
+ * one that has an IOMMU is attached (F), but not while a mapping has no address. */
 static int may_join_locked(const struct vfio_group *group, struct vfio_container *container,
 			   enum attach_remark *remark)
 {
@@ -135,7 +135,12 @@ static int may_join_locked(const struct vfio_group *group, struct vfio_container
 		return -EPERM;
 	if (container->nr_groups && container->noiommu != group->noiommu)
 		return -EPERM;
-	return container->backend ? container_may_attach_locked(container, remark) : 0;
+	if (!container->backend)
+		return 0;
+	/* The kernel may have to pin what is mapped, and must know where it is (D.1). */
+	if (type1_vaddr_invalid(container->backend->type1))
+		return -EBUSY;
+	return container_may_attach_locked(container, remark);
 }
 
 int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *container)
