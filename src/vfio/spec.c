@@ -86,30 +86,13 @@ static int parse_iommu(struct device_keys *keys, const char *value, struct uvfio
 	return ret;
 }
 
-/* "1ms": a number and its unit. */
 static int parse_poll_interrupt(struct device_keys *keys, const char *value,
 				struct uvfio_error *err)
 {
-	static const struct {
-		const char *name;
-		uint64_t ns;
-	} units[] = {{"us", 1000}, {"ms", 1000000}, {"s", 1000000000}};
-	const char *digits = "0123456789";
-	size_t len = strspn(value, digits);
-	uint64_t n = len && len < 10 ? strtoull(value, NULL, 10) : 0;
+	const struct uvfio_option option = {"poll-interrupt", value};
 
-	for (unsigned i = 0; i < ARRAY_SIZE(units) && len; i++) {
-		if (strcmp(value + len, units[i].name) != 0)
-			continue;
-		keys->poll_ns = n * units[i].ns;
-		if (keys->poll_ns >= MIN_POLL_NS && keys->poll_ns <= MAX_POLL_NS)
-			return 0;
-		return uvfio_error_set(err, -EINVAL,
-				       "poll-interrupt=%s: give a time from 100us to 60s", value);
-	}
-	return uvfio_error_set(err, -EINVAL,
-			       "poll-interrupt=%s: not a time; give one like 500us, 1ms or 2s",
-			       value);
+	return uvfio_arg_time(&(struct uvfio_args){&option, 1}, "poll-interrupt", MIN_POLL_NS,
+			      MAX_POLL_NS, &keys->poll_ns, err);
 }
 
 static int parse_bus_reset(struct device_keys *keys, const char *value, struct uvfio_error *err)

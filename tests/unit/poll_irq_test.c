@@ -55,9 +55,9 @@ static void test_keys(void **state)
 	static const struct {
 		const char *key, *says;
 	} bad[] = {
-		{"poll-interrupt=", "1ms"},      {"poll-interrupt=1", "1ms"},
-		{"poll-interrupt=ms", "1ms"},    {"poll-interrupt=-1ms", "1ms"},
-		{"poll-interrupt=1.5ms", "1ms"}, {"poll-interrupt=1h", "1ms"},
+		{"poll-interrupt=", "not a time"},      {"poll-interrupt=1", "not a time"},
+		{"poll-interrupt=ms", "not a time"},    {"poll-interrupt=-1ms", "not a time"},
+		{"poll-interrupt=1.5ms", "not a time"}, {"poll-interrupt=1h", "not a time"},
 		{"poll-interrupt=99us", "60s"},  {"poll-interrupt=61s", "60s"},
 		{"poll-interrupt=0s", "60s"},    {"poll-interrupt=9999999999s", "60s"},
 	};
