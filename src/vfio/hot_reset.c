@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "vfio/host.h"
 #include "vfio/iommufd.h"
+#include "vfio/machine_private.h"
 
 /* ---- sets ---- */
 
@@ -230,6 +232,16 @@ static bool is_owned(const struct vfio_device *dev, const int *groups, unsigned 
 	return false;
 }
 
+/* What VFIO does not have is not its to reset: it is outside of the set (A.2, A.5). */
+static bool all_bound(struct vfio_device **devs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!vfio_device_bound(devs[i]))
+			return false;
+	}
+	return true;
+}
+
 /* The groups that the client proves to own are to cover the set, @devs. */
 static int check_groups(struct vfio_device **devs, unsigned n, uint32_t count,
 			struct vfio_client *client, uint64_t fds_at)
@@ -273,6 +285,8 @@ static int hot_reset(struct vfio_device_file *df, struct vfio_device **devs, uns
 		ret = check_groups(devs, n, req.count, client, arg + sizeof(req));
 	if (ret)
 		return ret;
+	if (!all_bound(devs, n))
+		return -EINVAL;
 	for (unsigned i = 0; i < n; i++) {
 		if (device_is_cut(devs[i]))
 			return -ENOTTY;
@@ -312,7 +326,7 @@ void device_close_set(struct vfio_device *dev)
 		open |= devs[i]->vconfig != NULL;
 		needed |= devs[i]->needs_reset;
 	}
-	if (!open && needed && has_bus_reset(dev))
+	if (!open && needed && has_bus_reset(dev) && all_bound(devs, n))
 		reset_all(devs, n);
 	unlock_all(devs, n);
 	reset_set_put(devs, n);

@@ -3,7 +3,9 @@
  * A.3 to A.7 of devices that are not as others: what kinds of ROM, INTx and reset there are, which
  * functions are reset together, what survives, and what errors do.
  */
+#include <semaphore.h>
 #include "vfio_fixture.h"
+#include "vfio/host.h"
 #include "vfio/inject.h"
 #include "vfio/machine_private.h"
 #include "vfio/observe.h"
@@ -173,6 +175,42 @@ static void test_named_set(void **state)
 	assert_int_equal(probes[1]->resets[UVFIO_RESET_BUS], 0);
 	assert_int_equal(probes[2]->resets[UVFIO_RESET_BUS], 1);
 	vfio_group_release(gf);
+	fixture_close(&f);
+}
+
+static void unbound(void *arg)
+{
+	sem_post(arg);
+}
+
+/* A function of the set that VFIO does not have is in the way of resetting it. */
+static void test_unbound_member(void **state)
+{
+	static const char name[] = "0000:01:00.0";
+	struct vfio_device *dev;
+	struct fixture f;
+	sem_t done;
+
+	sem_init(&done, 0, 0);
+	fixture_machine(&f);
+	fixture_add(&f, "probe,addr=01:00.0,noreset=on");
+	fixture_add(&f, "probe,addr=01:00.1,noreset=on");
+	fixture_open(&f);
+	dev = vfio_machine_get_device(f.machine, "0000:01:00.1");
+	assert_int_equal(hot_reset(&f, 1, 0), 0);
+	assert_int_equal(probes[1]->resets[UVFIO_RESET_BUS], 1);
+	assert_int_equal(vfio_device_unbind(dev, unbound, &done), 0);
+	sem_wait(&done);
+	assert_int_equal(hot_reset(&f, 1, 0), -EINVAL);
+	/* Nor is it reset after the last close. */
+	vfio_device_release(f.df);
+	assert_int_equal(probes[0]->resets[UVFIO_RESET_BUS], 1);
+	assert_int_equal(probes[1]->resets[UVFIO_RESET_BUS], 1);
+	assert_int_equal(vfio_device_bind(dev), 0);
+	vfio_device_put(dev);
+	assert_int_equal(vfio_group_get_device(f.gf, f.client, (uintptr_t)name, &f.df), 0);
+	assert_int_equal(hot_reset(&f, 1, 0), 0);
+	assert_int_equal(probes[1]->resets[UVFIO_RESET_BUS], 2);
 	fixture_close(&f);
 }
 
@@ -540,12 +578,19 @@ static void test_backdoor(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rom),          cmocka_unit_test(test_broken_intx),
-		cmocka_unit_test(test_not_mappable), cmocka_unit_test(test_no_bus_reset),
-		cmocka_unit_test(test_named_set),    cmocka_unit_test(test_set_refused),
-		cmocka_unit_test(test_contention),   cmocka_unit_test(test_mapped_during_reset),
-		cmocka_unit_test(test_aer),          cmocka_unit_test(test_backdoor),
-		cmocka_unit_test(test_d3hot),        cmocka_unit_test(test_d1_d2),
+		cmocka_unit_test(test_rom),
+		cmocka_unit_test(test_broken_intx),
+		cmocka_unit_test(test_not_mappable),
+		cmocka_unit_test(test_no_bus_reset),
+		cmocka_unit_test(test_named_set),
+		cmocka_unit_test(test_unbound_member),
+		cmocka_unit_test(test_set_refused),
+		cmocka_unit_test(test_contention),
+		cmocka_unit_test(test_mapped_during_reset),
+		cmocka_unit_test(test_aer),
+		cmocka_unit_test(test_backdoor),
+		cmocka_unit_test(test_d3hot),
+		cmocka_unit_test(test_d1_d2),
 		cmocka_unit_test(test_af),
 	};
 
