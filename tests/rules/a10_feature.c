@@ -219,6 +219,19 @@ static void dma_buf(struct t *t)
 	see(t, "set", feature(t, ROOM, SET | 11, NULL, 0), since(t, 6, 19) ? -EINVAL : -ENOTTY);
 }
 
+/* A physical function has the token of its virtual functions. */
+static void physical_function_token(struct t *t)
+{
+	unsigned char token[16] = {1, 2, 3};
+
+	see(t, "probe", feature(t, 8, PROBE | SET | 0, NULL, 0), 0);
+	see(t, "probe-get", feature(t, 8, PROBE | GET | 0, NULL, 0), -EINVAL);
+	see(t, "short", feature(t, 23, SET | 0, token, sizeof(token)), -EINVAL);
+	see(t, "set", feature(t, 24, SET | 0, token, sizeof(token)), 0);
+	see(t, "again", feature(t, 24, SET | 0, token, sizeof(token)), 0);
+	see(t, "get", feature(t, 24, GET | 0, token, sizeof(token)), -EINVAL);
+}
+
 static void payload_fault(struct t *t)
 {
 	struct vfio_device_feature *head = at_page_end(t, sizeof(*head));
@@ -230,6 +243,11 @@ static void payload_fault(struct t *t)
 
 #define CALL(...)                                                                                  \
 	OPEN_DEVICE, 0, call, &(const struct feature_call)                                         \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
+#define NO_SRIOV(...)                                                                              \
+	OPEN_DEVICE, NEED_NO_SRIOV, call, &(const struct feature_call)                             \
 	{                                                                                          \
 		__VA_ARGS__                                                                        \
 	}
@@ -266,10 +284,11 @@ static const struct rule rules[] = {
 	{"A.10/payload/short-by-8", CALL(8, SET | WAKEUP, -EINVAL)},
 	{"A.10/payload/short-by-1", CALL(15, SET | WAKEUP, -EINVAL)},
 	{"A.10/payload/fault", OPEN_DEVICE, 0, payload_fault},
-	{"A.10/feature/vf-token-set", CALL(24, SET | 0, -ENOTTY)},
-	{"A.10/feature/vf-token-probe", CALL(8, PROBE | SET | 0, -ENOTTY)},
-	{"A.10/feature/vf-token-get", CALL(ROOM, GET | 0, -ENOTTY)},
-	{"A.10/feature/vf-token-payload-short", CALL(8, SET | 0, -ENOTTY)},
+	{"A.10/feature/vf-token-set", NO_SRIOV(24, SET | 0, -ENOTTY)},
+	{"A.10/feature/vf-token-probe", NO_SRIOV(8, PROBE | SET | 0, -ENOTTY)},
+	{"A.10/feature/vf-token-get", NO_SRIOV(ROOM, GET | 0, -ENOTTY)},
+	{"A.10/feature/vf-token-payload-short", NO_SRIOV(8, SET | 0, -ENOTTY)},
+	{"A.10/feature/vf-token", OPEN_DEVICE, NEED_SRIOV, physical_function_token},
 	{"A.10/feature/migration", CALL(ROOM, GET | 1, -ENOTTY)},
 	{"A.10/feature/migration-probe", CALL(8, PROBE | 1, -ENOTTY)},
 	{"A.10/feature/migration-set", CALL(ROOM, SET | 1, -ENOTTY)},

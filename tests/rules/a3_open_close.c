@@ -129,6 +129,25 @@ static void request_dropped_at_close(struct t *t)
 	    -EINVAL);
 }
 
+/* What was asked for with IOEVENTFD is forgotten. */
+static void ioeventfds_dropped_at_close(struct t *t)
+{
+	struct vfio_device_ioeventfd io = {
+		.argsz = sizeof(io),
+		.flags = VFIO_DEVICE_IOEVENTFD_32,
+		.offset = t->f->region_offset[t->f->bar_index] + t->f->register_offset,
+		.fd = new_eventfd(t),
+	};
+
+	see(t, "add", sys(ioctl(t->dev, VFIO_DEVICE_IOEVENTFD, &io)), 0);
+	see(t, "add-again", sys(ioctl(t->dev, VFIO_DEVICE_IOEVENTFD, &io)), -EEXIST);
+	reopen(t);
+	io.fd = -1;
+	see(t, "remove-after-reopen", sys(ioctl(t->dev, VFIO_DEVICE_IOEVENTFD, &io)), -ENODEV);
+	io.fd = new_eventfd(t);
+	see(t, "add-after-reopen", sys(ioctl(t->dev, VFIO_DEVICE_IOEVENTFD, &io)), 0);
+}
+
 /* Several descriptors from one group are one use of the device. */
 static void second_descriptor(struct t *t)
 {
@@ -280,6 +299,7 @@ static const struct rule close_rules[] = {
 	{"A.4/bars-kept", OPEN_DEVICE, NEED_RAW, bars_after_close},
 	{"A.4/command", OPEN_DEVICE, NEED_RAW, command_after_close},
 	{"A.4/msix-disabled", OPEN_DEVICE, NEED_RAW | NEED_MSIX, msix_off_at_close},
+	{"A.4/ioeventfds-dropped", OPEN_DEVICE, NEED_BAR, ioeventfds_dropped_at_close},
 	{"A.4/request-eventfd-dropped", OPEN_DEVICE, 0, request_dropped_at_close},
 	{"A.4/duplicate-keeps-open", OPEN_DEVICE, 0, duplicate_keeps_open},
 	{"A.4/child-keeps-open", OPEN_DEVICE, 0, child_keeps_open},

@@ -200,6 +200,24 @@ static void msi_enable_refused(struct t *t)
 	see_as(t, "capable", cfg_read(t, control, 2) & 0x0e, (long)before & 0x0e, "hardware");
 }
 
+/* What was allocated once is the limit for good, until more is. */
+static void msi_multiple_kept(struct t *t)
+{
+	unsigned control = t->f->msi + 2;
+	int32_t fds[2] = {new_eventfd(t), new_eventfd(t)};
+
+	must(t, "enable",
+	     set_irqs(t, VFIO_PCI_MSI_IRQ_INDEX,
+		      VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 2, fds));
+	cfg_write(t, control, 2, cfg_read(t, control, 2) | 0x70);
+	see(t, "while-enabled", (cfg_read(t, control, 2) & 0x70) >> 4, 1);
+	see(t, "disable", irqs_off(t, VFIO_PCI_MSI_IRQ_INDEX), 0);
+	cfg_write(t, control, 2, cfg_read(t, control, 2) & ~0x70u);
+	see(t, "cleared", (cfg_read(t, control, 2) & 0x70) >> 4, 0);
+	cfg_write(t, control, 2, cfg_read(t, control, 2) | 0x70);
+	see(t, "disabled", (cfg_read(t, control, 2) & 0x70) >> 4, 1);
+}
+
 static void msi_message_virtual(struct t *t)
 {
 	unsigned at = t->f->msi;
@@ -357,6 +375,7 @@ static const struct rule rules[] = {
 	{"A.7/EXP/read-request-size", OPEN_DEVICE, NEED_PCIE | NEED_RAW, pcie_read_request},
 	{"A.7/EXP/ari", OPEN_DEVICE, NEED_PCIE, pcie_ari},
 	{"A.7/MSI/enable-refused", OPEN_DEVICE, NEED_MSI, msi_enable_refused},
+	{"A.7/MSI/multiple-kept", OPEN_DEVICE, NEED_MSI2, msi_multiple_kept},
 	{"A.7/MSI/message-virtual", OPEN_DEVICE, NEED_MSI | NEED_RAW, msi_message_virtual},
 	{"A.7/MSI/enabled", OPEN_DEVICE, NEED_MSI | NEED_RAW, msi_enabled},
 	{"A.7/MSI-X/fixed", OPEN_DEVICE, NEED_MSIX, msix_fixed},

@@ -56,7 +56,7 @@ static void passes_through(struct t *t)
 		for (unsigned off = header[i].from; off <= header[i].to; off++)
 			skipped[off] = 1;
 	}
-	for (unsigned pos = f->config[0x34] & 0xfc, ttl = 48; pos && ttl; ttl--) {
+	for (unsigned pos = facts_first_cap(f), ttl = 48; pos && ttl; ttl--) {
 		skipped[pos] = skipped[pos + 1] = 1;
 		pos = f->config[pos + 1] & 0xfc;
 	}
@@ -87,6 +87,17 @@ static void partly_dropped(struct t *t)
 	see(t, "write", cfg_pwrite(t, &both, 2, 0x3c), 2);
 	see_hex(t, "line", cfg_read(t, 0x3c, 1), 0x5c);
 	see_as(t, "pin", cfg_read(t, 0x3d, 1), pin, "kept");
+}
+
+/* An access is done piece by piece: what was done before an error stays. */
+static void half_done(struct t *t)
+{
+	uint8_t *header = at_page_end(t, 4);
+
+	must(t, "read", cfg_pread(t, header, 4, 0x0c));
+	header[0] = 0x08;
+	see(t, "write", cfg_pwrite(t, header, 8, 0x0c), -EFAULT);
+	see_hex(t, "cache-line", cfg_read(t, 0x0c, 1), 0x08);
 }
 
 static void long_write(struct t *t)
@@ -168,7 +179,10 @@ static void interrupt_pin(struct t *t)
 
 static void cap_list_bit(struct t *t)
 {
-	see_bool(t, "set", cfg_read(t, 6, 2) & 0x10, cfg_read(t, 0x34, 1) != 0);
+	if (!facts_first_cap(t->f))
+		see_bool(t, "set-without-list", cfg_read(t, 6, 2) & 0x10, false);
+	else
+		see_bool(t, "set", cfg_read(t, 6, 2) & 0x10, cfg_read(t, 0x34, 1) != 0);
 }
 
 /* Error bits cannot be cleared: they only come and go by hardware. */
@@ -277,29 +291,42 @@ static bool visible(unsigned id)
 }
 
 /* The visible ones are linked in the hardware's order, and nothing else is. */
+static void multifunction(struct t *t)
+{
+	bool same_slot = !strncmp(t->f->bdf, t->sibling->bdf, strlen("0000:00:00"));
+
+	if (!same_slot)
+		skip(t, "the second device of the group is in another slot");
+	see_bool(t, "bit", cfg_read(t, 0x0e, 1) & 0x80, true);
+	see_bool(t, "layout-0", (cfg_read(t, 0x0e, 1) & 0x7f) == 0, true);
+}
+
 static void list_order(struct t *t)
 {
 	const struct facts *f = t->f;
-	unsigned ours = cfg_read(t, 0x34, 1), real = f->config[0x34] & 0xfc;
+	unsigned ours = cfg_read(t, 0x34, 1), real = facts_first_cap(f);
+	bool same = true;
 
+	if (!real) {
+		see_as(t, "pointer-without-list", ours, f->config[0x34], "hardware");
+		return;
+	}
 	for (int ttl = 48; real && ttl; ttl--) {
 		unsigned id = f->config[real];
 
 		if (visible(id)) {
-			see_as(t, "at", ours, real, "hardware");
-			if (ours != real)
-				return;
-			see_as(t, "id", cfg_read(t, ours, 1), (long)id, "hardware");
-			ours = cfg_read(t, ours + 1, 1);
+			same = same && ours == real && cfg_read(t, ours, 1) == id;
+			ours = cfg_read(t, real + 1, 1);
 		}
 		real = f->config[real + 1] & 0xfc;
 	}
+	see_bool(t, "as-in-hardware", same, true);
 	see(t, "end", ours, 0);
 }
 
 static void list_read_only(struct t *t)
 {
-	unsigned pos = cfg_read(t, 0x34, 1), kept = 0, all = 0;
+	unsigned pos = facts_first_cap(t->f) ? cfg_read(t, 0x34, 1) : 0, kept = 0, all = 0;
 
 	for (int ttl = 48; pos && ttl; ttl--) {
 		uint32_t head = cfg_read(t, pos, 2);
@@ -318,7 +345,7 @@ static void list_hidden_bytes(struct t *t)
 	const struct facts *f = t->f;
 	unsigned hidden = 0, wrong = 0;
 
-	for (unsigned pos = f->config[0x34] & 0xfc, ttl = 48; pos && ttl; ttl--) {
+	for (unsigned pos = facts_first_cap(f), ttl = 48; pos && ttl; ttl--) {
 		if (!visible(f->config[pos])) {
 			hidden++;
 			wrong += cfg_read(t, pos, 4) != raw_read(t, pos, 4);
@@ -348,6 +375,7 @@ static const struct rule rules[] = {
 	{"A.7/access/cut-reads", OPEN_DEVICE, 0, cut_reads},
 	{"A.7/access/passes-through", OPEN_DEVICE, NEED_RAW, passes_through},
 	{"A.7/access/partly-dropped", OPEN_DEVICE, 0, partly_dropped},
+	{"A.7/access/half-done", OPEN_DEVICE, 0, half_done},
 	{"A.7/access/whole-header", OPEN_DEVICE, 0, long_write},
 	{"A.7/header/vendor-read-only", FIELD(read_only, 0, 2)},
 	{"A.7/header/device-read-only", FIELD(read_only, 2, 2)},
@@ -368,6 +396,7 @@ static const struct rule rules[] = {
 	{"A.7/header/status-is-hardware", RAWF(same_as_hardware, 6, 2)},
 	{"A.7/header/status-kept", OPEN_DEVICE, 0, status_kept},
 	{"A.7/header/status-cap-list", OPEN_DEVICE, 0, cap_list_bit},
+	{"A.7/header/multifunction", OPEN_DEVICE, NEED_SIBLING, multifunction},
 	{"A.7/header/cache-line", OPEN_DEVICE, NEED_RAW, cache_line},
 	{"A.7/header/latency-goes-to-hardware", RAWF(hardware_writable, 0x0d, 1)},
 	{"A.7/header/bist-goes-to-hardware", RAWF(hardware_writable, 0x0f, 1)},

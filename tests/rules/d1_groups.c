@@ -290,7 +290,10 @@ static const struct rule rules[] = {
 	{"D.1/GET_DEVICE_FD/token-short", NAME(OPEN_TYPE1V2, "%s vf_token=1234", -EINVAL)},
 	{"D.1/GET_DEVICE_FD/token-not-hexadecimal",
 	 NAME(OPEN_TYPE1V2, "%s vf_token=zzd8f4f2-509f-382f-3c1e-e6bfe0fa1001", -EINVAL)},
-	{"D.1/GET_DEVICE_FD/token-unwanted", NAME(OPEN_TYPE1V2, "%s vf_token=" TOKEN, -EINVAL)},
+	{"D.1/GET_DEVICE_FD/token-unwanted", OPEN_TYPE1V2, NEED_NO_SRIOV, name_call,
+	 &(const struct name_call){"%s vf_token=" TOKEN, -EINVAL}},
+	{"D.1/GET_DEVICE_FD/token-of-physical-function", OPEN_TYPE1V2, NEED_SRIOV, name_call,
+	 &(const struct name_call){"%s vf_token=" TOKEN, 0}},
 	{"D.1/GET_DEVICE_FD/token-twice",
 	 NAME(OPEN_TYPE1V2, "%s vf_token=" TOKEN " vf_token=" TOKEN, -EINVAL)},
 	{"D.1/GET_DEVICE_FD/unknown-name-and-token", NAME(OPEN_TYPE1V2, "no vf_token=1", -ENODEV)},
@@ -359,7 +362,31 @@ static void two_last_drops(struct t *t)
 	see(t, "gone", dma_map(t->container, t->f->iova_first, p, PAGE), -EINVAL);
 }
 
+/* While a mapping has no address, nobody can join who would have to pin it. */
+static void two_vaddr_invalid(struct t *t)
+{
+	int second = other_group(t);
+	void *p = new_pages(t, 1);
+	struct vfio_iommu_type1_dma_unmap invalidate = {.argsz = sizeof(invalidate),
+							.flags = VFIO_DMA_UNMAP_FLAG_VADDR,
+							.iova = t->f->iova_first,
+							.size = PAGE};
+	struct vfio_iommu_type1_dma_map update = {.argsz = sizeof(update),
+						  .flags = VFIO_DMA_MAP_FLAG_VADDR,
+						  .vaddr = (uintptr_t)p,
+						  .iova = t->f->iova_first,
+						  .size = PAGE};
+
+	must(t, "map", dma_map(t->container, t->f->iova_first, p, PAGE));
+	see(t, "invalidate", sys(ioctl(t->container, VFIO_IOMMU_UNMAP_DMA, &invalidate)), 0);
+	see(t, "second", set_container(second, t->container), -EBUSY);
+	see(t, "none-to-leave", unset(second), -EINVAL);
+	see(t, "update", sys(ioctl(t->container, VFIO_IOMMU_MAP_DMA, &update)), 0);
+	see(t, "second", set_container(second, t->container), 0);
+}
+
 static const struct rule order_rules[] = {
+	{"D.1/two-groups/while-vaddr-invalid", OPEN_TYPE1V2, NEED_OTHER, two_vaddr_invalid},
 	{"D.1/two-groups/both-before-iommu", OPEN_MEMBER, NEED_OTHER, two_before},
 	{"D.1/two-groups/second-after-mapping", OPEN_TYPE1V2, NEED_OTHER, two_after},
 	{"D.1/two-groups/containers-apart", OPEN_TYPE1V2, NEED_OTHER, two_containers},

@@ -265,6 +265,28 @@ static const void *find_cap(const struct info *info, uint16_t id)
 	return NULL;
 }
 
+/* Never more than the caller has room for, nor than the struct has. */
+static void info_written(struct t *t)
+{
+	struct info info;
+	const uint8_t *bytes = (const uint8_t *)&info;
+	unsigned end = 24;
+
+	memset(&info, 0xee, sizeof(info));
+	info.head.argsz = 16;
+	see(t, "16", sys(ioctl(t->container, VFIO_IOMMU_GET_INFO, &info)), 0);
+	see_true(t, "needed-is-told", info.head.argsz > 24);
+	see_bool(t, "caps", info.head.flags & VFIO_IOMMU_INFO_CAPS, true);
+	see_true(t, "cap-offset-untouched", bytes[16] == 0xee && bytes[20] == 0xee);
+	memset(&info, 0xee, sizeof(info));
+	info.head.argsz = 32;
+	see(t, "32", sys(ioctl(t->container, VFIO_IOMMU_GET_INFO, &info)), 0);
+	see(t, "cap-offset", (long)(bytes[16] | bytes[17] << 8), 0);
+	while (end < 64 && bytes[end] == 0xee)
+		end++;
+	see_true(t, "behind-untouched", end == 64);
+}
+
 static void info_argsz(struct t *t)
 {
 	struct info info = {.head.argsz = 15};
@@ -376,6 +398,7 @@ static void info_migration(struct t *t)
 }
 
 static const struct rule info_rules[] = {
+	{"D.2/INFO/written", OPEN_TYPE1V2, 0, info_written},
 	{"D.2/INFO/argsz", OPEN_TYPE1V2, 0, info_argsz},
 	{"D.2/INFO/page-sizes", OPEN_TYPE1V2, 0, info_page_sizes},
 	{"D.2/INFO/chain", OPEN_TYPE1V2, 0, info_chain},

@@ -33,12 +33,16 @@ uint32_t facts_get(const struct facts *f, unsigned off, unsigned size)
 	return value;
 }
 
+unsigned facts_first_cap(const struct facts *f)
+{
+	/* What the pointer holds without the list bit means nothing. */
+	return f->config[6] & 0x10 ? f->config[0x34] & 0xfc : 0;
+}
+
 unsigned facts_cap(const struct facts *f, unsigned id)
 {
-	unsigned pos = f->config[0x34] & 0xfc;
+	unsigned pos = facts_first_cap(f);
 
-	if (!(f->config[6] & 0x10))
-		return 0;
 	for (int ttl = 48; pos >= 0x40 && ttl; ttl--) {
 		if (f->config[pos] == id)
 			return pos;
@@ -109,6 +113,7 @@ static void parse_config(struct facts *f)
 	}
 	f->flr = (f->pcie && facts_get(f, f->pcie + 4, 4) & 1u << 28) ||
 		 (f->af && (f->config[f->af + 3] & 3) == 3);
+	f->sriov = facts_ext_cap(f, 0x10);
 	for (int i = 0; i < 6; i++) {
 		uint32_t bar = facts_get(f, 0x10 + 4 * (unsigned)i, 4);
 
@@ -325,6 +330,7 @@ static const struct {
 	{NEED_MMAP, "the device has no mappable BAR"},
 	{NEED_IOBAR, "the device has no I/O BAR"},
 	{NEED_OTHER, "no second device was given"},
+	{NEED_SIBLING, "no second device of the group was given"},
 	{NEED_RAW, "sysfs does not show config space"},
 	{NEED_TABLE, "the MSI-X table is not in a mappable BAR"},
 	{NEED_EXT, "the device has no extended config space"},
@@ -334,10 +340,14 @@ static const struct {
 	{NEED_DENIED, "there is no no-IOMMU mode that is denied"},
 	{NEED_REFUSED, "interrupts are isolated, or need not be"},
 	{NEED_IOMMUFD, "there is no /dev/iommu, or no node of the device"},
+	{NEED_SRIOV, "the device has no SR-IOV"},
+	{NEED_NO_SRIOV, "the device has SR-IOV"},
+	{NEED_RAISE, "the device cannot be told to interrupt"},
 	{NEED_TICKS, "the device does not interrupt by itself"},
 };
 
-static bool has(const struct facts *f, const struct facts *other, unsigned need)
+static bool has(const struct facts *f, const struct facts *other, const struct facts *sibling,
+		unsigned need)
 {
 	switch (need) {
 	case NEED_INTX:
@@ -378,6 +388,8 @@ static bool has(const struct facts *f, const struct facts *other, unsigned need)
 		return false;
 	case NEED_OTHER:
 		return other;
+	case NEED_SIBLING:
+		return sibling;
 	case NEED_RAW:
 		return f->raw;
 	case NEED_TABLE:
@@ -397,16 +409,23 @@ static bool has(const struct facts *f, const struct facts *other, unsigned need)
 	case NEED_IOMMUFD:
 		return !f->noiommu && !f->refused && !access("/dev/iommu", F_OK) &&
 		       !access("/dev/vfio/devices", F_OK);
+	case NEED_SRIOV:
+		return f->sriov;
+	case NEED_NO_SRIOV:
+		return !f->sriov;
+	case NEED_RAISE:
+		return can_raise(f);
 	case NEED_TICKS:
 		return f->ticks;
 	}
 	return false;
 }
 
-const char *facts_missing(const struct facts *f, const struct facts *other, unsigned wanted)
+const char *facts_missing(const struct facts *f, const struct facts *other,
+			  const struct facts *sibling, unsigned wanted)
 {
 	for (size_t i = 0; i < ARRAY_LEN(needs); i++) {
-		if (wanted & needs[i].need && !has(f, other, needs[i].need))
+		if (wanted & needs[i].need && !has(f, other, sibling, needs[i].need))
 			return needs[i].reason;
 	}
 	return NULL;

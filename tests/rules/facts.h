@@ -10,11 +10,14 @@ int facts_learn(struct facts *f, const char *bdf);
 /* The same for the device behind the vfio-user socket @path, and through it from now on. */
 int facts_learn_socket(struct facts *f, const char *path);
 /* Why a case with needs @wanted makes no sense for this device; NULL when it does. */
-const char *facts_missing(const struct facts *f, const struct facts *other, unsigned wanted);
+const char *facts_missing(const struct facts *f, const struct facts *other,
+			  const struct facts *sibling, unsigned wanted);
 /* Config space as it was before the first case. */
 uint32_t facts_get(const struct facts *f, unsigned off, unsigned size);
 /* Offset of a capability in the hardware's list, 0 when it is not there. */
 unsigned facts_cap(const struct facts *f, unsigned id);
+/* The first capability of the hardware's list, 0 when there is none. */
+unsigned facts_first_cap(const struct facts *f);
 unsigned facts_ext_cap(const struct facts *f, unsigned id);
 
 #endif

@@ -19,8 +19,9 @@ static const struct section *const sections[] = {
 	&section_a8_info,      &section_a8_validation,
 	&section_a8_intx,      &section_a8_msix,
 	&section_a8_msi,       &section_a8_err,
-	&section_a8_ioeventfd, &section_a9,
-	&section_a10,          &section_d1,
+	&section_a8_raise,     &section_a8_ioeventfd,
+	&section_a9,           &section_a10,
+	&section_d1,           &section_d1_siblings,
 	&section_d1_order,     &section_d2_map,
 	&section_d2_map_order, &section_d2_unmap,
 	&section_d2_dirty,     &section_d2_info,
@@ -29,7 +30,7 @@ static const struct section *const sections[] = {
 };
 
 struct options {
-	const char *device, *other, *socket, *wanted;
+	const char *device, *other, *sibling, *socket, *wanted;
 	unsigned release;
 	bool list, json, ticks;
 };
@@ -38,10 +39,18 @@ struct totals {
 	unsigned passed, failed, skipped;
 };
 
-static void run_case(const struct rule *rule, const struct facts *f, const struct facts *other,
-		     struct outcome *out, unsigned release)
+/* What is asked. */
+struct devices {
+	struct facts device, other, sibling;
+	bool has_other, has_sibling;
+};
+
+static void run_case(const struct rule *rule, const struct devices *d, struct outcome *out,
+		     unsigned release)
 {
-	const char *missing = facts_missing(f, other, rule->needs);
+	const struct facts *f = &d->device, *other = d->has_other ? &d->other : NULL;
+	const struct facts *sibling = d->has_sibling ? &d->sibling : NULL;
+	const char *missing = facts_missing(f, other, sibling, rule->needs);
 	const char *na = wire_used() ? wire_na(rule->name) : NULL;
 	char why[64];
 	int status;
@@ -71,6 +80,7 @@ static void run_case(const struct rule *rule, const struct facts *f, const struc
 		struct t t = {.rule = rule,
 			      .f = f,
 			      .other = other,
+			      .sibling = sibling,
 			      .out = out,
 			      .release = release,
 			      .container = -1,
@@ -125,17 +135,23 @@ static void print(const struct rule *rule, const struct outcome *out, bool json)
 		printf("%s: %s [PASS]\n", rule->name, out->result);
 }
 
-/* "A.8" takes the section, "A.8/INTX" what is below it. */
+/* "A.8" takes the section, "A.8/INTX" what is below it, "A.8,A.9" both. */
 static bool chosen(const char *name, const char *wanted)
 {
-	size_t len = wanted ? strlen(wanted) : 0;
+	size_t len;
 
-	return !len || (!strncmp(name, wanted, len) &&
-			(name[len] == '/' || name[len] == '\0' || wanted[len - 1] == '/'));
+	if (!wanted || !*wanted)
+		return true;
+	for (; *wanted; wanted += len + (wanted[len] == ',')) {
+		len = strcspn(wanted, ",");
+		if (len && !strncmp(name, wanted, len) &&
+		    (name[len] == '/' || name[len] == '\0' || wanted[len - 1] == '/'))
+			return true;
+	}
+	return false;
 }
 
-static void run_all(const struct options *o, const struct facts *f, const struct facts *other,
-		    struct totals *totals)
+static void run_all(const struct options *o, const struct devices *d, struct totals *totals)
 {
 	struct outcome *out =
 		mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -150,7 +166,7 @@ static void run_all(const struct options *o, const struct facts *f, const struct
 
 			if (!chosen(rule->name, o->wanted))
 				continue;
-			run_case(rule, f, other, out, o->release);
+			run_case(rule, d, out, o->release);
 			print(rule, out, o->json);
 			if (out->skipped[0])
 				totals->skipped++;
@@ -176,14 +192,16 @@ static _Noreturn void usage(const char *problem)
 {
 	fprintf(stderr,
 		"rules: %s\n"
-		"usage: rules --device ADDRESS [--other ADDRESS] [--section NAME] [--as VERSION] [--json]\n"
+		"usage: rules --device ADDRESS [--other ADDRESS] [--sibling ADDRESS] [--section NAME]\n"
+		"             [--as VERSION] [--json]\n"
 		"       rules --socket PATH [--section NAME] [--as VERSION] [--json]\n"
 		"       rules --list [--section NAME]\n"
 		"\n"
 		"  --device ADDRESS  the PCI device, bound to vfio-pci, for example 0000:01:00.0\n"
 		"  --other ADDRESS   a second one in a group of its own, for the cases that need two\n"
+		"  --sibling ADDRESS one in the same group and on the same bus, likewise\n"
 		"  --socket PATH     the device of the vfio-user server that listens there\n"
-		"  --section NAME    only these cases, for example A.8 or A.8/INTX\n"
+		"  --section NAME    only these cases, for example A.8 or A.8/INTX,A.5\n"
 		"  --ticks           its INTx comes by itself, again and again\n"
 		"  --as VERSION      expect the rules of this Linux version (default 7.2)\n"
 		"  --json, --lines   one JSON object, or one line (the default), a case\n"
@@ -195,11 +213,17 @@ static _Noreturn void usage(const char *problem)
 static void parse(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"device", required_argument, NULL, 'd'},  {"other", required_argument, NULL, 'o'},
-		{"section", required_argument, NULL, 's'}, {"as", required_argument, NULL, 'a'},
-		{"list", no_argument, NULL, 'l'},          {"json", no_argument, NULL, 'j'},
-		{"lines", no_argument, NULL, 'n'},         {"socket", required_argument, NULL, 'S'},
-		{"ticks", no_argument, NULL, 't'},         {0},
+		{"device", required_argument, NULL, 'd'},
+		{"other", required_argument, NULL, 'o'},
+		{"section", required_argument, NULL, 's'},
+		{"as", required_argument, NULL, 'a'},
+		{"list", no_argument, NULL, 'l'},
+		{"json", no_argument, NULL, 'j'},
+		{"lines", no_argument, NULL, 'n'},
+		{"socket", required_argument, NULL, 'S'},
+		{"ticks", no_argument, NULL, 't'},
+		{"sibling", required_argument, NULL, 'b'},
+		{0},
 	};
 	unsigned major, minor;
 	int c;
@@ -211,6 +235,9 @@ static void parse(struct options *o, int argc, char **argv)
 			break;
 		case 'o':
 			o->other = optarg;
+			break;
+		case 'b':
+			o->sibling = optarg;
 			break;
 		case 'S':
 			o->socket = optarg;
@@ -246,7 +273,7 @@ static void parse(struct options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct options o = {.release = 7 << 8 | 2};
-	static struct facts facts, other;
+	static struct devices d;
 	struct totals totals = {0};
 
 	parse(&o, argc, argv);
@@ -255,18 +282,24 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (o.socket) {
-		if (o.device || o.other)
+		if (o.device || o.other || o.sibling)
 			usage("--socket stands alone: a connection is one device");
-		if (facts_learn_socket(&facts, o.socket))
+		if (facts_learn_socket(&d.device, o.socket))
 			return 2;
 	} else {
 		if (!o.device)
 			usage("--device is missing");
-		if (facts_learn(&facts, o.device) || (o.other && facts_learn(&other, o.other)))
+		d.has_other = o.other;
+		d.has_sibling = o.sibling;
+		if (facts_learn(&d.device, o.device) ||
+		    (o.other && facts_learn(&d.other, o.other)) ||
+		    (o.sibling && facts_learn(&d.sibling, o.sibling)))
 			return 2;
+		if (o.sibling && d.sibling.group != d.device.group)
+			usage("--sibling is for a device of the same group");
 	}
-	facts.ticks = o.ticks;
-	run_all(&o, &facts, o.other ? &other : NULL, &totals);
+	d.device.ticks = o.ticks;
+	run_all(&o, &d, &totals);
 	fprintf(stderr, "%u passed, %u failed, %u skipped\n", totals.passed, totals.failed,
 		totals.skipped);
 	return totals.failed != 0;

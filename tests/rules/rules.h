@@ -69,8 +69,12 @@ enum need {
 	NEED_MODE_OFF = 1 << 22, /* no-IOMMU mode is off */
 	NEED_DENIED = 1 << 23,   /* no-IOMMU mode is on, and not for us */
 	NEED_REFUSED = 1 << 24,  /* interrupts are not isolated: nothing can be attached (F) */
-	NEED_IOMMUFD = 1 << 26,  /* there are /dev/iommu and a node of the device */
+	NEED_IOMMUFD = 1 << 30,  /* there are /dev/iommu and a node of the device */
 	NEED_TICKS = 1 << 25,    /* its INTx comes by itself, again and again (--ticks) */
+	NEED_SIBLING = 1 << 26,  /* a second device in the same group, on the same bus */
+	NEED_SRIOV = 1 << 27,
+	NEED_NO_SRIOV = 1 << 28,
+	NEED_RAISE = 1 << 29, /* it can be told to interrupt (a8_raise.c) */
 };
 
 struct bar {
@@ -95,7 +99,7 @@ struct facts {
 	uint64_t rom_size;
 	unsigned pm, msi, msix, pcie, af, vpd; /* offsets, 0 when absent */
 	unsigned pin, msi_count, msix_count;
-	bool flr, reset;
+	bool flr, reset, sriov;
 	unsigned table_bar, pba_bar;
 	uint32_t table_offset, table_size, pba_offset;
 	int bar_index;            /* a memory BAR, if possible a mappable one; -1: none */
@@ -115,7 +119,7 @@ struct outcome {
 
 struct t {
 	const struct rule *rule;
-	const struct facts *f, *other; /* @other: NULL without a second device */
+	const struct facts *f, *other, *sibling; /* the last two: NULL when not given */
 	struct outcome *out;
 	unsigned release; /* 0x0602 for Linux 6.2: whose rules are expected */
 	int container, group, dev;
@@ -143,9 +147,9 @@ struct section {
 extern const struct section section_a1, section_a3, section_a4, section_a5, section_a5_hot,
 	section_a6_info, section_a6_access, section_a6_mmap, section_a7_header, section_a7_bars,
 	section_a7_caps, section_a7_ext, section_a8_info, section_a8_validation, section_a8_intx,
-	section_a8_msix, section_a8_msi, section_a8_err, section_a8_ioeventfd, section_a10,
-	section_a9, section_d1, section_d1_order, section_d2_map, section_d2_map_order,
-	section_d2_unmap, section_d2_dirty, section_d2_info, section_f1;
+	section_a8_msix, section_a8_msi, section_a8_err, section_a8_raise, section_a8_ioeventfd,
+	section_a10, section_a9, section_d1, section_d1_siblings, section_d1_order, section_d2_map,
+	section_d2_map_order, section_d2_unmap, section_d2_dirty, section_d2_info, section_f1;
 
 /* ---- observing (observe.c) ------------------------------------------------------------------- */
 
@@ -168,6 +172,9 @@ void must(struct t *t, const char *label, long rc);
 void skip(struct t *t, const char *reason) __attribute__((noreturn));
 bool since(const struct t *t, unsigned major, unsigned minor);
 const char *errno_name(int err, char buf[16]);
+
+/* Can the device be told to interrupt (a8_raise.c)? */
+bool can_raise(const struct facts *f);
 
 /* ---- acting (act.c) -------------------------------------------------------------------------- */
 

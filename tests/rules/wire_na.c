@@ -23,6 +23,8 @@ static const struct {
 	{"A.3/descriptor-flags", OWN_FILE},
 	{"A.4/device-outlives-group-descriptor", NO_GROUPS},
 	{"A.4/duplicate-keeps-open", OWN_FILE},
+	{"A.4/siblings/*", NO_GROUPS},
+	{"A.5/RESET/sibling", NO_GROUPS},
 	{"A.5/HOT_RESET*", "the protocol has no reset of a slot or bus"},
 	{"A.6/access/file-position", OWN_FILE},
 	{"A.6/mmap/private", OWN_MAP},
