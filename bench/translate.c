@@ -8,6 +8,7 @@
  * transfer also takes the in-flight reference; it has rows of its own.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include "bench.h"
@@ -113,6 +114,45 @@ static double random_one(void *arg)
 	return (double)(bench_ns() - start) / LOOKUPS;
 }
 
+/* ---- two threads at a time ---- */
+
+struct pair {
+	struct set *set[2]; /* what each looks in */
+	pthread_barrier_t start;
+};
+
+struct looker {
+	struct pair *pair;
+	unsigned nr;
+	double ns; /* a lookup */
+};
+
+static void *look(void *arg)
+{
+	struct looker *looker = arg;
+
+	random_one(looker->pair->set[looker->nr]); /* what is cold, and what starts a thread */
+	pthread_barrier_wait(&looker->pair->start);
+	looker->ns = random_one(looker->pair->set[looker->nr]);
+	return NULL;
+}
+
+/* Million lookups a second of both together. */
+static double by_two(void *arg)
+{
+	struct pair *pair = arg;
+	struct looker lookers[2] = {{pair, 0, 0}, {pair, 1, 0}};
+	pthread_t thread;
+
+	if (pthread_barrier_init(&pair->start, NULL, 2) ||
+	    pthread_create(&thread, NULL, look, &lookers[0]))
+		die("a thread");
+	look(&lookers[1]);
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&pair->start);
+	return 1000 / lookers[0].ns + 1000 / lookers[1].ns;
+}
+
 static double one_after_the_other(void *arg)
 {
 	struct set *set = arg;
@@ -206,7 +246,10 @@ static double miss(void *arg)
 
 int main(void)
 {
-	static struct set one, thousand, million, dense, gone;
+	static struct set one, thousand, another, million, dense, gone;
+	static struct pair apart = {{&thousand, &another}}, together = {{&thousand, &thousand}};
+	struct bench_case ratio = {
+		"  the same one / apart, in hundredths", "", NULL, NULL, BENCH_AT_LEAST, 90};
 	struct bench_case cases[] = {
 		{"one cache miss of this machine (64 MiB, each waits)", "ns", miss},
 		{"translate, the same mapping", "ns", repeated, &one, BENCH_AT_MOST, 5},
@@ -216,6 +259,8 @@ int main(void)
 		{"  one after the other", "ns", one_after_the_other, &million},
 		{"and take a reference, the same mapping", "ns", reference_repeated, &one},
 		{"and take a reference, random of 1,000,000", "ns", reference_random, &million},
+		{"by 2 threads, random of 1,000 each of its own", "M/s", by_two, &apart},
+		{"by 2 threads, random of the same 1,000", "M/s", by_two, &together},
 		{"map + unmap beside 1", "ns", map_unmap, &one, BENCH_AT_MOST, 1000},
 		{"map + unmap among 1,000", "ns", map_unmap, &thousand, BENCH_AT_MOST, 1000},
 		{"map + unmap among 1,000,000", "ns", map_unmap, &million, BENCH_AT_MOST, 1000},
@@ -223,11 +268,18 @@ int main(void)
 		{"structures per mapping, 1,000,000", "bytes", bytes, &million, BENCH_AT_MOST,
 		 IOMMU_BYTES_PER_MAPPING},
 	};
+	int missed;
 
 	make(&one, 1, 1);
 	make(&thousand, 1000, 1ull << 36);
+	make(&another, 1000, 1ull << 36);
 	make(&million, MILLION, 1ull << 36);
 	make(&dense, MILLION, 1ull << 30);
 	make(&gone, MILLION, 1ull << 36);
-	return bench_run("Address translation", cases, sizeof(cases) / sizeof(*cases), 7) != 0;
+	missed = bench_run("Address translation", cases, sizeof(cases) / sizeof(*cases), 7);
+	for (unsigned i = 1; i < sizeof(cases) / sizeof(*cases); i++)
+		if (cases[i].arg == &together)
+			ratio.median = 100 * cases[i].median / cases[i - 1].median;
+	missed += bench_print(&ratio);
+	return missed != 0;
 }
