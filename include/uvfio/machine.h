@@ -37,6 +37,10 @@
  * uvfio_machine_free() does too, and touches nothing, sockets in the file system included.  A child
  * that does not exec soon keeps copies of listening sockets: make it before the machine.
  *
+ * ABI.  That of the library is its soname, libuvfio.so.0.  Machines are opaque and options are text, so
+ * new ones do not change it; a model says which version of device.h it was built with
+ * (UVFIO_DEVICE_ABI), which is checked.
+ *
  * Trust.  Clients on a socket are not trusted, as those of `uvfio serve`; but the process is not
  * confined, and what a model opens for them it opens with the rights of the process.  The first machine
  * installs a SIGBUS handler, which looks after accesses to memory that a client has cut off, and

@@ -13,6 +13,16 @@ static int refuse_add(void *arg, const struct control_add *add, char name[16],
 			       "nobody else does");
 }
 
+static int refuse_join(void *arg, int sock, uid_t uid, struct uvfio_error *err)
+{
+	close(sock);
+	return uvfio_error_set(
+		err, -EOPNOTSUPP,
+		"this machine is a program's own (uvfio/machine.h), and others drive "
+		"its devices by their sockets; one that programs can join is what "
+		"`uvfio serve` has");
+}
+
 /* [worker] */
 static int remove_device(void *arg, const char *name, enum control_removal how,
 			 struct uvfio_error *err)
@@ -45,7 +55,7 @@ static void describe(void *arg, struct vfio_device *dev, struct json_object *out
 
 static int open_control(struct uvfio_machine *machine, const char *path, struct uvfio_error *err)
 {
-	static const struct control_ops ops = {refuse_add, remove_device, describe, NULL};
+	static const struct control_ops ops = {refuse_add, remove_device, describe, refuse_join};
 	const struct control_config config = {
 		.name = machine->name,
 		.command = "program",

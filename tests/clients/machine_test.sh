@@ -57,7 +57,7 @@ for loop in own caller; do
 	matches "loop=$loop: reset" "" "$(control reset 0000:01:00.0)"
 	matches "loop=$loop: nothing is added from outside" "*the program adds devices to its machine*" \
 		"$(control add "nvme,memory=1M,socket=$work/c")"
-	matches "loop=$loop: programs do not join" "*is its own*" \
+	matches "loop=$loop: programs do not join" "*this machine is a program's own*" \
 		"$("$UVFIO" run --machine "$work/control" -- true 2>&1)"
 	is "loop=$loop: one is removed" "" "$(control remove 0000:02:00.0 >/dev/null || echo failed)"
 	if [ -e "$work/b" ]; then fail "loop=$loop: its socket is gone"; else pass "loop=$loop: its socket is gone"; fi

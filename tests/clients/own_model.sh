@@ -127,6 +127,15 @@ matches "another cannot be loaded any more" "*cannot be loaded any more*" \
 kill $server
 wait $server
 
+# ---- in somebody's process ----
+
+"$build/examples/host" "$work/host-control" "$model,factor=8,socket=$work/in-host" >/dev/null 2>"$work/host.log" &
+host=$!
+while [ ! -S "$work/in-host" ] && kill -0 $host 2>/dev/null; do sleep 0.05; done
+is "a program loads it into its own machine" "1024 words times 8" "$("$driver" "unix:$work/in-host" 2>&1)"
+kill $host
+wait $host
+
 # ---- bad ones ----
 
 refused() { # NAME PATTERN OBJECT
