@@ -58,8 +58,8 @@ struct uvfio_dma_space; /* the memory that one device or several can reach, and 
  * "fd:NUMBER" for a connected one that the program has (uvfio_machine_connect(), or from a parent):
  * it is the device's from then on, also when opening fails, unless it is no stream socket
  * (-ENOTSOCK), and cannot be connected again.  Of the kernel's two ways, the character device with
- * iommufd is taken when /dev/iommu and the device's vfio-dev/ folder in sysfs are there, else group
- * and container.
+ * iommufd is taken when /dev/iommu and the device's /dev/vfio/devices/vfioX are there, else group and
+ * container.
  *
  * @options: "key=value" separated by commas or spaces, or NULL:
  *	vf_token=UUID      the token of the PF (kernel)

@@ -16,6 +16,7 @@
 #define DRV_IOAS_UNMAP  _IO(';', 0x86)
 #define DRV_BIND        _IO(';', 100 + 18)
 #define DRV_ATTACH      _IO(';', 100 + 19)
+#define DRV_DETACH      _IO(';', 100 + 20)
 
 struct drv_destroy {
 	uint32_t size, id;
@@ -62,10 +63,14 @@ struct drv_attach {
 	uint32_t argsz, flags, pt;
 };
 
+struct drv_detach {
+	uint32_t argsz, flags;
+};
+
 _Static_assert(sizeof(struct drv_destroy) == 8 && sizeof(struct drv_ioas_alloc) == 12 &&
 		       sizeof(struct drv_iova_ranges) == 32 && sizeof(struct drv_ioas_map) == 40 &&
 		       sizeof(struct drv_ioas_unmap) == 24 && sizeof(struct drv_bind) == 24 &&
-		       sizeof(struct drv_attach) == 12,
+		       sizeof(struct drv_attach) == 12 && sizeof(struct drv_detach) == 8,
 	       "the kernel's layouts");
 
 #endif

@@ -21,6 +21,9 @@ struct drv_kernel *drv_kernel_new(void);
 
 /* Of sysfs: "%s/@what" of the device @bdf. */
 void drv_kernel_sysfs(char *path, size_t size, const char *bdf, const char *what);
+/* Can it be opened by a character device, with iommufd?  Not in no-IOMMU mode (A.9): there is its folder
+ * in sysfs, but no device node. */
+bool drv_kernel_has_cdev(const char *bdf);
 /* -ENODEV with a message when there is no PCI device @bdf; else 0. */
 int drv_kernel_exists(const char *bdf, struct uvfio_error *err);
 /* A message for the -errno of opening @path, which @what is. */

@@ -42,6 +42,14 @@ static int cdev_path(const char *bdf, char *path, size_t size, struct uvfio_erro
 		bdf, sysfs);
 }
 
+bool drv_kernel_has_cdev(const char *bdf)
+{
+	char path[64];
+
+	return !access(IOMMU, F_OK) && !cdev_path(bdf, path, sizeof(path), NULL) &&
+	       !access(path, F_OK);
+}
+
 /* Text to bytes, in the order of the text (C). */
 static void token_bytes(const char *text, uint8_t bytes[16])
 {
@@ -92,6 +100,12 @@ static int bind_device(struct uvfio_pci *dev, int iommufd, struct uvfio_error *e
 				       "%s: it cannot be bound to an iommufd: a device of its "
 				       "group has another driver, or interrupts are not "
 				       "isolated (allow_unsafe_interrupts of iommufd)",
+				       dev->name);
+	if (ret == -EINVAL && *dev->opt.vf_token)
+		return uvfio_error_set(err, ret,
+				       "%s: it takes no vf_token: not an SR-IOV function, its PF "
+				       "is not bound to vfio-pci, or this kernel takes tokens by "
+				       "the group only (option via=group)",
 				       dev->name);
 	return uvfio_error_set(err, ret, "%s: binding it to an iommufd: %s%s", dev->name,
 			       strerror(-ret), ret == -EBUSY ? " (its group is open)" : "");
@@ -238,8 +252,12 @@ static int cdev_attach(struct uvfio_pci *dev, struct uvfio_error *err)
 
 static void cdev_close(struct uvfio_pci *dev)
 {
+	struct drv_detach detach = {.argsz = sizeof(detach)};
 	struct drv_kernel *k = drv_kernel(dev);
 
+	/* The IOAS is to be free when this returns, whoever else has the file. */
+	if (dev->view)
+		(void)ioctl(k->device, DRV_DETACH, &detach);
 	if (k->device >= 0)
 		close(k->device);
 	if (dev->view && dev->view->devices == 1)

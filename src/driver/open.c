@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include "driver/driver_private.h"
+#include "driver/kernel.h"
 
 /* DDDD:BB:DD.F at the beginning of @s? */
 static bool starts_with_bdf(const char *s)
@@ -75,15 +75,8 @@ static int parse_name(struct uvfio_pci *dev, const char *name, const char *optio
 	dev->ops = &drv_kernel_group_ops;
 	if (dev->opt.via == DRV_VIA_CDEV)
 		dev->ops = &drv_kernel_cdev_ops;
-	else if (dev->opt.via == DRV_VIA_AUTO && !access("/dev/iommu", F_OK)) {
-		char path[64];
-
-		strcpy(path, "/sys/bus/pci/devices/");
-		strcat(path, dev->name);
-		strcat(path, "/vfio-dev");
-		if (!access(path, F_OK))
-			dev->ops = &drv_kernel_cdev_ops;
-	}
+	else if (dev->opt.via == DRV_VIA_AUTO && drv_kernel_has_cdev(dev->name))
+		dev->ops = &drv_kernel_cdev_ops;
 	return 0;
 }
 

@@ -60,9 +60,11 @@ stop_all() {
 	servers=()
 }
 
-# both NAME SCRIPT: run the shell script with $1 the device, through the kernel's interface and over vfio-user
+# both NAME SCRIPT: run the shell script with $1 the device, through the kernel's two interfaces and over vfio-user
 both() {
-	check "$1: VFIO" "$UVFIO" run --device nvme,memory=64M -- bash -c "set -e; $2" _ "$bdf"
+	for way in group cdev; do
+		check "$1: VFIO by the $way" "$UVFIO" run --device nvme,memory=64M -- bash -c "set -e; $2" _ "$bdf via=$way"
+	done
 	check "$1: vfio-user" bash -c "set -e; $2" _ "unix:$scratch/a"
 }
 : "${DRIVE:?the smallest example}"
@@ -113,21 +115,34 @@ check "two devices at once: VFIO" "$UVFIO" run --device nvme,memory=32M --device
 	"$NVME" read -v -p 1 -d 32 -c 60000 "$1" & p=$!
 	"$NVME" read -v -p 2 -d 32 -c 60000 "$2" && wait $p' _ 0000:01:00.0 0000:02:00.0
 
-# Two devices that see one memory, by each way: two groups in one container, one group, two servers, and one of
-# each.
+# Two devices that see one memory, by each way and mixture: two groups in one container, two character devices in one
+# IOAS, one group, two servers.
 : "${TWO_DEVICES:?the example of two devices}"
+nvme="0000:01:00.0 via" engine="0000:02:00.0 via"
 two=(--device nvme,memory=32M --device ioat)
 check "a DMA space of two groups" "$UVFIO" run --trace "$scratch/trace" "${two[@]}" -- \
-	"$TWO_DEVICES" 0000:01:00.0 0000:02:00.0
+	"$TWO_DEVICES" "$nvme=group" "$engine=group"
 [ "$(grep -c 'open file=container' "$scratch/trace")" = 1 ]
 ok $? "they are in one container"
 check "a DMA space of one group" "$UVFIO" run --device nvme,memory=32M,group=7 --device ioat,group=7 -- \
-	"$TWO_DEVICES" 0000:01:00.0 0000:02:00.0
+	"$TWO_DEVICES" "$nvme=group" "$engine=group"
+check "a DMA space of two character devices" "$UVFIO" run --trace "$scratch/trace" "${two[@]}" -- \
+	"$TWO_DEVICES" "$nvme=cdev" "$engine=cdev"
+[ "$(grep -c 'IOAS_ALLOC.* = 0' "$scratch/trace")" = 1 ]
+ok $? "they are in one IOAS"
+[ "$(grep -c 'IOMMU_DESTROY.* = 0' "$scratch/trace")" = 1 ]
+ok $? "which is destroyed in the end"
+check "a DMA space of a group and a character device" "$UVFIO" run "${two[@]}" -- \
+	"$TWO_DEVICES" "$nvme=group" "$engine=cdev"
 serve_any i ioat "$DRIVE"
 ok $? "a server with an engine"
 check "a DMA space of two servers" "$TWO_DEVICES" "unix:$scratch/a" "unix:$scratch/i"
-check "a DMA space of a group and a server" "$UVFIO" run "${two[@]}" -- "$TWO_DEVICES" 0000:01:00.0 "unix:$scratch/i"
-check "a DMA space of a server and a group" "$UVFIO" run "${two[@]}" -- "$TWO_DEVICES" "unix:$scratch/a" 0000:02:00.0
+for way in group cdev; do
+	check "a DMA space of a device by its $way and a server" "$UVFIO" run "${two[@]}" -- \
+		"$TWO_DEVICES" "$nvme=$way" "unix:$scratch/i"
+	check "a DMA space of a server and a device by its $way" "$UVFIO" run "${two[@]}" -- \
+		"$TWO_DEVICES" "unix:$scratch/a" "$engine=$way"
+done
 check "a device without IOMMU is in none" bash -c '! "$1" run --policy enable_unsafe_noiommu_mode=Y \
 	--device nvme,memory=32M --device ioat,iommu=off -- "$2" 0000:01:00.0 0000:02:00.0 2>&1 |
 	tee /dev/stderr | grep -q "has no IOMMU"; [ ${PIPESTATUS[2]} = 0 ]' _ "$UVFIO" "$TWO_DEVICES"

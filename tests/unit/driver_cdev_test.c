@@ -85,6 +85,10 @@ static void test_token(void **state)
 	assert_int_equal(uvfio_pci_open(BDF, NULL, &dev, &err), -EACCES);
 	assert_non_null(strstr(err.msg, "a token is needed"));
 	setup(state);
+	k.bind_errno = EINVAL;
+	assert_int_equal(uvfio_pci_open(BDF, "vf_token=" TOKEN, &dev, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "takes no vf_token"));
+	setup(state);
 	k.get_device_errno = EACCES;
 	assert_int_equal(uvfio_pci_open(BDF, "via=group,vf_token=" TOKEN, &dev, &err), -EACCES);
 	assert_non_null(strstr(err.msg, "not that of its PF"));
@@ -120,9 +124,10 @@ static void test_group_without_iommu(void **state)
 	struct uvfio_pci_mem mem;
 	struct uvfio_pci *dev;
 
-	k.iommu = false;
+	/* Its folder in sysfs is there, but no device node. */
 	k.noiommu = true;
 	assert_int_equal(uvfio_pci_open(BDF, NULL, &dev, NULL), 0);
+	assert_int_equal(uvfio_pci_get_way(dev), UVFIO_PCI_WAY_GROUP);
 	assert_int_equal(k.iommu_type, VFIO_NOIOMMU_IOMMU);
 	assert_int_equal(uvfio_pci_dma_alloc(dev, 4096, 0, &mem, NULL), -EOPNOTSUPP);
 	uvfio_pci_close(dev);
@@ -220,7 +225,9 @@ static void test_space(void **state)
 		assert_int_equal(k.destroyed, i);
 		assert_int_equal(uvfio_dma_space_release(space, &early), 0);
 		uvfio_dma_space_free(space);
+		assert_int_equal(k.detached, 2); /* the one that could not come, and @a */
 		uvfio_pci_close(b);
+		assert_int_equal(k.detached, 3);
 		assert_int_equal(k.destroyed, 1 + i);
 	}
 }

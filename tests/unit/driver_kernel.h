@@ -43,7 +43,7 @@ static struct {
 	ino_t iommu_ino;
 	bool bound, attached, had_token;
 	uint32_t attached2; /* the second device's IOAS */
-	unsigned ioases, destroyed;
+	unsigned ioases, destroyed, detached;
 	unsigned maps_in[2]; /* by IOAS: 5 and 6 */
 	uint8_t token[16];
 	char group_name[128];
@@ -160,6 +160,8 @@ int __wrap_access(const char *path, int mode)
 		there = true;
 	else if (!strcmp(path, "/dev/iommu"))
 		there = k.iommu;
+	else if (!strncmp(path, "/dev/vfio/devices/", 18))
+		there = !k.noiommu;
 	else if (!strcmp(path, SYSFS "/vfio-dev") || !strcmp(path, SYSFS2 "/vfio-dev"))
 		there = k.vfio_dev;
 	else
@@ -289,6 +291,10 @@ static int ioctl_device(unsigned long request, void *arg, bool second)
 		}
 		assert_int_equal(attach->pt, 5);
 		k.attached = true;
+		return 0;
+	case DRV_DETACH:
+		assert_int_equal(((struct drv_detach *)arg)->argsz, 8);
+		k.detached++;
 		return 0;
 	case VFIO_DEVICE_GET_INFO:
 		info->flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
