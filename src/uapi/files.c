@@ -358,7 +358,7 @@ static enum vfio_mmio_mode mmio_mode(const struct uapi_server *server,
 /* Add @df to the file of its device, which is made when it has none.  files->opening held. */
 static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 			   struct core_device *df, const struct uapi_device *dev, int view,
-			   pid_t owner)
+			   pid_t owner, bool node)
 {
 	struct uapi_core *core = files->server->core;
 	struct uapi_file *file;
@@ -380,6 +380,7 @@ static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 	file->device_file = df;
 	file->device = dev;
 	file->owner = owner;
+	file->node = node;
 	file->mmio = mmio_mode(files->server, dev);
 	file->group = dev->group;
 	file->probe = uapi_fd_to_keep(reopen(view, O_RDWR));
@@ -393,7 +394,7 @@ static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 
 /* An fd for the program on @df, which is given back when there is none.  files->opening held. */
 static int give_device(struct uapi_files *files, struct core_device *df,
-		       const struct uapi_device *dev, int access, pid_t tid)
+		       const struct uapi_device *dev, int access, pid_t tid, bool node)
 {
 	struct uapi_core *core = files->server->core;
 	int ret, fd, view;
@@ -403,7 +404,8 @@ static int give_device(struct uapi_files *files, struct core_device *df,
 	/* Open for the program first: the probe must find the file in use from the start. */
 	fd = view < 0 ? view : reopen(view, access);
 	ret = fd < 0 ? fd
-		     : add_device_file(files, UAPI_DEVICE, df, dev, view, uapi_task_tgid(tid));
+		     : add_device_file(files, UAPI_DEVICE, df, dev, view, uapi_task_tgid(tid),
+				       node);
 	if (!ret)
 		return fd;
 	if (fd >= 0)
@@ -422,7 +424,7 @@ int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 	uapi_files_open_begin(files, group->group);
 	ret = core->ops->group_get_device(core, group->group_file, client, arg, &df, dev);
 	if (!ret)
-		ret = give_device(files, df, *dev, O_RDWR, client->pid);
+		ret = give_device(files, df, *dev, O_RDWR, client->pid, false);
 	pthread_mutex_unlock(&files->opening);
 	return ret;
 }
@@ -434,7 +436,7 @@ static int open_cdev_locked(struct uapi_files *files, unsigned which, int access
 	struct core_device *df = NULL;
 	int ret = core->ops->cdev_open(core, dev, &df);
 
-	return ret ? ret : give_device(files, df, dev, access, tid);
+	return ret ? ret : give_device(files, df, dev, access, tid, true);
 }
 
 int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
@@ -465,7 +467,7 @@ int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device 
 		return ret;
 	}
 	fd = reopen(view, access);
-	ret = fd < 0 ? fd : add_device_file(files, UAPI_RESOURCE, df, dev, view, owner);
+	ret = fd < 0 ? fd : add_device_file(files, UAPI_RESOURCE, df, dev, view, owner, false);
 	if (ret) {
 		if (fd >= 0)
 			close(fd);

@@ -63,6 +63,7 @@ struct uapi_file {
 	struct core_device *device_file;
 	const struct uapi_device *device; /* of which device */
 	enum vfio_mmio_mode mmio; /* of a device */
+	bool node;                /* it was opened by its node */
 };
 
 /* Needs server->core, ->nodes and ->devdir.  NULL with a message. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 #include "uapi/helper/trap.h"
 #include "uapi/request.h"
 #include "uapi/task.h"
@@ -76,6 +77,17 @@ static void trap_key(struct uapi_request *req)
 		return;
 	answer = (struct uvfio_trap_file){file->key, file->dev, file->ino};
 	uapi_answer(req, uapi_copy_to(req, req->args[2], &answer, sizeof(answer)));
+	uapi_files_put(req->server->files, file);
+}
+
+static void trap_node(struct uapi_request *req)
+{
+	struct uapi_file *file = uapi_request_subject(req);
+
+	if (!file)
+		return;
+	uapi_answer(req,
+		    file->node ? (int64_t)makedev(VFIO_CDEV_MAJOR, file->device->cdev) : -ENOTTY);
 	uapi_files_put(req->server->files, file);
 }
 
@@ -169,6 +181,9 @@ bool uapi_do_trap(struct uapi_request *req, unsigned cmd)
 		break;
 	case UVFIO_TRAP_RESOURCE:
 		uapi_do_resource(req);
+		break;
+	case UVFIO_TRAP_NODE:
+		trap_node(req);
 		break;
 	case UVFIO_TRAP_KEY:
 		trap_key(req);

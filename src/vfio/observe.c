@@ -145,7 +145,7 @@ void vfio_device_group_state(struct vfio_device *dev, struct vfio_group_state *o
 		.device_files = group->device_files,
 		.open = group->file != NULL,
 		.container = group->container || group->iommufd,
-		.iommu = group->container && group->container->backend,
+		.iommu = (group->container && group->container->backend) || dev->ioas,
 	};
 	pthread_mutex_unlock(&dev->machine->lock);
 }

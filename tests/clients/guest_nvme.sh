@@ -21,15 +21,17 @@ cp "$here/guest-nvme-init.sh" "$root/init"
 # QEMU 7.2's cmpxchg16b leaves part of RAX in the guest's EFLAGS now and then, and the guest panics, with uvfio
 # and without: the guest's CPU does not have it.
 #
-# boot NAME DEVICE-SPEC [QEMU-ARG ...]: the guest's lines become test points
+# boot NAME DEVICE-SPEC [QEMU-ARG ...]: the guest's lines become test points.  By $qemu; $iommufd may say how.
+qemu=qemu-system-x86_64
+iommufd=
 boot() {
 	local name=$1 spec=$2 line
 	shift 2
-	timeout 150 "$UVFIO" run --device "$spec" -- qemu-system-x86_64 -display none -monitor none -nodefaults \
+	timeout 150 "$UVFIO" run --trace "$scratch/trace" --device "$spec" -- "$qemu" -display none -monitor none -nodefaults \
 		-no-user-config -no-reboot -serial stdio -accel tcg,thread=multi -cpu max,-cx16 -smp 2 -m 512M \
 		-machine q35,smbus=off,sata=off,vmport=off,i8042=off -kernel "$kernel/vmlinuz" \
 		-initrd "$scratch/initramfs" -append "console=ttyS0 quiet panic=-1 mitigations=off" \
-		-device vfio-pci,host=0000:01:00.0 "$@" </dev/null >"$scratch/console" 2>&1
+		-device vfio-pci,host=0000:01:00.0${iommufd:+,iommufd=$iommufd} "$@" </dev/null >"$scratch/console" 2>&1
 	ok $? "$name: QEMU ends well"
 	cp "$scratch/console" "$scratch/log"
 	while read -r line; do
@@ -51,4 +53,17 @@ rm "$scratch/disk.img" && truncate -s 64M "$scratch/disk.img"
 boot "exact, sandbox" "nvme,file=$scratch/disk.img,mmio=exact" \
 	-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 check "exact, sandbox: the file system is clean" e2fsck -fn "$scratch/disk.img?offset=1048576"
+
+# The newest QEMU by the device's node and an iommufd (D.3).
+if newest=$("$here/../../scripts/fetch-qemu" 2>"$scratch/log"); then
+	rm "$scratch/disk.img" && truncate -s 64M "$scratch/disk.img"
+	qemu=$newest/qemu-system-x86_64
+	iommufd=iommufd0
+	boot "iommufd" "nvme,file=$scratch/disk.img" -object iommufd,id=iommufd0
+	check "iommufd: the file system is clean" e2fsck -fn "$scratch/disk.img?offset=1048576"
+	check "iommufd: no group was opened" bash -c '! grep -q "open file=\(container\|group\)" "$1"' _ "$scratch/trace"
+	check "iommufd: memory is mapped in it" grep -q "request=IOMMU_IOAS_MAP .*= 0" "$scratch/trace"
+else
+	skip "iommufd" "no newer QEMU can be fetched: $(tail -1 "$scratch/log")"
+fi
 done_testing

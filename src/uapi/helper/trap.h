@@ -66,7 +66,7 @@
 
 #include <stdint.h>
 
-#define UVFIO_TRAP_VERSION     5
+#define UVFIO_TRAP_VERSION     6
 
 #define UVFIO_TRAP_STORE       0x3BE0 /* + size 1, 2, 4, 8 */
 #define UVFIO_TRAP_LOAD        0x3BD0 /* + size 1, 2, 4, 8 */
@@ -76,6 +76,7 @@
 #define UVFIO_TRAP_CLOSED      0x3BC3
 #define UVFIO_TRAP_RESOURCE    0x3BC4
 #define UVFIO_TRAP_KEY         0x3BC5
+#define UVFIO_TRAP_NODE        0x3BC6 /* the device number of a device's node, or ENOTTY */
 
 struct uvfio_trap_file {
 	uint64_t key, dev, ino; /* the latter two as fstat(2) has them */
