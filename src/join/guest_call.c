@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "join/guest_private.h"
+#include "sysfs/sysfs.h"
 
 /* ---- calls ---- */
 
@@ -438,6 +439,39 @@ static bool hw_config(struct uapi_core *core, const struct uapi_device *dev, uin
 	return !busy;
 }
 
+static int sysfs_serve_there(struct uapi_core *core, int sock, const struct sysfs_link *links,
+			     unsigned nr)
+{
+	const struct join_head head = {.kind = JOIN_SYSFS, .arg = {getegid()}};
+	struct guest *guest = (struct guest *)core;
+	struct line *line = line_take(guest);
+	char *data = malloc(JOIN_DATA);
+	size_t len = 0;
+	int ret = -ENOMEM;
+
+	/* What does not fit is left out. */
+	for (unsigned i = 0; data && i < nr; i++) {
+		size_t name = strlen(links[i].name) + 1, target = strlen(links[i].target) + 1;
+
+		if (name + target > JOIN_DATA - len)
+			break;
+		memcpy(data + len, links[i].name, name);
+		memcpy(data + len + name, links[i].target, target);
+		len += name + target;
+	}
+	if (line && data) {
+		bool broken = line_call(line, NULL, &head, data, len, &sock, 1);
+
+		ret = broken ? -EIO : line->in.head.value < 0 ? (int)line->in.head.value : 0;
+		line_put(guest, line, broken);
+	} else if (line) {
+		line_put(guest, line, false);
+	}
+	free(data);
+	close(sock);
+	return ret;
+}
+
 const struct uapi_core_ops join_guest_ops = {
 	.container_open = container_open,
 	.container_release = container_release,
@@ -462,6 +496,7 @@ const struct uapi_core_ops join_guest_ops = {
 	.device_load = device_load,
 	.device_mmap = device_mmap,
 	.device_view_fd = device_view_fd,
+	.sysfs_serve = sysfs_serve_there,
 	.hw_config = hw_config,
 	.free = guest_free,
 };

@@ -33,6 +33,9 @@ static void destroy(enum object_kind kind, void *ptr)
 	case OBJECT_IOMMUFD:
 		vfio_iommufd_release(ptr);
 		break;
+	case OBJECT_SYSFS:
+		host_sysfs_free(ptr);
+		break;
 	case OBJECT_NONE:
 		break;
 	}
@@ -124,8 +127,8 @@ bool has_group(struct connection *connection, int64_t number)
 /* Nobody uses any of them. */
 static void release_all(struct connection *connection)
 {
-	static const enum object_kind order[] = {OBJECT_DEVICE, OBJECT_GROUP, OBJECT_CONTAINER,
-						 OBJECT_IOMMUFD};
+	static const enum object_kind order[] = {OBJECT_SYSFS, OBJECT_DEVICE, OBJECT_GROUP,
+						 OBJECT_CONTAINER, OBJECT_IOMMUFD};
 
 	for (unsigned k = 0; k < sizeof(order) / sizeof(*order); k++) {
 		for (unsigned i = 0; i < JOIN_OBJECTS; i++) {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include "base/ctx.h"
+#include "base/trash.h"
 #include "join/host_private.h"
 
 /* A call being made.  @head: the packet's, which a question overwrites. */
@@ -52,6 +53,9 @@ static void add(struct call *call, enum object_kind kind, void *ptr, unsigned gr
 		break;
 	case OBJECT_IOMMUFD:
 		vfio_iommufd_release(ptr);
+		break;
+	case OBJECT_SYSFS:
+		host_sysfs_free(ptr);
 		break;
 	default:
 		vfio_device_release(ptr);
@@ -123,6 +127,26 @@ static void config(struct call *call)
 	call->done.value = vfio_device_hw_config(dev, call->channel->out, call->head.arg[0]);
 	call->len = call->done.value ? PCI_EXT_CONFIG_SIZE : 0;
 	vfio_device_put(dev);
+}
+
+/* One for a connection: more would be threads that nobody needs. */
+static void serve_sysfs(struct call *call)
+{
+	struct join_packet *in = &call->channel->in;
+	int sock = join_packet_take(in, 0);
+	struct host_sysfs *s;
+	bool first = sock >= 0 && !atomic_exchange(&call->connection->has_sysfs, true);
+
+	if (!first || !join_is_channel(sock)) {
+		if (sock >= 0)
+			uvfio_trash_close(call->connection->trash, sock);
+		call->done.value = sock < 0 ? -EBADF : first ? -EINVAL : -EBUSY;
+		return;
+	}
+	call->done.value = host_sysfs_new(call->connection, sock, (gid_t)call->head.arg[0],
+					  in->data, in->head.len, &s);
+	if (!call->done.value)
+		add(call, OBJECT_SYSFS, s, 0);
 }
 
 /* ---- containers and groups ---- */
@@ -387,6 +411,7 @@ static void (*const calls[JOIN_CALLS])(struct call *call) = {
 	[JOIN_DEVICE_MMAP] = device_mmap,
 	[JOIN_DEVICE_VIEW] = device_view,
 	[JOIN_RELEASE] = release,
+	[JOIN_SYSFS] = serve_sysfs,
 	[JOIN_CONFIG] = config,
 	[JOIN_IOMMUFD_OPEN] = iommufd_open,
 	[JOIN_IOMMUFD_IOCTL] = iommufd_ioctl,

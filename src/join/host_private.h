@@ -10,13 +10,21 @@
 #define UVFIO_JOIN_HOST_PRIVATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 #include "base/eventfd.h"
 #include "join/channel.h"
 #include "join/host.h"
 #include "vfio/observe.h"
 
-enum object_kind { OBJECT_NONE, OBJECT_CONTAINER, OBJECT_GROUP, OBJECT_DEVICE, OBJECT_IOMMUFD };
+enum object_kind {
+	OBJECT_NONE,
+	OBJECT_CONTAINER,
+	OBJECT_GROUP,
+	OBJECT_DEVICE,
+	OBJECT_IOMMUFD,
+	OBJECT_SYSFS
+};
 
 struct object {
 	enum object_kind kind;
@@ -41,6 +49,7 @@ struct connection {
 	TAILQ_HEAD(, channel) channels; /* host->lock, as the next two */
 	unsigned nr_channels;
 	bool ending;
+	atomic_bool has_sysfs; /* it had a tree, or has */
 	struct vfio_who who;
 	struct uvfio_trash *trash; /* where its files are closed */
 	pthread_mutex_t lock;      /* what follows */
@@ -74,6 +83,13 @@ bool has_group(struct connection *connection, int64_t number);
 
 /* host_call.c: make the call in channel->in and answer it.  False: the channel is at its end. */
 bool call_make(struct channel *channel);
+
+/* host_sysfs.c */
+struct host_sysfs;
+/* Serve a tree on @sock, which is taken.  0 or -errno. */
+int host_sysfs_new(struct connection *connection, int sock, gid_t gid, const uint8_t *links,
+		   size_t len, struct host_sysfs **out);
+void host_sysfs_free(struct host_sysfs *s);
 
 /* host_client.c */
 

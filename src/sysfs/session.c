@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/thread.h"
+#include "sysfs/check.h"
 #include "sysfs/functions.h"
 #include "sysfs/fuse.h"
 #include "sysfs/jobs.h"
@@ -28,6 +30,10 @@ static ssize_t take(int fd, void *buf, size_t len, void *arg)
 
 	if (n == 0 || (n < 0 && errno == ECONNRESET)) {
 		errno = ENODEV;
+		n = -1;
+	}
+	if (n > 0 && !sysfs_request_ok(buf, (size_t)n)) {
+		errno = EPROTO;
 		n = -1;
 	}
 	return n;
@@ -80,8 +86,11 @@ static void *serve(void *arg)
 		n = fuse_session_receive_buf(session, &buf);
 		if (n == -EINTR || n == -EAGAIN)
 			continue;
-		if (n <= 0)
+		if (n <= 0) {
+			/* Whoever speaks to a socket is not left waiting for answers. */
+			shutdown(fuse_session_fd(session), SHUT_RDWR);
 			break;
+		}
 		fuse_session_process_buf(session, &buf);
 		sysfs_fuse_answer_interrupted(fs);
 		uio_answer_interrupted(fs);

@@ -115,7 +115,7 @@ static int enter_namespaces(const struct uapi_config *config, int sock)
 /* Offer S a /sys of its own; what it makes of that takes the place of *@tree. */
 static bool serve_sys(const struct uapi_config *config, int sock, int *tree)
 {
-	bool wanted = config->sys != UAPI_SYS_OFF && !config->join && sysfs_built();
+	bool wanted = config->sys != UAPI_SYS_OFF && sysfs_built();
 	int fuse = wanted ? uapi_mounts_fuse() : -ENOTSUP;
 	int served;
 

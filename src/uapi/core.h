@@ -16,6 +16,10 @@
 #include "pci/pci.h"
 #include "vfio/vfio.h"
 
+/* Where the functions of a served tree are, in /sys/devices. */
+#define TREE_SUBDIR "uvfio"
+
+struct sysfs_link;
 struct uapi_core;
 struct core_container;
 struct core_group;
@@ -89,6 +93,12 @@ struct uapi_core_ops {
 	/* vfio_device_uio_ioctl().  The same. */
 	int (*uio_ioctl)(struct uapi_core *core, const struct uapi_device *dev,
 			 struct vfio_client *client, unsigned cmd, uint64_t arg);
+
+	/* Serve the tree in /sys (sysfs/sysfs.h), with functions in TREE_SUBDIR and @links, on @sock,
+	 * which becomes the core's.  Until the core goes.  0 or -errno.  NULL: it is in this process.
+	 */
+	int (*sysfs_serve)(struct uapi_core *core, int sock, const struct sysfs_link *links,
+			   unsigned nr);
 
 	/* vfio_device_hw_config().  True with @bytes untouched when the device has gone. */
 	bool (*hw_config)(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,

@@ -197,7 +197,7 @@ enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat 
 	}
 	pthread_mutex_lock(&files->lock);
 	file = lookup(files, st->st_dev, st->st_ino);
-	if (file && file->kind < UAPI_DEVICE) {
+	if (file && file->kind != UAPI_DEVICE && file->kind != UAPI_RESOURCE) {
 		kind = file->kind;
 		*group = file->group;
 	}

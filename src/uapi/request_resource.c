@@ -35,7 +35,7 @@ static enum sysfs_file look(struct uapi_request *req, const struct uapi_device *
 	char name[16] = "";
 	struct stat st;
 
-	if (!server->served_sys || !server->sys_dev ||
+	if (!server->served_sys || !uapi_served_tree(server->served_sys) || !server->sys_dev ||
 	    uapi_task_stat_fd(server->tasks, req->tid, (int)req->args[0], &st) ||
 	    st.st_dev != server->sys_dev)
 		return SYSFS_FILE_OTHER;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "sysfs/sysfs.h"
@@ -15,8 +17,9 @@
 #define MAX_LINKS 65536u
 
 struct uapi_served {
-	struct sysfs *sysfs;
-	pid_t pump; /* 0: none */
+	struct sysfs *sysfs; /* NULL: another process's */
+	int sock;            /* to the pump then, to end it; else -1 */
+	pid_t pump;          /* 0: none */
 	struct sysfs_link *links;
 	unsigned nr_links;
 };
@@ -100,12 +103,15 @@ struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *lo
 		return NULL;
 	}
 	take_links(s, core);
+	s->sock = -1;
 	config.links = s->links;
 	config.nr_links = s->nr_links;
-	s->sysfs = sysfs_new(&config, err);
-	if (!s->sysfs) {
-		close(fuse);
-		goto fail;
+	if (core->machine) {
+		s->sysfs = sysfs_new(&config, err);
+		if (!s->sysfs) {
+			close(fuse);
+			goto fail;
+		}
 	}
 	ret = uapi_pump_start(fuse, &sock, &s->pump);
 	if (ret) {
@@ -113,7 +119,16 @@ struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *lo
 		uvfio_error_set(err, ret, "cannot start a process: %s", strerror(-ret));
 		goto fail;
 	}
-	if (!sysfs_serve(s->sysfs, sock, err))
+	if (s->sysfs) {
+		ret = sysfs_serve(s->sysfs, sock, err);
+	} else {
+		s->sock = fcntl(sock, F_DUPFD_CLOEXEC, 3);
+		ret = core->ops->sysfs_serve(core, sock, s->links, s->nr_links);
+		if (ret)
+			uvfio_error_set(err, ret, "the server of the machine cannot serve it: %s",
+					strerror(-ret));
+	}
+	if (!ret)
 		return s;
 fail:
 	uapi_served_free(s);
@@ -130,6 +145,10 @@ void uapi_served_free(struct uapi_served *s)
 	if (!s)
 		return;
 	sysfs_free(s->sysfs); /* and with it the pump's socket */
+	if (s->sock >= 0) {
+		shutdown(s->sock, SHUT_RDWR);
+		close(s->sock);
+	}
 	if (s->pump)
 		waitpid(s->pump, NULL, 0); /* ECHILD: it ended before */
 	for (unsigned i = 0; i < s->nr_links; i++) {

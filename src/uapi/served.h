@@ -7,12 +7,12 @@
 
 struct uapi_served;
 
-/* Serve @core's machine, which must be in this process, on @fuse, which becomes the other's.  By
+/* Serve @core's machine, in this process or by who has it, on @fuse, which becomes the other's.  By
  * the main thread.  NULL with a message. */
 struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *log, int fuse,
 				    struct uvfio_error *err);
 struct sysfs;
-/* Until it is freed. */
+/* Until it is freed; NULL: another process's. */
 struct sysfs *uapi_served_tree(struct uapi_served *served);
 /* The first number of ours behind those of the uio devices that this machine has itself. */
 unsigned uapi_first_uio(void);

@@ -284,10 +284,9 @@ static int serve_sys(struct run *run, int why, int fuse)
 
 	if (fuse < 0) {
 		snprintf(text, sizeof(text), "/dev/fuse: %s", strerror(why));
-		complain_of_sys(run, why != ENOTSUP     ? text
-				     : !sysfs_built()   ? "this uvfio was built without libfuse3"
-				     : !server->machine ? "the machine is another process's"
-							: "--sysfs off");
+		complain_of_sys(run, why != ENOTSUP   ? text
+				     : !sysfs_built() ? "this uvfio was built without libfuse3"
+						      : "--sysfs off");
 		return -1;
 	}
 	server->served_sys = uapi_served_new(server->core, server->log, fuse, &err);

@@ -41,7 +41,6 @@ struct tree_record {
 /* An fd of a memfd with the tree of @core's machine, or -errno with a message. */
 int uapi_tree_make(struct uapi_core *core, struct uvfio_error *err);
 /* The same with what src/sysfs serves in place of files, its functions in devices/TREE_SUBDIR. */
-#define TREE_SUBDIR "uvfio"
 int uapi_tree_make_served(struct uapi_core *core, struct uvfio_error *err);
 
 #endif

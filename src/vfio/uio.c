@@ -24,6 +24,7 @@
  * either.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -196,7 +197,7 @@ static int set_line(struct uio *uio, unsigned action, int fd, unsigned count)
 
 static int line_on(struct uio *uio)
 {
-	int fd = uio->has_irq ? dup(uio->eventfd) : -1;
+	int fd = uio->has_irq ? fcntl(uio->eventfd, F_DUPFD_CLOEXEC, 3) : -1;
 
 	if (!uio->has_irq)
 		return 0;

@@ -48,6 +48,22 @@ start "a server starts"
 is "the program's exit status" 7 "$(run -- sh -c 'exit 7'; echo $?)"
 is "it sees the devices" "$one $two" "$(run -- sh -c 'cd /sys/bus/pci/drivers/vfio-pci && echo 0000:*')"
 is "and the groups" "1 2 vfio" "$(run -- ls -x /dev/vfio | xargs)"
+if run --sysfs on -- true 2>log; then
+	d=/sys/bus/pci/devices
+	is "its /sys is the machine's: it can be written" "vfio-pci x" "$(run --sysfs on -- sh -ec \
+		"cat $d/$one/driver_override; echo x > $d/$one/driver_override; cat $d/$one/driver_override" | xargs)"
+	is "of its own, with the driver" "vfio-pci 0" "$(run --sysfs on -- sh -ec \
+		"cat $d/$one/driver_override; echo 1 > $d/$one/reset; echo $one > $d/$one/driver/unbind
+		test ! -e $d/$one/driver; echo $one > /sys/bus/pci/drivers/vfio-pci/bind; echo $?" | xargs)"
+	is "a device without its driver is not there for others" "ENODEV" "$(run --sysfs on -- sh -ec \
+		"echo $one > $d/$one/driver/unbind; echo uio_pci_generic > $d/$one/driver_override
+		echo $one > /sys/bus/pci/drivers_probe; test -e /dev/uio0 || exit 1" && run -- "$client" $one)"
+	is "and is theirs to take" "open" "$(run --sysfs on -- sh -ec \
+		"echo $one > $d/$one/driver/unbind; echo vfio-pci > $d/$one/driver_override
+		echo $one > /sys/bus/pci/drivers_probe" && run -- "$client" $one)"
+else
+	skip "its /sys is the machine's" "/sys cannot be served here: $(tail -1 log)"
+fi
 mkdir out
 run --mmio polled -- "$door" "$work/out" >log 2>&1
 ok $? "an odd VFIO program"

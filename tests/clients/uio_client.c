@@ -177,8 +177,8 @@ static void test_files(void)
 
 	begin();
 	set_line(true);
+	CHECK(ready(uio, 10000)); /* which is before the time of the second */
 	second = open("/dev/uio0", O_RDWR | O_NONBLOCK);
-	CHECK(ready(uio, 10000));
 	set_line(false);
 	unmask(1);
 	set_line(true);

@@ -8,6 +8,7 @@
 #include "join/channel.h"
 #include "join/guest.h"
 #include "join/host.h"
+#include "sysfs/sysfs.h"
 #include "vfio/observe.h"
 
 #define IOVA 0x40000000ull
@@ -154,6 +155,43 @@ static void test_malformed(void **state)
 	assert_int_equal(
 		call(j.sock, (struct join_head){.kind = JOIN_HELLO, .arg = {JOIN_VERSION + 1}}),
 		-EPROTO);
+	join_close(&j);
+}
+
+static int64_t serve_sysfs(int sock, int fd, const char *links, size_t len)
+{
+	post(sock, (struct join_head){.kind = JOIN_SYSFS, .arg = {0}}, links, len, fd);
+	expect(sock, JOIN_DONE);
+	join_packet_close(&packet);
+	return packet.head.value;
+}
+
+/* A tree in /sys: one for a connection, on a socket; what comes over that is not trusted, and its
+ * end is not the connection's. */
+static void test_sysfs(void **state)
+{
+	static const char links[] = "a\0../a\0x/y\0../b\0\0c\0lonely";
+	int plain = open("/dev/null", O_RDWR | O_CLOEXEC), pair[2];
+	struct joined j;
+	char byte;
+
+	if (!sysfs_built())
+		skip();
+	join_open(&j);
+	assert_int_equal(serve_sysfs(j.sock, -1, NULL, 0), -EBADF);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_true(serve_sysfs(j.sock, pair[1], links, sizeof(links)) > 0);
+	assert_int_equal(serve_sysfs(j.sock, pair[1], links, sizeof(links)), -EBUSY);
+	close(pair[1]);
+	assert_int_equal(send(pair[0], links, sizeof(links), 0), sizeof(links));
+	assert_int_equal(recv(pair[0], &byte, 1, 0), 0);
+	close(pair[0]);
+	assert_int_equal(
+		call(j.sock, (struct join_head){.kind = JOIN_HELLO, .arg = {JOIN_VERSION}}), 0);
+	close(j.sock);
+	j.sock = connect_host(j.host);
+	assert_int_equal(serve_sysfs(j.sock, plain, NULL, 0), -EINVAL);
+	close(plain);
 	join_close(&j);
 }
 
@@ -573,11 +611,12 @@ static void test_both(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_malformed), cmocka_unit_test(test_not_a_channel),
-		cmocka_unit_test(test_handles),   cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_import),    cmocka_unit_test(test_eventfd),
-		cmocka_unit_test(test_death),     cmocka_unit_test(test_stalling_files),
-		cmocka_unit_test(test_lies),      cmocka_unit_test(test_both),
+		cmocka_unit_test(test_malformed),      cmocka_unit_test(test_not_a_channel),
+		cmocka_unit_test(test_sysfs),          cmocka_unit_test(test_handles),
+		cmocka_unit_test(test_limits),         cmocka_unit_test(test_import),
+		cmocka_unit_test(test_eventfd),        cmocka_unit_test(test_death),
+		cmocka_unit_test(test_stalling_files), cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_both),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

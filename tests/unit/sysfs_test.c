@@ -524,6 +524,60 @@ static void test_crowd(void **state)
 	fixture_close(&f);
 }
 
+/* Who speaks to the socket is not trusted to be a kernel: what none sends ends the conversation. */
+static void test_no_kernel(void **state)
+{
+	static const struct {
+		uint32_t opcode;
+		int32_t more; /* that the header says there is */
+		size_t len;
+		uint8_t body[64];
+	} bad[] = {
+		{FUSE_GETATTR, 0, 0, {0}},
+		{FUSE_GETATTR, 1, 16, {0}},
+		{FUSE_GETATTR, -1, 16, {0}},
+		{FUSE_LOOKUP, 0, 0, {0}},
+		{FUSE_LOOKUP, 0, 3, "abc"},
+		{FUSE_SYMLINK, 0, 4, "abc"},
+		{FUSE_RENAME2, 0, 18, {[16] = 'a'}},
+		{FUSE_WRITE, 0, 39, {0}},
+		{FUSE_WRITE, 0, 44, {[16] = 5}},
+		{FUSE_WRITE, 0, 44, {[16] = 0xff, 0xff, 0xff, 0xff}},
+		{FUSE_BATCH_FORGET, 0, 24, {2}},
+		{FUSE_BATCH_FORGET, 0, 24, {0xff, 0xff, 0xff, 0xff}},
+		{FUSE_POLL, 0, 23, {0}},
+		{FUSE_NOTIFY_REPLY, 0, 40, {0}},
+		{4096, 0, 64, {0}}, /* CUSE */
+		{77777, 0, 0, {0}},
+	};
+	uint8_t packet[sizeof(struct fuse_in_header) + 64];
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct fuse_in_header head = {
+			.len = (uint32_t)(sizeof(head) + bad[i].len + (unsigned)bad[i].more),
+			.opcode = bad[i].opcode,
+			.unique = 1000,
+			.nodeid = FUSE_ROOT_ID,
+		};
+
+		up(&f, NULL);
+		memcpy(packet, &head, sizeof(head));
+		memcpy(packet + sizeof(head), bad[i].body, bad[i].len);
+		assert_int_equal(send(sock, packet, sizeof(head) + bad[i].len, 0),
+				 sizeof(head) + bad[i].len);
+		assert_int_equal(recv(sock, packet, sizeof(packet), 0), 0);
+		down();
+	}
+	up(&f, NULL);
+	assert_int_equal(send(sock, packet, sizeof(struct fuse_in_header) - 1, 0),
+			 sizeof(struct fuse_in_header) - 1);
+	assert_int_equal(recv(sock, packet, sizeof(packet), 0), 0);
+	down();
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -531,6 +585,7 @@ int main(void)
 		cmocka_unit_test(test_values),  cmocka_unit_test(test_unbind_in_use),
 		cmocka_unit_test(test_end),     cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_removed), cmocka_unit_test(test_crowd),
+		cmocka_unit_test(test_no_kernel),
 	};
 
 	guarded_init();

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The tree in /sys of a program that has joined: its runner has mounted it, and the requests come
+ * over a socket that it has sent.  One tree a connection; it goes with that.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/trash.h"
+#include "join/host_private.h"
+#include "sysfs/sysfs.h"
+
+#define MAX_LINKS 4096u
+
+struct host_sysfs {
+	struct sysfs *sysfs;
+	struct sysfs_link links[MAX_LINKS];
+	unsigned nr_links;
+	char text[JOIN_DATA + 1]; /* of the links: names and targets by turns, each with its 0 */
+};
+
+static void take_links(struct host_sysfs *s, const uint8_t *data, size_t len)
+{
+	char *at = s->text, *end = s->text + len;
+
+	memcpy(s->text, data, len);
+	while (at < end && s->nr_links < MAX_LINKS) {
+		char *target = at + strlen(at) + 1;
+
+		if (target >= end)
+			break;
+		/* A name that is none would be a path. */
+		if (*at && !strchr(at, '/') && strlen(at) < 256)
+			s->links[s->nr_links++] = (struct sysfs_link){at, target};
+		at = target + strlen(target) + 1;
+	}
+}
+
+int host_sysfs_new(struct connection *connection, int sock, gid_t gid, const uint8_t *links,
+		   size_t len, struct host_sysfs **out)
+{
+	struct host_sysfs *s = calloc(1, sizeof(*s));
+	struct sysfs_config config = {
+		.machine = connection->host->machine,
+		.log = connection->host->log,
+		.subdir = TREE_SUBDIR,
+		.uid = (uid_t)connection->who.uid,
+		.gid = gid,
+	};
+	struct uvfio_error err;
+	int ret = -ENOMEM;
+
+	if (s) {
+		take_links(s, links, len);
+		config.links = s->links;
+		config.nr_links = s->nr_links;
+		s->sysfs = sysfs_new(&config, &err);
+		if (!s->sysfs && !sysfs_built())
+			ret = -ENOSYS;
+	}
+	if (!s || !s->sysfs) {
+		uvfio_trash_close(connection->trash, sock);
+		free(s);
+		return ret;
+	}
+	ret = sysfs_serve(s->sysfs, sock, &err);
+	if (ret) {
+		host_sysfs_free(s);
+		return ret;
+	}
+	*out = s;
+	return 0;
+}
+
+void host_sysfs_free(struct host_sysfs *s)
+{
+	sysfs_free(s->sysfs);
+	free(s);
+}
