@@ -93,8 +93,8 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 			req->server->log, UVFIO_LOG_ERROR,
 			"cannot read the memory of process %d: process_vm_readv: %s; a container's "
 			"seccomp profile or a security module forbids it, or the program made "
-			"itself undumpable: it does not find its devices (`uvfio doctor` says "
-			"what to allow)",
+			"itself undumpable or runs as another user: it does not find its devices "
+			"(`uvfio doctor` says what to allow)",
 			req->tid, strerror((int)-len));
 	if (len <= 0)
 		return; /* the kernel says what is wrong with it */

@@ -13,8 +13,10 @@
  *
  *   shell ── P0 ──socketpair── S ──listener── C = PROGRAM and its descendants
  *
+ * Where C is refused a mount namespace, the calls that take a path are trapped as well (shadow.h).
+ *
  * Files: run.c is P0, server.c the main thread of S, child.c is C.  mounts.c and tree.c make what C
- * sees, filter.c what it traps.  receive.c, dispatch.c and the request_*.c answer; files.c knows
+ * sees, or shadow.c and walk.c in their place; filter.c what it traps.  receive.c, dispatch.c and the request_*.c answer; files.c knows
  * which fd is what and when it has gone; task.c, vma.c and memory.c reach into the client.
  */
 #ifndef UVFIO_UAPI_UAPI_H

@@ -148,6 +148,18 @@ def images(mmio):
             "qemu-img convert -f raw -O raw nvme://0000:01:00.0/1 out'; cmp in out; echo same"]
 
 
+def looks():
+    """A command that looks at the device in every way that a shell has."""
+    script = """cd /; d=/sys/bus/pci/devices/0000:01:00.0
+        cat $d/vendor; basename "$(readlink -f $d/driver)"
+        [ -d $d ] && [ -r $d/config ] && [ ! -e $d/nothing ] && [ -L $d/iommu_group ] && [ -w /dev/vfio/vfio ] &&
+            [ "$(ls $d/iommu_group/devices)" = 0000:01:00.0 ] && [ "$(find /sys/bus/pci/devices -name 0000:01:00.0)" = $d ] &&
+            ls -lR $d/ >/dev/null && ls /sys/bus/pci/devices | grep -q 0000:01:00.0 && echo same
+        cd $d && /bin/pwd && cat vendor
+        echo 1 2>/dev/null >$d/made-here || echo no"""
+    return [*DRIVE[:4], "--", "sh", "-c", script]
+
+
 def containers(folder):
     os.mkdir(f"{folder}/rootfs")
     status, output = in_container(folder, 0, [], None, ["echo", "hello"])
@@ -174,6 +186,10 @@ def containers(folder):
             skip("qemu-img", "qemu-img is missing (package qemu-utils)")
         drives(f"Docker's rules alone, {who}",
                in_container(folder, user, [], docker_profile, DRIVE))
+        status, output = in_container(folder, user, [], docker_profile, looks())
+        point(status == 0 and output == "0x1234\nvfio-pci\nsame\n/sys/bus/pci/devices/0000:01:00.0\n"
+              "0x1234\nno\n",
+              f"Docker's rules alone, what a shell finds, {who}", output)
         drives(f"namespaces without mounts, {who}",
                in_container(folder, user, [], ubuntu_profile, DRIVE))
         status, output = in_container(folder, user, [], docker_profile, MOUNTS)
