@@ -288,12 +288,10 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 	struct uvfio_error err;
 	int32_t with_helper, what;
 	int tree, covered, listener, refused = ENOTSUP;
-	bool has_helper;
 
 	expect(sock, UAPI_MSG_TREE, &with_helper, &tree);
 	/* In a chroot, the link to our executable reads right only before. */
-	has_helper = uapi_find_helper(helper, sizeof(helper)) && !strpbrk(helper, ": ");
-	if (with_helper && !has_helper)
+	if (with_helper && !uapi_find_helper(helper, sizeof(helper)))
 		fail("the helper " UAPI_HELPER_NAME " has gone");
 	if (config->sandbox != UAPI_SANDBOX_PATHS) {
 		refused = enter_namespaces(config, sock);
@@ -306,10 +304,7 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 		close(tree);
 	tell(sock, UAPI_MSG_SANDBOX, refused, -1);
 	expect(sock, UAPI_MSG_FILTER, &what, NULL);
-	/* Without mounts it is of use to all (helper/chdir.c). */
-	preload(config->mmio, with_helper || (refused && has_helper) ? helper : NULL);
-	if (!with_helper) /* and is to do nothing else */
-		unsetenv(UVFIO_ENV_MMIO);
+	preload(config->mmio, with_helper ? helper : NULL);
 	if (refused && !uapi_has_caps(1ull << CAP_SYS_ADMIN))
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	/* From here to the end of the wait for GO, no call may take a path: nobody answers it. */
