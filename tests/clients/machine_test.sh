@@ -66,6 +66,25 @@ for loop in own caller; do
 	is "loop=$loop: its sockets are gone" "" "$(ls "$work" | grep -E '^(a|b|control)$')"
 done
 
+# It ends while its disk is used, and while somebody waits for the user to let go of it.
+start "$work/control" "nvme,memory=64M,socket=$work/a"
+"$NVME" perf -t 600 -r -d 16 "unix:$work/a" >/dev/null 2>&1 &
+perf=$!
+in_use() { control show 0000:01:00.0 | grep -q "user .*pid"; }
+await "a disk is in use" in_use
+control remove 0000:01:00.0 >"$work/removal" &
+removal=$!
+leaving() { control show 0000:01:00.0 | grep -q "being removed"; }
+await "its user is asked for it" leaving
+stop
+is "the program ends all the same" 0 $?
+wait $removal
+grep -qE "the program ends|has ended the connection" "$work/removal" # whichever comes first
+ok $? "who waits is told"
+wait $perf
+[ $? = 1 ]
+ok $? "and so is the user"
+
 # A program that is killed leaves sockets behind, which do not keep the next one out.
 start "$work/control" "nvme,memory=1M,socket=$work/a"
 kill -9 "$host"
