@@ -129,10 +129,7 @@ static int dma_do(struct harness *h, struct uvfio_dma *op)
 
 	if (r)
 		return r;
-	if (op->to_client)
-		memcpy(h_ptr(h, op->iova), op->buf, op->len);
-	else
-		memcpy(op->buf, h_ptr(h, op->iova), op->len);
+	model_copy(op, h_ptr(h, op->iova));
 	return 0;
 }
 
@@ -145,27 +142,17 @@ int uvfio_dma_submit(struct uvfio_device *dev, struct uvfio_dma *op)
 		return -EPERM;
 	if (!h->late)
 		return dma_do(h, op);
-	op->core[0] = NULL;
-	if (h->dma_tail)
-		((struct uvfio_dma *)h->dma_tail)->core[0] = op;
-	else
-		h->dma_head = op;
-	h->dma_tail = op;
+	model_transfers_add(&h->transfers, op);
 	h->nr_pending++;
 	return 1;
 }
 
 static struct uvfio_dma *dma_take(struct harness *h)
 {
-	struct uvfio_dma *op = h->dma_head;
-
-	if (!op)
+	if (!h->transfers.head)
 		return NULL;
-	h->dma_head = op->core[0];
-	if (!h->dma_head)
-		h->dma_tail = NULL;
 	h->nr_pending--;
-	return op;
+	return model_transfers_take(&h->transfers, 0);
 }
 
 static bool dma_complete_one(struct harness *h)
@@ -209,18 +196,9 @@ int uvfio_dma_pin(struct uvfio_device *dev, uint64_t iova, size_t len, bool to_c
 		return r;
 	if (h->late)
 		return -ENOTSUP;
-	while (len) {
-		size_t part = len;
-
-		if (h->split_pin && part > 4096 - (iova & 4095))
-			part = 4096 - (iova & 4095);
-		if (n == max_iov)
-			return -E2BIG;
-		iov[n].iov_base = h_ptr(h, iova);
-		iov[n++].iov_len = part;
-		iova += part;
-		len -= part;
-	}
+	n = model_pieces(h_ptr(h, iova), iova, len, h->split_pin, iov, max_iov);
+	if (n < 0)
+		return n;
 	h->nr_pins++;
 	h->nr_pinned++;
 	return n;
@@ -232,62 +210,16 @@ void uvfio_dma_unpin(struct uvfio_device *dev, struct uvfio_dma_pin *pin)
 	dev->h->nr_pinned--;
 }
 
-/* ---- timers ---- */
+/* ---- time ---- */
 
-struct uvfio_timer {
-	struct harness *h;
-	struct uvfio_timer *next;
-	void (*fn)(void *arg);
-	void *arg;
-	bool armed;
-	uint64_t due;
-};
-
-struct uvfio_timer *uvfio_timer_new(struct uvfio_device *dev, void (*fn)(void *arg), void *arg)
+struct model_clock *model_clock(struct uvfio_device *dev)
 {
-	struct uvfio_timer *t = calloc(1, sizeof(*t));
-
-	t->h = dev->h;
-	t->fn = fn;
-	t->arg = arg;
-	t->next = dev->h->timers;
-	dev->h->timers = t;
-	return t;
-}
-
-void uvfio_timer_arm(struct uvfio_timer *t, uint64_t ns)
-{
-	assert(t->h->in_ctx);
-	t->armed = true;
-	t->due = t->h->now + ns;
-}
-
-void uvfio_timer_cancel(struct uvfio_timer *t)
-{
-	t->armed = false;
-}
-
-void uvfio_timer_free(struct uvfio_timer *t)
-{
-	struct uvfio_timer **p = &t->h->timers;
-
-	while (*p != t)
-		p = &(*p)->next;
-	*p = t->next;
-	free(t);
+	return &dev->h->clock;
 }
 
 void h_advance(struct harness *h, uint64_t ns)
 {
-	h->now += ns;
-	for (struct uvfio_timer *t = h->timers; t; t = t->next) {
-		if (t->armed && t->due <= h->now) {
-			t->armed = false;
-			h->in_ctx = true;
-			t->fn(t->arg);
-			h->in_ctx = false;
-		}
-	}
+	model_clock_advance(&h->clock, ns);
 	h_run(h);
 }
 
@@ -296,28 +228,19 @@ void h_advance(struct harness *h, uint64_t ns)
 void uvfio_stat_counter(struct uvfio_stats *out, const char *name, const char *help, uint64_t value,
 			const char *labels, ...)
 {
-	struct harness *h = (struct harness *)out;
-	char text[100], what[200];
 	va_list ap;
 
 	va_start(ap, labels);
-	vsnprintf(text, sizeof(text), labels, ap);
+	model_stat_seen(&((struct harness *)out)->stat, name, value, labels, ap);
 	va_end(ap);
-	snprintf(what, sizeof(what), "%s{%s}", name, text);
-	if (strcmp(what, h->stat) != 0)
-		return;
-	assert(!h->stat_found);
-	h->stat_found = true;
-	h->stat_value = value;
 }
 
 uint64_t h_stat(struct harness *h, const char *what)
 {
-	h->stat = what;
-	h->stat_found = false;
+	h->stat = (struct model_stat){.what = what};
 	ioat_model.stats(h->priv, (struct uvfio_stats *)h);
-	assert(h->stat_found);
-	return h->stat_value;
+	assert(h->stat.found);
+	return h->stat.value;
 }
 
 /* ---- registers ---- */
@@ -430,14 +353,12 @@ const char *h_last_error(void)
 
 bool h_late(void)
 {
-	const char *late = getenv("IOAT_TEST_DMA");
-
-	return late && !strcmp(late, "late");
+	return model_late("IOAT_TEST_DMA");
 }
 
 static void harness_free(struct harness *h)
 {
-	assert(!h->timers);
+	assert(!h->clock.timers);
 	munmap(h->mem, H_MEM_SIZE);
 	free(h);
 }
@@ -447,22 +368,18 @@ struct harness *h_new(const char *args)
 	struct harness *h = calloc(1, sizeof(*h));
 	struct uvfio_option options[8];
 	struct uvfio_args a = {options, 0};
-	char *copy = strdup(args), *save = NULL;
+	char *copy = strdup(args);
 	int r;
 
 	h->dev.h = h;
 	h->mem = mmap(NULL, H_MEM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert(h->mem != MAP_FAILED);
 	h->alloc = H_MEM_BASE;
+	h->clock = (struct model_clock){.in_ctx = &h->in_ctx, .strict = true};
 	h->bus_master = true;
 	h->message = true;
 	h->late = h_late();
-	for (char *tok = strtok_r(copy, ",", &save); tok; tok = strtok_r(NULL, ",", &save)) {
-		char *eq = strchr(tok, '=');
-
-		*eq = 0;
-		options[a.nr_options++] = (struct uvfio_option){tok, eq + 1};
-	}
+	a.nr_options = model_options(copy, options, 8);
 	last_error.msg[0] = 0;
 	r = ioat_model.create(&h->dev, &a, &h->priv, &last_error);
 	free(copy);

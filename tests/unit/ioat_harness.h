@@ -14,6 +14,7 @@
 #include <uvfio/device.h>
 
 #include "devices/ioat/ioat_spec.h"
+#include "model_core.h"
 
 #define H_MEM_BASE 0x1000000ull /* IOVA of the first byte of client memory */
 #define H_MEM_SIZE (16u << 20)
@@ -45,7 +46,7 @@ struct harness {
 	bool split_pin;            /* pieces of at most a page */
 	uint64_t fault, fault_end; /* -EFAULT */
 	uint64_t gone, gone_end;   /* -EIO */
-	void *dma_head, *dma_tail;
+	struct model_transfers transfers;
 	unsigned nr_pending, nr_dma, nr_pins, nr_pinned;
 
 	/* interrupts */
@@ -54,11 +55,8 @@ struct harness {
 	bool intx;
 
 	unsigned quiesced;
-	uint64_t now;
-	struct uvfio_timer *timers;
-	const char *stat;
-	uint64_t stat_value;
-	bool stat_found;
+	struct model_clock clock;
+	struct model_stat stat; /* what h_stat() looks for */
 
 	/* the driver's: a ring for each channel */
 	uint64_t ring[4], cmp[4];

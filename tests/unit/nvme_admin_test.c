@@ -285,11 +285,11 @@ static void events(void **state)
 
 static bool timer_runs(struct harness *h)
 {
-	uint64_t now = h->now;
+	uint64_t now = h->clock.now;
 	unsigned looks = h->blocks[0]->nr_ops[BLOCK_GET_SIZE];
 
 	h_advance(h, 2000000000);
-	assert_true(h->now > now);
+	assert_true(h->clock.now > now);
 	return h->blocks[0]->nr_ops[BLOCK_GET_SIZE] > looks;
 }
 

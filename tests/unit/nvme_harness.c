@@ -122,16 +122,6 @@ static int dma_check(struct harness *h, uint64_t iova, uint64_t len)
 	return 0;
 }
 
-static void dma_copy(struct harness *h, struct uvfio_dma *op)
-{
-	void *p = h->mem + (op->iova - H_MEM_BASE);
-
-	if (op->to_client)
-		memcpy(p, op->buf, op->len);
-	else
-		memcpy(op->buf, p, op->len);
-}
-
 int uvfio_dma_submit(struct uvfio_device *dev, struct uvfio_dma *op)
 {
 	struct harness *h = dev->h;
@@ -142,36 +132,13 @@ int uvfio_dma_submit(struct uvfio_device *dev, struct uvfio_dma *op)
 	if (!h->delay_dma) {
 		r = dma_check(h, op->iova, op->len);
 		if (!r)
-			dma_copy(h, op);
+			model_copy(op, h->mem + (op->iova - H_MEM_BASE));
 		return r;
 	}
 	assert(h->in_ctx);
-	op->core[0] = NULL;
-	if (h->dma_tail)
-		((struct uvfio_dma *)h->dma_tail)->core[0] = op;
-	else
-		h->dma_head = op;
-	h->dma_tail = op;
+	model_transfers_add(&h->transfers, op);
 	h->nr_dma_pending++;
 	return 1;
-}
-
-/* Take the @n-th transfer that is pending. */
-static struct uvfio_dma *dma_take(struct harness *h, unsigned n)
-{
-	struct uvfio_dma *op = h->dma_head, *before = NULL;
-
-	while (n--) {
-		before = op;
-		op = op->core[0];
-	}
-	if (before)
-		before->core[0] = op->core[0];
-	else
-		h->dma_head = op->core[0];
-	if (h->dma_tail == op)
-		h->dma_tail = before;
-	return op;
 }
 
 static bool dma_complete_one(struct harness *h)
@@ -179,18 +146,18 @@ static bool dma_complete_one(struct harness *h)
 	struct uvfio_dma *op;
 	unsigned n = 0;
 
-	if (!h->dma_head)
+	if (!h->transfers.head)
 		return false;
 	if (h->dma_shuffle) {
 		h->seed = h->seed * 1103515245 + 12345;
 		n = (h->seed >> 16) % h->nr_dma_pending;
 	}
-	op = dma_take(h, n);
+	op = model_transfers_take(&h->transfers, n);
 	h->nr_dma_pending--;
 	h->in_ctx = true;
 	op->status = dma_check(h, op->iova, op->len);
 	if (!op->status)
-		dma_copy(h, op);
+		model_copy(op, h->mem + (op->iova - H_MEM_BASE));
 	op->done(op);
 	h->in_ctx = false;
 	return true;
@@ -206,18 +173,9 @@ int uvfio_dma_pin(struct uvfio_device *dev, uint64_t iova, size_t len, bool to_c
 		return r;
 	if (h->no_pin)
 		return -ENOTSUP;
-	while (len) {
-		size_t part = len;
-
-		if (h->split_pin && part > 4096 - (iova & 4095))
-			part = 4096 - (iova & 4095);
-		if (n == max_iov)
-			return -E2BIG;
-		iov[n].iov_base = h->mem + (iova - H_MEM_BASE);
-		iov[n++].iov_len = part;
-		iova += part;
-		len -= part;
-	}
+	n = model_pieces(h->mem + (iova - H_MEM_BASE), iova, len, h->split_pin, iov, max_iov);
+	if (n < 0)
+		return n;
 	pin->core[0] = h;
 	h->nr_pins++;
 	h->nr_pinned++;
@@ -231,82 +189,20 @@ void uvfio_dma_unpin(struct uvfio_device *dev, struct uvfio_dma_pin *pin)
 	dev->h->nr_pinned--;
 }
 
-/* ---- timers ---- */
+/* ---- time ---- */
 
-struct uvfio_timer {
-	struct harness *h;
-	struct uvfio_timer *next;
-	void (*fn)(void *arg);
-	void *arg;
-	bool armed;
-	uint64_t due;
-};
-
-struct uvfio_timer *uvfio_timer_new(struct uvfio_device *dev, void (*fn)(void *arg), void *arg)
+struct model_clock *model_clock(struct uvfio_device *dev)
 {
-	struct uvfio_timer *t = calloc(1, sizeof(*t));
-
-	t->h = dev->h;
-	t->fn = fn;
-	t->arg = arg;
-	t->next = dev->h->timers;
-	dev->h->timers = t;
-	return t;
-}
-
-void uvfio_timer_arm(struct uvfio_timer *t, uint64_t ns)
-{
-	t->armed = true;
-	t->due = t->h->now + ns;
-}
-
-void uvfio_timer_cancel(struct uvfio_timer *t)
-{
-	t->armed = false;
-}
-
-void uvfio_timer_free(struct uvfio_timer *t)
-{
-	struct uvfio_timer **p = &t->h->timers;
-
-	while (*p != t)
-		p = &(*p)->next;
-	*p = t->next;
-	free(t);
+	return &dev->h->clock;
 }
 
 void h_advance(struct harness *h, uint64_t ns)
 {
-	h->now += ns;
-	for (struct uvfio_timer *t = h->timers; t; t = t->next) {
-		if (t->armed && t->due <= h->now) {
-			t->armed = false;
-			h->in_ctx = true;
-			t->fn(t->arg);
-			h->in_ctx = false;
-		}
-	}
+	model_clock_advance(&h->clock, ns);
 	h_run(h);
 }
 
 /* ---- what it reports ---- */
-
-static void stat_seen(struct uvfio_stats *out, const char *name, uint64_t value, const char *labels,
-		      va_list ap)
-{
-	struct harness *h = (struct harness *)out;
-	char text[100], what[200];
-
-	text[0] = 0;
-	if (labels)
-		vsnprintf(text, sizeof(text), labels, ap);
-	snprintf(what, sizeof(what), "%s{%s}", name, text);
-	if (strcmp(what, h->stat.what) != 0)
-		return;
-	assert(!h->stat.found);
-	h->stat.found = true;
-	h->stat.value = value;
-}
 
 void uvfio_stat_counter(struct uvfio_stats *out, const char *name, const char *help, uint64_t value,
 			const char *labels, ...)
@@ -314,7 +210,7 @@ void uvfio_stat_counter(struct uvfio_stats *out, const char *name, const char *h
 	va_list ap;
 
 	va_start(ap, labels);
-	stat_seen(out, name, value, labels, ap);
+	model_stat_seen(&((struct harness *)out)->stat, name, value, labels, ap);
 	va_end(ap);
 }
 
@@ -324,7 +220,7 @@ void uvfio_stat_gauge(struct uvfio_stats *out, const char *name, const char *hel
 	va_list ap;
 
 	va_start(ap, labels);
-	stat_seen(out, name, value, labels, ap);
+	model_stat_seen(&((struct harness *)out)->stat, name, value, labels, ap);
 	va_end(ap);
 }
 
@@ -337,7 +233,7 @@ void uvfio_stat_histogram(struct uvfio_stats *out, const char *name, const char 
 	for (unsigned i = 0; i < UVFIO_HISTOGRAM_BUCKETS; i++)
 		n += histogram->bucket[i];
 	va_start(ap, labels);
-	stat_seen(out, name, n, labels, ap);
+	model_stat_seen(&((struct harness *)out)->stat, name, n, labels, ap);
 	va_end(ap);
 }
 
@@ -593,8 +489,8 @@ void h_complete_dma(struct harness *h, unsigned n)
 
 void h_abandon_dma(struct harness *h, int status)
 {
-	while (h->dma_head) {
-		struct uvfio_dma *op = dma_take(h, 0);
+	while (h->transfers.head) {
+		struct uvfio_dma *op = model_transfers_take(&h->transfers, 0);
 
 		h->nr_dma_pending--;
 		op->status = status;
@@ -656,14 +552,12 @@ const char *h_last_error(void)
 
 bool h_late(void)
 {
-	const char *late = getenv("NVME_TEST_DMA");
-
-	return late && !strcmp(late, "late");
+	return model_late("NVME_TEST_DMA");
 }
 
 static void harness_free(struct harness *h)
 {
-	assert(!h->nr_blocks && !h->timers);
+	assert(!h->nr_blocks && !h->clock.timers);
 	munmap(h->mem, H_MEM_SIZE);
 	free(h);
 }
@@ -673,7 +567,7 @@ struct harness *h_new_with(const char *args, void (*setup)(struct harness *h))
 	struct harness *h = calloc(1, sizeof(*h));
 	struct uvfio_option options[32];
 	struct uvfio_args a = {options, 0};
-	char *copy = strdup(args), *save = NULL;
+	char *copy = strdup(args);
 	int r;
 
 	h->dev.h = h->ctx.h = h;
@@ -681,6 +575,7 @@ struct harness *h_new_with(const char *args, void (*setup)(struct harness *h))
 	h->mem = mmap(NULL, H_MEM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert(h->mem != MAP_FAILED);
 	h->alloc = H_MEM_BASE;
+	h->clock.in_ctx = &h->in_ctx;
 	h->bus_master = true;
 	h->message = true;
 	h->block_direct = true;
@@ -689,13 +584,7 @@ struct harness *h_new_with(const char *args, void (*setup)(struct harness *h))
 		h->delay_dma = h->no_pin = h->dma_shuffle = true;
 	if (setup)
 		setup(h);
-	for (char *tok = strtok_r(copy, ",", &save); tok; tok = strtok_r(NULL, ",", &save)) {
-		char *eq = strchr(tok, '=');
-
-		assert(eq && a.nr_options < 32);
-		*eq = 0;
-		options[a.nr_options++] = (struct uvfio_option){tok, eq + 1};
-	}
+	a.nr_options = model_options(copy, options, 32);
 	last_error.msg[0] = 0;
 	r = nvme_model.create(&h->dev, &a, &h->priv, &last_error);
 	free(copy);

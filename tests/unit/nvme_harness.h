@@ -16,6 +16,7 @@
 
 #include "block/block.h"
 #include "devices/nvme/nvme_spec.h"
+#include "model_core.h"
 
 #define H_MEM_BASE 0x1000000ull /* IOVA of the first byte of client memory */
 #define H_MEM_SIZE (32u << 20)
@@ -89,7 +90,7 @@ struct harness {
 		uint64_t start, end;
 	} faults[H_FAULTS];
 	unsigned nr_faults;
-	void *dma_head, *dma_tail;
+	struct model_transfers transfers;
 	unsigned nr_dma, nr_dma_pending, nr_dma_faults;
 	bool no_pin;    /* -ENOTSUP */
 	bool split_pin; /* pieces of at most a page */
@@ -102,16 +103,10 @@ struct harness {
 	unsigned intx_edges;
 
 	unsigned quiesced;
-	uint64_t now;
-	struct uvfio_timer *timers;
+	struct model_clock clock;
 	unsigned nr_errors_logged;
 
-	/* what h_stat() looks for */
-	struct {
-		const char *what;
-		bool found;
-		uint64_t value;
-	} stat;
+	struct model_stat stat; /* what h_stat() looks for */
 
 	/* storage: as the next block_open() makes it, and those that are open */
 	bool block_direct, block_async, hold_block;
