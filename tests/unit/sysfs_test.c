@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include "vfio_fixture.h"
+#include "req_util.h"
 #include "sysfs/sysfs.h"
 #include "vfio/host.h"
 #include "vfio/machine_private.h"
@@ -327,27 +327,6 @@ static void test_values(void **state)
 }
 
 /* ---- binding ---- */
-
-static void set_req(struct fixture *f, int fd)
-{
-	struct {
-		struct vfio_irq_set hdr;
-		int32_t fd;
-	} req = {{.argsz = sizeof(req),
-		  .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-		  .index = VFIO_PCI_REQ_IRQ_INDEX,
-		  .count = 1},
-		 fd};
-
-	assert_int_equal(dev_ioctl(f, VFIO_DEVICE_SET_IRQS, &req), 0);
-}
-
-static void await(int fd)
-{
-	uint64_t value;
-
-	assert_int_equal(read(fd, &value, 8), 8);
-}
 
 #define DRIVER "bus/pci/drivers/vfio-pci/"
 

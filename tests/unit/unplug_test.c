@@ -3,7 +3,7 @@
  * src/vfio/unplug.c: a device is asked for, given back, or taken away; devices come and go while
  * others are used.
  */
-#include "vfio_fixture.h"
+#include "req_util.h"
 #include "vfio/machine_private.h"
 
 #define IOVA 0x40000000ull
@@ -42,27 +42,6 @@ static int start_removal(struct fixture *f, const char *name, unsigned limit_ms)
 
 	assert_int_equal(ret != 0, err.msg[0] != 0);
 	return ret;
-}
-
-static void set_req(struct fixture *f, int fd)
-{
-	struct {
-		struct vfio_irq_set hdr;
-		int32_t fd;
-	} req = {{.argsz = sizeof(req),
-		  .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-		  .index = VFIO_PCI_REQ_IRQ_INDEX,
-		  .count = 1},
-		 fd};
-
-	assert_int_equal(dev_ioctl(f, VFIO_DEVICE_SET_IRQS, &req), 0);
-}
-
-static void await(int fd)
-{
-	uint64_t value;
-
-	assert_int_equal(read(fd, &value, 8), 8);
 }
 
 static unsigned count_devices(struct fixture *f)
