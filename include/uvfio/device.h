@@ -42,7 +42,7 @@ extern "C" {
 #endif
 
 /* Raised when this header changes so that a model must be compiled anew. */
-#define UVFIO_DEVICE_ABI 3
+#define UVFIO_DEVICE_ABI 4
 
 struct uvfio_device;
 struct uvfio_ctx;
@@ -389,7 +389,7 @@ UVFIO_API int uvfio_dma_submit(struct uvfio_device *dev, struct uvfio_dma *op);
  * unmap waits for it.  Only from the work context.
  */
 struct uvfio_dma_pin {
-	void *core[8]; /* the core's */
+	void *core[10]; /* the core's */
 };
 UVFIO_API int uvfio_dma_pin(struct uvfio_device *dev, uint64_t iova, size_t len, bool to_client,
 			    struct iovec *iov, int max_iov, struct uvfio_dma_pin *pin);

@@ -27,16 +27,24 @@ struct iommu_bitmap {
 	uint64_t data;  /* the client's address */
 	uint64_t first; /* the word that @words begins with */
 	unsigned nr;    /* words gathered */
+	bool merge;     /* they are added to what the client has */
 	uint64_t words[BITMAP_WORDS];
 };
 
-void iommu_bitmap_init(struct iommu_bitmap *b, const struct iommu_bitmap_io *io, uint64_t data);
+/* Of the functions below, one bitmap takes either _overwrite() or (with @merge) the other two. */
+void iommu_bitmap_init(struct iommu_bitmap *b, const struct iommu_bitmap_io *io, uint64_t data,
+		       bool merge);
 /*
  * The bits [@bit, @bit+@count) are to be set.  Words that they begin take the place of what the
  * client has there; of one that they begin in the middle of, what it had is kept (D.2).  Ascending
  * calls.  0 or -EFAULT.
  */
 int iommu_bitmap_overwrite(struct iommu_bitmap *b, uint64_t bit, uint64_t count);
+/* The bits [@bit, @bit+@count) are to be set, and those of @word at @bit and behind; what the
+ * client has is kept.  Nearly ascending calls: not in front of the word of the last one.  0 or
+ * -EFAULT. */
+int iommu_bitmap_set(struct iommu_bitmap *b, uint64_t bit, uint64_t count);
+int iommu_bitmap_or(struct iommu_bitmap *b, uint64_t bit, uint64_t word);
 /* Send what was gathered.  0 or -EFAULT. */
 int iommu_bitmap_flush(struct iommu_bitmap *b);
 

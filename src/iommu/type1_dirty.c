@@ -58,7 +58,7 @@ int type1_report(struct type1 *t1, uint64_t first, uint64_t last, uint64_t data,
 	unsigned n = BATCH;
 	int ret = 0;
 
-	iommu_bitmap_init(&bitmap, io, data);
+	iommu_bitmap_init(&bitmap, io, data, false);
 	while (n == BATCH && !ret) {
 		n = look(t1, first, last, found);
 		for (unsigned i = 0; i < n && !ret; i++)

@@ -180,6 +180,7 @@ static void device_release_all(struct vfio_device *dev)
 	pthread_cond_destroy(&dev->mem_cond);
 	pthread_mutex_destroy(&dev->poller.lock);
 	pthread_mutex_destroy(&dev->faults.lock);
+	dma_logging_fini(&dev->dma_logging);
 	pthread_mutex_destroy(&dev->quiet_lock);
 	pthread_mutex_destroy(&dev->reg_lock);
 	pthread_mutex_destroy(&dev->config_lock);
@@ -217,6 +218,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	pthread_mutex_init(&dev->open_lock, NULL);
 	pthread_mutex_init(&dev->config_lock, NULL);
 	pthread_mutex_init(&dev->reg_lock, NULL);
+	dma_logging_init(&dev->dma_logging);
 	pthread_mutex_init(&dev->quiet_lock, NULL);
 	pthread_mutex_init(&dev->faults.lock, NULL);
 	pthread_mutex_init(&dev->poller.lock, NULL);

@@ -50,11 +50,32 @@ static int low_power_exit(struct vfio_device *dev, const struct feature_call *ca
 	return 0;
 }
 
+static int logging_start(struct vfio_device *dev, const struct feature_call *call)
+{
+	return dma_logging_start(&dev->dma_logging, call->client, call->data);
+}
+
+static int logging_stop(struct vfio_device *dev, const struct feature_call *call)
+{
+	dma_logging_stop(&dev->dma_logging);
+	return 0;
+}
+
+static int logging_report(struct vfio_device *dev, const struct feature_call *call)
+{
+	return dma_logging_report(&dev->dma_logging, call->client, call->data);
+}
+
 static const struct feature features[] = {
 	{VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, VFIO_DEVICE_FEATURE_SET, 0, low_power_entry},
 	{VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, VFIO_DEVICE_FEATURE_SET,
 	 sizeof(struct vfio_device_low_power_entry_with_wakeup), low_power_entry_with_wakeup},
 	{VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, VFIO_DEVICE_FEATURE_SET, 0, low_power_exit},
+	{VFIO_DEVICE_FEATURE_DMA_LOGGING_START, VFIO_DEVICE_FEATURE_SET,
+	 sizeof(struct vfio_device_feature_dma_logging_control), logging_start},
+	{VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, VFIO_DEVICE_FEATURE_SET, 0, logging_stop},
+	{VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, VFIO_DEVICE_FEATURE_GET,
+	 sizeof(struct vfio_device_feature_dma_logging_report), logging_report},
 };
 
 static const struct feature *find_feature(unsigned index)

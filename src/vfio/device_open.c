@@ -110,6 +110,7 @@ static int open_sequence(struct vfio_device *dev)
 static void close_sequence(struct vfio_device *dev)
 {
 	device_low_power_end(dev);
+	dma_logging_stop(&dev->dma_logging);
 	irq_set_gate(dev->irqs, false);
 	device_power(dev, 0);
 	set_command(dev, PCI_COMMAND_MASTER, 0);

@@ -18,6 +18,9 @@
 #include <string.h>
 #include "vfio/machine_private.h"
 
+/* Of a struct uvfio_dma_pin, behind what is the address space's: what to log, and how many bytes of
+ * it; 0: the device reads. */
+enum { PIN_IOVA = 8, PIN_WRITTEN };
 #define FAULT_LOG_BURST       5
 #define FAULT_LOG_INTERVAL_MS 1000
 
@@ -95,6 +98,9 @@ static void submit_done(void *arg, int status, const struct iommu_fault *fault)
 	struct uvfio_dma *op = arg;
 	struct vfio_device *dev = op->core[0];
 
+	/* Of one that failed, messages behind the first that did may have written, too. */
+	if (op->to_client)
+		dma_logging_mark(&dev->dma_logging, op->iova, op->len);
 	if (status)
 		record_fault(dev, fault, status);
 	else
@@ -132,6 +138,10 @@ int uvfio_dma_submit(struct uvfio_device *udev, struct uvfio_dma *op)
 			   op->to_client, submit_done, op, &fault);
 	if (ret == 1)
 		return 1;
+	/* What lies in front of a fault may have been written. */
+	if (op->to_client)
+		dma_logging_mark(&dev->dma_logging, op->iova,
+				 ret && ret != -ENOMEM ? fault.iova - op->iova : op->len);
 	leave(dev);
 	if (ret) {
 		if (ret != -ENOMEM)
@@ -165,13 +175,20 @@ int uvfio_dma_pin(struct uvfio_device *udev, uint64_t iova, size_t len, bool to_
 		return ret;
 	}
 	count_transfer(dev, len);
+	/* Marked when it is let go: what is written until then is written by then. */
+	pin->core[PIN_IOVA] = (void *)(uintptr_t)iova;
+	pin->core[PIN_WRITTEN] = (void *)(to_client ? len : 0);
 	return ret;
 }
 
 void uvfio_dma_unpin(struct uvfio_device *udev, struct uvfio_dma_pin *pin)
 {
+	struct vfio_device *dev = to_dev(udev);
+
+	dma_logging_mark(&dev->dma_logging, (uintptr_t)pin->core[PIN_IOVA],
+			 (uintptr_t)pin->core[PIN_WRITTEN]);
 	iommu_unpin(pin);
-	leave(to_dev(udev));
+	leave(dev);
 }
 
 void dma_abandon(struct vfio_device *dev)

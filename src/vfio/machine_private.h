@@ -37,6 +37,7 @@
 #include "pci/pci.h"
 #include "pci/vconfig.h"
 #include "vfio/client.h"
+#include "vfio/dma_log.h"
 #include "vfio/observe.h"
 #include "vfio/spec.h"
 #include "vfio/vfio.h"
@@ -395,6 +396,7 @@ struct vfio_device {
 	bool attached;                  /* the owner's attach_lock */
 	struct iommu_cache iommu_cache; /* of the work context */
 	struct iommu_user dma_user;     /* transfers by messages */
+	struct dma_logging dma_logging;
 
 	struct host_maps *host_maps; /* host_map.c */
 	bool host_mapped;            /* somebody maps BARs as the host; under config_lock */

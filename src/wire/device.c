@@ -384,7 +384,7 @@ void wire_do_set_irqs(struct wire_conn *conn, struct wire_msg *msg)
 	wire_work(conn, msg, job_set_irqs);
 }
 
-/* ---- RESET and FEATURE ---- */
+/* ---- RESET ---- */
 
 static void job_reset(struct wire_conn *conn)
 {
@@ -402,44 +402,4 @@ static void job_reset(struct wire_conn *conn)
 void wire_do_reset(struct wire_conn *conn, struct wire_msg *msg)
 {
 	wire_work(conn, msg, job_reset);
-}
-
-static void job_feature(struct wire_conn *conn)
-{
-	struct wire_msg *msg = conn->job_msg;
-	struct vfio_device_feature feature;
-	struct wire_client c;
-	size_t size;
-	uint8_t *buf;
-	int ret;
-
-	memcpy(&feature, msg->payload, sizeof(feature));
-	/* Room for what the client takes, or for what it sent. */
-	size = feature.argsz < WIRE_XFER_MAX ? feature.argsz : WIRE_XFER_MAX;
-	if (size < msg->len)
-		size = msg->len;
-	buf = calloc(1, size);
-	if (!buf) {
-		wire_reply_error(conn, msg, ENOMEM);
-		return;
-	}
-	memcpy(buf, msg->payload, msg->len);
-	wire_client_init(&c, conn, msg, buf, msg->len, size);
-	ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_FEATURE, 0);
-	if (ret < 0) {
-		wire_reply_error(conn, msg, -ret);
-	} else {
-		/* PROBE and SET echo the request. */
-		size_t len = c.out > msg->len ? c.out : msg->len;
-
-		feature.argsz = (uint32_t)len;
-		memcpy(buf, &feature, sizeof(feature));
-		wire_reply(conn, msg, buf, len, NULL, 0, NULL, 0);
-	}
-	free(buf);
-}
-
-void wire_do_feature(struct wire_conn *conn, struct wire_msg *msg)
-{
-	wire_work(conn, msg, job_feature);
 }

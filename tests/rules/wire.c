@@ -349,6 +349,60 @@ static long set_irqs_message(struct wire *w, void *arg)
 
 /* ---- features -------------------------------------------------------------------------------- */
 
+/* DMA logging: what the structure points to comes right behind it, in place of the pointer. */
+static long logging_start_message(struct wire *w, uint8_t *arg)
+{
+	uint8_t bytes[8 + 16 + 300 * 16] = {0};
+	struct wire_message answer;
+	uint32_t nr, argsz;
+	uint64_t ranges;
+	size_t len;
+	long rc;
+
+	fetch(bytes, arg, 24);
+	fetch(&ranges, arg + 24, sizeof(ranges));
+	memcpy(&nr, bytes + 16, sizeof(nr));
+	len = nr < 300 ? nr * 16 : 0;
+	fetch(bytes + 24, (void *)(uintptr_t)ranges, len);
+	argsz = (uint32_t)(24 + len);
+	memcpy(bytes, &argsz, sizeof(argsz));
+	rc = wire_call(w, WIRE_FEATURE, bytes, 24 + len, NULL, 0, &answer);
+	if (rc < 0)
+		return rc;
+	store(arg + 8, answer.data + 8, 8);
+	wire_drop(&answer);
+	return 0;
+}
+
+static long logging_report_message(struct wire *w, uint8_t *arg)
+{
+	struct wire_message answer;
+	uint64_t report[4], bits = 0;
+	uint8_t bytes[32];
+	uint32_t argsz;
+	long rc;
+
+	fetch(bytes, arg, 32);
+	fetch(report, arg + 8, sizeof(report));
+	if (report[2] && report[1] && report[1] / report[2] < 1 << 20)
+		bits = ((report[1] - 1) / report[2] / 64 + 1) * 8;
+	argsz = (uint32_t)(32 + bits);
+	memcpy(bytes, &argsz, sizeof(argsz));
+	rc = wire_call(w, WIRE_FEATURE, bytes, sizeof(bytes), NULL, 0, &answer);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < bits / 8 && answer.len >= 32 + bits; i++) {
+		uint64_t word, had;
+
+		memcpy(&word, answer.data + 32 + 8 * i, 8);
+		fetch(&had, (uint8_t *)(uintptr_t)report[3] + 8 * i, 8);
+		word |= had;
+		store((uint8_t *)(uintptr_t)report[3] + 8 * i, &word, 8);
+	}
+	wire_drop(&answer);
+	return 0;
+}
+
 static long feature_message(struct wire *w, void *arg)
 {
 	struct vfio_device_feature head;
@@ -363,6 +417,14 @@ static long feature_message(struct wire *w, void *arg)
 	    head.flags & VFIO_DEVICE_FEATURE_SET && !(head.flags & VFIO_DEVICE_FEATURE_PROBE) &&
 	    head.argsz >= 16)
 		not_applicable("the message has no place for the eventfd");
+	if (!(head.flags & VFIO_DEVICE_FEATURE_PROBE)) {
+		if ((head.flags & ~VFIO_DEVICE_FEATURE_PROBE) == (VFIO_DEVICE_FEATURE_SET | 6) &&
+		    head.argsz >= 32)
+			return logging_start_message(w, arg);
+		if ((head.flags & ~VFIO_DEVICE_FEATURE_PROBE) == (VFIO_DEVICE_FEATURE_GET | 8) &&
+		    head.argsz >= 40)
+			return logging_report_message(w, arg);
+	}
 	data = head.flags & VFIO_DEVICE_FEATURE_PROBE || head.argsz <= 8 ? 0 : head.argsz - 8;
 	data = data < CHUNK ? data : CHUNK;
 	bytes = malloc(sizeof(head) + data);

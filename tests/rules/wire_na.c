@@ -54,6 +54,8 @@ static const struct {
 	{"D.2/MAP/device-memory*", NO_MEMORY},
 	{"D.2/MAP/failures-cost-no-entry", NO_MEMORY},
 	{"D.3/*", "a connection is its own address space: there are no iommufds and no nodes"},
+	{"E.4/START/none", "without ranges a message means all of the memory"},
+	{"E.4/faults", NO_ADDRESSES},
 	{"F.1/attach/*", NO_GROUPS},
 	{"F.1/window/ranges", "the protocol cannot ask what the address space offers"},
 	{"F.1/window/reserved-region", "the machine's sysfs is not the client's"},

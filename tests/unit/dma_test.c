@@ -431,6 +431,111 @@ static void test_peer_dead(void **state)
 	close_peer(&f, peer, &released);
 }
 
+/* ---- which pages were written (E.4) ---- */
+
+struct logging {
+	struct vfio_device_feature head;
+	union {
+		struct vfio_device_feature_dma_logging_control control;
+		struct vfio_device_feature_dma_logging_report report;
+	};
+};
+
+static void logging_start(struct fixture *f)
+{
+	static const struct vfio_device_feature_dma_logging_range range = {IOVA, 0x200000};
+	struct logging l = {
+		.head = {sizeof(l),
+			 VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START},
+		.control = {.page_size = 4096, .num_ranges = 1, .ranges = (uintptr_t)&range},
+	};
+
+	assert_int_equal(dev_ioctl(f, VFIO_DEVICE_FEATURE, &l), 0);
+}
+
+/* The pages from IOVA on that were written, 4 KiB each; -1: it cannot be had. */
+static uint64_t written(struct fixture *f)
+{
+	uint64_t bits = 0;
+	struct logging l = {
+		.head = {sizeof(l),
+			 VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT},
+		.report = {.iova = IOVA,
+			   .length = 64 * 4096,
+			   .page_size = 4096,
+			   .bitmap = (uintptr_t)&bits},
+	};
+
+	return dev_ioctl(f, VFIO_DEVICE_FEATURE, &l) ? UINT64_MAX : bits;
+}
+
+static void test_logging(void **state)
+{
+	static const char name[] = "0000:01:00.0";
+	struct fixture f;
+
+	fixture_dma(&f);
+	assert_int_equal(probe_command(&f, CMD_WRITE, IOVA, 8), 0);
+	logging_start(&f);
+	assert_int_equal(written(&f), 0);
+	assert_int_equal(probe_command(&f, CMD_READ, IOVA, 4096), 0);
+	assert_int_equal(written(&f), 0);
+	/* Across a border; once, and then no more. */
+	assert_int_equal(probe_command(&f, CMD_WRITE, IOVA + 2 * 4096 - 1, 2), 0);
+	assert_int_equal(written(&f), 0x6);
+	assert_int_equal(written(&f), 0);
+	/* Refused at once, and in the middle: what lies in front was written. */
+	assert_int_equal(probe_command(&f, CMD_WRITE, IOVA + 0x100000, 8), -EFAULT);
+	assert_int_equal(written(&f), 0);
+	assert_int_equal(probe_command(&f, CMD_WRITE, IOVA + 65536 - 2, 4), -EFAULT);
+	assert_int_equal(written(&f), 1 << 15);
+	/* What is held is written until it is let go. */
+	assert_int_equal(probe_command(&f, CMD_HOLD, IOVA + 4096, 8192), 0);
+	assert_int_equal(written(&f), 0);
+	config_put(&f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_true(f.probe->unpinned_late);
+	assert_int_equal(written(&f), 0x6);
+	config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+
+	/* A reset keeps it, what was written before, too. */
+	assert_int_equal(probe_command(&f, CMD_WRITE, IOVA, 8), 0);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	assert_int_equal(written(&f), 0x1);
+	/* A client that goes takes it along. */
+	vfio_device_release(f.df);
+	assert_int_equal(vfio_group_get_device(f.gf, f.client, (uintptr_t)name, &f.df), 0);
+	assert_int_equal(written(&f), UINT64_MAX);
+	fixture_close(&f);
+}
+
+/* Of memory that is reached by messages: what was sent counts, also when the answer is an error. */
+static void test_logging_messages(void **state)
+{
+	struct test_peer *peer;
+	struct fixture f;
+	bool released;
+
+	fixture_peer(&f, &peer, &released);
+	logging_start(&f);
+	begin(&f, peer, CMD_READ, IOVA);
+	while (test_peer_answer(peer, 0, 0))
+		;
+	assert_int_equal(result(&f), 0);
+	assert_int_equal(written(&f), 0);
+	begin(&f, peer, CMD_WRITE, IOVA + 8192);
+	assert_int_equal(written(&f), 0);
+	while (test_peer_answer(peer, 0, 0))
+		;
+	assert_int_equal(result(&f), 0);
+	assert_int_equal(written(&f), 0xc);
+	begin(&f, peer, CMD_WRITE, IOVA + 8192);
+	iommu_peer_dead(&peer->peer);
+	assert_int_equal(result(&f), -EIO);
+	assert_int_equal(written(&f), 0xc);
+	assert_int_equal(dma_unmap(&f, IOVA, 65536, NULL), 0);
+	close_peer(&f, peer, &released);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -442,6 +547,8 @@ int main(void)
 		cmocka_unit_test(test_bus_mastering),
 		cmocka_unit_test(test_pending_dma_is_waited_for),
 		cmocka_unit_test(test_quiesce_within_a_bracket),
+		cmocka_unit_test(test_logging),
+		cmocka_unit_test(test_logging_messages),
 		cmocka_unit_test(test_stress),
 	};
 
