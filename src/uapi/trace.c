@@ -96,6 +96,8 @@ static const char *ioctl_name(enum uapi_file_kind kind, unsigned cmd)
 {
 	unsigned n = cmd - (VFIO_TYPE << 8 | VFIO_BASE);
 
+	if (cmd == UVFIO_TRAP_KEY)
+		return "(helper asks which file it is)";
 	switch (kind) {
 	case UAPI_CONTAINER:
 		return NAME(container_ioctls, n);
