@@ -31,11 +31,17 @@ struct host_maps {
 int host_maps_init(struct vfio_device *dev)
 {
 	struct host_maps *maps = calloc(1, sizeof(*maps));
+	pthread_rwlockattr_t attr;
 
 	if (!maps)
 		return -ENOMEM;
 	pthread_mutex_init(&maps->lock, NULL);
-	pthread_rwlock_init(&maps->guard, NULL);
+	/* Or clients that always have a store under way would keep the device.  Nobody who has it
+	 * for reading asks for it again. */
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&maps->guard, &attr);
+	pthread_rwlockattr_destroy(&attr);
 	maps->refs = 1;
 	maps->dev = dev;
 	dev->host_maps = maps;

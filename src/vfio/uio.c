@@ -387,6 +387,9 @@ int vfio_device_uio_unbind(struct vfio_device *dev)
 	uio->gone = true;
 	pthread_mutex_unlock(&uio->lock);
 	if (!mine) {
+		/* Whoever is at it may wait for a reset; who tries again shall wait, too. */
+		pthread_mutex_lock(&uio->session);
+		pthread_mutex_unlock(&uio->session);
 		uio_put(uio);
 		return -ENODEV;
 	}

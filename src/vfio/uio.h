@@ -33,7 +33,7 @@ unsigned vfio_machine_uio_first(struct vfio_machine *machine);
  * wait. */
 int vfio_device_uio_bind(struct vfio_device *dev);
 /* Take it away again: who reads or polls is told EIO at once, and the device is closed.  -ENODEV:
- * it does not have the device.  Waits. */
+ * it does not have the device; when somebody else is taking it, that was waited for.  Waits. */
 int vfio_device_uio_unbind(struct vfio_device *dev);
 /* Is it bound to uio_pci_generic?  *@minor: the N of uioN. */
 bool vfio_device_uio(struct vfio_device *dev, unsigned *minor);

@@ -28,6 +28,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -293,23 +294,34 @@ static int start_remover(struct vfio_machine *machine)
 	return -ret;
 }
 
-/* The device @name; not one that uio has, which goes without its users' leave.  machine->lock held;
- * released meanwhile. */
-static struct vfio_device *find_without_uio(struct vfio_machine *machine, const char *name)
+/* machine->lock held. */
+static struct vfio_device *find_locked(struct vfio_machine *machine, const char *name)
 {
-	struct vfio_device *dev = NULL;
-
-	for (unsigned i = 0; i < machine->nr_devices && !dev; i++)
+	for (unsigned i = 0; i < machine->nr_devices; i++)
 		if (!strcmp(machine->devices[i]->name, name))
-			dev = machine->devices[i];
-	if (!dev || atomic_load(&dev->state) != DEVICE_UIO)
-		return dev;
-	dev->watchers++;
-	pthread_mutex_unlock(&machine->lock);
-	vfio_device_uio_unbind(dev);
-	vfio_device_put(dev);
-	pthread_mutex_lock(&machine->lock);
-	return find_without_uio(machine, name);
+			return machine->devices[i];
+	return NULL;
+}
+
+/* The device @name; not one that uio has, which goes without its users' leave, nor one that is just
+ * being taken from uio.  @surprise: what is stuck in a reset is not waited for.  machine->lock
+ * held; released meanwhile. */
+static struct vfio_device *find_without_uio(struct vfio_machine *machine, const char *name,
+					    bool surprise)
+{
+	struct vfio_device *dev;
+
+	while ((dev = find_locked(machine, name)) && atomic_load(&dev->state) == DEVICE_UIO) {
+		dev->watchers++;
+		pthread_mutex_unlock(&machine->lock);
+		if (surprise)
+			mishap_clear(dev);
+		vfio_device_uio_unbind(dev);
+		vfio_device_put(dev);
+		sched_yield(); /* to who is at it already */
+		pthread_mutex_lock(&machine->lock);
+	}
+	return dev;
 }
 
 int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, unsigned limit_ms,
@@ -329,7 +341,7 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 	else if (limit_ms != VFIO_REMOVE_WAIT)
 		cut_at = now + limit_ms * 1000000ull;
 	pthread_mutex_lock(&machine->lock);
-	dev = find_without_uio(machine, name);
+	dev = find_without_uio(machine, name, surprise);
 	for (old = machine->removals; old && old->dev != dev;)
 		old = old->next;
 	if (!dev) {
