@@ -173,12 +173,14 @@ static int import_file(void *client, int32_t fd, uint64_t offset, uint64_t size,
 		       struct iommu_mem **mem, unsigned *nr)
 {
 	struct uapi_request *req = of_client(client);
-	int ours = uapi_fd_to_keep(uapi_task_get_fd(req->tid, fd)), ret;
+	int ours = uapi_fd_to_keep(req->server->kept ? uapi_task_reopen_memory(req->tid, fd)
+						     : uapi_task_get_fd(req->tid, fd));
+	int ret;
 
 	if (uapi_short_of(ours))
 		return -ENOMEM;
 	if (ours < 0)
-		return -EBADF;
+		return ours == -EINVAL && uapi_request_valid(req) ? -EINVAL : -EBADF;
 	if (!uapi_request_valid(req) || fcntl(ours, F_GETFL) & O_PATH)
 		ret = -EBADF;
 	else

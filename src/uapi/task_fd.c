@@ -3,6 +3,9 @@
  * The descriptors of a task: which files they are, and copies of them.
  */
 #include <errno.h>
+#include <sys/vfs.h>
+#include <sys/stat.h>
+#include <linux/magic.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -199,5 +202,36 @@ int uapi_task_get_fd(pid_t tid, int fd)
 	if (ret < 0)
 		ret = -errno;
 	close(pidfd);
+	return ret;
+}
+
+int uapi_task_reopen_memory(pid_t tid, int fd)
+{
+	char path[48];
+	struct stat link, st;
+	struct statfs fs;
+	int file, ret, access;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
+	if (fd < 0 || lstat(path, &link))
+		return -EBADF;
+	/* The link's mode says what the fd is open for. */
+	access = !(link.st_mode & 0200) ? O_RDONLY : link.st_mode & 0400 ? O_RDWR : O_WRONLY;
+	if (!(link.st_mode & 0600))
+		return -EBADF;
+	file = open(path, O_PATH | O_CLOEXEC);
+	if (file < 0)
+		return errno == ENOENT ? -EBADF : -errno;
+	/* Opening anything else may have effects, or wait. */
+	if (fstatfs(file, &fs) || (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC) ||
+	    fstat(file, &st) || !S_ISREG(st.st_mode)) {
+		close(file);
+		return -EINVAL;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	ret = open(path, access | O_CLOEXEC);
+	if (ret < 0)
+		ret = -errno;
+	close(file);
 	return ret;
 }
