@@ -63,6 +63,8 @@ struct iommu_space {
 	struct slab mappings;
 	uint64_t gen __attribute__((aligned(64))); /* changes after each removal: what a cache
 						    * remembers is valid while it is the same */
+	uint32_t cuts; /* odd while a mapping is being cut: its entries may be missing.  Beside what
+			* a lookup reads anyway */
 	pthread_mutex_t lock __attribute__((aligned(64)));
 	pthread_cond_t flushed;
 	bool flushing;      /* somebody waits for a grace period */
@@ -70,7 +72,6 @@ struct iommu_space {
 	uint64_t live;
 	_Atomic uint64_t vaddr_invalid; /* written under the mutex */
 	uint64_t pieces, max_pieces; /* beyond one a mapping */
-	uint32_t cuts; /* odd while a mapping is being cut: its entries may be missing */
 	pthread_mutex_t drain_lock;
 	struct iommu_files *files;
 };

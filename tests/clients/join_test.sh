@@ -47,7 +47,7 @@ refused "a name that is none" 2 "*cannot name a machine*" --machine ..
 start "a server starts"
 is "the program's exit status" 7 "$(run -- sh -c 'exit 7'; echo $?)"
 is "it sees the devices" "$one $two" "$(run -- sh -c 'cd /sys/bus/pci/drivers/vfio-pci && echo 0000:*')"
-is "and the groups" "1 2 vfio" "$(run -- ls -x /dev/vfio | xargs)"
+is "and the groups" "1 2 devices vfio" "$(run -- ls -x /dev/vfio | xargs)"
 if run --sysfs on -- true 2>log; then
 	d=/sys/bus/pci/devices
 	is "its /sys is the machine's: it can be written" "vfio-pci x" "$(run --sysfs on -- sh -ec \

@@ -454,6 +454,131 @@ static void test_all_at_once(void **state)
 	down(&f);
 }
 
+/* ---- a client that sends anything ---- */
+
+#define CALLS 20000
+
+static uint64_t pick(uint64_t *seed)
+{
+	*seed = *seed * 6364136223846793005ull + 1442695040888963407ull;
+	return *seed >> 33;
+}
+
+/* Small ids, addresses that meet, sizes that are nearly right, now and then anything at all. */
+static uint64_t any(struct fixture *f, uint64_t *seed)
+{
+	const uint64_t r = pick(seed);
+
+	switch (r % 10) {
+	case 0:
+		return 0;
+	case 1:
+		return r % 16;
+	case 2:
+		return IOVA + (r >> 8) % 16 * 4096;
+	case 3:
+		return (uintptr_t)f->tc.mem + (r >> 8) % 8 * 4096;
+	case 4:
+		return (r >> 8) % 8 * 4096;
+	case 5:
+		return 0xfee00000 + (r >> 8) % 4096;
+	case 6:
+		return ~0ull - (r >> 8) % 4;
+	case 7:
+		return (uint64_t)f->tc.fd;
+	case 8:
+		return 7;
+	default:
+		return r << 16 | pick(seed);
+	}
+}
+
+static __thread uint64_t sent[8]; /* the struct of the command under way */
+
+static bool is_own(struct vfio_client *client, uint64_t at, size_t len)
+{
+	const uint64_t mem = (uintptr_t)((struct test_client *)client)->mem;
+
+	return (at >= mem && at - mem <= CLIENT_MEM && len <= CLIENT_MEM - (at - mem)) ||
+	       (at >= (uintptr_t)sent && at - (uintptr_t)sent <= sizeof(sent) &&
+		len <= sizeof(sent) - (at - (uintptr_t)sent));
+}
+
+/* Of the test's own memory it gives what it means to give. */
+static int own_copy_from(struct vfio_client *client, void *dst, uint64_t uaddr, size_t len)
+{
+	return is_own(client, uaddr, len) ? client_copy_from(client, dst, uaddr, len) : -EFAULT;
+}
+
+static int own_copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, size_t len)
+{
+	return is_own(client, uaddr, len) ? client_copy_to(client, uaddr, src, len) : -EFAULT;
+}
+
+static void *send_anything(void *arg)
+{
+	const struct stress *s = arg;
+	struct fixture *f = s->f;
+	uint64_t seed = s->n + 1;
+
+	for (unsigned i = 0; i < CALLS; i++) {
+		const unsigned cmd = IOMMUFD_DESTROY + (unsigned)pick(&seed) % 22;
+		uint64_t *words = sent;
+
+		for (unsigned k = 0; k < 8; k++)
+			words[k] = pick(&seed) & 1 ? any(f, &seed)
+						   : (uint32_t)any(f, &seed) | any(f, &seed) << 32;
+		words[0] = (8 + pick(&seed) % 57) | words[0] << 32;
+		call(f, cmd, words);
+		if (i % 64 == 0) {
+			const struct vfio_cdev_attach at = {.argsz = 12,
+							    .pt_id = (uint32_t)(pick(&seed) % 8)};
+
+			memcpy(sent, &at, sizeof(at));
+			vfio_device_ioctl(f->df, f->client, VFIO_CDEV_ATTACH, (uintptr_t)sent);
+		}
+		if (i % 256 == 0) {
+			const struct vfio_cdev_detach from = {.argsz = 8};
+
+			memcpy(sent, &from, sizeof(from));
+			vfio_device_ioctl(f->df, f->client, VFIO_CDEV_DETACH, (uintptr_t)sent);
+		}
+	}
+	return NULL;
+}
+
+static void test_anything(void **state)
+{
+	pthread_t threads[2];
+	struct stress s[2];
+	struct fixture f;
+	unsigned left = 0;
+
+	up_bound(&f);
+	ops.copy_from = own_copy_from;
+	ops.copy_to = own_copy_to;
+	for (unsigned i = 0; i < 2; i++) {
+		s[i] = (struct stress){&f, {0, 0}, i};
+		assert_int_equal(pthread_create(&threads[i], NULL, send_anything, &s[i]), 0);
+	}
+	for (unsigned i = 0; i < ROUNDS; i++)
+		probe_command(&f, i & 1 ? CMD_READ : CMD_WRITE, IOVA + i % 16 * 4096, 4);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	/* Whatever there is can be taken down: first what builds on others. */
+	ops = client_ops;
+	detach(&f, f.df);
+	vfio_device_release(f.df);
+	f.df = NULL;
+	for (unsigned turn = 0; turn < 2; turn++)
+		for (uint32_t id = 1; id <= 1024; id++)
+			call(&f, IOMMUFD_DESTROY, &(struct iommufd_destroy){8, id});
+	for (uint32_t id = 1; id <= 1024; id++)
+		left += call(&f, IOMMUFD_DESTROY, &(struct iommufd_destroy){8, id}) != -ENOENT;
+	assert_int_equal(left, 0);
+	down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,6 +592,7 @@ int main(void)
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_option_rlimit),
 		cmocka_unit_test(test_all_at_once),
+		cmocka_unit_test(test_anything),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
