@@ -2,6 +2,7 @@
 /* The thread that serves the file system, and its beginning and end. */
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,8 @@
 struct sysfs_fuse {
 	struct fuse_session *session;
 	pthread_t thread;
-	int wake; /* eventfd: end */
-	int kick; /* eventfd: look at uio */
+	int wake; /* eventfd: end, or look at uio */
+	atomic_bool ending;
 };
 
 /* The end of a socket is the end of the file system, as ENODEV of /dev/fuse is. */
@@ -70,16 +71,15 @@ static void *serve(void *arg)
 	struct fuse_buf buf = {0};
 
 	while (!fuse_session_exited(session)) {
-		struct pollfd fds[3] = {{fuse_session_fd(session), POLLIN, 0},
-					{fs->fuse->wake, POLLIN, 0},
-					{fs->fuse->kick, POLLIN, 0}};
+		struct pollfd fds[2] = {{fuse_session_fd(session), POLLIN, 0},
+					{fs->fuse->wake, POLLIN, 0}};
 		int n;
 
-		if (poll(fds, 3, -1) < 0)
+		if (poll(fds, 2, -1) < 0)
 			continue;
-		if (fds[1].revents)
+		if (atomic_load(&fs->fuse->ending))
 			break;
-		if (fds[2].revents)
+		if (fds[1].revents)
 			uio_look(fs);
 		if (!fds[0].revents)
 			continue;
@@ -139,11 +139,10 @@ int sysfs_serve(struct sysfs *fs, int fd, struct uvfio_error *err)
 		close(fd);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	}
-	fuse->wake = eventfd(0, EFD_CLOEXEC);
-	fuse->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	fuse->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	fuse->session = fuse_session_new(&args, &sysfs_fuse_ops, sizeof(sysfs_fuse_ops), fs);
 	fuse_opt_free_args(&args);
-	if (fuse->wake < 0 || fuse->kick < 0 || uio_files_init(fs, fuse->kick) || !fuse->session ||
+	if (fuse->wake < 0 || uio_files_init(fs, fuse->wake) || !fuse->session ||
 	    fuse_session_custom_io(fuse->session, &io, fd)) {
 		close(fd);
 		ret = uvfio_error_set(err, -ENOMEM, "cannot make a FUSE session");
@@ -161,8 +160,6 @@ fail:
 	uio_files_fini(fs);
 	if (fuse->wake >= 0)
 		close(fuse->wake);
-	if (fuse->kick >= 0)
-		close(fuse->kick);
 	free(fuse);
 	return ret;
 }
@@ -175,6 +172,7 @@ void sysfs_free(struct sysfs *fs)
 		return;
 	fuse = fs->fuse;
 	if (fuse) {
+		atomic_store(&fuse->ending, true);
 		eventfd_write(fuse->wake, 1);
 		pthread_join(fuse->thread, NULL);
 	}
@@ -188,7 +186,6 @@ void sysfs_free(struct sysfs *fs)
 	if (fuse) {
 		fuse_session_destroy(fuse->session);
 		close(fuse->wake);
-		close(fuse->kick);
 		free(fuse);
 	}
 	pthread_cond_destroy(&fs->changed_cond);
