@@ -13,6 +13,7 @@
 #include <linux/pci_regs.h>
 #include "base/guard.h"
 #include "vfio/machine_private.h"
+#include "vfio/uio_private.h"
 
 #define LOG_BURST       10
 #define LOG_INTERVAL_MS 1000

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "vfio/host.h"
 #include "vfio/machine_private.h"
+#include "vfio/uio_private.h"
 
 uint64_t vfio_device_serial(const struct vfio_device *dev)
 {

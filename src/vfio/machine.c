@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "vfio/machine_private.h"
-#include "vfio/uio.h"
+#include "vfio/uio_private.h"
 
 #define MAX_DEVICES     65536u
 #define REQ_INTERVAL_NS 10000000000ull /* A.8 */

@@ -586,17 +586,6 @@ void host_map_release(struct vfio_device_file *df);
 struct vfio_device *file_enter(struct vfio_device_file *df);
 void file_leave(struct vfio_device_file *df);
 
-/* uio.c */
-/* May uio_pci_generic have @dev, which is not in the machine yet?  -EINVAL with a message. */
-int uio_check(struct vfio_device *dev, struct uvfio_error *err);
-/* The device is freed. */
-void uio_fini(struct vfio_device *dev);
-/* What a write of the host's to config space may change while uio has the device: @value with the
- * rest as it is.  config_lock held. */
-uint32_t uio_guard(struct vfio_device *dev, unsigned off, unsigned size, uint32_t value);
-/* The host has written COMMAND with DisINTx set or clear.  Without locks. */
-void uio_command_written(struct vfio_device *dev, bool disable);
-
 /* container.c: of an address space in which nothing is ever mapped; NULL: out of memory. */
 struct backend *backend_new_empty(void);
 

@@ -2,7 +2,7 @@
 /* A build without uio (uio.h): no device can be bound to it. */
 #include <errno.h>
 #include "vfio/machine_private.h"
-#include "vfio/uio.h"
+#include "vfio/uio_private.h"
 
 bool vfio_uio_built(void)
 {
