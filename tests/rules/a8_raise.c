@@ -111,6 +111,21 @@ static uint32_t hardware(struct t *t, unsigned off)
 	return raw_read(t, off, 2);
 }
 
+/* A line that goes and comes meanwhile is not told before UNMASK. */
+static void again_while_masked(struct t *t)
+{
+	int fd = enable(t);
+
+	assert_pin(t);
+	see(t, "count", (long)take(fd, SOON_MS), 1);
+	deassert_pin(t);
+	assert_pin(t);
+	see(t, "again", (long)take(fd, NEVER_MS), 0);
+	see(t, "unmask", intx(t, NONE | UNMASK, 1, 0), 0);
+	see(t, "count", (long)take(fd, SOON_MS), 1);
+	deassert_pin(t);
+}
+
 static void automask_in_hardware(struct t *t)
 {
 	int fd = enable(t);
@@ -227,6 +242,7 @@ static void message(struct t *t)
 
 static const struct rule rules[] = {
 	{"A.8/INTX/raised/automask", PIN(automask)},
+	{"A.8/INTX/raised/again-while-masked", PIN(again_while_masked)},
 	{"A.8/INTX/raised/in-hardware", PINRAW(automask_in_hardware)},
 	{"A.8/INTX/raised/while-masked", PIN(masked)},
 	{"A.8/INTX/raised/disintx", PIN(disintx)},
