@@ -154,16 +154,16 @@ static int find_machine(struct run *run)
 	return 0;
 }
 
-/* Is any device's mode @mode, whose key is @key? */
-static bool has_mode(const struct run *run, enum vfio_mmio_mode mode, int key)
+/* Is any device's mode `exact`?  That takes the helper. */
+static bool wants_helper(const struct run *run)
 {
 	const struct uapi_core *core = run->server.core;
 	bool ret = false;
 
 	for (unsigned i = 0; i < core->nr_devices; i++) {
-		int own = core->devices[i].mmio;
+		int mode = core->devices[i].mmio;
 
-		ret |= own == key || (!own && run->server.config->mmio == mode);
+		ret |= mode == 'e' || (!mode && run->server.config->mmio == VFIO_MMIO_EXACT);
 	}
 	return ret;
 }
@@ -195,14 +195,10 @@ static int find_helper(bool wanted)
 static int send_tree(struct run *run)
 {
 	struct uvfio_error err = {""};
-	bool helper = has_mode(run, VFIO_MMIO_EXACT, 'e');
-	char path[4096];
+	bool helper = wants_helper(run);
 
 	if (find_helper(helper))
 		return -1;
-	/* Where stores are polled for, it is used if it is there: to map files of /sys. */
-	helper |= has_mode(run, VFIO_MMIO_POLLED, 'p') && uapi_find_helper(path, sizeof(path)) &&
-		  !strpbrk(path, ": ");
 	run->tree = uapi_tree_make(run->server.core, &err);
 	if (run->tree < 0)
 		return complain(&err);
