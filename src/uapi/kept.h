@@ -29,8 +29,8 @@ bool uapi_kept_needed(pid_t pid);
 /* eventfd2(@initial, @flags): an fd for the program, the caller's; or -errno: then the kernel is to
  * make it, and it is not kept. */
 int uapi_kept_make(struct uapi_kept *kept, unsigned initial, unsigned flags);
-/* A new descriptor of the eventfd with the number @id (uapi_task_eventfd_id()), or -EPERM when it is
- * none of these; -ENFILE when it may be one for which there was no room. */
+/* A new descriptor of the eventfd with the number @id (uapi_task_eventfd_id()), or -EPERM when it
+ * is none of these; -ENFILE when it may be one for which there was no room. */
 int uapi_kept_get(struct uapi_kept *kept, unsigned long id);
 
 #endif
