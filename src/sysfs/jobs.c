@@ -133,7 +133,8 @@ int sysfs_job_start(struct sysfs *fs, struct function *f, enum sysfs_queue queue
 
 	for (; *tail; n++)
 		tail = &(*tail)->next;
-	if (n >= MAX_JOBS_QUEUE || fs->nr_jobs >= MAX_JOBS || fs->stopping)
+	/* What is always done ends something, of which there is not more. */
+	if (fs->stopping || (!job->always && (n >= MAX_JOBS_QUEUE || fs->nr_jobs >= MAX_JOBS)))
 		return -EBUSY;
 	if (!f->running[queue])
 		ret = start_worker(fs, f, queue);

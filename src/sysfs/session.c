@@ -40,13 +40,32 @@ static ssize_t take(int fd, void *buf, size_t len, void *arg)
 	return n;
 }
 
-/* In one write(2): a confined server has no writev(2). */
+/* Until it is sent, or the door ends: who has the other end may never read. */
+static ssize_t give_socket(const struct sysfs *fs, int fd, const struct msghdr *msg)
+{
+	for (;;) {
+		struct pollfd fds[2] = {{fd, POLLOUT, 0}, {fs->fuse->wake, POLLIN, 0}};
+		ssize_t n = sendmsg(fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n >= 0 || errno != EAGAIN)
+			return n;
+		if (poll(fds, 2, -1) > 0 && fds[1].revents) {
+			errno = ENOENT; /* what libfuse does not complain of */
+			return -1;
+		}
+	}
+}
+
+/* To /dev/fuse in one write(2): a confined server has no writev(2). */
 static ssize_t give(int fd, struct iovec *iov, int count, void *arg)
 {
+	const struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+	ssize_t n = give_socket(arg, fd, &msg);
 	size_t len = 0;
-	ssize_t n;
 	char *all;
 
+	if (n >= 0 || errno != ENOTSOCK)
+		return n;
 	for (int i = 0; i < count; i++)
 		len += iov[i].iov_len;
 	all = malloc(len);

@@ -513,6 +513,8 @@ ssize_t sysfs_show(struct sysfs *fs, const struct sysfs_node *node, char *out, s
 {
 	ssize_t n;
 
+	if (!node->entry) /* a kernel does not ask for that, a client that has joined may */
+		return -EISDIR;
 	if (node->entry == &sysfs_further)
 		n = show_further(fs, node, out, size);
 	else

@@ -7,7 +7,8 @@
  * interrupts it, are this thread's alone.
  *
  * A file is named by a number that the kernel gets at open and hands back; one that is not known
- * is EBADF.
+ * is EBADF, as is one of another function.  Who has joined may say what no kernel does: write to a
+ * file that is being released, or release it again and again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,8 @@ struct sysfs_uio_file {
 	uint64_t function;
 	struct uio_file *file;
 	struct fuse_pollhandle *poll; /* to be told, or NULL */
+	unsigned users;               /* the list, and jobs */
+	bool releasing;               /* that was asked for */
 };
 
 /* A read that waits. */
@@ -89,12 +92,29 @@ static ssize_t job_open(struct sysfs *fs, struct job *job, struct vfio_device *d
 		return ret;
 	}
 	f->function = job->f->id;
+	f->users = 1;
 	pthread_mutex_lock(&fs->lock);
 	f->id = job->offset = ++fs->last_uio_file;
 	f->next = fs->uio_files;
 	fs->uio_files = f;
 	pthread_mutex_unlock(&fs->lock);
 	return 0;
+}
+
+/* A use of @f ends; the last one releases it, which waits. */
+static void put(struct sysfs *fs, struct sysfs_uio_file *f)
+{
+	bool last;
+
+	pthread_mutex_lock(&fs->lock);
+	last = --f->users == 0;
+	pthread_mutex_unlock(&fs->lock);
+	if (!last)
+		return;
+	if (f->poll)
+		fuse_pollhandle_destroy(f->poll);
+	vfio_uio_release(f->file);
+	free(f);
 }
 
 static void release(struct sysfs *fs, uint64_t id)
@@ -108,12 +128,8 @@ static void release(struct sysfs *fs, uint64_t id)
 	if (f)
 		*p = f->next;
 	pthread_mutex_unlock(&fs->lock);
-	if (!f)
-		return;
-	if (f->poll)
-		fuse_pollhandle_destroy(f->poll);
-	vfio_uio_release(f->file);
-	free(f);
+	if (f)
+		put(fs, f);
 }
 
 static ssize_t job_release(struct sysfs *fs, struct job *job, struct vfio_device *dev)
@@ -124,20 +140,22 @@ static ssize_t job_release(struct sysfs *fs, struct job *job, struct vfio_device
 
 static ssize_t job_control(struct sysfs *fs, struct job *job, struct vfio_device *dev)
 {
-	const struct sysfs_uio_file *f;
-	struct uio_file *file;
+	struct sysfs_uio_file *f;
 	int32_t on;
 	int ret;
 
 	memcpy(&on, job->data, sizeof(on));
-	/* It is released by a job of this queue, behind this one. */
 	pthread_mutex_lock(&fs->lock);
 	f = find(fs, job->offset);
-	file = f ? f->file : NULL;
+	if (f && f->function != job->f->id)
+		f = NULL;
+	if (f)
+		f->users++;
 	pthread_mutex_unlock(&fs->lock);
-	if (!file)
+	if (!f)
 		return -EBADF;
-	ret = vfio_uio_control(file, on);
+	ret = vfio_uio_control(f->file, on);
+	put(fs, f);
 	return ret ? ret : (ssize_t)sizeof(on);
 }
 
@@ -296,22 +314,28 @@ void uio_on_poll(struct sysfs *fs, fuse_req_t req, const struct fuse_file_info *
 void uio_on_release(struct sysfs *fs, fuse_ino_t ino, const struct fuse_file_info *fi)
 {
 	struct job *job = sysfs_job_new(NULL, job_release, NULL, 0, fi->fh, NULL);
+	struct sysfs_uio_file *f;
 	uint64_t function = 0;
-	const struct sysfs_uio_file *f;
+	bool first;
 
 	pthread_mutex_lock(&fs->lock);
 	f = find(fs, fi->fh);
-	function = f ? f->function : 0;
+	first = f && !f->releasing;
+	if (first) {
+		f->releasing = true;
+		function = f->function;
+	}
 	pthread_mutex_unlock(&fs->lock);
-	if (job) {
+	if (first && job) {
 		job->answer = ANSWER_NONE;
 		job->always = true;
 		if (!start(fs, function, job))
 			return;
-		free(job);
 	}
+	free(job);
 	/* The device has gone, so there is nothing to wait for; or there is no memory. */
-	release(fs, fi->fh);
+	if (first)
+		release(fs, fi->fh);
 }
 
 /* ---- who waits ---- */
