@@ -49,6 +49,11 @@ has "uvfio run --de" --device
 has "uvfio run --device nv" nvme
 has "uvfio run --device nvme,fi" nvme,file=
 has "uvfio run --device nvme,mmio=p" polled
+has "uvfio serve --device nvme,so" nvme,socket=
+has "uvfio add nvme,sp" nvme,spin=
+hasnt "uvfio run --device nvme,so" nvme,socket=
+has "uvfio run --sandbox p" paths
+has "uvfio run --policy enable_u" enable_uio=
 has "uvfio run --mmio " polled
 has "uvfio stats --pro" --prometheus
 hasnt "uvfio show --pro" --prometheus
