@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What device.h, driver.h and machine.h share: the visibility of symbols, and messages for people. */
+/* What device.h, driver.h and machine.h share: visibility of symbols, and messages for people. */
 #ifndef UVFIO_ERROR_H
 #define UVFIO_ERROR_H
 

@@ -176,10 +176,9 @@ int uvfio_arg_time(const struct uvfio_args *args, const char *key, uint64_t min,
 				       "behind it (as in %s=10us)",
 				       key, value, key);
 	if (how == NUMBER_RANGE || __builtin_mul_overflow(v, unit, &v) || v < min || v > max)
-		return uvfio_error_set(err, -EINVAL,
-				       "%s=%s: out of range; give a time from %s to %s", key, value,
-				       time_text(low, sizeof(low), min),
-				       time_text(high, sizeof(high), max));
+		return uvfio_error_set(
+			err, -EINVAL, "%s=%s: out of range; give a time from %s to %s", key, value,
+			time_text(low, sizeof(low), min), time_text(high, sizeof(high), max));
 	*out = v;
 	return 0;
 }

@@ -49,9 +49,9 @@ struct uvfio_work {
 struct uvfio_loop *uvfio_loop_new(const char *name, struct uvfio_error *err);
 /* The same without a thread: uvfio_loop_run() is it. */
 struct uvfio_loop *uvfio_loop_new_idle(const char *name, struct uvfio_error *err);
-/* Be the thread of a loop that has none, one at a time, until uvfio_loop_stop(), which any thread may
- * call (no signal handler).  A stop that comes before makes the next run end at once.  While nobody
- * runs it, timers, descriptors and pollers of its contexts wait. */
+/* Be the thread of a loop that has none, one at a time, until uvfio_loop_stop(), which any thread
+ * may call (no signal handler).  A stop that comes before makes the next run end at once.  While
+ * nobody runs it, timers, descriptors and pollers of its contexts wait. */
 void uvfio_loop_run(struct uvfio_loop *loop);
 void uvfio_loop_stop(struct uvfio_loop *loop);
 /* Stops and joins the thread.  Every context of it must have been freed, and nobody runs it. */

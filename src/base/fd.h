@@ -15,8 +15,8 @@
 /* Whether @fd is an eventfd.  Asks nothing of whoever is behind it. */
 bool uvfio_is_eventfd(int fd);
 
-/* The number by which the kernel tells eventfds apart (Linux 5.2), counted from 1; 0: @fd is none, or
- * /proc cannot be read. */
+/* The number by which the kernel tells eventfds apart (Linux 5.2), counted from 1; 0: @fd is none,
+ * or /proc cannot be read. */
 unsigned long uvfio_eventfd_id(int fd);
 
 /* fstat(2) by the system call of this name.  The C library's may be one that takes a path, too,

@@ -13,8 +13,8 @@
 /* Installs the handler; the first call does, later ones do nothing.  0 or -errno. */
 int uvfio_guard_init(void);
 
-/* 0, or -EFAULT when either side is gone (part may have been copied).  Up to 256 bytes, a multiple of
- * 16: in ascending stores of 16 (uvfio_dma_submit() promises it). */
+/* 0, or -EFAULT when either side is gone (part may have been copied).  Up to 256 bytes, a multiple
+ * of 16: in ascending stores of 16 (uvfio_dma_submit() promises it). */
 int uvfio_guard_copy(void *dst, const void *src, size_t len);
 /* The same for @words times 8 bytes: no word that is naturally aligned, on its side, is torn. */
 int uvfio_guard_copy_words(void *dst, const void *src, size_t words);
@@ -24,9 +24,9 @@ int uvfio_guard_load(const void *src, unsigned size, uint64_t *value);
 int uvfio_guard_store(void *dst, unsigned size, uint64_t value);
 
 /*
- * Memory that code which knows nothing of this dereferences, at an address that must stay good: a fault
- * in [@start, +@len) puts a private page of zeros there and goes on.  Whole pages.  0 or -ENOMEM.  The
- * range is forgotten by the same @start, when nobody can touch it any more.
+ * Memory that code which knows nothing of this dereferences, at an address that must stay good: a
+ * fault in [@start, +@len) puts a private page of zeros there and goes on.  Whole pages.  0 or
+ * -ENOMEM.  The range is forgotten by the same @start, when nobody can touch it any more.
  */
 int uvfio_guard_repair_add(void *start, size_t len);
 void uvfio_guard_repair_remove(void *start);

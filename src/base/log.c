@@ -334,7 +334,8 @@ void uvfio_vlog(struct uvfio_log *log, enum uvfio_log_level level, const char *p
 	whole = append(line, &len, room, "uvfio: ");
 	if (mark)
 		whole = whole && append(line, &len, room, mark) && append(line, &len, room, " ");
-	whole = whole && append(line, &len, room, level_names[level]) && append(line, &len, room, ": ");
+	whole = whole && append(line, &len, room, level_names[level]) &&
+		append(line, &len, room, ": ");
 	if (whole && prefix)
 		whole = append(line, &len, room, prefix) && append(line, &len, room, ": ");
 	whole = whole && append(line, &len, room, text) && (size_t)n < sizeof(text);

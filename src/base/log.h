@@ -16,9 +16,9 @@
 
 struct uvfio_log;
 
-/* Does not own @fd.  It is written by a thread of the logger's own: whoever logs waits for the log's
- * reader some milliseconds at most, and not at all once it is known to stall.  What cannot be kept
- * meanwhile (64 KiB) is dropped, and their number is logged. */
+/* Does not own @fd.  It is written by a thread of the logger's own: whoever logs waits for the
+ * log's reader some milliseconds at most, and not at all once it is known to stall.  What cannot be
+ * kept meanwhile (64 KiB) is dropped, and their number is logged. */
 struct uvfio_log *uvfio_log_new(int fd, enum uvfio_log_level level);
 /* Waits at most a second for what is not yet written; then a thread may stay behind in a write to
  * @fd.  Nobody logs any more. */

@@ -18,8 +18,8 @@ struct uvfio_rcu_head {
 extern _Thread_local bool uvfio_rcu_registered __attribute__((tls_model("initial-exec")));
 void uvfio_rcu_register(void);
 
-/* A section costs 1 ns inlined and 9 ns through the library.  liburcu says of the two functions used
- * here that code under any licence may inline them. */
+/* A section costs 1 ns inlined and 9 ns through the library.  liburcu says of the two functions
+ * used here that code under any licence may inline them. */
 #ifdef UVFIO_TSAN
 void uvfio_rcu_read_lock(void);
 void uvfio_rcu_read_unlock(void);
@@ -45,6 +45,6 @@ void uvfio_rcu_synchronize(void);
 void uvfio_rcu_barrier(void);
 
 #define uvfio_rcu_dereference(p) __atomic_load_n(&(p), __ATOMIC_CONSUME)
-#define uvfio_rcu_assign(p, v)	 __atomic_store_n(&(p), (v), __ATOMIC_RELEASE)
+#define uvfio_rcu_assign(p, v)   __atomic_store_n(&(p), (v), __ATOMIC_RELEASE)
 
 #endif

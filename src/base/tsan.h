@@ -32,8 +32,8 @@ void AnnotateIgnoreWritesEnd(const char *file, int line);
 #else
 #define tsan_ignore_begin() ((void)0)
 #define tsan_ignore_end()   ((void)0)
-#define tsan_acquire(addr) ((void)(addr))
-#define tsan_release(addr) ((void)(addr))
+#define tsan_acquire(addr)  ((void)(addr))
+#define tsan_release(addr)  ((void)(addr))
 #endif
 
 #endif

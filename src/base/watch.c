@@ -66,8 +66,8 @@ static bool set_event(struct event *event, bool *state, bool on)
 	return true;
 }
 
-/* As long as one of the two stays in the library, this only changes what epoll looks for, and cannot
- * fail: so what is added comes first. */
+/* As long as one of the two stays in the library, this only changes what epoll looks for, and
+ * cannot fail: so what is added comes first. */
 static bool set_events(struct uvfio_watch *watch, bool reading, bool writing)
 {
 	return (!reading || set_event(watch->readable, &watch->reading, true)) &&

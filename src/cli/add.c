@@ -156,7 +156,8 @@ static void put_part(struct files *f, const char *key, const char *value)
 	}
 }
 
-static int take_part(struct files *f, struct json_object *keys, char *part, bool readonly, char **group)
+static int take_part(struct files *f, struct json_object *keys, char *part, bool readonly,
+		     char **group)
 {
 	char *value = strchr(part, '='), *end;
 	unsigned long mode;

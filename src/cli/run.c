@@ -144,7 +144,8 @@ int cmd_run(int argc, char **argv)
 		{"help", no_argument, NULL, HELP},
 		{0},
 	};
-	struct run_options o = {.config = {.models = device_models, .nr_models = device_nr_models()}};
+	struct run_options o = {
+		.config = {.models = device_models, .nr_models = device_nr_models()}};
 	struct uvfio_error err = {""};
 	int c, ret = 0;
 

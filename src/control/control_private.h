@@ -169,8 +169,8 @@ struct control {
 void client_get(struct client *client);
 void client_put(struct client *client);
 void control_drop(struct client *client); /* close it and forget it */
-/* Those that have more to do, or to be told, have a turn again, after the sockets of the others were
- * looked at. */
+/* Those that have more to do, or to be told, have a turn again, after the sockets of the others
+ * were looked at. */
 void control_turn(struct control *control);
 
 /* client.c */

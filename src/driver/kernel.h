@@ -21,8 +21,8 @@ struct drv_kernel *drv_kernel_new(void);
 
 /* Of sysfs: "%s/@what" of the device @bdf. */
 void drv_kernel_sysfs(char *path, size_t size, const char *bdf, const char *what);
-/* Can it be opened by a character device, with iommufd?  Not in no-IOMMU mode (A.9): there is its folder
- * in sysfs, but no device node. */
+/* Can it be opened by a character device, with iommufd?  Not in no-IOMMU mode (A.9): there is its
+ * folder in sysfs, but no device node. */
 bool drv_kernel_has_cdev(const char *bdf);
 /* -ENODEV with a message when there is no PCI device @bdf; else 0. */
 int drv_kernel_exists(const char *bdf, struct uvfio_error *err);
@@ -52,10 +52,9 @@ int drv_kernel_reset(struct uvfio_pci *dev);
 ssize_t drv_kernel_feature(struct uvfio_pci *dev, struct vfio_device_feature *feature);
 
 #define DRV_KERNEL_DEVICE_OPS                                                                      \
-	.device_info = drv_kernel_device_info,                          \
-	.region_info = drv_kernel_region_info, .map_fd = drv_kernel_map_fd,                        \
-	.irq_info = drv_kernel_irq_info, .read = drv_kernel_read, .write = drv_kernel_write,       \
-	.notify_fd = drv_kernel_notify_fd, .set_irqs = drv_kernel_set_irqs,                        \
-	.reset = drv_kernel_reset, .feature = drv_kernel_feature
+	.device_info = drv_kernel_device_info, .region_info = drv_kernel_region_info,              \
+	.map_fd = drv_kernel_map_fd, .irq_info = drv_kernel_irq_info, .read = drv_kernel_read,     \
+	.write = drv_kernel_write, .notify_fd = drv_kernel_notify_fd,                              \
+	.set_irqs = drv_kernel_set_irqs, .reset = drv_kernel_reset, .feature = drv_kernel_feature
 
 #endif

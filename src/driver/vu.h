@@ -128,7 +128,7 @@ void vu_die(struct vu_conn *c, int error);
 
 /* The way of a vfio-user device. */
 struct drv_vu {
-	const char *path; /* NULL: it came as a descriptor */
+	const char *path;     /* NULL: it came as a descriptor */
 	struct vu_conn *conn; /* never NULL; dead after the server is gone */
 	int lost_fd;
 };

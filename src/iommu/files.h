@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The files and processes behind the mappings of one address space, or of several that share memory,
- * each held once.
+ * The files and processes behind the mappings of one address space, or of several that share
+ * memory, each held once.
  *
  * Theory of operation.  A file is mapped here through windows: stretches of address space that are
  * reserved far beyond what is asked for, so that as mappings come and go and the file grows, a
@@ -58,8 +58,8 @@ struct iommu_files {
 	struct workers *workers; /* for processes that may block; made when needed */
 };
 
-/* One reference is the caller's.  Spaces that share it can share memory (space_share()).  NULL when out of
- * memory. */
+/* One reference is the caller's.  Spaces that share it can share memory (space_share()).  NULL when
+ * out of memory. */
 struct iommu_files *files_new(void);
 void files_hold(struct iommu_files *files);
 /* With the last one, every file was given back. */

@@ -44,8 +44,8 @@ struct type1 *type1_new(bool v2, uint64_t dma_entry_limit);
 void type1_free(struct type1 *t1);
 struct iommu_space *type1_space(struct type1 *t1);
 uint64_t type1_entries_available(struct type1 *t1);
-/* True while a mapping's address is invalidated: another group cannot be added (EBUSY, D.1).  Takes no
- * lock. */
+/* True while a mapping's address is invalidated: another group cannot be added (EBUSY, D.1).  Takes
+ * no lock. */
 bool type1_vaddr_invalid(struct type1 *t1);
 
 /* D.2 MAP, from `argsz` to pinning. */

@@ -72,8 +72,8 @@ void irq_intx_pulse(struct irq_set *set);
 void irq_intx_storm(struct irq_set *set, unsigned count);
 unsigned irq_intx_storm_left(struct irq_set *set);
 bool irq_intx_line(struct irq_set *set); /* STATUS.INTx */
-/* The host holds delivery of INTx up, while the device is suspended (A.10).  What a user sees of the
- * mask does not change. */
+/* The host holds delivery of INTx up, while the device is suspended (A.10).  What a user sees of
+ * the mask does not change. */
 void irq_intx_hold(struct irq_set *set, bool hold);
 /* The virtual DisINTx changed: masks or unmasks (A.8: there is one mask state).  The set keeps it;
  * it starts clear. */

@@ -79,9 +79,9 @@ int pci_model_set(struct pci_func *func, unsigned off, unsigned size, uint32_t m
 void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind);
 /* Copy of config space, and back what the PCI core saves around a reset: the bits that software may
  * write of the header and of the capabilities that it knows, without the power state.  What it does
- * not know stays as it is: registers of the model's but for PCI-X control, and the registers of vital
- * product data.  The status bits of advanced error reporting are cleared by it.  MSI and MSI-X
- * control follow the present interrupt mode (pci_set_irq_mode()).  Fires nothing. */
+ * not know stays as it is: registers of the model's but for PCI-X control, and the registers of
+ * vital product data.  The status bits of advanced error reporting are cleared by it.  MSI and
+ * MSI-X control follow the present interrupt mode (pci_set_irq_mode()).  Fires nothing. */
 void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE]);
 void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE]);
 
@@ -116,11 +116,11 @@ bool pci_msix_enabled(const struct pci_func *func);
 
 /*
  * An error occurs in the function: bits of the correctable or of the uncorrectable error status
- * register, and the header of the packet that was at fault.  0 and what the host hears of it, by the
- * masks, the severities and the enable bits; -EOPNOTSUPP without advanced error reporting, -EINVAL
- * for bits that the function cannot set.  The second function is what the host's error driver clears
- * afterwards: the device status, and the status bits of the kind that it heard of (not the fatal
- * ones, which the reset that follows leaves, too).  Fire nothing.
+ * register, and the header of the packet that was at fault.  0 and what the host hears of it, by
+ * the masks, the severities and the enable bits; -EOPNOTSUPP without advanced error reporting,
+ * -EINVAL for bits that the function cannot set.  The second function is what the host's error
+ * driver clears afterwards: the device status, and the status bits of the kind that it heard of
+ * (not the fatal ones, which the reset that follows leaves, too).  Fire nothing.
  */
 enum pci_aer_heard { PCI_AER_NOTHING, PCI_AER_CORRECTABLE, PCI_AER_NONFATAL, PCI_AER_FATAL };
 int pci_aer_report(struct pci_func *func, bool correctable, uint32_t status,

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Is this a request that the kernel could have made: whole, with its names ended?  libfuse takes the
- * word of who speaks to it; behind a socket that may be anybody. */
+/* Is this a request that the kernel could have made: whole, with its names ended?  libfuse takes
+ * the word of who speaks to it; behind a socket that may be anybody. */
 bool sysfs_request_ok(const void *request, size_t len);
 
 #endif

@@ -262,8 +262,7 @@ static ssize_t store_bind(struct sysfs *fs, const struct sysfs_node *node, struc
 
 static ssize_t store_unbind(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)
 {
-	return later_named(fs, s,
-			   node->object == DRIVER_UIO ? job_unbind_uio : job_unbind_vfio);
+	return later_named(fs, s, node->object == DRIVER_UIO ? job_unbind_uio : job_unbind_vfio);
 }
 
 static ssize_t store_probe(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)

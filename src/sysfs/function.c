@@ -381,8 +381,7 @@ static ssize_t show_driver(struct sysfs *fs, const struct sysfs_node *node, char
 
 	if (driver == DRIVER_NONE)
 		return -ENOENT;
-	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/%s",
-			     sysfs_driver_names[driver]);
+	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/%s", sysfs_driver_names[driver]);
 }
 
 static ssize_t show_subsystem(struct sysfs *fs, const struct sysfs_node *node, char *out,

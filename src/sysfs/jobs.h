@@ -23,7 +23,7 @@ struct job {
 	bool interrupted; /* the caller does not want to wait any more */
 	bool answered;
 	enum sysfs_answer answer;
-	bool always; /* also when the device has gone */
+	bool always;                 /* also when the device has gone */
 	struct unbinding *unbinding; /* what it waits for */
 	char data[];                 /* len bytes and a 0 */
 };

@@ -197,7 +197,7 @@ struct sysfs {
 	unsigned nr_jobs, nr_threads;
 	bool stopping;
 
-	bool uio; /* there is such a driver */
+	bool uio;                         /* there is such a driver */
 	struct sysfs_uio_file *uio_files; /* that are open */
 	uint64_t last_uio_file;
 	struct sysfs_uio *uio_state;

@@ -118,7 +118,7 @@ static void release(struct uapi_files *files, struct uapi_file *file)
 static uint64_t reap_locked(struct uapi_files *files, bool all)
 {
 	static const enum uapi_file_kind order[] = {UAPI_RESOURCE, UAPI_DEVICE, UAPI_GROUP,
-						   UAPI_CONTAINER, UAPI_IOMMUFD};
+						    UAPI_CONTAINER, UAPI_IOMMUFD};
 	uint64_t round = ++files->rounds;
 
 	for (unsigned i = 0; i < sizeof(order) / sizeof(*order); i++) {

@@ -94,8 +94,9 @@ struct uapi_core_ops {
 	int (*uio_ioctl)(struct uapi_core *core, const struct uapi_device *dev,
 			 struct vfio_client *client, unsigned cmd, uint64_t arg);
 
-	/* Serve the tree in /sys (sysfs/sysfs.h), with functions in TREE_SUBDIR and @links, on @sock,
-	 * which becomes the core's.  Until the core goes.  0 or -errno.  NULL: it is in this process.
+	/* Serve the tree in /sys (sysfs/sysfs.h), with functions in TREE_SUBDIR and @links, on
+	 * @sock, which becomes the core's.  Until the core goes.  0 or -errno.  NULL: it is in this
+	 * process.
 	 */
 	int (*sysfs_serve)(struct uapi_core *core, int sock, const struct sysfs_link *links,
 			   unsigned nr);

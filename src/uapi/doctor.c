@@ -462,14 +462,15 @@ static void examine_fuse(struct report *r, bool namespaces)
 			   "nor have /dev/uioN"),
 		       "install libfuse3-dev and build it again");
 	else if (fd < 0)
-		remedy(add(r, "/dev/fuse", DOCTOR_NOTE, "%s: programs cannot write to /sys, nor have /dev/uioN",
-			   strerror(e)),
+		remedy(add(r, "/dev/fuse", DOCTOR_NOTE,
+			   "%s: programs cannot write to /sys, nor have /dev/uioN", strerror(e)),
 		       in_container() ? "start the container with --device /dev/fuse"
 		       : e == ENOENT  ? "modprobe fuse"
 				     : "chmod 666 /dev/fuse (Debian's package fuse3 has a rule for "
 				       "udev that does it)");
 	else
-		add(r, "/dev/fuse", DOCTOR_OK, "there, so programs can write to /sys, and have /dev/uioN");
+		add(r, "/dev/fuse", DOCTOR_OK,
+		    "there, so programs can write to /sys, and have /dev/uioN");
 	if (fd >= 0)
 		close(fd);
 }

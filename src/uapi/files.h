@@ -62,8 +62,8 @@ struct uapi_file {
 	 * stands for all, until the last fd goes.  Each open of its node has an inode. */
 	struct core_device *device_file;
 	const struct uapi_device *device; /* of which device */
-	enum vfio_mmio_mode mmio; /* of a device */
-	bool node;                /* it was opened by its node */
+	enum vfio_mmio_mode mmio;         /* of a device */
+	bool node;                        /* it was opened by its node */
 };
 
 /* Needs server->core, ->nodes and ->devdir.  NULL with a message. */
@@ -84,8 +84,8 @@ bool uapi_files_open(struct uapi_files *files, const struct stat *st);
  * UAPI_FILE_KINDS: none.  What is open counts too: a link in /proc leads there. */
 enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat *st,
 				    unsigned *group);
-/* Open what a node stands for, with @access (O_RDONLY, …), for task @tid.  Returns an fd to be given
- * to the program and then closed, or -errno. */
+/* Open what a node stands for, with @access (O_RDONLY, …), for task @tid.  Returns an fd to be
+ * given to the program and then closed, or -errno. */
 int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
 			 int access, pid_t tid);
 /* GROUP_GET_DEVICE_FD, likewise.  *@dev is set on success. */

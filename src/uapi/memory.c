@@ -380,8 +380,8 @@ int memory_import_file(struct memory_cache *cache, int fd, uint64_t offset, uint
 	if (offset > (uint64_t)st.st_size || size > (uint64_t)st.st_size - offset)
 		return -EINVAL;
 	if ((flags & O_ACCMODE) == O_WRONLY ||
-	    (prot & IOMMU_WRITE && ((flags & O_ACCMODE) != O_RDWR ||
-				    seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))))
+	    (prot & IOMMU_WRITE &&
+	     ((flags & O_ACCMODE) != O_RDWR || seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))))
 		return -EPERM;
 	piece.file_id[0] = st.st_dev;
 	piece.file_id[1] = st.st_ino | ((flags & O_ACCMODE) == O_RDWR ? 0 : 1ull << 63);

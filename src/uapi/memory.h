@@ -6,10 +6,10 @@
  * Theory of operation.  Memory that is shared and cannot block (memfd, shm, shared anonymous
  * memory, hugetlbfs) is handed over as its file, so that the core maps it.  All other memory is
  * reached through /proc/TID/mem, opened now (and where a file is behind it, by threads that may be
- * left behind, because its file system may block): the fd belongs to the address space (mm) that the task
- * has at this moment, whatever the task or its number becomes later; after an exec it transfers
- * nothing. That fd ignores page permissions, so they are checked here, as pinning would: DMA that
- * writes wants a writable mapping, other DMA a readable one.
+ * left behind, because its file system may block): the fd belongs to the address space (mm) that
+ * the task has at this moment, whatever the task or its number becomes later; after an exec it
+ * transfers nothing. That fd ignores page permissions, so they are checked here, as pinning would:
+ * DMA that writes wants a writable mapping, other DMA a readable one.
  *
  * One /proc/TID/mem a task is kept.  An entry is the right one when the task (its /proc directory,
  * which a reused number does not revive) still lives and has not exec'ed: the kernel gives every
@@ -37,8 +37,8 @@ void memory_cache_free(struct memory_cache *cache);
  * -ENOMEM, -ESRCH. */
 int memory_import(struct memory_cache *cache, pid_t tid, uint64_t vaddr, uint64_t size,
 		  unsigned prot, struct iommu_mem **mem, unsigned *nr);
-/* The same for [@offset, @offset + @size) of the file @fd, which is taken over on success.  -EINVAL: it
- * is no memory file, or ends before; -EPERM: it is not open for that. */
+/* The same for [@offset, @offset + @size) of the file @fd, which is taken over on success. -EINVAL:
+ * it is no memory file, or ends before; -EPERM: it is not open for that. */
 int memory_import_file(struct memory_cache *cache, int fd, uint64_t offset, uint64_t size,
 		       unsigned prot, struct iommu_mem **mem, unsigned *nr);
 /* Frees the array and closes its fds. */

@@ -2,12 +2,12 @@
 /*
  * The threads that answer the program's system calls.
  *
- * Theory of operation.  One thread at a time, the leader, waits on the listener: the kernel wakes all
- * that wait there for each request, and a thread that stays warm answers sooner than one that takes
- * turns.  The leader handles what it receives itself.  A request that takes long (a device that
- * becomes quiet, a page of the program that does not come) must not keep others waiting: a monitor,
- * which runs while requests come, finds the leader with the same request for a whole tick (1 ms),
- * deposes it, and appoints another thread; the old one, when it is done, parks or leaves.
+ * Theory of operation.  One thread at a time, the leader, waits on the listener: the kernel wakes
+ * all that wait there for each request, and a thread that stays warm answers sooner than one that
+ * takes turns.  The leader handles what it receives itself.  A request that takes long (a device
+ * that becomes quiet, a page of the program that does not come) must not keep others waiting: a
+ * monitor, which runs while requests come, finds the leader with the same request for a whole tick
+ * (1 ms), deposes it, and appoints another thread; the old one, when it is done, parks or leaves.
  * What a process's slow requests may cost others is bounded: share.h.
  *
  *      PARKED ──appointed──▶ LEADING: waiting ⇄ handling ──deposed──▶ handling ──done──▶ PARKED

@@ -33,7 +33,7 @@ struct uapi_request {
 	int64_t result;
 	int fd;
 	bool cloexec;
-	bool stored;         /* to a region: the device may have something to do */
+	bool stored; /* to a region: the device may have something to do */
 	/* It only asks: nothing is acted upon but what the answer does to the program's memory. */
 	bool asks;
 	/* Whose hardware's config space has changed, perhaps, and those of others too: the files in
@@ -59,9 +59,9 @@ struct uapi_request {
 void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 		       const struct seccomp_notif *notif);
 /*
- * Is the system call still waiting?  If it is, the task still has its number, so what was read under
- * that (its memory, its descriptors) was its own.  To be asked after reading, before anything is
- * done that outlives the call: changing a device, writing into memory.  Not before the answer
+ * Is the system call still waiting?  If it is, the task still has its number, so what was read
+ * under that (its memory, its descriptors) was its own.  To be asked after reading, before anything
+ * is done that outlives the call: changing a device, writing into memory.  Not before the answer
  * itself, which the kernel drops when nobody waits for it; so what only asks (->asks) is checked
  * once, in uapi_copy_to().
  */
@@ -104,9 +104,8 @@ enum uapi_path {
 	UAPI_PATH_ANSWERED, /* it is, and the request has its answer */
 	UAPI_PATH_NODE,     /* it is a node of /dev/vfio: *@kind, *@group */
 };
-enum uapi_path uapi_path_open(struct uapi_request *req, int dirfd, const char *name,
-			      uint64_t flags, uint64_t resolve, enum uapi_file_kind *kind,
-			      unsigned *group);
+enum uapi_path uapi_path_open(struct uapi_request *req, int dirfd, const char *name, uint64_t flags,
+			      uint64_t resolve, enum uapi_file_kind *kind, unsigned *group);
 
 /* The handlers, by system call. */
 void uapi_do_open(struct uapi_request *req, int dirfd, uint64_t path, uint64_t flags);

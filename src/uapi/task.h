@@ -31,8 +31,8 @@ ssize_t uapi_task_write(pid_t tid, uint64_t uaddr, const void *src, size_t len);
 ssize_t uapi_task_read_string(pid_t tid, char *dst, uint64_t uaddr, size_t size);
 
 /* An O_PATH fd of ours on what @path is for the task, symbolic links followed, its root, working
- * directory and @dirfd (AT_FDCWD or an fd of the task's) taken into account; or -errno.  @resolve: of
- * openat2, but RESOLVE_NO_XDEV, which would be about mounts on the way to @dirfd too. */
+ * directory and @dirfd (AT_FDCWD or an fd of the task's) taken into account; or -errno.  @resolve:
+ * of openat2, but RESOLVE_NO_XDEV, which would be about mounts on the way to @dirfd too. */
 int uapi_task_resolve(struct uapi_tasks *tasks, pid_t tid, int dirfd, const char *path,
 		      uint64_t resolve);
 /* The text of the link /proc/TID/@name ("cwd", "root", "fd/N"), as this mount namespace and root
@@ -48,16 +48,16 @@ pid_t uapi_task_tgid(pid_t tid);
 
 /* stat of the task's fd: 0, -EBADF, or -EACCES when the task hides itself (not dumpable). */
 int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st);
-/* Is the task's @fd a path only (O_PATH)?  To the kernel's calls it is none then (EBADF).  False when
- * that cannot be found out. */
+/* Is the task's @fd a path only (O_PATH)?  To the kernel's calls it is none then (EBADF).  False
+ * when that cannot be found out. */
 bool uapi_task_fd_is_path(struct uapi_tasks *tasks, pid_t tid, int fd);
 /* What the task's @fd is open for: R_OK, W_OK; 0 also when that cannot be found out. */
 unsigned uapi_task_fd_access(struct uapi_tasks *tasks, pid_t tid, int fd);
 /*
  * Faster than these, for what is asked about again and again: a copy of the task's fd, to be looked
  * at and closed before the task goes on.  Only of numbers that have been noted as files whose close
- * waits for nobody and that may be held for a moment, as the kernel does in each call; they may have
- * changed hands since.  ≥ 0; -EBADF; -EMFILE, -ENFILE; -EAGAIN: not noted, or not to be had.
+ * waits for nobody and that may be held for a moment, as the kernel does in each call; they may
+ * have changed hands since.  ≥ 0; -EBADF; -EMFILE, -ENFILE; -EAGAIN: not noted, or not to be had.
  */
 int uapi_task_borrow_fd(struct uapi_tasks *tasks, pid_t tid, int fd);
 /* Note @fd as such a file, or forget it.  No more than a hint. */
@@ -68,8 +68,8 @@ unsigned long uapi_task_eventfd_id(pid_t tid, int fd);
 /* A copy of the task's fd: ≥ 0, -EBADF, -EPERM.  Before Linux 6.9 only what the process's first
  * thread has, too; of eventfds that have the same number there another is never taken. */
 int uapi_task_get_fd(pid_t tid, int fd);
-/* Where that is refused: the file in memory (tmpfs, memfd, hugetlbfs) that the task has as @fd, opened
- * anew for the same access.  -EBADF, -EINVAL for any other file. */
+/* Where that is refused: the file in memory (tmpfs, memfd, hugetlbfs) that the task has as @fd,
+ * opened anew for the same access.  -EBADF, -EINVAL for any other file. */
 int uapi_task_reopen_memory(pid_t tid, int fd);
 
 #endif

@@ -16,9 +16,9 @@
  * Where C is refused a mount namespace, the calls that take a path are trapped as well (shadow.h).
  *
  * Files: run.c is P0, server.c the main thread of S, child.c is C.  mounts.c and tree.c make what C
- * sees, or shadow.c and walk.c in their place; filter.c what it traps.  receive.c, request.c and the
- * request_*.c answer; files.c knows which fd is what and when it has gone; task*.c, vma.c and memory.c
- * reach into the client.
+ * sees, or shadow.c and walk.c in their place; filter.c what it traps.  receive.c, request.c and
+ * the request_*.c answer; files.c knows which fd is what and when it has gone; task*.c, vma.c and
+ * memory.c reach into the client.
  */
 #ifndef UVFIO_UAPI_UAPI_H
 #define UVFIO_UAPI_UAPI_H

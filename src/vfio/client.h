@@ -44,7 +44,7 @@ struct vfio_client_ops {
 /* Who is behind a door, for people; decides nothing. */
 struct vfio_who {
 	const char *door; /* a literal: "vfio", "vfio-user" */
-	int64_t uid;	  /* -1: unknown */
+	int64_t uid;      /* -1: unknown */
 };
 
 struct vfio_client {

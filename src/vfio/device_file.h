@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Opening a device, and an open file of it: by its group, by its own node, or by the host; a part of
- * machine_private.h. */
+/* Opening a device, and an open file of it: by its group, by its own node, or by the host; a part
+ * of machine_private.h. */
 #ifndef UVFIO_VFIO_DEVICE_FILE_H
 #define UVFIO_VFIO_DEVICE_FILE_H
 
@@ -30,8 +30,8 @@ struct vfio_device_file {
 };
 
 /* device_open.c */
-/* With nothing, no DMA goes anywhere.  1: it was the first open, which binds the device to the iommufd;
- * 0: another one. */
+/* With nothing, no DMA goes anywhere.  1: it was the first open, which binds the device to the
+ * iommufd; 0: another one. */
 struct open_with {
 	struct backend *backend;
 	struct vfio_iommufd *iommufd; /* in its place */

@@ -41,11 +41,11 @@ int vfio_device_host_config_write(struct vfio_device *dev, unsigned off, const v
 void vfio_device_host_io(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size,
 			 bool write, uint32_t *value);
 /*
- * Map BARs as through `resourceN`: *@out is for vfio_device_mmap(), _store(), _load() and _release()
- * alone, with @mode as of vfio_device_file_set_mmio(); *@view a descriptor of the view file, the
- * caller's.  -EINVAL while VFIO has the device open, -ENODEV when it was pulled out, -ENOMEM.  When
- * VFIO opens the device, and when it goes, its mappings answer SIGBUS and those calls -EIO (and
- * vfio_device_mmap() -ENODEV); where memory is not decoded they read as ones.
+ * Map BARs as through `resourceN`: *@out is for vfio_device_mmap(), _store(), _load() and
+ * _release() alone, with @mode as of vfio_device_file_set_mmio(); *@view a descriptor of the view
+ * file, the caller's.  -EINVAL while VFIO has the device open, -ENODEV when it was pulled out,
+ * -ENOMEM.  When VFIO opens the device, and when it goes, its mappings answer SIGBUS and those
+ * calls -EIO (and vfio_device_mmap() -ENODEV); where memory is not decoded they read as ones.
  */
 int vfio_device_host_open(struct vfio_device *dev, enum vfio_mmio_mode mode,
 			  struct vfio_device_file **out, int *view);

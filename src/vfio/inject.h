@@ -40,15 +40,15 @@ int vfio_device_inject_aer(struct vfio_device *dev, const struct vfio_aer *aer,
 			   enum vfio_aer_outcome *outcome, struct uvfio_error *err);
 
 /*
- * Mishaps, which last until they have happened so often, or vfio_device_inject_nothing().  Giving one
- * anew replaces what is left of it.
+ * Mishaps, which last until they have happened so often, or vfio_device_inject_nothing().  Giving
+ * one anew replaces what is left of it.
  */
 
 /* The next @count DMA transfers and pins fail with -EFAULT, recorded as injected. */
 void vfio_device_inject_faults(struct vfio_device *dev, unsigned count);
 /* The next @count resets of the function alone, also those at open and close, do not come back for
- * @ns and then fail: RESET is ENOTTY, an open goes on without (A.3).  Meanwhile accesses wait, as for
- * any reset.  The device is not reset. */
+ * @ns and then fail: RESET is ENOTTY, an open goes on without (A.3).  Meanwhile accesses wait, as
+ * for any reset.  The device is not reset. */
 #define VFIO_STUCK_MAX_NS 60000000000ull
 void vfio_device_inject_stuck_resets(struct vfio_device *dev, unsigned count, uint64_t ns);
 /* Each access to a BAR that is not a load from a mapping takes @ns longer; 0: as ever. */
@@ -62,9 +62,10 @@ int vfio_device_inject_irqs(struct vfio_device *dev, unsigned count, struct uvfi
 /* Vector @vector of the mode that is enabled, MSI or MSI-X, once, as if the device had raised it.
  * Never waits. */
 void vfio_device_inject_irq(struct vfio_device *dev, unsigned vector);
-/* A power management event (PME): the device, suspended by low power (A.10), asks to be woken.  With a
- * wakeup eventfd that ends low power and signals it; otherwise the host finds nothing to do, and the
- * device is suspended again.  False: it was awake, and nothing has happened.  May wait for a reset. */
+/* A power management event (PME): the device, suspended by low power (A.10), asks to be woken. With
+ * a wakeup eventfd that ends low power and signals it; otherwise the host finds nothing to do, and
+ * the device is suspended again.  False: it was awake, and nothing has happened.  May wait for a
+ * reset. */
 bool vfio_device_inject_wake(struct vfio_device *dev);
 /* No more of them; a reset that is stuck fails now. */
 void vfio_device_inject_nothing(struct vfio_device *dev);

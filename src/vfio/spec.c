@@ -129,9 +129,12 @@ static const struct {
 	const char *name;
 	int (*parse)(struct device_keys *keys, const char *value, struct uvfio_error *err);
 } own[] = {
-	{"addr", parse_addr},     {"bus-reset", parse_bus_reset},
-	{"driver", parse_driver}, {"group", parse_group},
-	{"iommu", parse_iommu},   {"mmio", parse_mmio},
+	{"addr", parse_addr},
+	{"bus-reset", parse_bus_reset},
+	{"driver", parse_driver},
+	{"group", parse_group},
+	{"iommu", parse_iommu},
+	{"mmio", parse_mmio},
 	{"poll-interrupt", parse_poll_interrupt},
 };
 

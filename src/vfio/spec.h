@@ -14,11 +14,11 @@ struct device_keys {
 	const char *addr; /* NULL: not given */
 	bool has_group;
 	unsigned group;
-	int mmio;         /* as vfio_device_mmio() */
-	const char *driver; /* which has it at first; NULL: not given, vfio-pci */
+	int mmio;              /* as vfio_device_mmio() */
+	const char *driver;    /* which has it at first; NULL: not given, vfio-pci */
 	const char *bus_reset; /* a name or "off"; NULL: not given (A.5) */
-	bool noiommu;     /* iommu=off (A.9) */
-	uint64_t poll_ns; /* poll-interrupt=, 0: none (A.8) */
+	bool noiommu;          /* iommu=off (A.9) */
+	uint64_t poll_ns;      /* poll-interrupt=, 0: none (A.8) */
 };
 
 struct device_spec {

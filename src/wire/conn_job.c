@@ -17,8 +17,8 @@ static void job_main(struct wire_job *job)
 	uvfio_defer_begin();
 	conn->job_fn(conn);
 	uvfio_defer_end();
-	/* The answer goes from here, and does not wait for another thread to wake up.  What the client
-	 * does not take, or that it has gone, is seen by the next turn. */
+	/* The answer goes from here, and does not wait for another thread to wake up.  What the
+	 * client does not take, or that it has gone, is seen by the next turn. */
 	if (state_of(conn) == WIRE_WORKING)
 		wire_stream_flush(&conn->stream);
 	if (conn->job_msg)

@@ -123,8 +123,8 @@ static void region_info(struct wire_conn *conn, struct wire_msg *msg)
 			}
 		}
 	}
-	/* With what says where to map, not before: who has to ask again may take none (libvfio-user's
-	 * sample counts an fd that it has no room for as an error). */
+	/* With what says where to map, not before: who has to ask again may take none
+	 * (libvfio-user's sample counts an fd that it has no room for as an error). */
 	if (n && argsz >= r.info.argsz) {
 		fd = vfio_device_view_fd(dev);
 		fd = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);

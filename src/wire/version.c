@@ -225,8 +225,8 @@ int wire_version_parse(const uint8_t *payload, uint32_t len, uint64_t dma_entrie
 	if (!ret && caps) {
 		ret = negotiate(caps, dma_entries, out, err);
 	} else if (!ret) {
-		/* Who sends an object gets one: the first clients of cloud-hypervisor had the numbers
-		 * outside "capabilities", and could not take an answer without any text. */
+		/* Who sends an object gets one: the first clients of cloud-hypervisor had the
+		 * numbers outside "capabilities", and could not take an answer without any text. */
 		memcpy(out->reply, "{}", 3);
 		out->reply_len = 3;
 	}

@@ -324,8 +324,8 @@ struct wire_conn {
 	int spent[WIRE_SPENT]; /* fds to close when the replies have been sent */
 	unsigned nr_spent;
 
-	/* A region access that was begun on the loop and goes on in a job: its bytes, and the writes
-	 * of a REGION_WRITE_MULTI, that are done.  0 between commands. */
+	/* A region access that was begun on the loop and goes on in a job: its bytes, and the
+	 * writes of a REGION_WRITE_MULTI, that are done.  0 between commands. */
 	size_t resume;
 	uint64_t resume_at;
 

@@ -3,8 +3,8 @@
  * fstat(2) of a device that was opened by its node.
  *
  * To the kernel it is a memory file, as all that stands for a device is.  But programs check that
- * what they have opened is the character device which sysfs tells (vfio-dev/vfioN/dev), so the runner
- * is asked about files that no path leads to, which is what memory files are.
+ * what they have opened is the character device which sysfs tells (vfio-dev/vfioN/dev), so the
+ * runner is asked about files that no path leads to, which is what memory files are.
  */
 #undef _FILE_OFFSET_BITS /* fstat and fstat64 are both defined here */
 #include <errno.h>

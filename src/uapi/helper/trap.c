@@ -89,7 +89,8 @@ static size_t fetch(uint64_t rip, uint8_t bytes[EMU_MAX_INSN])
 		return (size_t)n;
 	memcpy(bytes, (const void *)rip, here);
 	/* Where that call is forbidden: is there a page behind this one? */
-	if ((n != -ENOSYS && n != -EPERM) || sys3(SYS_mincore, (long)(rip + here), PAGE, (long)&there))
+	if ((n != -ENOSYS && n != -EPERM) ||
+	    sys3(SYS_mincore, (long)(rip + here), PAGE, (long)&there))
 		return here;
 	memcpy(bytes + here, (const void *)(rip + here), EMU_MAX_INSN - here);
 	return EMU_MAX_INSN;
