@@ -6,7 +6,7 @@
  * What leads elsewhere is the kernel's.  It reads the path again, and the program can have changed
  * it by then; that gives nobody anything, because the kernel then does what the program may do
  * anyway.  The reverse holds too: we open for the program only files of our tree, and of the
- * machine's /sys what everybody may read.
+ * machine's /sys what everybody may read and reach.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +21,14 @@
 #include "uapi/task.h"
 #include "uapi/walk.h"
 
+/* Does what @walk has left our tree for lie in the machine's /sys, where everybody may go?  We look
+ * there with our rights, and the program may have fewer: debugfs has files that all may read, in a
+ * directory that is root's. */
+static bool is_machines(const struct walk *walk)
+{
+	return !strncmp(walk->path, "/sys/", 5) && uapi_walk_is_public(walk->path);
+}
+
 /* The path at @addr, walked.  As uapi_walk(). */
 static int look(struct uapi_request *req, int dirfd, uint64_t addr, bool nofollow,
 		struct walk *walk)
@@ -32,7 +40,7 @@ static int look(struct uapi_request *req, int dirfd, uint64_t addr, bool nofollo
 		return 0; /* the kernel says what is wrong with it */
 	ret = uapi_walk(req->server, req->tid, dirfd, name, nofollow, 0, walk);
 	if (!ret && walk->left)
-		ret = strncmp(walk->path, "/sys/", 5) ? 0 : 1;
+		ret = is_machines(walk);
 	if (ret && !uapi_request_valid(req))
 		return 0;
 	if (ret < 0)
@@ -147,7 +155,7 @@ static bool open_machines(struct uapi_request *req, const struct walk *walk, uin
 	struct stat st;
 	int fd;
 
-	if (strncmp(walk->path, "/sys/", 5) || (flags & (O_ACCMODE | O_PATH)) != O_RDONLY)
+	if (!is_machines(walk) || (flags & (O_ACCMODE | O_PATH)) != O_RDONLY)
 		return false;
 	fd = open(walk->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | ((int)flags & O_DIRECTORY));
 	if (fd >= 0 && (fstat(fd, &st) || !(st.st_mode & S_IROTH))) {

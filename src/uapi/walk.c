@@ -316,3 +316,17 @@ int uapi_walk(const struct uapi_server *server, pid_t tid, int dirfd, const char
 	out->left = in_shadow && out->kind <= SHADOW_PARENT;
 	return out->kind > SHADOW_PARENT;
 }
+
+bool uapi_walk_is_public(const char *path)
+{
+	char dir[PATH_MAX];
+	struct stat st;
+
+	for (const char *end = path; (end = strchr(end + 1, '/'));) {
+		if (snprintf(dir, sizeof(dir), "%.*s", (int)(end - path), path) >= (int)sizeof(dir))
+			return false;
+		if (lstat(dir, &st) || !S_ISDIR(st.st_mode) || !(st.st_mode & S_IXOTH))
+			return false;
+	}
+	return true;
+}

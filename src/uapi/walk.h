@@ -39,4 +39,8 @@ struct walk {
 int uapi_walk(const struct uapi_server *server, pid_t tid, int dirfd, const char *path,
 	      bool nofollow, uint64_t resolve, struct walk *out);
 
+/* May everybody search the directories that lead to the absolute @path?  It has no links and no
+ * "..", as what uapi_walk() found. */
+bool uapi_walk_is_public(const char *path);
+
 #endif

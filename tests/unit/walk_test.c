@@ -319,12 +319,29 @@ static void changed_files(void **state)
 	close(fd);
 }
 
+/* What the program is given with our rights. */
+static void machines_files(void **state)
+{
+	struct world *w = *state;
+	char path[2 * PATH_MAX];
+
+	assert_true(uapi_walk_is_public("/sys"));
+	assert_true(uapi_walk_is_public("/sys/bus/pci"));
+	snprintf(path, sizeof(path), "%s/theirs", w->dir);
+	assert_false(uapi_walk_is_public(path)); /* which all may read, in a directory of 0700 */
+	assert_int_equal(chmod(w->dir, 0711), 0);
+	assert_true(uapi_walk_is_public(path));
+	assert_int_equal(chmod(w->dir, 0700), 0);
+	assert_false(uapi_walk_is_public("/sys/none/here"));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(absolute_paths), TEST(relative_paths), TEST(links_of_proc),
 		TEST(hostile_paths),  TEST(listing),        TEST(changed_files),
+		TEST(machines_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
