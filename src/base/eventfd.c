@@ -78,7 +78,7 @@ bool uvfio_eventfd_check(const struct uvfio_eventfd_check *check, int fd)
 
 	if (fd < 0)
 		return false;
-	if (check->context) {
+	if (check && check->context) {
 		/* Other threads may be at it, more than the kernel has room for. */
 		for (unsigned i = 0; i < TRIES && (ret = try_to_read(check, fd)) == -EAGAIN; i++)
 			sched_yield();

@@ -16,8 +16,10 @@ struct uvfio_eventfd_check {
 /* Never fails: without what it needs the check is the slow one. */
 void uvfio_eventfd_check_init(struct uvfio_eventfd_check *check);
 void uvfio_eventfd_check_fini(struct uvfio_eventfd_check *check);
-/* Whether @fd is an eventfd that can be used (one that was opened with O_PATH cannot).  Neither
- * waits for, nor asks, nor changes anything that is behind it. */
+/* Whether @fd is an eventfd that can be used (one that was opened with O_PATH cannot).  @check
+ * NULL: the slow way, by its name, for who would not live long enough: to give the context back
+ * takes the kernel 30 ms and more.  Neither waits for, nor asks, nor changes anything that is
+ * behind it. */
 bool uvfio_eventfd_check(const struct uvfio_eventfd_check *check, int fd);
 
 #endif

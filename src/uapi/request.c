@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/eventfd.h"
 #include "base/fd.h"
 #include "base/trash.h"
 #include "uapi/kept.h"
@@ -124,7 +125,7 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	if (ours < 0)
 		return -EBADF;
 	if (uapi_request_valid(req)) {
-		if (uvfio_eventfd_check(&req->server->eventfds, ours))
+		if (uvfio_eventfd_check(NULL, ours))
 			return ours;
 		if (!(fcntl(ours, F_GETFL) & O_PATH))
 			ret = -EINVAL;

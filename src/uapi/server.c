@@ -375,7 +375,6 @@ static int start_serving(struct run *run)
 	server->tasks = uapi_tasks_new();
 	server->memory = memory_cache_new(is_device, server);
 	server->trash = uvfio_trash_new();
-	uvfio_eventfd_check_init(&server->eventfds);
 	if (!server->tasks || !server->memory || !server->trash) {
 		uvfio_error_set(&err, -ENOMEM, "out of memory");
 		return complain(&err);
@@ -524,7 +523,6 @@ static void stop_serving(struct run *run)
 	if (server->memory)
 		memory_cache_free(server->memory);
 	uvfio_trash_unref(server->trash);
-	uvfio_eventfd_check_fini(&server->eventfds);
 	uapi_tasks_free(server->tasks);
 	uvfio_log_free(server->log);
 }
@@ -533,11 +531,7 @@ int uapi_server_main(const struct uapi_config *config, int up, const sigset_t *m
 {
 	struct run run = {.up = up,
 			  .tree = -1,
-			  .server = {.config = config,
-				     .listener = -1,
-				     .devdir = -1,
-				     .nodes = -1,
-				     .eventfds = {.own = -1}}};
+			  .server = {.config = config, .listener = -1, .devdir = -1, .nodes = -1}};
 	sigset_t set;
 	int pair[2];
 	bool started;

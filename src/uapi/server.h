@@ -14,7 +14,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "base/eventfd.h"
 #include "uapi/core.h"
 #include "uapi/memory.h"
 #include "uapi/uapi.h"
@@ -51,7 +50,6 @@ struct uapi_server {
 	int devdir; /* the one that it covers, for what is open; -1: ->shadow has that */
 	/* A program that opened /dev/kvm: registers are not offered for mapping any more. */
 	atomic_bool kvm_seen;
-	struct uvfio_eventfd_check eventfds;
 	struct uvfio_trash *trash; /* files of the program's that were taken for eventfds */
 	struct uvfio_ratelimit hidden_tasks, hidden_fds, refused_mmaps, fatal,
 		unseen_opens; /* of messages */
