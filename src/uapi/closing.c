@@ -154,6 +154,15 @@ static bool own_is_dying(const struct uapi_files *files, pid_t owner, uint64_t r
 	return file;
 }
 
+static bool one_is_dying(const struct uapi_files *files, dev_t dev, ino_t ino, uint64_t key)
+{
+	const struct uapi_file *file = files->dying;
+
+	while (file && (ino ? file->dev != dev || file->ino != ino : file->key != key))
+		file = file->next;
+	return file;
+}
+
 static void await_death(struct uapi_files *files, unsigned group)
 {
 	pthread_mutex_lock(&files->lock);
@@ -201,6 +210,15 @@ void uapi_files_settle_own(struct uapi_files *files, pid_t owner)
 
 	pthread_mutex_lock(&files->lock);
 	while (own_is_dying(files, owner, round))
+		pthread_cond_wait(&files->died, &files->lock);
+	pthread_mutex_unlock(&files->lock);
+}
+
+void uapi_files_settle_one(struct uapi_files *files, dev_t dev, ino_t ino, uint64_t key)
+{
+	reap(files);
+	pthread_mutex_lock(&files->lock);
+	while (one_is_dying(files, dev, ino, key))
 		pthread_cond_wait(&files->died, &files->lock);
 	pthread_mutex_unlock(&files->lock);
 }

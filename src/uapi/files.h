@@ -102,5 +102,8 @@ int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device 
 void uapi_files_settle(struct uapi_files *files, unsigned group);
 /* The same for what this call found closed, and what the process @owner had opened. */
 void uapi_files_settle_own(struct uapi_files *files, pid_t owner);
+/* The same for one file: that with inode @ino of @dev, or when @ino is 0 that with @key.  Others
+ * that are being released are not waited for.  None is this: nothing is waited for. */
+void uapi_files_settle_one(struct uapi_files *files, dev_t dev, ino_t ino, uint64_t key);
 
 #endif

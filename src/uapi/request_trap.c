@@ -159,6 +159,18 @@ static void trap_fatal(struct uapi_request *req)
 	uvfio_log(req->server->log, UVFIO_LOG_ERROR, "process %d: %s", req->tid, text);
 }
 
+/* A kernel's close waits for the file that it closes, however long others take. */
+static void trap_closed(struct uapi_request *req)
+{
+	struct uapi_files *files = req->server->files;
+
+	if (req->args[3] || req->args[4])
+		uapi_files_settle_one(files, req->args[2], req->args[3], req->args[4]);
+	else
+		uapi_files_settle_own(files, uapi_task_tgid(req->tid));
+	uapi_answer(req, 0);
+}
+
 bool uapi_do_trap(struct uapi_request *req, unsigned cmd)
 {
 	unsigned size = cmd & 0xf;
@@ -192,8 +204,7 @@ bool uapi_do_trap(struct uapi_request *req, unsigned cmd)
 		uapi_answer(req, req->args[2] == UVFIO_TRAP_VERSION ? 0 : -EPROTO);
 		break;
 	case UVFIO_TRAP_CLOSED:
-		uapi_files_settle_own(req->server->files, uapi_task_tgid(req->tid));
-		uapi_answer(req, 0);
+		trap_closed(req);
 		break;
 	case UVFIO_TRAP_FATAL:
 		trap_fatal(req);

@@ -35,6 +35,9 @@ if type nbdkit >/dev/null 2>&1; then
 	first=nbd=nbd+unix:///?socket=$work/socket
 	attack reset-without-end && silent reset-without-end
 	attack close-without-end
+	# The helper's close waits, but for its own file only.
+	mmio=exact
+	attack close-without-end
 	kill "$(cat "$work/pid")"
 else
 	skip "reset-without-end, close-without-end" "nbdkit is not installed"

@@ -4,11 +4,11 @@
  *
  * When close of the last fd of a device returns, the kernel's vfio has stopped the device: no DMA
  * lands any more, and the device can be opened again.  Here another process has to do that, so a
- * close that may have been the last waits for it: one round trip, for VFIO's fds only.  Which those
- * are is learnt from the ioctls that succeed on them (every VFIO and iommufd command has the same
- * type byte, and a fd on which none succeeded has started nothing), and from duplication.  A bit
- * that is set in error, for a number that is something else now, costs a round trip and goes away
- * with it.
+ * close that may have been the last waits for it: one round trip, for VFIO's fds only, and for the
+ * file that was closed, if that is one: others may take long.  Which fds those are is learnt from
+ * the ioctls that succeed on them (every VFIO and iommufd command has the same type byte, and a fd
+ * on which none succeeded has started nothing), and from duplication.  A bit that is set in error,
+ * for a number that is something else now, costs a round trip and goes away with it.
  */
 #undef _FILE_OFFSET_BITS /* fcntl and fcntl64 are both defined here */
 #include <dlfcn.h>
@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "uapi/helper/helper.h"
@@ -72,11 +73,21 @@ static void unmark(int fd)
 					  memory_order_relaxed);
 }
 
-static void released(void)
+/* The file of @fd, before it is closed.  All 0: not known. */
+static struct uvfio_trap_file file_of(int fd)
+{
+	struct stat st;
+
+	if (sys_failed(sys2(SYS_fstat, fd, (long)&st)))
+		return (struct uvfio_trap_file){0};
+	return (struct uvfio_trap_file){.dev = st.st_dev, .ino = st.st_ino};
+}
+
+static void released(const struct uvfio_trap_file *file)
 {
 	int saved = errno;
 
-	helper_wait_released();
+	helper_wait_released(file);
 	errno = saved;
 }
 
@@ -143,21 +154,26 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 
 EXPORT int close(int fd)
 {
+	struct uvfio_trap_file file;
 	bool ours = marked(fd);
 	int ret;
 
-	if (ours)
+	if (ours) {
+		file = file_of(fd);
 		unmark(fd); /* before its number can be given away again */
+	}
 	ret = NEXT(close)(fd);
 	if (ours)
-		released();
+		released(&file);
 	return ret;
 }
 
-/* Any marked fd in [first, last]?  Unmarks them. */
-static bool unmark_range(unsigned first, unsigned last)
+/* Any marked fd in [first, last]?  Unmarks them.  *@file: of the only one. */
+static bool unmark_range(unsigned first, unsigned last, struct uvfio_trap_file *file)
 {
-	bool found = false;
+	bool found = false, others = last >= MAX_FDS && marked(MAX_FDS);
+
+	*file = (struct uvfio_trap_file){0};
 
 	if (!atomic_load_explicit(&any, memory_order_relaxed))
 		return false;
@@ -167,30 +183,33 @@ static bool unmark_range(unsigned first, unsigned last)
 			continue;
 		}
 		if (marked((int)n)) {
+			*file = found || others ? (struct uvfio_trap_file){0} : file_of((int)n);
 			found = true;
 			unmark((int)n);
 		}
 	}
-	return found || (last >= MAX_FDS && marked(MAX_FDS));
+	return found || others;
 }
 
 EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
-	bool ours = !(flags & CLOSE_RANGE_CLOEXEC) && unmark_range(first, last);
+	struct uvfio_trap_file file;
+	bool ours = !(flags & CLOSE_RANGE_CLOEXEC) && unmark_range(first, last, &file);
 	int ret = NEXT(close_range)(first, last, flags);
 
 	if (ours)
-		released();
+		released(&file);
 	return ret;
 }
 
 EXPORT void closefrom(int low)
 {
-	bool ours = unmark_range(low > 0 ? (unsigned)low : 0, ~0u);
+	struct uvfio_trap_file file;
+	bool ours = unmark_range(low > 0 ? (unsigned)low : 0, ~0u, &file);
 
 	NEXT(closefrom)(low);
 	if (ours)
-		released();
+		released(&file);
 }
 
 EXPORT int dup(int fd)
@@ -203,7 +222,13 @@ EXPORT int dup(int fd)
 	return ret;
 }
 
-static int duplicated(int from, int to, bool was, int ret)
+/* The file that @to is before something takes its place. */
+static struct uvfio_trap_file replaced(int to, bool was)
+{
+	return was ? file_of(to) : (struct uvfio_trap_file){0};
+}
+
+static int duplicated(int from, int to, bool was, const struct uvfio_trap_file *file, int ret)
 {
 	if (ret < 0 || from == to)
 		return ret;
@@ -212,22 +237,24 @@ static int duplicated(int from, int to, bool was, int ret)
 	else if (was)
 		unmark(to);
 	if (was)
-		released();
+		released(file);
 	return ret;
 }
 
 EXPORT int dup2(int from, int to)
 {
 	bool was = marked(to);
+	struct uvfio_trap_file file = replaced(to, was);
 
-	return duplicated(from, to, was, NEXT(dup2)(from, to));
+	return duplicated(from, to, was, &file, NEXT(dup2)(from, to));
 }
 
 EXPORT int dup3(int from, int to, int flags)
 {
 	bool was = marked(to);
+	struct uvfio_trap_file file = replaced(to, was);
 
-	return duplicated(from, to, was, NEXT(dup3)(from, to, flags));
+	return duplicated(from, to, was, &file, NEXT(dup3)(from, to, flags));
 }
 
 static int fcntl_done(int fd, int cmd, int ret)

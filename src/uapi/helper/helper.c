@@ -80,9 +80,9 @@ void *helper_next(const char *name, _Atomic(void *) *slot)
 	return f;
 }
 
-void helper_wait_released(void)
+void helper_wait_released(const struct uvfio_trap_file *file)
 {
-	sys3(SYS_ioctl, -1, UVFIO_TRAP_CLOSED, 0);
+	sys5(SYS_ioctl, -1, UVFIO_TRAP_CLOSED, (long)file->dev, (long)file->ino, (long)file->key);
 }
 
 void helper_lock(struct helper_lock *lock)

@@ -44,8 +44,9 @@ void *helper_next(const char *name, _Atomic(void *) *slot);
 #define NEXT(name)        ((__typeof__(&name))helper_next(#name, &next_##name))
 #define DEFINE_NEXT(name) static _Atomic(void *) next_##name
 
-/* Waits until the runner has carried out the releases that a close or an unmapping caused. */
-void helper_wait_released(void);
+/* Waits until the runner has carried out the release of @file that a close or an unmapping caused;
+ * all 0: not known which, then of all that this process had opened. */
+void helper_wait_released(const struct uvfio_trap_file *file);
 
 /* A spin lock for the rare writers, taken with all signals blocked. */
 struct helper_lock {

@@ -208,21 +208,37 @@ EXPORT void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off64_t
 	return mmap(addr, len, prot, flags, fd, offset);
 }
 
+/* The key of the one file that is mapped there; 0: there are several. */
+static uint64_t only_key(uint64_t start, uint64_t end)
+{
+	struct range range;
+	uint64_t key = 0;
+
+	for (uint64_t at = start; table_after(at, &range) && range.start < end; at = range.end) {
+		if (key && range.key != key)
+			return 0;
+		key = range.key;
+	}
+	return key;
+}
+
 EXPORT int munmap(void *addr, size_t len)
 {
 	uint64_t start = (uint64_t)addr, end = start + page_up(len);
+	struct uvfio_trap_file file = {0};
 	long ret;
 
 	if (end <= start || !table_intersects(start, end))
 		return result(sys2(SYS_munmap, (long)addr, (long)len));
 	table_lock();
+	file.key = only_key(start, end);
 	ret = sys2(SYS_munmap, (long)addr, (long)len);
 	if (!ret)
 		table_cut(start, end);
 	table_unlock();
 	/* It may have been the last that held the device open. */
 	if (!ret)
-		helper_wait_released();
+		helper_wait_released(&file);
 	return result(ret);
 }
 

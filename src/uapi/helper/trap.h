@@ -14,7 +14,7 @@
  *   UVFIO_TRAP_RESOURCE    fd    offset   length   prot     &where
  *   UVFIO_TRAP_STORE|size  -1    offset   value    key      -
  *   UVFIO_TRAP_LOAD|size   -1    offset   &value   key      -
- *   UVFIO_TRAP_CLOSED      -1    -        -        -        -
+ *   UVFIO_TRAP_CLOSED      -1    dev      ino      key      -
  *   UVFIO_TRAP_FATAL       -1    address  length   -        -
  *   UVFIO_TRAP_KEY         fd    &file    -        -        -
  *   any of VFIO's          fd    (its)    key      mark     -
@@ -24,11 +24,12 @@
  *   MMAP    a word, see below, and *key written; any error: the helper maps as asked, and the
  * runner answers that mmap (A.6) as it does without helper STORE   0, or EIO: memory decoding is
  * off LOAD    of size 1, 2, 4: the value; of 8: 0, and *value written.  EIO as above CLOSED  0,
- * once every release that the closing of an fd or the unmapping of a BAR has already caused has
- * been carried out FATAL   0: the runner has printed that text (no newline in it).  Else the helper
- * does
- *
- *   KEY     0, and struct uvfio_trap_file written: which file the fd is.  Any error: none of ours
+ * once every release that the closing of this file's fd or the unmapping of its BAR has already
+ * caused has been carried out.  The file is that with inode ino of dev (as fstat has them), or when
+ * ino is 0 that with this key.  Both 0: it is not known which, or they are several; then of all
+ * that the process had opened FATAL   0: the runner has printed that text (no newline in it).  Else
+ * the helper does KEY     0, and struct uvfio_trap_file written: which file the fd is.  Any error:
+ * none of ours
  *
  * An ioctl of VFIO's that carries a key and the mark that goes with its fd, in the registers behind
  * the three that ioctl has, is one on the file with that key: the helper has looked what its fd is.
@@ -43,8 +44,8 @@
  *
  * RESOURCE is asked about a file that cannot be mapped (ENODEV), because it may be `resourceN` in
  * /sys: the result is then another descriptor and *where the offset in it at which to map in place
- * of @offset, as a file of a device; the helper closes it.  An error is that of the mmap, but ENOTTY:
- * it is another file.
+ * of @offset, as a file of a device; the helper closes it.  An error is that of the mmap, but
+ * ENOTTY: it is another file.
  *
  * The key is a random number ≠ 0 that stands for the open file, in LOAD and STORE a device.  It is
  * used while the mapping lives, also after close of the fd; the runner forgets it when the file is
@@ -66,17 +67,17 @@
 
 #include <stdint.h>
 
-#define UVFIO_TRAP_VERSION     6
+#define UVFIO_TRAP_VERSION  7
 
-#define UVFIO_TRAP_STORE       0x3BE0 /* + size 1, 2, 4, 8 */
-#define UVFIO_TRAP_LOAD        0x3BD0 /* + size 1, 2, 4, 8 */
-#define UVFIO_TRAP_MMAP        0x3BC0
-#define UVFIO_TRAP_FATAL       0x3BC1
-#define UVFIO_TRAP_HELLO       0x3BC2
-#define UVFIO_TRAP_CLOSED      0x3BC3
-#define UVFIO_TRAP_RESOURCE    0x3BC4
-#define UVFIO_TRAP_KEY         0x3BC5
-#define UVFIO_TRAP_NODE        0x3BC6 /* the device number of a device's node, or ENOTTY */
+#define UVFIO_TRAP_STORE    0x3BE0 /* + size 1, 2, 4, 8 */
+#define UVFIO_TRAP_LOAD     0x3BD0 /* + size 1, 2, 4, 8 */
+#define UVFIO_TRAP_MMAP     0x3BC0
+#define UVFIO_TRAP_FATAL    0x3BC1
+#define UVFIO_TRAP_HELLO    0x3BC2
+#define UVFIO_TRAP_CLOSED   0x3BC3
+#define UVFIO_TRAP_RESOURCE 0x3BC4
+#define UVFIO_TRAP_KEY      0x3BC5
+#define UVFIO_TRAP_NODE     0x3BC6 /* the device number of a device's node, or ENOTTY */
 
 struct uvfio_trap_file {
 	uint64_t key, dev, ino; /* the latter two as fstat(2) has them */
