@@ -278,8 +278,9 @@ static int report_chunk(const struct report *r, _Atomic(struct chunk *) *slot, u
 	if (!chunk)
 		return 0;
 	if (full) {
+		/* Unless another report has, and there are new marks already. */
 		if (whole)
-			atomic_store(slot, NULL);
+			atomic_compare_exchange_strong(slot, &(struct chunk *){FULL}, NULL);
 	} else if (!(whole ? atomic_exchange(&chunk->any, false) : atomic_load(&chunk->any))) {
 		return 0;
 	}
@@ -297,6 +298,9 @@ static int report_chunk(const struct report *r, _Atomic(struct chunk *) *slot, u
 		if (bits)
 			ret = report_word(r, page, bits);
 	}
+	/* The bits that were not come to are set still, and will not be set again. */
+	if (ret && whole && !full)
+		atomic_store(&chunk->any, true);
 	return ret;
 }
 

@@ -10,8 +10,12 @@
  * A transfer marks after it has written.  A report takes the marks first, and its reader reads the
  * memory afterwards: so a page is read after the write, or is in a later report.
  *
- * Threads: iommu_dirty_mark() in any number of threads, beside one iommu_dirty_report() at a time.
- * The caller sees to it that the log stays while they run.  Nothing here takes a lock.
+ * Reports beside each other share what there is: a mark that is forgotten is in the bitmap of the
+ * one that has taken it.
+ *
+ * Threads: iommu_dirty_mark() and iommu_dirty_report() in any number of threads.  The caller sees
+ * to it that the log stays while they run.  Nothing here takes a lock, so a client whose memory
+ * does not answer holds up its own report only.
  */
 #ifndef UVFIO_IOMMU_DIRTY_H
 #define UVFIO_IOMMU_DIRTY_H
@@ -43,8 +47,8 @@ void iommu_dirty_mark(struct iommu_dirty *log, uint64_t iova, uint64_t len);
 
 /*
  * Set a bit in @out for each page of @page_size bytes (a power of two, from @iova on) of
- * [@iova, @last] in which something was written, and forget it.  0 or -EFAULT: what could not be
- * reported is forgotten as well, and the client has to take all pages for written.
+ * [@iova, @last] in which something was written, and forget it.  0 or -EFAULT: some of what could
+ * not be reported is forgotten as well, and the client has to take all pages for written.
  */
 int iommu_dirty_report(struct iommu_dirty *log, uint64_t iova, uint64_t last, uint64_t page_size,
 		       struct iommu_bitmap *out);

@@ -12,7 +12,6 @@ struct dma_log {
 	struct uvfio_rcu_head rcu; /* first */
 	struct iommu_dirty *dirty;
 	atomic_uint refs;
-	pthread_mutex_t report_lock;
 };
 
 static void log_free(struct uvfio_rcu_head *head)
@@ -20,7 +19,6 @@ static void log_free(struct uvfio_rcu_head *head)
 	struct dma_log *log = (struct dma_log *)head;
 
 	iommu_dirty_free(log->dirty);
-	pthread_mutex_destroy(&log->report_lock);
 	free(log);
 }
 
@@ -98,7 +96,6 @@ static struct dma_log *log_new(uint64_t size, const struct iommu_dirty_range *ra
 		return NULL;
 	}
 	atomic_init(&log->refs, 1);
-	pthread_mutex_init(&log->report_lock, NULL);
 	return log;
 }
 
@@ -213,10 +210,8 @@ int dma_logging_report(struct dma_logging *logging, struct vfio_client *client, 
 		ret = -EFAULT;
 	} else if (report.length) {
 		iommu_bitmap_init(&bitmap, &io, report.bitmap, true);
-		pthread_mutex_lock(&log->report_lock);
 		ret = iommu_dirty_report(log->dirty, report.iova, report.iova + report.length - 1,
 					 report.page_size, &bitmap);
-		pthread_mutex_unlock(&log->report_lock);
 	}
 	log_put(log);
 	return ret;

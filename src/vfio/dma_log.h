@@ -5,8 +5,8 @@
  * when the log of a device begins and ends.
  *
  * A log lives until STOP or until the device is closed; a reset does not end it.  DMA marks under
- * RCU.  A report holds a reference while it writes to the client, so STOP waits for nobody; of
- * reports there is one at a time.
+ * RCU.  A report holds a reference, and no lock, while it writes to the client, so STOP waits for nobody,
+ * and no report for another.
  */
 #ifndef UVFIO_VFIO_DMA_LOG_H
 #define UVFIO_VFIO_DMA_LOG_H

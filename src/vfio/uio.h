@@ -58,7 +58,7 @@ void vfio_uio_release(struct uio_file *file);
 
 /* VFIO_DEVICE_GET_IRQ_INFO and VFIO_DEVICE_SET_IRQS, for MSI and MSI-X; -EINVAL for other indices,
  * -ENOTTY for other commands, -ENODEV while the device's uio file is not open.  While vectors are
- * set up the line is off. */
+ * set up the line is off.  Waits. */
 int vfio_device_uio_ioctl(struct vfio_device *dev, struct vfio_client *client, unsigned cmd,
 			  uint64_t arg);
 

@@ -188,7 +188,7 @@ out:
 	return ret;
 }
 
-static int get_irq_info(struct vfio_device *dev, struct vfio_client *client, uint64_t arg)
+static int get_irq_info(struct uio *uio, struct vfio_client *client, uint64_t arg)
 {
 	struct vfio_irq_info info;
 	int ret;
@@ -197,7 +197,9 @@ static int get_irq_info(struct vfio_device *dev, struct vfio_client *client, uin
 		return -EFAULT;
 	if (!is_message(info.index))
 		return -EINVAL;
-	ret = irq_get_info(dev->irqs, &info);
+	pthread_mutex_lock(&uio->session);
+	ret = uio->is_open ? irq_get_info(uio->dev->irqs, &info) : -ENODEV;
+	pthread_mutex_unlock(&uio->session);
 	if (ret)
 		return ret;
 	return client->ops->copy_to(client, arg, &info, sizeof(info)) ? -EFAULT : 0;
@@ -212,7 +214,7 @@ int vfio_device_uio_ioctl(struct vfio_device *dev, struct vfio_client *client, u
 	if (!uio)
 		return -ENODEV;
 	if (cmd == VFIO_DEVICE_GET_IRQ_INFO)
-		ret = get_irq_info(dev, client, arg);
+		ret = get_irq_info(uio, client, arg);
 	else if (cmd == VFIO_DEVICE_SET_IRQS)
 		ret = set_irqs(uio, client, arg);
 	uio_put(uio);

@@ -255,17 +255,77 @@ static void a_bitmap_that_ends(void **state)
 	c->end = 8;
 	assert_int_equal(report(log, 0, 4096 * P - 1, P, c), -EFAULT);
 	assert_int_equal(c->words[1], 0);
+	/* What the report did not come to, and is then written again, is in the next. */
+	iommu_dirty_mark(log, 4095 * P, 1);
+	c->end = sizeof(c->words);
+	assert_int_equal(report(log, 0, 4096 * P - 1, P, c), 0);
+	assert_true(has(c, 4095));
 	iommu_dirty_free(log);
 	free(c);
 }
 
-/* ---- writers beside a report ---- */
+/* ---- a report within another ---- */
+
+#define CHUNK_PAGES 32768ull
+
+/* A client in whose first write another report is made. */
+struct nested {
+	struct client outer, inner;
+	struct iommu_dirty *log;
+	uint64_t last;
+	unsigned writes;
+};
+
+static int nested_read(void *arg, void *dst, uint64_t uaddr, size_t len)
+{
+	return client_read(&((struct nested *)arg)->outer, dst, uaddr, len);
+}
+
+static int nested_write(void *arg, uint64_t uaddr, const void *src, size_t len)
+{
+	struct nested *n = arg;
+
+	if (!n->writes++)
+		assert_int_equal(report(n->log, 0, n->last, P, &n->inner), 0);
+	return client_write(&n->outer, uaddr, src, len);
+}
+
+/* A client that does not go on holds up no other, and each page is in one of the two. */
+static void reports_beside_each_other(void **state)
+{
+	const struct iommu_dirty_range range = {0, 4 * CHUNK_PAGES * P - 1};
+	struct iommu_dirty *log = iommu_dirty_new(P, &range, 1);
+	struct nested *n = calloc(1, sizeof(*n));
+	const struct iommu_bitmap_io io = {nested_read, nested_write, n};
+	struct iommu_bitmap out;
+
+	assert_non_null(n);
+	assert_non_null(log);
+	n->log = log;
+	n->last = range.last;
+	n->outer.end = n->inner.end = sizeof(n->outer.words);
+	iommu_dirty_mark(log, 0, 4 * CHUNK_PAGES * P);
+	iommu_bitmap_init(&out, &io, 0, true);
+	assert_int_equal(iommu_dirty_report(log, 0, n->last, P, &out), 0);
+	assert_true(n->writes);
+	assert_true(n->inner.words[4 * CHUNK_PAGES / 64 - 1]);
+	assert_int_equal(n->outer.words[0], ~0ull);
+	for (unsigned i = 0; i < 4 * CHUNK_PAGES / 64; i++) {
+		assert_int_equal(n->outer.words[i] & n->inner.words[i], 0);
+		assert_int_equal(n->outer.words[i] | n->inner.words[i], ~0ull);
+	}
+	iommu_dirty_free(log);
+	free(n);
+}
+
+/* ---- writers beside reports ---- */
 
 #define WRITERS 3
+#define READERS 2
 #define MEMORY  256u /* pages */
 
-/* Each writer counts the pages of its own up; the reader copies those that are reported.  In the
- * end, after a last report, the copy is the memory. */
+/* Each writer counts the pages of its own up; the readers copy those that are reported to them.  In
+ * the end, after a last report to each, the larger of the copies is the memory. */
 struct shared {
 	struct iommu_dirty *log;
 	_Atomic uint64_t memory[WRITERS * MEMORY];
@@ -274,6 +334,10 @@ struct shared {
 struct writer {
 	struct shared *s;
 	unsigned me;
+};
+struct reader {
+	struct shared *s;
+	uint64_t copy[WRITERS * MEMORY];
 };
 
 static void *write_pages(void *arg)
@@ -293,16 +357,35 @@ static void *write_pages(void *arg)
 	return NULL;
 }
 
+static void *read_pages(void *arg)
+{
+	struct reader *r = arg;
+	struct client *c = new_client();
+	bool last = false;
+
+	while (!last) {
+		last = !r->s->running;
+		memset(c->words, 0, sizeof(c->words));
+		assert_int_equal(report(r->s->log, 0, WRITERS * MEMORY * P - 1, P, c), 0);
+		for (unsigned i = 0; i < WRITERS * MEMORY; i++)
+			if (has(c, i))
+				r->copy[i] = atomic_load_explicit(&r->s->memory[i],
+								  memory_order_relaxed);
+	}
+	free(c);
+	return NULL;
+}
+
 static void nothing_is_lost(void **state)
 {
 	const struct iommu_dirty_range range = {0, WRITERS * MEMORY * P - 1};
 	struct shared *s = calloc(1, sizeof(*s));
-	uint64_t copy[WRITERS * MEMORY] = {0};
+	struct reader *readers = calloc(READERS, sizeof(*readers));
 	struct writer writers[WRITERS];
-	pthread_t threads[WRITERS];
-	struct client *c = new_client();
-	bool last = false;
+	pthread_t threads[WRITERS + READERS];
 
+	assert_non_null(s);
+	assert_non_null(readers);
 	s->log = iommu_dirty_new(P, &range, 1);
 	assert_non_null(s->log);
 	s->running = WRITERS;
@@ -310,28 +393,33 @@ static void nothing_is_lost(void **state)
 		writers[i] = (struct writer){s, i};
 		assert_int_equal(pthread_create(&threads[i], NULL, write_pages, &writers[i]), 0);
 	}
-	while (!last) {
-		last = !s->running;
-		memset(c->words, 0, sizeof(c->words));
-		assert_int_equal(report(s->log, 0, range.last, P, c), 0);
-		for (unsigned i = 0; i < WRITERS * MEMORY; i++)
-			if (has(c, i))
-				copy[i] = atomic_load_explicit(&s->memory[i], memory_order_relaxed);
+	for (unsigned i = 0; i < READERS; i++) {
+		readers[i].s = s;
+		assert_int_equal(
+			pthread_create(&threads[WRITERS + i], NULL, read_pages, &readers[i]), 0);
 	}
-	for (unsigned i = 0; i < WRITERS; i++)
+	for (unsigned i = 0; i < WRITERS + READERS; i++)
 		pthread_join(threads[i], NULL);
-	for (unsigned i = 0; i < WRITERS * MEMORY; i++)
-		assert_int_equal(copy[i], s->memory[i]);
+	for (unsigned i = 0; i < WRITERS * MEMORY; i++) {
+		uint64_t copy = 0;
+
+		for (unsigned k = 0; k < READERS; k++)
+			copy = readers[k].copy[i] > copy ? readers[k].copy[i] : copy;
+		assert_int_equal(copy, s->memory[i]);
+	}
 	iommu_dirty_free(s->log);
+	free(readers);
 	free(s);
-	free(c);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(as_the_model_says), cmocka_unit_test(everything_is_one_range),
-		cmocka_unit_test(memory_is_bounded), cmocka_unit_test(a_bitmap_that_ends),
+		cmocka_unit_test(as_the_model_says),
+		cmocka_unit_test(everything_is_one_range),
+		cmocka_unit_test(memory_is_bounded),
+		cmocka_unit_test(a_bitmap_that_ends),
+		cmocka_unit_test(reports_beside_each_other),
 		cmocka_unit_test(nothing_is_lost),
 	};
 

@@ -396,6 +396,10 @@ static void test_messages(void **state)
 	u.file = NULL;
 	assert_false(command(&u) & PCI_COMMAND_MASTER);
 	assert_int_equal(set_irqs(&u, VFIO_PCI_MSIX_IRQ_INDEX, 1, fd), -ENODEV);
+	info.index = VFIO_PCI_MSIX_IRQ_INDEX;
+	assert_int_equal(vfio_device_uio_ioctl(u.dev, u.f.client, VFIO_DEVICE_GET_IRQ_INFO,
+					       (uintptr_t)&info),
+			 -ENODEV);
 	down(&u);
 	close(fd);
 }
