@@ -472,6 +472,52 @@ static int sysfs_serve_there(struct uapi_core *core, int sock, const struct sysf
 	return ret;
 }
 
+#define SNAPSHOT_MAX (64u << 20)
+
+static int snapshot(struct uapi_core *core, uint8_t **out, size_t *len)
+{
+	struct join_head head = {.kind = JOIN_SNAPSHOT};
+	struct guest *guest = (struct guest *)core;
+	struct line *line = line_take(guest);
+	uint8_t *data = NULL;
+	size_t size = 0, got = 0;
+	bool broken = false;
+	int ret = 0;
+
+	if (!line)
+		return -EIO;
+	while (!ret && (!data || got < size)) {
+		const struct join_packet *in = &line->in;
+
+		head.arg[0] = got;
+		broken = line_call(line, NULL, &head, NULL, 0, NULL, 0) != 0;
+		if (broken || in->head.value > SNAPSHOT_MAX) {
+			ret = -EIO;
+		} else if (in->head.value < 0) {
+			ret = in->head.value < -4095 ? -EIO : (int)in->head.value;
+		} else if (!data) {
+			size = (size_t)in->head.value;
+			data = malloc(size + 1);
+			ret = data ? 0 : -ENOMEM;
+		}
+		/* Always something, and never more than is wanted. */
+		if (!ret && (!in->head.len || in->head.len > size - got))
+			ret = -EIO;
+		if (ret)
+			break;
+		memcpy(data + got, in->data, in->head.len);
+		got += in->head.len;
+	}
+	line_put(guest, line, broken);
+	if (ret) {
+		free(data);
+		return ret;
+	}
+	*out = data;
+	*len = size;
+	return 0;
+}
+
 const struct uapi_core_ops join_guest_ops = {
 	.container_open = container_open,
 	.container_release = container_release,
@@ -497,6 +543,7 @@ const struct uapi_core_ops join_guest_ops = {
 	.device_mmap = device_mmap,
 	.device_view_fd = device_view_fd,
 	.sysfs_serve = sysfs_serve_there,
+	.sysfs_snapshot = snapshot,
 	.hw_config = hw_config,
 	.free = guest_free,
 };

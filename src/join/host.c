@@ -160,6 +160,7 @@ static void connection_free(struct connection *connection)
 {
 	uvfio_trash_unref(connection->trash);
 	pthread_mutex_destroy(&connection->lock);
+	free(connection->snapshot);
 	free(connection);
 }
 

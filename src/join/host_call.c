@@ -149,6 +149,12 @@ static void serve_sysfs(struct call *call)
 		add(call, OBJECT_SYSFS, s, 0);
 }
 
+static void snapshot(struct call *call)
+{
+	call->done.value =
+		host_snapshot(call->connection, call->head.arg[0], call->channel->out, &call->len);
+}
+
 /* ---- containers and groups ---- */
 
 static void container_open(struct call *call)
@@ -417,6 +423,7 @@ static void (*const calls[JOIN_CALLS])(struct call *call) = {
 	[JOIN_IOMMUFD_IOCTL] = iommufd_ioctl,
 	[JOIN_GROUP_SET_IOMMUFD] = group_set_iommufd,
 	[JOIN_CDEV_OPEN] = cdev_open,
+	[JOIN_SNAPSHOT] = snapshot,
 };
 
 bool call_make(struct channel *channel)

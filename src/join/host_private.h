@@ -53,6 +53,8 @@ struct connection {
 	struct vfio_who who;
 	struct uvfio_trash *trash; /* where its files are closed */
 	pthread_mutex_t lock;      /* what follows */
+	uint8_t *snapshot;         /* that it is about to fetch, or NULL */
+	size_t snapshot_len;
 	struct object objects[JOIN_OBJECTS];
 };
 
@@ -90,6 +92,9 @@ struct host_sysfs;
 int host_sysfs_new(struct connection *connection, int sock, gid_t gid, const uint8_t *links,
 		   size_t len, struct host_sysfs **out);
 void host_sysfs_free(struct host_sysfs *s);
+/* At most JOIN_DATA bytes of a snapshot of the tree, as JOIN_SNAPSHOT has it: how long it is, or
+ * -errno.  One at a time for a connection, until its end was fetched. */
+int64_t host_snapshot(struct connection *connection, uint64_t offset, uint8_t *out, size_t *len);
 
 /* host_client.c */
 

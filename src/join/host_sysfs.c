@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The tree in /sys of a program that has joined: its runner has mounted it, and the requests come
- * over a socket that it has sent.  One tree a connection; it goes with that.
+ * over a socket that it has sent.  One tree a connection; it goes with that.  A runner that cannot
+ * mount it fetches a snapshot of it.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/trash.h"
 #include "join/host_private.h"
+#include "sysfs/snapshot.h"
 #include "sysfs/sysfs.h"
 
 #define MAX_LINKS 4096u
@@ -76,4 +78,36 @@ void host_sysfs_free(struct host_sysfs *s)
 {
 	sysfs_free(s->sysfs);
 	free(s);
+}
+
+int64_t host_snapshot(struct connection *connection, uint64_t offset, uint8_t *out, size_t *len)
+{
+	uint8_t *data = NULL, *old = NULL;
+	size_t size = 0;
+	int64_t ret = -EINVAL;
+
+	if (!offset) {
+		ret = sysfs_snapshot(connection->host->machine, &data, &size);
+		if (ret)
+			return ret;
+	}
+	pthread_mutex_lock(&connection->lock);
+	if (data) {
+		old = connection->snapshot;
+		connection->snapshot = data;
+		connection->snapshot_len = size;
+	}
+	if (connection->snapshot && offset < connection->snapshot_len) {
+		size = connection->snapshot_len - offset;
+		*len = size < JOIN_DATA ? size : JOIN_DATA;
+		memcpy(out, connection->snapshot + offset, *len);
+		ret = (int64_t)connection->snapshot_len;
+		if (*len == size) {
+			free(connection->snapshot);
+			connection->snapshot = NULL;
+		}
+	}
+	pthread_mutex_unlock(&connection->lock);
+	free(old);
+	return ret;
 }

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include "uapi/core.h"
 
-#define JOIN_VERSION 3u
+#define JOIN_VERSION 4u
 
 #define JOIN_DATA    65536u /* bytes behind a head, at most */
 #define JOIN_FDS     64u    /* with a message */
@@ -65,6 +65,9 @@ enum join_kind {
 	JOIN_IOMMUFD_IOCTL,     /* arg: pid, cmd, arg */
 	JOIN_GROUP_SET_IOMMUFD, /* arg: handle of the iommufd */
 	JOIN_CDEV_OPEN,         /* arg: number.  Done: value is the handle of the device file */
+	/* arg: offset into sysfs_snapshot(), of which 0 makes a new one and the last byte is the end.
+	 * Done: value: how long it is; data from the offset on */
+	JOIN_SNAPSHOT,
 	JOIN_CALLS,
 
 	/* Questions. */

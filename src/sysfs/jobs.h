@@ -42,7 +42,7 @@ void sysfs_jobs_stop(struct sysfs *fs);
 /* In a job: unbind @dev and wait for it.  0; -ENODEV; -EBUSY; -EINTR: the door ends. */
 int sysfs_job_unbind(struct sysfs *fs, struct job *job, struct vfio_device *dev);
 
-/* fuse.c: answer job->request; job->data has what was read.  Without the lock. */
+/* fuse.c (none.c: nothing): answer job->request; job->data has what was read.  Without the lock. */
 void sysfs_fuse_answer(struct job *job, ssize_t result);
 
 #endif

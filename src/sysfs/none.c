@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A build without libfuse3. */
+/* A build without libfuse3: snapshots alone (snapshot.h). */
 #include <errno.h>
 #include <unistd.h>
-#include "sysfs/sysfs.h"
+#include "sysfs/jobs.h"
 
 bool sysfs_built(void)
 {
@@ -22,9 +22,9 @@ int sysfs_serve(struct sysfs *sysfs, int fd, struct uvfio_error *err)
 	return uvfio_error_set(err, -ENOSYS, "this uvfio was built without libfuse3");
 }
 
-enum sysfs_file sysfs_identify(struct sysfs *sysfs, uint64_t ino, char device[16], unsigned *bar)
+/* There are no jobs without requests. */
+void sysfs_fuse_answer(struct job *job, ssize_t result)
 {
-	return SYSFS_FILE_OTHER;
 }
 
 void sysfs_free(struct sysfs *sysfs)

@@ -137,6 +137,7 @@ struct sysfs *sysfs_new(const struct sysfs_config *config, struct uvfio_error *e
 	fs->config = *config;
 	snprintf(fs->path, sizeof(fs->path), "devices%s%s", config->subdir ? "/" : "",
 		 config->subdir ? config->subdir : "");
+	fs->depth = config->subdir ? 2 : 1;
 	fs->started = time(NULL);
 	fs->uio = vfio_machine_policy(config->machine)->enable_uio;
 	fs->autoprobe = true;

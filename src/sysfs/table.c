@@ -133,7 +133,7 @@ ssize_t sysfs_link_to(struct sysfs *fs, const struct sysfs_node *node, char *out
 	va_list ap;
 
 	if (depth >= FROM_FUNCTIONS)
-		depth += (fs->config.subdir ? 2 : 1) - FROM_FUNCTIONS;
+		depth += fs->depth - FROM_FUNCTIONS;
 	for (; depth && len + 4 < size; depth--)
 		len += (size_t)snprintf(out + len, size - len, "../");
 	va_start(ap, fmt);

@@ -178,7 +178,8 @@ struct changed {
 
 struct sysfs {
 	struct sysfs_config config;
-	char path[64]; /* "devices/…", where the functions are */
+	char path[64];  /* "devices/…", where the functions are */
+	unsigned depth; /* of that directory below the root */
 	time_t started;
 	struct uvfio_ratelimit log_limit;
 

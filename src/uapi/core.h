@@ -101,6 +101,10 @@ struct uapi_core_ops {
 	int (*sysfs_serve)(struct uapi_core *core, int sock, const struct sysfs_link *links,
 			   unsigned nr);
 
+	/* sysfs_snapshot() (sysfs/snapshot.h) of the machine; its contents are to be checked.  Or
+	 * -errno. */
+	int (*sysfs_snapshot)(struct uapi_core *core, uint8_t **out, size_t *len);
+
 	/* vfio_device_hw_config().  True with @bytes untouched when the device has gone. */
 	bool (*hw_config)(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
 			  bool wait);

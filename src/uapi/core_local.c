@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "sysfs/snapshot.h"
 #include "uapi/core.h"
 #include "vfio/host.h"
 #include "vfio/observe.h"
@@ -231,6 +232,11 @@ static int uio_ioctl(struct uapi_core *core, const struct uapi_device *dev,
 
 /* ---- the machine ---- */
 
+static int snapshot(struct uapi_core *core, uint8_t **out, size_t *len)
+{
+	return sysfs_snapshot(core->machine, out, len);
+}
+
 static bool hw_config(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
 		      bool wait)
 {
@@ -271,6 +277,7 @@ static const struct uapi_core_ops local_ops = {
 	.device_view_fd = device_view_fd,
 	.resource_open = resource_open,
 	.uio_ioctl = uio_ioctl,
+	.sysfs_snapshot = snapshot,
 	.hw_config = hw_config,
 	.free = local_free,
 };

@@ -21,7 +21,7 @@
 #include <unistd.h>
 #include "uapi/mounts.h"
 
-#define TMPFS_OPTIONS "mode=755,nr_inodes=16384,size=16m"
+#define TMPFS_OPTIONS "mode=755,nr_inodes=32768,size=64m"
 
 struct mounts {
 	char **ours; /* directories that lie in a tmpfs of ours and may get entries */

@@ -38,10 +38,12 @@ struct uapi_shadow {
 	size_t map_size;
 };
 
-/* What programs list to find devices, drivers and groups. */
+/* What programs list to find devices, drivers and groups; and where our links `subsystem` lead. */
 static const char *const listed[] = {
+	"/sys/bus/pci",
 	"/sys/bus/pci/devices",
 	"/sys/bus/pci/drivers",
+	"/sys/bus/pci/slots",
 	"/sys/kernel/iommu_groups",
 };
 
@@ -145,6 +147,10 @@ static int make_parents(struct uapi_shadow *shadow, const char *path)
 	char dir[PATH_MAX];
 	struct stat st;
 
+	/* Mostly it has just been made. */
+	snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
+	if (find(shadow, dir))
+		return 0;
 	for (const char *end = path + 1; (end = strchr(end, '/')); end++) {
 		bool real;
 		int ret;
@@ -200,7 +206,7 @@ static int make_record(struct uapi_shadow *shadow, const struct tree_record *rec
 {
 	const char *path = (const char *)(rec + 1);
 	const char *data = path + rec->path_len + 1;
-	struct entry *known = find(shadow, path);
+	struct entry *known;
 	int ret = make_parents(shadow, path);
 
 	if (ret)
@@ -213,6 +219,7 @@ static int make_record(struct uapi_shadow *shadow, const struct tree_record *rec
 	case TREE_DIR:
 		if (mkdirat(shadow->root, path + 1, 0755) && errno != EEXIST)
 			return -errno;
+		known = find(shadow, path);
 		if (!known)
 			return enter(shadow, path, SHADOW_DIR, NULL);
 		known->kind = SHADOW_DIR;

@@ -2,38 +2,22 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <linux/pci_regs.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "sysfs/snapshot.h"
 #include "uapi/tree.h"
-#include "iommu/space.h"
-#include "pci/pci.h"
 #include "vfio/uio.h"
 
 #define MAX_DEVICES 256
 
-/* Flags of a resource in sysfs (the kernel's IORESOURCE_…); the low bits are those of the BAR. */
-#define RES_IO        0x00000100ull
-#define RES_MEM       0x00000200ull
-#define RES_PREFETCH  0x00002000ull
-#define RES_READONLY  0x00004000ull
-#define RES_SIZEALIGN 0x00040000ull
-#define RES_MEM_64    0x00100000ull
-#define RES_LINES     13 /* BARs, ROM, and the VF BARs of a PF */
-
-/* Where the BARs seem to be.  Nothing is there: programs only take lengths from these lines. */
-struct address_map {
-	uint64_t io, mem32, mem64;
-};
-
 struct tree {
 	uint8_t *buf;
 	size_t len, size;
-	bool failed;
+	int failed; /* -errno */
 };
 
 static void add(struct tree *tree, enum tree_kind kind, unsigned mode, const char *path,
@@ -50,7 +34,7 @@ static void add(struct tree *tree, enum tree_kind kind, unsigned mode, const cha
 		uint8_t *grown = realloc(tree->buf, size);
 
 		if (!grown) {
-			tree->failed = true;
+			tree->failed = -ENOMEM;
 			return;
 		}
 		tree->buf = grown;
@@ -102,118 +86,6 @@ add_link(struct tree *tree, const char *base, const char *name, const char *fmt,
 	add(tree, TREE_LINK, 0777, path, target, strlen(target));
 }
 
-static uint64_t place(uint64_t *next, uint64_t size)
-{
-	uint64_t at = (*next + size - 1) & ~(size - 1);
-
-	*next = at + size;
-	return at;
-}
-
-/* The file `resource`: start, end and flags of each BAR, then of the ROM. */
-static void add_resources(struct tree *tree, const char *base, const struct uapi_device *dev,
-			  struct address_map *map)
-{
-	char text[RES_LINES * 64];
-	size_t len = 0;
-
-	for (unsigned i = 0; i < RES_LINES; i++) {
-		uint64_t start = 0, size = 0, flags = 0;
-
-		if (i < 6 && dev->bars[i].size) {
-			unsigned bar = dev->bars[i].flags;
-
-			size = dev->bars[i].size;
-			flags = RES_SIZEALIGN;
-			if (bar & UVFIO_BAR_IO) {
-				flags |= RES_IO | PCI_BASE_ADDRESS_SPACE_IO;
-				start = place(&map->io, size);
-			} else {
-				flags |= RES_MEM;
-				if (bar & UVFIO_BAR_PREFETCH)
-					flags |= RES_PREFETCH | PCI_BASE_ADDRESS_MEM_PREFETCH;
-				if (bar & UVFIO_BAR_MEM64)
-					flags |= RES_MEM_64 | PCI_BASE_ADDRESS_MEM_TYPE_64;
-				start = place(bar & UVFIO_BAR_MEM64 ? &map->mem64 : &map->mem32,
-					      size);
-			}
-		} else if (i == 6 && dev->rom_size) {
-			size = dev->rom_size;
-			flags = RES_MEM | RES_PREFETCH | RES_READONLY | RES_SIZEALIGN;
-			start = place(&map->mem32, size);
-		}
-		len += (size_t)snprintf(text + len, sizeof(text) - len,
-					"0x%016llx 0x%016llx 0x%016llx\n",
-					(unsigned long long)start,
-					(unsigned long long)(size ? start + size - 1 : 0),
-					(unsigned long long)flags);
-	}
-	add_text(tree, 0444, base, "resource", "%s", text);
-}
-
-static unsigned get(const uint8_t *bytes, unsigned off, unsigned size)
-{
-	unsigned value = 0;
-
-	for (unsigned i = 0; i < size; i++)
-		value |= (unsigned)bytes[off + i] << (8 * i);
-	return value;
-}
-
-static void add_vfio_dev(struct tree *tree, const char *base, const struct uapi_device *dev)
-{
-	char name[32], path[128];
-
-	if (dev->cdev == VFIO_NO_CDEV)
-		return;
-	snprintf(name, sizeof(name), "vfio-dev/vfio%u", dev->cdev);
-	snprintf(path, sizeof(path), "%s/%s", base, name);
-	add_dir(tree, base, "vfio-dev");
-	add_dir(tree, base, name);
-	add_text(tree, 0444, path, "dev", "%u:%u\n", VFIO_CDEV_MAJOR, dev->cdev);
-	add_link(tree, path, "device", "../../../%s", dev->name);
-}
-
-static void add_function(struct tree *tree, const struct uapi_device *dev, const uint8_t *config,
-			 struct address_map *map)
-{
-	const char *name = dev->name;
-	unsigned vendor = get(config, PCI_VENDOR_ID, 2);
-	unsigned device = get(config, PCI_DEVICE_ID, 2);
-	unsigned subvendor = get(config, PCI_SUBSYSTEM_VENDOR_ID, 2);
-	unsigned subdevice = get(config, PCI_SUBSYSTEM_ID, 2);
-	unsigned class = get(config, PCI_CLASS_REVISION, 4) >> 8;
-	char base[64], path[80], modalias[80];
-
-	snprintf(base, sizeof(base), "/sys/bus/pci/devices/%s", name);
-	snprintf(modalias, sizeof(modalias), "pci:v%08Xd%08Xsv%08Xsd%08Xbc%02Xsc%02Xi%02X", vendor,
-		 device, subvendor, subdevice, class >> 16, (class >> 8) & 0xff, class & 0xff);
-	add(tree, TREE_CLAIM, 0755, base, NULL, 0);
-	add_text(tree, 0444, base, "vendor", "0x%04x\n", vendor);
-	add_text(tree, 0444, base, "device", "0x%04x\n", device);
-	add_text(tree, 0444, base, "subsystem_vendor", "0x%04x\n", subvendor);
-	add_text(tree, 0444, base, "subsystem_device", "0x%04x\n", subdevice);
-	add_text(tree, 0444, base, "class", "0x%06x\n", class);
-	add_text(tree, 0444, base, "revision", "0x%02x\n", get(config, PCI_REVISION_ID, 1));
-	add_text(tree, 0444, base, "irq", "0\n");
-	add_text(tree, 0644, base, "enable", "0\n");
-	add_text(tree, 0644, base, "numa_node", "-1\n");
-	add_text(tree, 0444, base, "modalias", "%s\n", modalias);
-	add_text(tree, 0644, base, "driver_override", "vfio-pci\n");
-	add_text(tree, 0644, base, "uevent",
-		 "DRIVER=vfio-pci\nPCI_CLASS=%X\nPCI_ID=%04X:%04X\nPCI_SUBSYS_ID=%04X:%04X\n"
-		 "PCI_SLOT_NAME=%s\nMODALIAS=%s\n",
-		 class, vendor, device, subvendor, subdevice, name, modalias);
-	add_resources(tree, base, dev, map);
-	snprintf(path, sizeof(path), "%s/config", base);
-	add(tree, TREE_FILE, 0644, path, config, dev->config_size);
-	add_vfio_dev(tree, base, dev);
-	add_link(tree, base, "iommu_group", "../../../../kernel/iommu_groups/%u", dev->group);
-	add_link(tree, base, "driver", "../../drivers/vfio-pci");
-	add_link(tree, base, "subsystem", "../../../pci");
-	add_link(tree, "/sys/bus/pci/drivers/vfio-pci", name, "../../devices/%s", name);
-}
-
 /* Is device @i the first of its group? */
 static bool first_of_group(const struct uapi_core *core, unsigned i)
 {
@@ -221,51 +93,6 @@ static bool first_of_group(const struct uapi_core *core, unsigned i)
 		if (core->devices[j].group == core->devices[i].group)
 			return false;
 	return true;
-}
-
-static void add_group(struct tree *tree, const struct uapi_core *core, unsigned group)
-{
-	char base[64], node[UAPI_NODE_NAME];
-	bool noiommu;
-
-	uapi_group_node(core, group, node);
-	noiommu = node[0] == 'n';
-
-	snprintf(base, sizeof(base), "/sys/kernel/iommu_groups/%u", group);
-	add(tree, TREE_CLAIM, 0755, base, NULL, 0);
-	add_dir(tree, base, "devices");
-	if (noiommu) {
-		/* VFIO's own, without a domain. */
-		add_text(tree, 0444, base, "name", "vfio-noiommu\n");
-		add_text(tree, 0644, base, "type", "unknown\n");
-		add_text(tree, 0444, base, "reserved_regions", "%s", "");
-	} else {
-		add_text(tree, 0644, base, "type", "DMA\n");
-		add_text(tree, 0444, base, "reserved_regions", "0x%016llx 0x%016llx msi\n",
-			 IOMMU_MSI_FIRST, IOMMU_MSI_LAST);
-	}
-}
-
-static void add_modules(struct tree *tree, const struct vfio_policy *policy)
-{
-	static const char *const names[] = {"vfio", "vfio_pci", "vfio_iommu_type1"};
-	const struct vfio_knob *knob;
-	char base[64];
-
-	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		snprintf(base, sizeof(base), "/sys/module/%s", names[i]);
-		add(tree, TREE_CLAIM, 0755, base, NULL, 0);
-		add_dir(tree, base, "parameters");
-		add_text(tree, 0444, base, "initstate", "live\n");
-	}
-	for (unsigned i = 0; (knob = vfio_policy_knob(i)); i++) {
-		char text[VFIO_KNOB_TEXT];
-
-		if (!knob->module || vfio_policy_text(policy, knob->name, text))
-			continue;
-		snprintf(base, sizeof(base), "/sys/module/%s/parameters", knob->module);
-		add_text(tree, knob->mode, base, knob->name, "%s\n", text);
-	}
 }
 
 /* The nodes in /dev/vfio. */
@@ -290,30 +117,105 @@ static void add_nodes(struct tree *tree, struct uapi_core *core)
 	}
 }
 
+/* Has this machine anything in the directory @path? */
+static bool has_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n > 2;
+}
+
+static bool shown_device(const struct uapi_core *core, const char *name, size_t len)
+{
+	for (unsigned i = 0; i < core->nr_devices; i++)
+		if (strlen(core->devices[i].name) == len &&
+		    !strncmp(core->devices[i].name, name, len))
+			return true;
+	return false;
+}
+
+/* The directories whose entries are ours as a whole, among those of the machine. */
+static const struct ours {
+	const char *path; /* with its last "/" */
+	size_t len;
+	bool devices; /* those that the run has */
+	bool alone;   /* when the machine has none itself */
+} ours[] = {
+#define OURS(path_, ...)                                                                           \
+	{                                                                                          \
+		.path = (path_), .len = sizeof(path_) - 1, __VA_ARGS__                             \
+	}
+	OURS("bus/pci/devices/", .devices = true),
+	OURS("bus/pci/drivers/"),
+	OURS("bus/pci/slots/", .alone = true),
+	OURS("class/"),
+	OURS("kernel/iommu_groups/"),
+	OURS("module/"),
+#undef OURS
+};
+
+#define NR_OURS (sizeof(ours) / sizeof(*ours))
+
+/* What is outside of them is the machine's own. */
+static void add_item(struct tree *tree, const struct uapi_core *core, const struct sysfs_item *item,
+		     const bool taken[])
+{
+	static const enum tree_kind kinds[] = {
+		[SYSFS_ITEM_DIR] = TREE_DIR,
+		[SYSFS_ITEM_FILE] = TREE_FILE,
+		[SYSFS_ITEM_LINK] = TREE_LINK,
+	};
+	char path[SYSFS_ITEM_PATH + 8];
+	const char *name;
+	bool whole;
+	unsigned i = 0;
+
+	while (i < NR_OURS && strncmp(item->path, ours[i].path, ours[i].len) != 0)
+		i++;
+	if (i == NR_OURS || taken[i])
+		return;
+	name = item->path + ours[i].len;
+	if (ours[i].devices && !shown_device(core, name, strcspn(name, "/")))
+		return;
+	whole = !strchr(name, '/');
+	if (whole && item->kind != SYSFS_ITEM_DIR)
+		return;
+	snprintf(path, sizeof(path), "/sys/%s", item->path);
+	add(tree, whole ? TREE_CLAIM : kinds[item->kind], item->mode, path, item->data, item->len);
+}
+
+/* Of /sys, what the machine looks like now. */
+static void add_sys(struct tree *tree, struct uapi_core *core)
+{
+	bool taken[NR_OURS] = {false};
+	struct sysfs_item item;
+	uint8_t *data = NULL;
+	size_t len = 0, off = 0;
+	char path[64];
+	int ret = core->ops->sysfs_snapshot(core, &data, &len);
+
+	for (unsigned i = 0; i < NR_OURS; i++) {
+		snprintf(path, sizeof(path), "/sys/%s", ours[i].path);
+		taken[i] = ours[i].alone && has_entries(path);
+	}
+	while (!ret && (ret = sysfs_snapshot_next(data, len, &off, &item)) == 1) {
+		add_item(tree, core, &item, taken);
+		ret = 0;
+	}
+	free(data);
+	if (ret && !tree->failed)
+		tree->failed = ret;
+}
+
 static void describe(struct tree *tree, struct uapi_core *core)
 {
-	struct address_map map = {0x1000, 0xc0000000, 0x380000000000};
-	const struct uapi_device *devs = core->devices;
-
 	add_nodes(tree, core);
-	add(tree, TREE_CLAIM, 0755, "/sys/bus/pci/drivers/vfio-pci", NULL, 0);
-	for (unsigned i = 0; i < core->nr_devices; i++) {
-		uint8_t config[PCI_EXT_CONFIG_SIZE];
-
-		memset(config, 0xff, sizeof(config));
-		core->ops->hw_config(core, &devs[i], config, true);
-		add_function(tree, &devs[i], config, &map);
-	}
-	for (unsigned i = 0; i < core->nr_devices; i++) {
-		unsigned group = devs[i].group;
-		char base[80];
-
-		if (first_of_group(core, i))
-			add_group(tree, core, group);
-		snprintf(base, sizeof(base), "/sys/kernel/iommu_groups/%u/devices", group);
-		add_link(tree, base, devs[i].name, "../../../../bus/pci/devices/%s", devs[i].name);
-	}
-	add_modules(tree, core->policy);
+	add_sys(tree, core);
 }
 
 static void add_bind(struct tree *tree, bool dir, const char *fmt, ...)
@@ -327,19 +229,6 @@ static void add_bind(struct tree *tree, bool dir, const char *fmt, ...)
 	vsnprintf(path, sizeof(path), fmt, ap);
 	va_end(ap);
 	add(tree, TREE_BIND, dir ? 0755 : 0644, path, NULL, 0);
-}
-
-/* Has this machine anything in the directory @path? */
-static bool has_entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	unsigned n = 0;
-
-	while (dir && readdir(dir))
-		n++;
-	if (dir)
-		closedir(dir);
-	return n > 2;
 }
 
 /* Each uioN that there can be: a link to the file that is there while it is bound. */
@@ -401,7 +290,8 @@ static int make(struct uapi_core *core, void (*describe_it)(struct tree *, struc
 	describe_it(&tree, core);
 	if (tree.failed) {
 		free(tree.buf);
-		return uvfio_error_set(err, -ENOMEM, "out of memory");
+		return uvfio_error_set(err, tree.failed, "cannot describe the program's /sys: %s",
+				       strerror(-tree.failed));
 	}
 	fd = memfd_create("uvfio-tree", MFD_CLOEXEC);
 	if (fd >= 0 && write(fd, tree.buf, tree.len) != (ssize_t)tree.len) {

@@ -4,7 +4,7 @@
  * and drivers look like.  S describes them, in a memfd of records; C makes them in its mount
  * namespace (mounts.h).  With FUSE, of /sys these are parts of a file system that S serves
  * (sysfs/sysfs.h), which are bound into it; without, files with the values of the moment when the
- * program starts.
+ * program starts (sysfs/snapshot.h).
  */
 #ifndef UVFIO_UAPI_TREE_H
 #define UVFIO_UAPI_TREE_H

@@ -8,6 +8,7 @@
 #include "join/channel.h"
 #include "join/guest.h"
 #include "join/host.h"
+#include "sysfs/snapshot.h"
 #include "sysfs/sysfs.h"
 #include "vfio/observe.h"
 
@@ -192,6 +193,50 @@ static void test_sysfs(void **state)
 	j.sock = connect_host(j.host);
 	assert_int_equal(serve_sysfs(j.sock, plain, NULL, 0), -EINVAL);
 	close(plain);
+	join_close(&j);
+}
+
+/* A snapshot of the tree: in pieces, one at a time, until its end was fetched. */
+static void test_snapshot(void **state)
+{
+	const struct join_head begin = {.kind = JOIN_SNAPSHOT},
+			       next = {.kind = JOIN_SNAPSHOT, .arg = {JOIN_DATA}},
+			       beyond = {.kind = JOIN_SNAPSHOT, .arg = {UINT64_MAX}};
+	struct uvfio_error err = {""};
+	struct uapi_core *core;
+	struct joined j;
+	uint8_t *want, *data;
+	size_t want_len, len;
+
+	join_open(&j);
+	for (unsigned i = 0; i < 10; i++)
+		fixture_add(&j.f, "probe");
+	assert_int_equal(sysfs_snapshot(j.f.machine, &want, &want_len), 0);
+	assert_true(want_len > JOIN_DATA && want_len < 2 * JOIN_DATA);
+	assert_int_equal(call(j.sock, next), -EINVAL);
+	for (unsigned i = 0; i < 2; i++) { /* a second one replaces the first */
+		assert_int_equal(call(j.sock, begin), want_len);
+		assert_int_equal(packet.head.len, JOIN_DATA);
+		assert_memory_equal(packet.data, want, JOIN_DATA);
+	}
+	assert_int_equal(call(j.sock, beyond), -EINVAL);
+	assert_int_equal(packet.head.len, 0);
+	assert_int_equal(call(j.sock, next), want_len);
+	assert_int_equal(packet.head.len, want_len - JOIN_DATA);
+	assert_memory_equal(packet.data, want + JOIN_DATA, want_len - JOIN_DATA);
+	assert_int_equal(call(j.sock, next), -EINVAL);
+	assert_int_equal(call(j.sock, begin), want_len); /* what is left goes with the connection */
+	close(j.sock);
+	j.sock = connect_host(j.host);
+	core = join_guest_new(j.sock, "m", j.log, &err);
+	assert_non_null(core);
+	assert_int_equal(core->ops->sysfs_snapshot(core, &data, &len), 0);
+	assert_int_equal(len, want_len);
+	assert_memory_equal(data, want, len);
+	free(data);
+	free(want);
+	core->ops->free(core);
+	j.sock = connect_host(j.host);
 	join_close(&j);
 }
 
@@ -616,7 +661,7 @@ int main(void)
 		cmocka_unit_test(test_limits),         cmocka_unit_test(test_import),
 		cmocka_unit_test(test_eventfd),        cmocka_unit_test(test_death),
 		cmocka_unit_test(test_stalling_files), cmocka_unit_test(test_lies),
-		cmocka_unit_test(test_both),
+		cmocka_unit_test(test_both),           cmocka_unit_test(test_snapshot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
