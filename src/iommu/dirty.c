@@ -15,6 +15,7 @@
 /* @any is set after a bit and cleared before the bits are read, so that a report which finds it
  * clear has missed nothing. */
 struct chunk {
+	struct chunk *next; /* of all that were made */
 	_Atomic bool any;
 	_Atomic uint64_t bits[CHUNK_WORDS];
 };
@@ -30,6 +31,7 @@ struct iommu_dirty {
 		    * stores, see there */
 	_Atomic uint64_t bytes;
 	_Atomic(struct chunk *) *all; /* of all ranges */
+	_Atomic(struct chunk *) made; /* a chunk stays until the log goes */
 	struct range ranges[];        /* ascending */
 };
 
@@ -86,24 +88,15 @@ struct iommu_dirty *iommu_dirty_new(uint64_t page_size, const struct iommu_dirty
 	return log;
 }
 
-static uint64_t nr_chunks(const struct range *r)
-{
-	return (r->last >> CHUNK_BITS) - (r->first >> CHUNK_BITS) + 1;
-}
-
 void iommu_dirty_free(struct iommu_dirty *log)
 {
+	struct chunk *chunk, *next;
+
 	if (!log)
 		return;
-	for (unsigned i = 0; i < log->nr; i++) {
-		const struct range *r = &log->ranges[i];
-
-		for (uint64_t c = 0; c < nr_chunks(r); c++) {
-			struct chunk *chunk = atomic_load(&r->chunks[c]);
-
-			if (chunk != FULL)
-				free(chunk);
-		}
+	for (chunk = atomic_load(&log->made); chunk; chunk = next) {
+		next = chunk->next;
+		free(chunk);
 	}
 	free(log->all);
 	free(log);
@@ -143,8 +136,14 @@ static struct chunk *new_chunk(struct iommu_dirty *log, _Atomic(struct chunk *) 
 		chunk = FULL;
 	if (chunk == FULL)
 		atomic_fetch_sub(&log->bytes, sizeof(*chunk));
-	if (atomic_compare_exchange_strong(slot, &was, chunk))
+	if (atomic_compare_exchange_strong(slot, &was, chunk)) {
+		if (chunk != FULL) {
+			chunk->next = atomic_load(&log->made);
+			while (!atomic_compare_exchange_weak(&log->made, &chunk->next, chunk))
+				;
+		}
 		return chunk;
+	}
 	if (chunk != FULL) {
 		free(chunk);
 		atomic_fetch_sub(&log->bytes, sizeof(*chunk));
@@ -305,7 +304,7 @@ static int report_chunk(const struct report *r, _Atomic(struct chunk *) *slot, u
 }
 
 int iommu_dirty_report(struct iommu_dirty *log, uint64_t iova, uint64_t last, uint64_t page_size,
-		       struct iommu_bitmap *out)
+		       bool keep, struct iommu_bitmap *out)
 {
 	uint64_t size = 1ull << log->shift, first_page = iova >> log->shift,
 		 last_page = last >> log->shift;
@@ -325,6 +324,10 @@ int iommu_dirty_report(struct iommu_dirty *log, uint64_t iova, uint64_t last, ui
 			r.whole_last--;
 		else
 			r.whole_first = 1;
+	}
+	if (keep) {
+		r.whole_first = 1;
+		r.whole_last = 0;
 	}
 	for (unsigned i = range_at(log, first_page);
 	     i < log->nr && log->ranges[i].first <= last_page && !ret; i++) {

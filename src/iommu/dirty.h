@@ -47,11 +47,12 @@ void iommu_dirty_mark(struct iommu_dirty *log, uint64_t iova, uint64_t len);
 
 /*
  * Set a bit in @out for each page of @page_size bytes (a power of two, from @iova on) of
- * [@iova, @last] in which something was written, and forget it.  0 or -EFAULT: some of what could
- * not be reported is forgotten as well, and the client has to take all pages for written.
+ * [@iova, @last] in which something was written, and without @keep forget it.  0 or -EFAULT: some
+ * of what could not be reported is forgotten as well, and the client has to take all pages for
+ * written.
  */
 int iommu_dirty_report(struct iommu_dirty *log, uint64_t iova, uint64_t last, uint64_t page_size,
-		       struct iommu_bitmap *out);
+		       bool keep, struct iommu_bitmap *out);
 
 /* Bytes that the chunks use. */
 uint64_t iommu_dirty_bytes(const struct iommu_dirty *log);

@@ -93,6 +93,8 @@ struct ioas_range {
 #define IOAS_MAX_RANGES 2u
 unsigned ioas_ranges(struct ioas *ioas, struct ioas_range out[IOAS_MAX_RANGES],
 		     uint64_t *alignment);
+/* How many bytes of [@iova, @last] are mapped before the first gap. */
+uint64_t ioas_mapped(struct ioas *ioas, uint64_t iova, uint64_t last);
 /* A list that is being made.  Adding: -EINVAL, -ENOMEM. */
 struct ioas_allow {
 	struct ioas_range *ranges; /* ascending, apart from one another */

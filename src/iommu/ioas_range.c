@@ -47,6 +47,24 @@ unsigned ioas_ranges(struct ioas *ioas, struct ioas_range out[IOAS_MAX_RANGES], 
 	return nr;
 }
 
+uint64_t ioas_mapped(struct ioas *ioas, uint64_t iova, uint64_t last)
+{
+	uint64_t at = iova;
+
+	pthread_mutex_lock(&ioas->lock);
+	while (at - iova <= last - iova) {
+		const struct ioas_area *area = areas_from(ioas->areas, at);
+
+		if (!area || area->first > at || area->state != AREA_READY)
+			break;
+		at = (area->last < last ? area->last : last) + 1;
+		if (!at || at > last)
+			break;
+	}
+	pthread_mutex_unlock(&ioas->lock);
+	return at - iova;
+}
+
 /* Does anything that is mapped or promised lie in [@first, @last]? */
 static bool is_used(const struct ioas *ioas, uint64_t first, uint64_t last)
 {

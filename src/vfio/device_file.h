@@ -44,8 +44,11 @@ int device_open(struct vfio_device *dev, const struct open_with *with);
  * space goes on, for which it does not wait. */
 void device_enable(struct vfio_device *dev);
 void device_close(struct vfio_device *dev);
-/* From here on its DMA goes to @space, and none of it is in flight elsewhere. */
-void device_set_space(struct vfio_device *dev, struct iommu_space *space);
+/* From here on its DMA goes to @space and is logged in @dirty (NULL: nowhere), and none of it is in
+ * flight elsewhere. */
+struct dma_logging;
+void device_set_space(struct vfio_device *dev, struct iommu_space *space,
+		      struct dma_logging *dirty);
 /* A user of @dev less, which keeps it from being removed. */
 void device_put_user(struct vfio_device *dev);
 

@@ -144,13 +144,14 @@ void device_enable(struct vfio_device *dev)
 	pthread_mutex_unlock(&dev->config_lock);
 }
 
-void device_set_space(struct vfio_device *dev, struct iommu_space *space)
+void device_set_space(struct vfio_device *dev, struct iommu_space *space, struct dma_logging *dirty)
 {
 	pthread_mutex_lock(&dev->config_lock);
 	/* What is in flight ends first; what is begun meanwhile is refused. */
 	if (dev->running)
 		dma_stop(dev);
 	atomic_store(&dev->space, space);
+	atomic_store(&dev->hwpt_dirty, dirty);
 	if (dev->running)
 		atomic_store(&dev->dma_on, true);
 	pthread_mutex_unlock(&dev->config_lock);

@@ -77,6 +77,17 @@ static struct iommu_space *enter(struct vfio_device *dev, uint64_t iova, size_t 
 	return space;
 }
 
+/* The device has written [@iova, +@len): its own log (E.4), and that of its hardware page table
+ * (D.3), which stays as long as the transfer is in flight. */
+static void mark_written(struct vfio_device *dev, uint64_t iova, uint64_t len)
+{
+	struct dma_logging *hwpt = atomic_load_explicit(&dev->hwpt_dirty, memory_order_relaxed);
+
+	dma_logging_mark(&dev->dma_logging, iova, len);
+	if (__builtin_expect(hwpt != NULL, 0))
+		dma_logging_mark(hwpt, iova, len);
+}
+
 /* Only the work context writes it: no locked instruction, which would also wait until all that was
  * copied has left the CPU's store buffer. */
 static void add(_Atomic uint64_t *counter, uint64_t n)
@@ -100,7 +111,7 @@ static void submit_done(void *arg, int status, const struct iommu_fault *fault)
 
 	/* Of one that failed, messages behind the first that did may have written, too. */
 	if (op->to_client)
-		dma_logging_mark(&dev->dma_logging, op->iova, op->len);
+		mark_written(dev, op->iova, op->len);
 	if (status)
 		record_fault(dev, fault, status);
 	else
@@ -140,8 +151,8 @@ int uvfio_dma_submit(struct uvfio_device *udev, struct uvfio_dma *op)
 		return 1;
 	/* What lies in front of a fault may have been written. */
 	if (op->to_client)
-		dma_logging_mark(&dev->dma_logging, op->iova,
-				 ret && ret != -ENOMEM ? fault.iova - op->iova : op->len);
+		mark_written(dev, op->iova,
+			     ret && ret != -ENOMEM ? fault.iova - op->iova : op->len);
 	leave(dev);
 	if (ret) {
 		if (ret != -ENOMEM)
@@ -185,8 +196,7 @@ void uvfio_dma_unpin(struct uvfio_device *udev, struct uvfio_dma_pin *pin)
 {
 	struct vfio_device *dev = to_dev(udev);
 
-	dma_logging_mark(&dev->dma_logging, (uintptr_t)pin->core[PIN_IOVA],
-			 (uintptr_t)pin->core[PIN_WRITTEN]);
+	mark_written(dev, (uintptr_t)pin->core[PIN_IOVA], (uintptr_t)pin->core[PIN_WRITTEN]);
 	iommu_unpin(pin);
 	leave(dev);
 }

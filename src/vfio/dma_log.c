@@ -148,6 +148,22 @@ void dma_logging_stop(struct dma_logging *logging)
 		log_put(log);
 }
 
+int dma_logging_restart(struct dma_logging *logging)
+{
+	static const struct iommu_dirty_range all = {0, UINT64_MAX};
+	struct dma_log *log = log_new(DIRTY_PAGE_MIN, &all, 1), *old;
+
+	if (!log)
+		return -ENOMEM;
+	pthread_mutex_lock(&logging->lock);
+	old = logging->log;
+	uvfio_rcu_assign(logging->log, log);
+	pthread_mutex_unlock(&logging->lock);
+	if (old)
+		log_put(old);
+	return 0;
+}
+
 /* ---- marking ---- */
 
 void dma_logging_write(struct dma_logging *logging, uint64_t iova, uint64_t len)
@@ -173,6 +189,42 @@ static int bitmap_write(void *client, uint64_t uaddr, const void *src, size_t le
 	return ((struct vfio_client *)client)->ops->copy_to(client, uaddr, src, len);
 }
 
+/* Used until it is put; NULL: nothing is logged. */
+static struct dma_log *log_use(struct dma_logging *logging)
+{
+	struct dma_log *log;
+
+	pthread_mutex_lock(&logging->lock);
+	log = logging->log;
+	if (log)
+		atomic_fetch_add(&log->refs, 1);
+	pthread_mutex_unlock(&logging->lock);
+	return log;
+}
+
+static int log_report(struct dma_log *log, struct vfio_client *client, uint64_t iova, uint64_t last,
+		      uint64_t page_size, uint64_t uaddr, bool keep)
+{
+	const struct iommu_bitmap_io io = {bitmap_read, bitmap_write, client};
+	struct iommu_bitmap bitmap;
+
+	iommu_bitmap_init(&bitmap, &io, uaddr, true);
+	return iommu_dirty_report(log->dirty, iova, last, page_size, keep, &bitmap);
+}
+
+int dma_logging_read(struct dma_logging *logging, struct vfio_client *client, uint64_t iova,
+		     uint64_t last, uint64_t page_size, uint64_t bitmap, bool keep)
+{
+	struct dma_log *log = log_use(logging);
+	int ret;
+
+	if (!log)
+		return 0;
+	ret = log_report(log, client, iova, last, page_size, bitmap, keep);
+	log_put(log);
+	return ret;
+}
+
 /* Is there a bitmap?  Its ends are looked at also when there is nothing to report. */
 static bool bitmap_there(struct vfio_client *client,
 			 const struct vfio_device_feature_dma_logging_report *report)
@@ -186,9 +238,7 @@ static bool bitmap_there(struct vfio_client *client,
 
 int dma_logging_report(struct dma_logging *logging, struct vfio_client *client, uint64_t data)
 {
-	const struct iommu_bitmap_io io = {bitmap_read, bitmap_write, client};
 	struct vfio_device_feature_dma_logging_report report;
-	struct iommu_bitmap bitmap;
 	struct dma_log *log;
 	int ret;
 
@@ -198,21 +248,15 @@ int dma_logging_report(struct dma_logging *logging, struct vfio_client *client, 
 		return -EINVAL;
 	if (report.length > UINT64_MAX - report.iova)
 		return -EOVERFLOW;
-	pthread_mutex_lock(&logging->lock);
-	log = logging->log;
-	if (log)
-		atomic_fetch_add(&log->refs, 1);
-	pthread_mutex_unlock(&logging->lock);
+	log = log_use(logging);
 	if (!log)
 		return -EINVAL;
 	ret = -EINVAL;
-	if (report.length && !bitmap_there(client, &report)) {
+	if (report.length && !bitmap_there(client, &report))
 		ret = -EFAULT;
-	} else if (report.length) {
-		iommu_bitmap_init(&bitmap, &io, report.bitmap, true);
-		ret = iommu_dirty_report(log->dirty, report.iova, report.iova + report.length - 1,
-					 report.page_size, &bitmap);
-	}
+	else if (report.length)
+		ret = log_report(log, client, report.iova, report.iova + report.length - 1,
+				 report.page_size, report.bitmap, false);
 	log_put(log);
 	return ret;
 }

@@ -2,7 +2,8 @@
 /*
  * DMA logging (E.4): which pages a device has written, for a client that copies its memory
  * meanwhile.  The log itself is iommu/dirty.h; here are the rules of START, STOP and REPORT, and
- * when the log of a device begins and ends.
+ * when the log of a device begins and ends.  A hardware page table of iommufd has a log of the same
+ * kind, of what its devices write (D.3; iommufd_hwpt.c has the rules).
  *
  * A log lives until STOP or until the device is closed; a reset does not end it.  DMA marks under
  * RCU.  A report holds a reference, and no lock, while it writes to the client, so STOP waits for nobody,
@@ -31,6 +32,15 @@ int dma_logging_start(struct dma_logging *logging, struct vfio_client *client, u
 int dma_logging_report(struct dma_logging *logging, struct vfio_client *client, uint64_t data);
 /* Also when nothing is logged. */
 void dma_logging_stop(struct dma_logging *logging);
+
+/* D.3: log everything, in the smallest pages; what was logged is forgotten.  -ENOMEM and nothing is
+ * changed. */
+int dma_logging_restart(struct dma_logging *logging);
+/* Add what was logged of [@iova, @last] to the client's bitmap at @bitmap, in pages of @page_size
+ * bytes (a power of two), and without @keep forget it; nothing when nothing is logged.  0, -EFAULT
+ * (iommu/dirty.h). */
+int dma_logging_read(struct dma_logging *logging, struct vfio_client *client, uint64_t iova,
+		     uint64_t last, uint64_t page_size, uint64_t bitmap, bool keep);
 
 /* [@iova, +@len) has been written.  Any thread, and cheap when nothing is logged. */
 void dma_logging_write(struct dma_logging *logging, uint64_t iova, uint64_t len);

@@ -96,6 +96,18 @@ void iommufd_obj_ready(struct vfio_iommufd *fd, struct iommufd_object *obj)
 	pthread_mutex_unlock(&fd->lock);
 }
 
+int iommufd_obj_track(struct vfio_iommufd *fd, struct iommufd_object *hwpt)
+{
+	pthread_mutex_lock(&fd->lock);
+	if (fd->nr_tracking < IOMMUFD_MAX_TRACKING) {
+		fd->nr_tracking++;
+		hwpt->tracks = true;
+		dma_logging_init(&hwpt->dirty);
+	}
+	pthread_mutex_unlock(&fd->lock);
+	return hwpt->tracks ? 0 : -ENOMEM;
+}
+
 struct iommufd_object *iommufd_obj_use(struct vfio_iommufd *fd, uint32_t id, int kind)
 {
 	struct iommufd_object *obj = NULL;
@@ -149,9 +161,13 @@ bool iommufd_obj_remove(struct vfio_iommufd *fd, struct iommufd_object *obj, uns
 	gone = !obj->users;
 	if (gone && !obj->retired)
 		take_out(fd, obj);
+	if (gone && obj->tracks)
+		fd->nr_tracking--;
 	pthread_mutex_unlock(&fd->lock);
 	if (!gone)
 		return false;
+	if (obj->tracks)
+		dma_logging_fini(&obj->dirty);
 	if (obj->kind == IOMMUFD_OBJ_HWPT && obj->parent) {
 		ioas_domain_del(obj->parent->ioas);
 		iommufd_obj_put(fd, obj->parent);

@@ -5,7 +5,8 @@
  * Theory of operation.  An iommufd has objects, each with an id: IOASs (src/iommu/ioas.h), hardware
  * page tables (HWPTs), each of one IOAS, and the devices that are bound to it.  An HWPT here has no
  * tables: what its IOAS maps is what its devices reach, so all HWPTs of an IOAS are one address
- * space.  A device that is attached to none reaches an empty one.
+ * space.  A device that is attached to none reaches an empty one.  What belongs to an HWPT is the
+ * log of the pages that its devices write (dma_log.h), if it was made to have one.
  *
  *     bound ──ATTACH IOAS──▶ attached to its automatic HWPT ──last DETACH──▶ that HWPT goes
  *       │                                                       ▲
@@ -25,7 +26,8 @@
 #include "vfio/iommufd_uapi.h"
 #include "vfio/machine_private.h"
 
-#define IOMMUFD_MAX_OBJECTS 1024u
+#define IOMMUFD_MAX_OBJECTS  1024u
+#define IOMMUFD_MAX_TRACKING 16u /* HWPTs that track: each may have DIRTY_MAX_BYTES */
 
 enum iommufd_kind { IOMMUFD_OBJ_IOAS, IOMMUFD_OBJ_HWPT, IOMMUFD_OBJ_DEVICE };
 #define IOMMUFD_ANY (-1)
@@ -39,6 +41,8 @@ struct iommufd_object {
 	struct ioas *ioas;             /* IOAS */
 	struct iommufd_object *parent; /* HWPT: its IOAS */
 	bool automatic;                /* HWPT: made by ATTACH, goes with the last device */
+	bool tracks;                   /* HWPT: made with DIRTY; constant */
+	struct dma_logging dirty;      /* HWPT that does: what its devices write, when enabled */
 	struct vfio_device *dev;       /* DEVICE */
 };
 
@@ -49,7 +53,7 @@ struct vfio_iommufd {
 	pthread_mutex_t attach_lock;
 	pthread_mutex_t lock;                                /* what follows */
 	struct iommufd_object *objects[IOMMUFD_MAX_OBJECTS]; /* by id - 1 */
-	unsigned nr_objects;
+	unsigned nr_objects, nr_tracking;
 	struct iommufd_object *vfio_ioas; /* of the VFIO interface; NULL: none */
 	bool no_iommu;                    /* it is the container of a group without IOMMU (A.9) */
 	bool per_process;                 /* option RLIMIT_MODE */
@@ -63,6 +67,8 @@ void iommufd_put(struct vfio_iommufd *fd);
 /* A new object, which nobody can find before iommufd_obj_ready().  NULL: -ENOMEM. */
 struct iommufd_object *iommufd_obj_new(struct vfio_iommufd *fd, enum iommufd_kind kind);
 void iommufd_obj_ready(struct vfio_iommufd *fd, struct iommufd_object *obj);
+/* An HWPT that is not ready gets a log; -ENOMEM when there are as many as there may be. */
+int iommufd_obj_track(struct vfio_iommufd *fd, struct iommufd_object *hwpt);
 /* By id and kind (IOMMUFD_ANY), used until it is put.  NULL: -ENOENT. */
 struct iommufd_object *iommufd_obj_use(struct vfio_iommufd *fd, uint32_t id, int kind);
 void iommufd_obj_put(struct vfio_iommufd *fd, struct iommufd_object *obj);

@@ -77,10 +77,15 @@ int32_t iommufd_id_of(struct vfio_iommufd *fd, const struct vfio_device *dev)
 
 /* ---- which address space a device has ---- */
 
-/* NULL: none.  attach_lock held. */
-static void set_ioas(struct vfio_device *dev, struct ioas *ioas)
+static struct dma_logging *dirty_of(struct iommufd_object *hwpt)
 {
-	struct ioas *old;
+	return hwpt->tracks ? &hwpt->dirty : NULL;
+}
+
+/* That of @hwpt; NULL: none.  attach_lock held. */
+static void set_hwpt(struct vfio_device *dev, struct iommufd_object *hwpt)
+{
+	struct ioas *ioas = hwpt ? hwpt->parent->ioas : NULL, *old;
 
 	if (ioas)
 		ioas_get(ioas);
@@ -88,7 +93,8 @@ static void set_ioas(struct vfio_device *dev, struct ioas *ioas)
 	old = dev->ioas;
 	dev->ioas = ioas;
 	pthread_mutex_unlock(&dev->machine->lock);
-	device_set_space(dev, ioas ? ioas_space(ioas) : dev->machine->blocked);
+	device_set_space(dev, ioas ? ioas_space(ioas) : dev->machine->blocked,
+			 hwpt ? dirty_of(hwpt) : NULL);
 	ioas_put(old);
 }
 
@@ -111,10 +117,11 @@ static void detach_locked(struct vfio_device *dev, bool blocked)
 	if (!dev->attached)
 		return;
 	if (blocked) {
-		set_ioas(dev, NULL);
+		set_hwpt(dev, NULL);
 	} else {
 		struct ioas *old;
 
+		atomic_store(&dev->hwpt_dirty, NULL);
 		pthread_mutex_lock(&dev->machine->lock);
 		old = dev->ioas;
 		dev->ioas = NULL;
@@ -172,7 +179,7 @@ static int attach_first(struct vfio_device *dev, struct iommufd_object *hwpt)
 	pthread_mutex_lock(&dev->iommufd->lock);
 	hwpt->users++;
 	pthread_mutex_unlock(&dev->iommufd->lock);
-	set_ioas(dev, hwpt->parent->ioas);
+	set_hwpt(dev, hwpt);
 	return 0;
 }
 
@@ -205,11 +212,13 @@ static int replace(struct vfio_device *dev, struct iommufd_object *hwpt)
 	struct iommufd_object *old = group->hwpt;
 	struct vfio_device **devs;
 	unsigned n, reserved = 0;
+	bool moves;
 	int ret = 0;
 
 	if (old == hwpt)
 		return 0;
 	from = old->parent->ioas;
+	moves = from != ioas || dirty_of(old) != dirty_of(hwpt);
 	n = attached_devices(group, &devs);
 	if (!devs)
 		return -ENOMEM;
@@ -225,9 +234,10 @@ static int replace(struct vfio_device *dev, struct iommufd_object *hwpt)
 	hwpt->users += n;
 	pthread_mutex_unlock(&fd->lock);
 	group->hwpt = hwpt;
-	for (unsigned i = 0; i < n && from != ioas; i++) {
-		set_ioas(devs[i], ioas);
-		ioas_device_del(from);
+	for (unsigned i = 0; i < n && moves; i++) {
+		set_hwpt(devs[i], hwpt);
+		if (from != ioas)
+			ioas_device_del(from);
 	}
 	free(devs);
 	leave_hwpt(fd, old, n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Hardware page tables (D.3): making one by hand, and what can be asked of an IOMMU that has
- * nothing special: no nesting, no dirty tracking, no information about itself.
+ * Hardware page tables (D.3): making one by hand, the log of the pages that its devices write, and
+ * what can be asked of an IOMMU that has nothing else: no nesting, no information about itself.
  */
 #include <errno.h>
 #include "vfio/iommufd.h"
@@ -15,13 +15,15 @@ static int make_hwpt(struct iommufd_call *call, struct iommufd_object *ioas)
 	struct iommufd_object *hwpt;
 	int ret;
 
-	/* There is none that any of them could ask for. */
-	if (call->cmd.hwpt.flags || call->cmd.hwpt.data_len)
+	/* There is none that any other could ask for. */
+	if (call->cmd.hwpt.flags & ~IOMMUFD_HWPT_DIRTY || call->cmd.hwpt.data_len)
 		return -EOPNOTSUPP;
 	hwpt = iommufd_obj_new(call->fd, IOMMUFD_OBJ_HWPT);
 	if (!hwpt)
 		return -ENOMEM;
-	ret = ioas_domain_add(ioas->ioas, &client->ops->memory, client, client->pid);
+	ret = call->cmd.hwpt.flags ? iommufd_obj_track(call->fd, hwpt) : 0;
+	if (!ret)
+		ret = ioas_domain_add(ioas->ioas, &client->ops->memory, client, client->pid);
 	if (ret) {
 		iommufd_obj_remove(call->fd, hwpt, 0);
 		return ret;
@@ -67,7 +69,7 @@ int iommufd_hwpt_alloc(struct iommufd_call *call)
 	return ret;
 }
 
-/* There is nothing to tell: the client's buffer is cleared. */
+/* There is no data to give: the client's buffer is cleared. */
 int iommufd_get_hw_info(struct iommufd_call *call)
 {
 	static const uint8_t zeros[ZEROS];
@@ -93,48 +95,77 @@ int iommufd_get_hw_info(struct iommufd_call *call)
 	cmd->data_len = 0;
 	cmd->data_type = 0;
 	cmd->out_max_pasid_log2 = 0;
-	cmd->out_capabilities = 0;
+	cmd->out_capabilities = IOMMUFD_HW_CAP_DIRTY;
 	return iommufd_respond(call);
 }
 
-/* ---- dirty tracking: no HWPT has it ---- */
-
-static int hwpt_without_dirty(struct iommufd_call *call, uint32_t id)
-{
-	struct iommufd_object *hwpt = iommufd_obj_use(call->fd, id, IOMMUFD_OBJ_HWPT);
-
-	if (!hwpt)
-		return -ENOENT;
-	iommufd_obj_put(call->fd, hwpt);
-	return -EOPNOTSUPP;
-}
+/* ---- dirty tracking ---- */
 
 int iommufd_set_dirty(struct iommufd_call *call)
 {
 	const struct iommufd_set_dirty *cmd = &call->cmd.set_dirty;
+	struct iommufd_object *hwpt;
+	int ret = 0;
 
 	if (cmd->flags & ~IOMMUFD_DIRTY_ENABLE)
 		return -EOPNOTSUPP;
-	return hwpt_without_dirty(call, cmd->hwpt_id);
+	hwpt = iommufd_obj_use(call->fd, cmd->hwpt_id, IOMMUFD_OBJ_HWPT);
+	if (!hwpt)
+		return -ENOENT;
+	if (!hwpt->tracks)
+		ret = -EOPNOTSUPP;
+	else if (cmd->flags)
+		ret = dma_logging_restart(&hwpt->dirty);
+	else
+		dma_logging_stop(&hwpt->dirty);
+	iommufd_obj_put(call->fd, hwpt);
+	return ret;
+}
+
+/* The range and the pages of the bitmap.  An HWPT aligns to pages. */
+static int check_range(const struct iommufd_get_dirty *cmd)
+{
+	uint64_t end = cmd->iova + cmd->length;
+
+	if (cmd->length - 1 > UINT64_MAX - cmd->iova)
+		return -EOVERFLOW;
+	if ((cmd->iova | end) & (IOMMU_PAGE_SIZE - 1))
+		return -EINVAL;
+	if (!cmd->page_size || (cmd->iova | end) & (cmd->page_size - 1))
+		return -EINVAL;
+	return 0;
+}
+
+/* As far as the range is mapped without a gap: what is behind one reads as not written, and that is
+ * no error. */
+static int read_dirty(struct iommufd_call *call, struct iommufd_object *hwpt)
+{
+	const struct iommufd_get_dirty *cmd = &call->cmd.get_dirty;
+	uint64_t mapped = ioas_mapped(hwpt->parent->ioas, cmd->iova, cmd->iova + cmd->length - 1);
+
+	if (!mapped)
+		return 0;
+	/* Of a size that is no power of two, the kernel takes the lowest bit. */
+	return dma_logging_read(&hwpt->dirty, call->client, cmd->iova, cmd->iova + mapped - 1,
+				cmd->page_size & -cmd->page_size, cmd->data,
+				cmd->flags & IOMMUFD_DIRTY_NO_CLEAR);
 }
 
 int iommufd_get_dirty(struct iommufd_call *call)
 {
 	const struct iommufd_get_dirty *cmd = &call->cmd.get_dirty;
-	uint64_t last = cmd->iova + cmd->length - 1;
+	struct iommufd_object *hwpt;
 	int ret;
 
 	if (cmd->flags & ~IOMMUFD_DIRTY_NO_CLEAR || cmd->reserved)
 		return -EOPNOTSUPP;
-	ret = hwpt_without_dirty(call, cmd->hwpt_id);
-	if (ret == -ENOENT)
-		return ret;
-	if (cmd->length - 1 > UINT64_MAX - cmd->iova)
-		return -EOVERFLOW;
-	if ((cmd->iova | (last + 1)) & (IOMMU_PAGE_SIZE - 1))
-		return -EINVAL;
-	if (!cmd->page_size || (cmd->iova | (last + 1)) & (cmd->page_size - 1))
-		return -EINVAL;
+	hwpt = iommufd_obj_use(call->fd, cmd->hwpt_id, IOMMUFD_OBJ_HWPT);
+	if (!hwpt)
+		return -ENOENT;
+	ret = check_range(cmd);
+	if (!ret)
+		ret = hwpt->tracks ? read_dirty(call, hwpt) : -EOPNOTSUPP;
+	iommufd_obj_put(call->fd, hwpt);
 	return ret;
 }
 

@@ -103,6 +103,8 @@ struct iommufd_vfio_ioas {
 	uint16_t op, reserved;
 };
 
+#define IOMMUFD_HWPT_DIRTY 2u
+
 struct iommufd_hwpt_alloc {
 	uint32_t size, flags, dev_id, pt_id, out_hwpt_id, reserved, data_type, data_len;
 	uint64_t data;
@@ -110,6 +112,7 @@ struct iommufd_hwpt_alloc {
 };
 
 #define IOMMUFD_HW_INFO_INPUT_TYPE 1u
+#define IOMMUFD_HW_CAP_DIRTY       1u /* of ->out_capabilities */
 
 struct iommufd_hw_info {
 	uint32_t size, flags, dev_id, data_len;

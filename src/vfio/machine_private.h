@@ -397,6 +397,9 @@ struct vfio_device {
 	struct iommu_cache iommu_cache; /* of the work context */
 	struct iommu_user dma_user;     /* transfers by messages */
 	struct dma_logging dma_logging;
+	/* Of the HWPT that it is attached to; NULL: none that tracks.  Changed while nothing is in
+	 * flight. */
+	_Atomic(struct dma_logging *) hwpt_dirty;
 
 	struct host_maps *host_maps; /* host_map.c */
 	bool host_mapped;            /* somebody maps BARs as the host; under config_lock */

@@ -202,7 +202,7 @@ static void hw_info(struct t *t)
 	see(t, "cleared", left, 0);
 }
 
-static void dirty(struct t *t)
+static void dirty_errors(struct t *t)
 {
 	uint64_t bits = 0;
 	struct iommufd_set_dirty set = {.size = sizeof(set), .flags = 2};
@@ -233,7 +233,60 @@ static void dirty(struct t *t)
 	get.page_size = 2 * PAGE;
 	see(t, "get-page", call(t->container, IOMMUFD_GET_DIRTY, &get), -EINVAL);
 	get.page_size = PAGE;
+	get.page_size = 0;
+	see(t, "get-no-page", call(t->container, IOMMUFD_GET_DIRTY, &get), -EINVAL);
+	get.page_size = get.length = 512;
+	see(t, "get-sector", call(t->container, IOMMUFD_GET_DIRTY, &get), -EINVAL);
+	get.page_size = get.length = PAGE;
+	get.reserved = 1;
+	see(t, "get-reserved", call(t->container, IOMMUFD_GET_DIRTY, &get), -EOPNOTSUPP);
+	get.reserved = 0;
 	see(t, "get", call(t->container, IOMMUFD_GET_DIRTY, &get), -EOPNOTSUPP);
+}
+
+static long set_dirty(struct t *t, uint32_t hwpt, bool on)
+{
+	struct iommufd_set_dirty set = {.size = sizeof(set), .flags = on, .hwpt_id = hwpt};
+
+	return call(t->container, IOMMUFD_SET_DIRTY, &set);
+}
+
+/* An IOMMU that tracks, and a device that writes nothing. */
+static void dirty_clean(struct t *t)
+{
+	struct iommufd_hw_info info = {.size = sizeof(info)};
+	uint64_t bits[2] = {0xf0, 0xf1};
+	struct iommufd_get_dirty get = {.size = sizeof(get),
+					.length = 128 * PAGE,
+					.page_size = PAGE,
+					.data = (uintptr_t)bits};
+	uint32_t id;
+	struct d3 d;
+
+	open_bound(t, &d);
+	info.dev_id = d.dev;
+	must(t, "info", call(t->container, IOMMUFD_GET_HW_INFO, &info));
+	if (!(info.out_capabilities & IOMMUFD_HW_CAP_DIRTY))
+		skip(t, "the IOMMU does not track");
+	see_hex(t, "capabilities", (long)info.out_capabilities, IOMMUFD_HW_CAP_DIRTY);
+	see(t, "alloc", hwpt_alloc(t, IOMMUFD_HWPT_DIRTY, d.dev, d.ioas, 0, 0, &id), 0);
+	see(t, "attach", attach(t->dev, &id), 0);
+	get.hwpt_id = id;
+	get.iova = t->f->iova_first;
+	see(t, "unmapped", call(t->container, IOMMUFD_GET_DIRTY, &get), 0);
+	must(t, "map", map_fixed(t, d.ioas, get.iova, new_pages(t, 4), 4 * PAGE, READ | WRITE));
+	see(t, "not-enabled", call(t->container, IOMMUFD_GET_DIRTY, &get), 0);
+	see(t, "disable", set_dirty(t, id, false), 0);
+	see(t, "enable", set_dirty(t, id, true), 0);
+	see(t, "again", set_dirty(t, id, true), 0);
+	see(t, "enabled", call(t->container, IOMMUFD_GET_DIRTY, &get), 0);
+	get.flags = IOMMUFD_DIRTY_NO_CLEAR;
+	see(t, "no-clear", call(t->container, IOMMUFD_GET_DIRTY, &get), 0);
+	see_hex(t, "kept", (long)bits[0], 0xf0);
+	see_hex(t, "kept", (long)bits[1], 0xf1);
+	see(t, "disable", set_dirty(t, id, false), 0);
+	must(t, "detach", detach(t->dev));
+	see(t, "destroy", destroy(t, id), 0);
 }
 
 /* ---- what an IOMMU without nesting does not have ---- */
@@ -270,7 +323,8 @@ static const struct rule rules[] = {
 	{"D.3/OPTION/huge-pages", OPEN_NOTHING, NEED_IOMMUFD, option_huge},
 	{"D.3/HWPT_ALLOC/errors", OPEN_NOTHING, NEED_IOMMUFD, hwpt},
 	{"D.3/GET_HW_INFO/none", OPEN_NOTHING, NEED_IOMMUFD, hw_info},
-	{"D.3/dirty/unsupported", OPEN_NOTHING, NEED_IOMMUFD, dirty},
+	{"D.3/dirty/errors", OPEN_NOTHING, NEED_IOMMUFD, dirty_errors},
+	{"D.3/dirty/clean", OPEN_NOTHING, NEED_IOMMUFD, dirty_clean},
 	{"D.3/nesting/none", OPEN_NOTHING, NEED_IOMMUFD, nesting},
 };
 const struct section section_d3_frame = SECTION("D.3", rules);

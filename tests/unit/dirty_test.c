@@ -49,7 +49,7 @@ static int report(struct iommu_dirty *log, uint64_t iova, uint64_t last, uint64_
 	struct iommu_bitmap out;
 
 	iommu_bitmap_init(&out, &io, 0, true);
-	return iommu_dirty_report(log, iova, last, page, &out);
+	return iommu_dirty_report(log, iova, last, page, false, &out);
 }
 
 static struct client *new_client(void)
@@ -306,7 +306,7 @@ static void reports_beside_each_other(void **state)
 	n->outer.end = n->inner.end = sizeof(n->outer.words);
 	iommu_dirty_mark(log, 0, 4 * CHUNK_PAGES * P);
 	iommu_bitmap_init(&out, &io, 0, true);
-	assert_int_equal(iommu_dirty_report(log, 0, n->last, P, &out), 0);
+	assert_int_equal(iommu_dirty_report(log, 0, n->last, P, false, &out), 0);
 	assert_true(n->writes);
 	assert_true(n->inner.words[4 * CHUNK_PAGES / 64 - 1]);
 	assert_int_equal(n->outer.words[0], ~0ull);
