@@ -75,7 +75,7 @@ static void add_file(struct snapshot *s, const struct sysfs_node *node, const ch
 
 	if (type == SYSFS_BINARY && !strcmp(node->entry->name, "config"))
 		add_config(s, node, path);
-	if ((type != SYSFS_TEXT && type != SYSFS_LINK) || !(mode & 0444))
+	if ((type != SYSFS_TEXT && type != SYSFS_LINK) || !(mode & 0444) || node->entry->live)
 		return;
 	n = sysfs_show(&s->fs, node, text, sizeof(text));
 	if (n < 0)

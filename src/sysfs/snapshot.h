@@ -4,8 +4,9 @@
  * what its files show and where its links lead, by the same tables as the file system (table.h).
  *
  * The functions themselves are in bus/pci/devices; there is no `devices`, and no uvfio/uioN.  What
- * cannot be shown is left out: files that are only written, BARs and the ROM, and what fails to be
- * read.  Nothing is writable but `config`, which its keeper brings up to date.
+ * cannot be shown is left out: files that are only written, BARs and the ROM, what fails to be
+ * read, and what programs wait for (runtime_status).  Nothing is writable but `config`, which its
+ * keeper brings up to date.
  *
  * Also without libfuse3.
  */

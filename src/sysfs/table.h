@@ -107,6 +107,7 @@ struct sysfs_entry {
 	enum sysfs_type type;
 	uint16_t mode; /* permissions */
 	uint8_t dir;   /* SYSFS_DIR: which */
+	bool live;     /* programs wait for it to change: not in a snapshot */
 	uint32_t arg;  /* for the functions: which of several alike */
 	bool (*present)(struct sysfs *fs, const struct sysfs_node *node);  /* NULL: always */
 	uint64_t (*size)(struct sysfs *fs, const struct sysfs_node *node); /* NULL: a page */

@@ -13,7 +13,7 @@ import sys
 TREES = ["bus/pci/drivers/vfio-pci", "bus/pci/drivers/uio_pci_generic", "class/uio", "module/vfio",
          "module/vfio_pci", "module/vfio_iommu_type1", "module/uio", "module/uio_pci_generic"]
 # What cannot be had from a plain file, by its last name; so is what has no permission to read.
-MISSING = re.compile(r"resource[0-5](_wc)?|rom|autosuspend_delay_ms")
+MISSING = re.compile(r"resource[0-5](_wc)?|rom|autosuspend_delay_ms|runtime_status")
 
 
 def contents(path):

@@ -39,7 +39,8 @@ static void expect(const uint8_t *data, size_t len, const char *path, enum sysfs
 
 static void test_contents(void **state)
 {
-	static const char *const missing[] = {"reset", "remove", "resource0", "rom", "msi_irqs/1"};
+	static const char *const missing[] = {"reset", "remove", "resource0",
+					      "power/runtime_status"};
 	const char *base = "bus/pci/devices/" NAME;
 	struct sysfs_item item;
 	struct fixture f;
