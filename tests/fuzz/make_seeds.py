@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Write the seed corpus of a harness: inputs that reach far, for the fuzzer to change.
 
-usage: make_seeds.py NAME FOLDER      NAME: irqs, nvme, vconfig, wire, wire_stream
+usage: make_seeds.py NAME FOLDER      NAME: irqs, nvme, sysfs, vconfig, wire, wire_stream
 """
 import os
 import random
@@ -74,6 +74,45 @@ def wire_stream():
         yield b"\x08\x02" + version + one
 
 
+# What fuzz_sysfs.c does for a byte, and its table of paths.
+WALK, OPEN, READ_FILE, READ_DIR, STORE, SETATTR, POLL, RELEASE, INTERRUPT, READLINK, RAW = 0, 3, 5, 7, 8, 10, 11, 12, 13, 14, 15
+CONFIG, OVERRIDE, METHOD, REMOVE, RESCAN, ENABLE, BAR, PROBE, UNBIND, UIO_UNBIND, UIO = 2, 3, 5, 6, 20, 8, 11, 18, 24, 28, 34
+PATHS, OPCODES = 48, 35
+
+
+def walk(path):
+    return bytes([WALK, path])
+
+
+def store(path, word):
+    return walk(path) + bytes([OPEN, 1, 0, STORE, 0, 0, word, 0])
+
+
+def sysfs():
+    for first in range(0, PATHS, 6):
+        yield b"\0" + b"".join(walk(path) + bytes([OPEN, 2, 0, READ_FILE, 0, 0, 0xff, 0, 16, 0, 0, 0, READ_DIR, 0, 0, 0xfe, 0,
+                                                  READLINK, 0]) for path in range(first, first + 6))
+    # driver_override, unbind, probe: to uio and back; what is removed comes again.
+    yield (b"\0" + store(OVERRIDE, 4) + store(UNBIND, 0) + store(PROBE, 0) + store(UIO_UNBIND, 0) + store(OVERRIDE, 10) +
+           store(PROBE, 0))
+    # Binding by name, and by dynamic ids.
+    yield b"\0" + store(OVERRIDE, 4) + store(UNBIND, 0) + store(27, 0) + store(UIO_UNBIND, 0) + store(27, 1)
+    yield b"\0" + store(UNBIND, 0) + store(29, 9) + store(UIO_UNBIND, 0) + store(25, 9) + store(23, 0) + store(26, 9)
+    yield b"\0" + store(REMOVE, 5) + walk(CONFIG) + store(RESCAN, 5) + walk(CONFIG)
+    yield b"\0" + store(METHOD, 7) + store(METHOD, 8) + store(4, 5) + store(ENABLE, 5) + store(ENABLE, 6) + store(19, 6)
+    # config and a BAR: read, and bytes written.
+    for path in (CONFIG, BAR, 12, 15):
+        yield b"\0" + walk(path) + bytes([OPEN, 2, 0, READ_FILE, 0, 0, 64, 0, STORE, 0, 1, 0x84, 0, 6, 0, 0, 0, READ_FILE, 0, 1, 4, 0])
+    # uio: a read that waits, poll, write, interrupt, unbind meanwhile.
+    uio = walk(UIO) + bytes([OPEN, 2, 0])
+    yield b"\0" + uio + bytes([POLL, 0, 1, 1, 0, READ_FILE, 0, 0, 4, 0, INTERRUPT, 1, STORE, 0, 0, 0x84, 0, 1, 0, 0, 0, RELEASE, 0, 0])
+    yield b"\0" + uio + bytes([READ_FILE, 0, 0, 4, 0]) + store(UIO_UNBIND, 1) + uio
+    yield b"\0" + walk(CONFIG) + bytes([SETATTR, 7, 0, 0o644 & 255, 1, 1, 1, 0, 0])
+    for number in range(OPCODES):
+        yield b"\0" + walk(1) + bytes([RAW, number, 0, 48]) + bytes(48)
+    yield b"\xff" + walk(1)
+
+
 def noise(name):
     chance = random.Random(name)
     for length in (16, 64, 64, 200, 200, 500, 500, 500):
@@ -84,7 +123,7 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.split("\n\n", 1)[1])
     name, folder = sys.argv[1:]
-    seeds = {"wire": wire, "wire_stream": wire_stream}.get(name, lambda: noise(name))
+    seeds = {"sysfs": sysfs, "wire": wire, "wire_stream": wire_stream}.get(name, lambda: noise(name))
     os.makedirs(folder, exist_ok=True)
     for number, seed in enumerate(seeds()):
         with open(f"{folder}/seed-{number:02}", "wb") as file:
