@@ -2,8 +2,9 @@
 /*
  * C: from a fork of the server to the program.
  *
- *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts ─DEVDIR, NODES, SYSDIR,
- *   SANDBOX▶ S says what to trap ─FILTER▶ filter ─LISTENER▶ S is ready ─GO▶ execvp
+ *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts
+ *   ─IOMMUDIR, DEVDIR, NODES, SYSDIR, SANDBOX▶ S says what to trap ─FILTER▶ filter ─LISTENER▶
+ *   S is ready ─GO▶ execvp
  *
  * Where there are no namespaces or no mounts to be had, SANDBOX says so, and what takes a path is
  * trapped in their place (shadow.h).
@@ -134,7 +135,8 @@ static bool serve_sys(const struct uapi_config *config, int sock, int *tree)
 }
 
 /* 0, or errno when that is refused and we may do without: then nothing is mounted. */
-static int make_mounts(const struct uapi_config *config, int sock, int tree, int *covered)
+static int make_mounts(const struct uapi_config *config, int sock, int tree,
+		       struct uapi_covered *covered)
 {
 	struct uvfio_error err;
 	char line[32];
@@ -260,7 +262,7 @@ static _Noreturn void become(char **argv, const sigset_t *mask)
 }
 
 /* Show S where the mounts are. */
-static void show_mounts(int sock, int covered)
+static void show_mounts(int sock, const struct uapi_covered *covered)
 {
 	char cwd[PATH_MAX];
 	int devdir, sysdir;
@@ -271,8 +273,10 @@ static void show_mounts(int sock, int covered)
 	devdir = open(TREE_DEV_VFIO, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (devdir < 0)
 		fail("cannot open the new " TREE_DEV_VFIO);
-	tell(sock, UAPI_MSG_DEVDIR, 0, covered);
-	close(covered);
+	tell(sock, UAPI_MSG_IOMMUDIR, 0, covered->dev);
+	close(covered->dev);
+	tell(sock, UAPI_MSG_DEVDIR, 0, covered->vfio);
+	close(covered->vfio);
 	tell(sock, UAPI_MSG_NODES, 0, devdir);
 	close(devdir);
 	sysdir = open("/sys/bus/pci/devices", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -287,7 +291,8 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 	char helper[PATH_MAX];
 	struct uvfio_error err;
 	int32_t with_helper, what;
-	int tree, covered, listener, refused = ENOTSUP;
+	int tree, listener, refused = ENOTSUP;
+	struct uapi_covered covered;
 
 	expect(sock, UAPI_MSG_TREE, &with_helper, &tree);
 	/* In a chroot, the link to our executable reads right only before. */
@@ -299,7 +304,7 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 			refused = make_mounts(config, sock, tree, &covered);
 	}
 	if (!refused)
-		show_mounts(sock, covered);
+		show_mounts(sock, &covered);
 	else
 		close(tree);
 	tell(sock, UAPI_MSG_SANDBOX, refused, -1);

@@ -268,8 +268,8 @@ static int make_memfd(struct uapi_file *file, int access)
 /* A fresh inode, under the node's name: the newest fd's link in /proc reads exactly that. */
 static int make_inode(struct uapi_files *files, struct uapi_file *file, int access)
 {
+	int dir = file->kind == UAPI_IOMMUFD ? files->server->iommudir : files->server->devdir, fd;
 	char fresh[32], name[UAPI_NODE_NAME];
-	int fd;
 
 	if (files->server->shadow)
 		return make_memfd(file, access);
@@ -280,9 +280,8 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file, int acce
 		strcpy(name, "iommu");
 	else
 		uapi_group_node(files->server->core, file->group, name);
-	unlinkat(files->server->devdir, fresh, 0);
-	file->probe =
-		openat(files->server->devdir, fresh, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
+	unlinkat(dir, fresh, 0);
+	file->probe = openat(dir, fresh, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
 	if (file->probe < 0)
 		return -errno;
 	file->probe = uapi_fd_to_keep(file->probe);
@@ -292,7 +291,7 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file, int acce
 				       : reopen(file->probe, access); /* whatever the umask is */
 	if (fd < 0)
 		return fd;
-	if (renameat(files->server->devdir, fresh, files->server->devdir, name)) {
+	if (renameat(dir, fresh, dir, name)) {
 		int ret = -errno;
 
 		close(fd);

@@ -4,10 +4,10 @@
  *
  * Theory of operation.  Every open container and group has an inode of its own, every device that
  * of its view memfd: an fd is recognised by (st_dev, st_ino), which survives dup, fork, exec and
- * SCM_RIGHTS.  Those inodes are on a tmpfs that was mounted on /dev/vfio first: links of /proc read
- * right, but no path leads there, because a second one covers it.  On that lie the nodes, which are
- * all that a path leads to.  So an open that is not seen here (O_RDONLY, io_uring, 32 bit) gets an
- * empty file, never what another process has open.
+ * SCM_RIGHTS.  Those inodes are on a tmpfs that was mounted on /dev/vfio (iommufds': on /dev)
+ * first: links of /proc read right, but no path leads there, because a second one covers it.  On
+ * that lie the nodes, which are all that a path leads to.  So an open that is not seen here
+ * (O_RDONLY, io_uring, 32 bit) gets an empty file, never what another process has open.
  *
  * Nobody tells us when the last fd or mapping of an inode goes.  But the kernel grants a write
  * lease on a file only while nobody else has it open for writing, so taking one (and giving it back
@@ -66,7 +66,7 @@ struct uapi_file {
 	bool node;                        /* it was opened by its node */
 };
 
-/* Needs server->core, ->nodes and ->devdir.  NULL with a message. */
+/* Needs server->core, ->nodes, ->devdir and ->iommudir.  NULL with a message. */
 struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error *err);
 /* Releases everything; no request is being handled. */
 void uapi_files_free(struct uapi_files *files);

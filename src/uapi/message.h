@@ -26,7 +26,8 @@ enum uapi_message_kind {
 	/* C → S */
 	UAPI_MSG_FUSE,     /* /dev/fuse, mounted on /sys, rides along; or value: errno */
 	UAPI_MSG_MAP_ME,   /* C is in a new user namespace without maps */
-	UAPI_MSG_DEVDIR,   /* the directory for what is open rides along, covered by */
+	UAPI_MSG_IOMMUDIR, /* the directory for open iommufds rides along, covered by /dev */
+	UAPI_MSG_DEVDIR,   /* the directory for what is open else rides along, covered by */
 	UAPI_MSG_NODES,    /* the directory /dev/vfio, which rides along */
 	UAPI_MSG_SANDBOX,  /* value: 0, the mounts are made; or errno: they cannot be */
 	UAPI_MSG_SYSDIR,   /* the directory /sys/bus/pci/devices rides along */

@@ -26,7 +26,7 @@
 struct mounts {
 	char **ours; /* directories that lie in a tmpfs of ours and may get entries */
 	unsigned nr_ours;
-	int covered; /* the lower directory of TREE_MOUNT, -1: none yet */
+	struct uapi_covered covered; /* by TREE_MOUNT, and by TREE_NODE */
 	struct uvfio_error *err;
 };
 
@@ -102,9 +102,20 @@ static void keep_entry(int old, int new, const char *name, unsigned char type)
 	close(tree);
 }
 
+/* Mount a tmpfs on @path and another one over it, *@covered being the first. */
+static int mount_over(struct mounts *m, const char *path, int *covered)
+{
+	int ret = mount_tmpfs(m, path);
+
+	if (ret)
+		return ret;
+	*covered = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *covered < 0 ? failed(m, "open", path) : mount_tmpfs(m, path);
+}
+
 /* Cover @path, so that it may get new entries.  The old ones stay, but for @but, and the user is
- * told. */
-static int cover(struct mounts *m, const char *path, const char *but, bool tell)
+ * told.  With *@covered, by mount_over(), silently. */
+static int cover(struct mounts *m, const char *path, const char *but, int *covered)
 {
 	DIR *old = opendir(path);
 	struct dirent *entry;
@@ -112,7 +123,7 @@ static int cover(struct mounts *m, const char *path, const char *but, bool tell)
 
 	if (!old)
 		return failed(m, "read", path);
-	ret = mount_tmpfs(m, path);
+	ret = covered ? mount_over(m, path, covered) : mount_tmpfs(m, path);
 	if (ret) {
 		closedir(old);
 		return ret;
@@ -127,7 +138,7 @@ static int cover(struct mounts *m, const char *path, const char *but, bool tell)
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;
 		if (!strcmp(entry->d_name, but)) {
-			if (!tell)
+			if (covered)
 				continue;
 			fprintf(stderr,
 				"uvfio run: %s/%s of this machine is hidden from the program by the "
@@ -163,7 +174,7 @@ static int claim(struct mounts *m, const char *path, bool own_mount)
 		return uvfio_error_set(m->err, -ENOENT, "there is no %s on this machine", path);
 	if (!is_ours(m, parent)) {
 		if (!lstat(parent, &st) && S_ISDIR(st.st_mode))
-			ret = cover(m, parent, name, true);
+			ret = cover(m, parent, name, NULL);
 		else
 			ret = claim(m, parent, false);
 		if (ret)
@@ -201,7 +212,7 @@ static int make_node(struct mounts *m, const struct tree_record *rec, const char
 	snprintf(parent, sizeof(parent), "%s", path);
 	slash = strrchr(parent, '/');
 	*slash = '\0';
-	ret = is_ours(m, parent) ? 0 : cover(m, parent, slash + 1, false);
+	ret = is_ours(m, parent) ? 0 : cover(m, parent, slash + 1, &m->covered.dev);
 	return ret ? ret : make_file(m, rec, path, "");
 }
 
@@ -219,7 +230,7 @@ static int attach(struct mounts *m, int tree, const char *path, bool dir)
 		*slash = '\0';
 		if (!is_ours(m, parent)) {
 			ret = !lstat(parent, &st) && S_ISDIR(st.st_mode)
-				      ? cover(m, parent, slash + 1, true)
+				      ? cover(m, parent, slash + 1, NULL)
 				      : claim(m, parent, false);
 			if (ret)
 				return ret;
@@ -246,8 +257,8 @@ static int mount_twice(struct mounts *m, const char *path)
 
 	if (ret)
 		return ret;
-	m->covered = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (m->covered < 0)
+	m->covered.vfio = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (m->covered.vfio < 0)
 		return failed(m, "open", path);
 	return mount_tmpfs(m, path);
 }
@@ -339,11 +350,11 @@ static int open_binds(struct mounts *m, const uint8_t *map, size_t size, int *bi
 	return 0;
 }
 
-int uapi_mounts_make(int fd, bool fuse, int *covered, struct uvfio_error *err)
+int uapi_mounts_make(int fd, bool fuse, struct uapi_covered *covered, struct uvfio_error *err)
 {
 	int binds[MAX_BINDS];
 	unsigned nr_binds = 0, bind = 0;
-	struct mounts m = {.covered = -1, .err = err};
+	struct mounts m = {.covered = {-1, -1}, .err = err};
 	mode_t mask = umask(0);
 	struct stat st;
 	uint8_t *map = MAP_FAILED;

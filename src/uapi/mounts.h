@@ -12,10 +12,17 @@ int uapi_mounts_begin(struct uvfio_error *err);
 int uapi_mounts_fuse(void);
 void uapi_mounts_no_fuse(void);
 
+/* Directories under others of the same name: what is made there has that name, but no path leads to
+ * it.  Descriptors; -1: there is none. */
+struct uapi_covered {
+	int vfio; /* under /dev/vfio */
+	int dev;  /* under /dev */
+};
+
 /* Make the tree in @fd (tree.h) in this mount namespace: 0 or -errno with a message; *@covered is
- * what lies under /dev/vfio.  @fuse: it has records of TREE_BIND.  Writes a warning to stderr for
+ * then the caller's.  @fuse: it has records of TREE_BIND.  Writes a warning to stderr for
  * each thing of the machine that it hides.
  */
-int uapi_mounts_make(int fd, bool fuse, int *covered, struct uvfio_error *err);
+int uapi_mounts_make(int fd, bool fuse, struct uapi_covered *covered, struct uvfio_error *err);
 
 #endif

@@ -324,6 +324,9 @@ static int prepare_child(struct run *run)
 		case UAPI_MSG_MAP_ME:
 			uapi_send(run->child, UAPI_MSG_MAPPED, -map_user(run->pid), -1);
 			break;
+		case UAPI_MSG_IOMMUDIR:
+			server->iommudir = fd;
+			break;
 		case UAPI_MSG_DEVDIR:
 			server->devdir = fd;
 			break;
@@ -531,7 +534,11 @@ int uapi_server_main(const struct uapi_config *config, int up, const sigset_t *m
 {
 	struct run run = {.up = up,
 			  .tree = -1,
-			  .server = {.config = config, .listener = -1, .devdir = -1, .nodes = -1}};
+			  .server = {.config = config,
+				     .listener = -1,
+				     .devdir = -1,
+				     .iommudir = -1,
+				     .nodes = -1}};
 	sigset_t set;
 	int pair[2];
 	bool started;

@@ -46,8 +46,9 @@ struct uapi_server {
 	/* The program calls chroot: a process's root may be another than ours. */
 	atomic_bool roots_vary;
 	int listener;
-	int nodes;  /* the directory /dev/vfio of the program's namespace */
-	int devdir; /* the one that it covers, for what is open; -1: ->shadow has that */
+	int nodes;    /* the directory /dev/vfio of the program's namespace */
+	int devdir;   /* the one that it covers, for what is open; -1: ->shadow has that */
+	int iommudir; /* the one that /dev covers, for open iommufds */
 	/* A program that opened /dev/kvm: registers are not offered for mapping any more. */
 	atomic_bool kvm_seen;
 	struct uvfio_trash *trash; /* files of the program's that were taken for eventfds */

@@ -17,7 +17,7 @@ enum tree_kind {
 	TREE_MOUNT, /* the same, on a file system of its own, which covers another; once */
 	TREE_DIR,
 	TREE_FILE,
-	TREE_NODE, /* an empty file in a directory of the machine's, which is covered for it */
+	TREE_NODE, /* an empty file in a directory of the machine's, which is covered twice; once */
 	TREE_LINK,
 	/* What the FUSE file system on /sys has there, or at @data: a directory, or a file (@mode). */
 	TREE_BIND,

@@ -121,14 +121,21 @@ static void test_names(const char *scratch)
 	n = readlink(path, link, sizeof(link) - 1);
 	link[n < 0 ? 0 : n] = '\0';
 	IS(strcmp(link, "/dev/vfio/vfio"), 0);
+	fd2 = open("/dev/iommu", O_RDWR);
+	IS(fd2 >= 0, 1);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd2);
+	n = readlink(path, link, sizeof(link) - 1);
+	link[n < 0 ? 0 : n] = '\0';
+	IS(strcmp(link, "/dev/iommu"), 0);
+	close(fd2);
 	IS(fcntl(fd, F_GETFD), 0);
 	fd2 = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	IS(fcntl(fd2, F_GETFD), FD_CLOEXEC);
 	IS(ioctl(fd2, VFIO_GET_API_VERSION), VFIO_API_VERSION);
 	close(fd2);
 
-	/* Whatever the access mode: the kernel does not look at it.  (A plain open for reading is not
-	 * seen: evasive_client.c.) */
+	/* Whatever the access mode: the kernel does not look at it.  (A plain open for reading is
+	 * not seen: evasive_client.c.) */
 	fd2 = open("/dev/vfio/vfio", O_WRONLY);
 	IS(ioctl(fd2, VFIO_GET_API_VERSION), VFIO_API_VERSION);
 	IS(fcntl(fd2, F_GETFL) & O_ACCMODE, O_WRONLY);
