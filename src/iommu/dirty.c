@@ -198,6 +198,23 @@ static void mark_range(struct iommu_dirty *log, const struct range *r, uint64_t 
 	}
 }
 
+/* Most marks find their page marked already, in a log of one range. */
+static inline bool is_marked(const struct iommu_dirty *log, uint64_t page)
+{
+	const struct range *r = &log->ranges[0];
+	const struct chunk *chunk;
+
+	if (log->nr != 1 || !log->lazy || page < r->first || page > r->last)
+		return false;
+	chunk = atomic_load_explicit(&r->chunks[(page >> CHUNK_BITS) - (r->first >> CHUNK_BITS)],
+				     memory_order_acquire);
+	if (chunk <= FULL)
+		return chunk == FULL;
+	return atomic_load_explicit(&chunk->bits[page % CHUNK_PAGES / 64], memory_order_relaxed) >>
+		       page % 64 &
+	       1;
+}
+
 void iommu_dirty_mark(struct iommu_dirty *log, uint64_t iova, uint64_t len)
 {
 	uint64_t first = iova >> log->shift, last;
@@ -205,6 +222,8 @@ void iommu_dirty_mark(struct iommu_dirty *log, uint64_t iova, uint64_t len)
 	if (!len)
 		return;
 	last = (iova + len - 1) >> log->shift;
+	if (first == last && is_marked(log, first))
+		return;
 	for (unsigned i = range_at(log, first); i < log->nr && log->ranges[i].first <= last; i++) {
 		const struct range *r = &log->ranges[i];
 
