@@ -6,8 +6,8 @@
  * kind, of what its devices write (D.3; iommufd_hwpt.c has the rules).
  *
  * A log lives until STOP or until the device is closed; a reset does not end it.  DMA marks under
- * RCU.  A report holds a reference, and no lock, while it writes to the client, so STOP waits for nobody,
- * and no report for another.
+ * RCU.  A report holds a reference, and no lock, while it writes to the client, so STOP waits for
+ * nobody, and no report for another.
  */
 #ifndef UVFIO_VFIO_DMA_LOG_H
 #define UVFIO_VFIO_DMA_LOG_H
