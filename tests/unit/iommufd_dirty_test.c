@@ -84,6 +84,12 @@ static void test_writes(void **state)
 	/* What lies in front of a fault has been written. */
 	assert_int_equal(write_at(&d.f, IOVA + 8 * P - 2, 4), -EFAULT);
 	assert_int_equal(dirty_pages(&d.f, d.hwpt), 0x80);
+	/* What is held is written until it is let go. */
+	assert_int_equal(probe_command(&d.f, CMD_HOLD, IOVA + 2 * P, 2 * P), 0);
+	assert_int_equal(dirty_pages(&d.f, d.hwpt), 0);
+	config_put(&d.f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(dirty_pages(&d.f, d.hwpt), 0xc);
+	config_put(&d.f, PCI_COMMAND, 2, COMMAND_ON);
 	assert_int_equal(write_at(&d.f, IOVA, 4), 0);
 	assert_int_equal(set_dirty(&d.f, d.hwpt, false), 0);
 	assert_int_equal(dirty_pages(&d.f, d.hwpt), 0);
