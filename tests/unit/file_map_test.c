@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <sys/mman.h>
 #include <cmocka.h>
 #include "block/file.h"
@@ -73,6 +75,14 @@ static int read_at(struct block *blk, uint64_t offset, void *buf, size_t len)
 }
 
 /* A read of what is in @want, and whether it was out of the mapping. */
+/* There a hole that is read gets no page, and so is never read out of the mapping. */
+static bool on_tmpfs(void)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && fs.f_type == TMPFS_MAGIC;
+}
+
 static bool reads_mapped(struct block *blk, uint64_t offset, size_t len)
 {
 	uint64_t before = map_of(blk)->reads;
@@ -247,7 +257,7 @@ static void holes(void **state)
 		assert_int_equal(read_at(blk, 4096, buf, 8192), 0);
 		assert_true(all_zero(buf, 8192));
 	}
-	assert_true(map_of(blk)->reads > before);
+	assert_true(map_of(blk)->reads > before || on_tmpfs());
 	/* Somebody else punches: nothing tells us, and nothing goes wrong. */
 	if (block_info(blk)->can_discard) {
 		int fd = open(path, O_RDWR);
@@ -501,9 +511,9 @@ static void windows(void **state)
 	struct file_map *map = map_of(blk);
 	char buf[4096];
 
-	if (truncate(path, 140 * WINDOW)) {
+	if (on_tmpfs() || truncate(path, 140 * WINDOW)) {
 		close_map(blk);
-		skip(); /* no files of 35 GiB here */
+		skip(); /* no files of 35 GiB here, or no pages for holes */
 	}
 	assert_int_equal(do_io(blk, BLOCK_GET_SIZE, 0, 0, NULL, 0), 0);
 	for (unsigned w = 1; w < 140; w++) {
