@@ -33,13 +33,13 @@ static enum sysfs_file look(struct uapi_request *req, const struct uapi_device *
 	struct uapi_server *server = req->server;
 	enum sysfs_file what;
 	char name[16] = "";
-	struct stat st;
+	dev_t on;
+	ino_t ino;
 
 	if (!server->served_sys || !uapi_served_tree(server->served_sys) || !server->sys_dev ||
-	    uapi_task_stat_fd(server->tasks, req->tid, (int)req->args[0], &st) ||
-	    st.st_dev != server->sys_dev)
+	    uapi_task_identify_fd(req->tid, (int)req->args[0], &on, &ino) || on != server->sys_dev)
 		return SYSFS_FILE_OTHER;
-	what = sysfs_identify(uapi_served_tree(server->served_sys), st.st_ino, name, bar);
+	what = sysfs_identify(uapi_served_tree(server->served_sys), ino, name, bar);
 	*dev = find_device(server->core, name);
 	return what;
 }

@@ -21,6 +21,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -314,7 +315,7 @@ static int prepare_child(struct run *run)
 {
 	struct uapi_server *server = &run->server;
 	struct uapi_message msg;
-	struct stat st;
+	struct statx stx;
 	int fd;
 
 	while (server->listener < 0) {
@@ -344,8 +345,8 @@ static int prepare_child(struct run *run)
 		case UAPI_MSG_SYSDIR:
 			if (!server->served_sys)
 				server->sysfs = uapi_sysfs_new(server->core, fd);
-			else if (!fstat(fd, &st))
-				server->sys_dev = st.st_dev;
+			else if (!statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &stx))
+				server->sys_dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
 			close(fd);
 			break;
 		case UAPI_MSG_SANDBOX:

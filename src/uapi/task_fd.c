@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 #include "uapi/task_private.h"
 
@@ -47,6 +48,39 @@ static int stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, int flags, struc
 int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st)
 {
 	return stat_fd(tasks, tid, fd, 0, st);
+}
+
+/* The number of the inode, as /proc says it (Linux 5.14); 0: it says none. */
+static uint64_t inode_of(pid_t tid, int fd)
+{
+	char path[64], line[128];
+	unsigned long ino = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", tid, fd);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "ino: %lu", &ino) == 1)
+			break;
+	}
+	fclose(f);
+	return ino;
+}
+
+int uapi_task_identify_fd(pid_t tid, int fd, dev_t *dev, ino_t *ino)
+{
+	char path[48];
+	struct statx stx;
+
+	/* A FUSE file system of another user namespace tells us which one it is, and no more. */
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, 0, &stx))
+		return -errno;
+	*dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	*ino = inode_of(tid, fd);
+	return *ino ? 0 : -ENOENT;
 }
 
 bool uapi_task_fd_is_path(struct uapi_tasks *tasks, pid_t tid, int fd)
