@@ -31,9 +31,10 @@ def loaded(guest, style, channels=1):
     complaints = must(guest, "dmesg | grep -iE 'self-test|selftest|halted|fail|timed out|WARN|BUG|Reset channel'; true")
     require(not complaints, complaints)
     lines = must(guest, f"grep ioat-{style} /proc/interrupts; true").split("\n")
-    # MSI-X has a vector a channel, and the self-test is on the first.
+    # MSI-X has a vector a channel, and the self-test is on the first.  What completes before the driver has
+    # rearmed the channel's interrupt comes with the last one.
     counts = sum(int(word) for word in lines[0].split()[1:] if word.isdigit())
-    require(counts >= 2, f"{style}: interrupts: {lines}")
+    require(counts >= 1, f"{style}: interrupts: {lines}")
 
 
 def try_styles(guest, styles, channels=1):
