@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/thread.h"
 #include "uapi/files_private.h"
 #include "uapi/sysfs.h"
 
@@ -96,21 +97,13 @@ static void *release_main(void *arg)
 /* files->opening held. */
 static void release(struct uapi_files *files, struct uapi_file *file)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
-	bool started;
-
 	pthread_mutex_lock(&files->lock);
 	file->files = files;
 	file->round = files->rounds;
 	file->next = files->dying;
 	files->dying = file;
 	pthread_mutex_unlock(&files->lock);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	started = !pthread_create(&thread, &attr, release_main, file);
-	pthread_attr_destroy(&attr);
-	if (!started)
+	if (uvfio_thread_detached(0, release_main, file))
 		release_main(file);
 }
 
