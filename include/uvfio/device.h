@@ -344,6 +344,10 @@ UVFIO_API void uvfio_quiesced(struct uvfio_device *dev);
 UVFIO_API void uvfio_irq_raise(struct uvfio_device *dev, unsigned vector);
 /* Assert or deassert INTx (level).  [any] */
 UVFIO_API void uvfio_intx_set(struct uvfio_device *dev, bool level);
+/* Send a power management event, as a device that sleeps does when something has come in for it: one
+ * that low power has suspended is woken, soon, and its user's wakeup eventfd signalled (A.10).  An
+ * event of a device that is awake means nothing.  Never waits.  [any] */
+UVFIO_API void uvfio_pme_raise(struct uvfio_device *dev);
 /* True while MSI or MSI-X is the active mode.  [any] */
 UVFIO_API bool uvfio_irq_is_message(struct uvfio_device *dev);
 

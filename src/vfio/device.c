@@ -164,6 +164,7 @@ static void device_release_all(struct vfio_device *dev)
 	host_maps_fini(dev);
 	if (dev->ctx)
 		poll_irq_fini(dev);
+	device_pme_fini(dev);
 	if (dev->irqs)
 		irq_set_free(dev->irqs);
 	if (dev->ctx) {
@@ -230,7 +231,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	pthread_condattr_destroy(&attr);
 	mishap_init(dev);
 	view_init(dev);
-	if (host_maps_init(dev)) {
+	if (host_maps_init(dev) || device_pme_init(dev)) {
 		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
 		goto fail;
 	}

@@ -19,8 +19,10 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <unistd.h>
+#include "base/trash.h"
 #include "vfio/host.h"
 #include "vfio/inject.h"
 #include "vfio/machine_private.h"
@@ -137,6 +139,41 @@ bool vfio_device_inject_wake(struct vfio_device *dev)
 	if (fd >= 0)
 		signal_wakeup(dev, fd);
 	return suspended;
+}
+
+/*
+ * An event of the model's.  It may come from any thread and under any lock, also in a callback that
+ * config_lock is held for, so the waking is done elsewhere.  Events that come before the thread has
+ * begun with one are that one.
+ */
+static void wake_up(struct uvfio_trash_item *item)
+{
+	struct vfio_device *dev =
+		(struct vfio_device *)((char *)item - offsetof(struct vfio_device, pme.item));
+
+	atomic_store(&dev->pme.sent, false);
+	vfio_device_inject_wake(dev);
+}
+
+int device_pme_init(struct vfio_device *dev)
+{
+	dev->pme.item.fn = wake_up;
+	dev->pme.waker = uvfio_trash_new();
+	return dev->pme.waker ? 0 : -ENOMEM;
+}
+
+void device_pme_fini(struct vfio_device *dev)
+{
+	uvfio_trash_wait(dev->pme.waker, 0, UVFIO_TRASH_EVER);
+	uvfio_trash_unref(dev->pme.waker);
+}
+
+void uvfio_pme_raise(struct uvfio_device *udev)
+{
+	struct vfio_device *dev = (struct vfio_device *)udev;
+
+	if (atomic_load(&dev->suspended) && !atomic_exchange(&dev->pme.sent, true))
+		uvfio_trash_add(dev->pme.waker, &dev->pme.item);
 }
 
 void device_access_begin(struct vfio_device *dev)

@@ -38,6 +38,7 @@
 #include "pci/vconfig.h"
 #include "vfio/client.h"
 #include "vfio/dma_log.h"
+#include "vfio/low_power.h"
 #include "vfio/observe.h"
 #include "vfio/spec.h"
 #include "vfio/vfio.h"
@@ -358,6 +359,7 @@ struct vfio_device {
 	atomic_bool suspended;       /* by it, for as long as nobody calls */
 	bool no_idle_d3;             /* the knob disable_idle_d3, when the device was made */
 	int wakeup_fd;               /* to be signalled when low power ends, or -1 */
+	struct device_pme pme;
 	unsigned power_state;        /* what was last put into effect */
 	bool running;                /* bus mastering is in effect: the model was resumed */
 	uint64_t irq_mode_applied;   /* the irq_mode that config space shows */
@@ -478,16 +480,6 @@ int device_ioctl_hot_reset(struct vfio_device_file *df, struct vfio_client *clie
 
 /* device_feature.c */
 int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
-
-/* low_power.c (A.10) */
-/* Bracket each access through the device's file: the device is awake between them. */
-void device_access_begin(struct vfio_device *dev);
-void device_access_end(struct vfio_device *dev);
-/* @wakeup_fd: an eventfd of ours, taken over on success, or -1.  -EINVAL when it is entered. */
-int device_low_power_enter(struct vfio_device *dev, int wakeup_fd);
-void device_low_power_exit(struct vfio_device *dev);
-/* The same without a signal; device_apply() follows.  config_lock held. */
-void device_low_power_end(struct vfio_device *dev);
 
 /* bar.c: what lies where.  @dev's registers; no lock. */
 int bar_init(struct vfio_device *dev, struct uvfio_error *err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* src/vfio/low_power.c: suspension while nobody calls (A.10). */
+#include <poll.h>
 #include "vfio/inject.h"
 #include "vfio_fixture.h"
 #include "vfio/machine_private.h"
@@ -96,6 +97,36 @@ static void test_woken(void **state)
 	assert_int_equal(feature(&f, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, 0), 0);
 	fixture_close(&f);
 	close(fd);
+}
+
+/* The device model sends the event, as it would from a timer of its own. */
+static void test_woken_by_the_model(void **state)
+{
+	struct pollfd pfd = {.fd = eventfd(0, EFD_NONBLOCK), .events = POLLIN};
+	struct uvfio_device *model;
+	struct fixture f;
+
+	fixture_up(&f, "probe");
+	model = (struct uvfio_device *)f.dev;
+	uvfio_pme_raise(model); /* awake: nothing */
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(
+			feature(&f, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, pfd.fd), 0);
+		assert_int_equal(take(pfd.fd), 0);
+		assert_int_equal(hw_power(&f), 3);
+		for (unsigned n = 0; n <= i; n++)
+			uvfio_pme_raise(model);
+		assert_int_equal(poll(&pfd, 1, -1), 1);
+		/* However many there were; the last one may still be under way. */
+		uvfio_trash_wait(f.dev->pme.waker, 0, UVFIO_TRASH_EVER);
+		assert_int_equal(take(pfd.fd), 1);
+		assert_int_equal(hw_power(&f), 0);
+	}
+	/* Without an eventfd it goes back to sleep; and is closed and freed with one under way. */
+	assert_int_equal(feature(&f, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, 0), 0);
+	uvfio_pme_raise(model);
+	fixture_close(&f);
+	close(pfd.fd);
 }
 
 /* An interrupt of a suspended device comes when it is awake. */
@@ -209,11 +240,9 @@ static void test_suspended_races(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_suspended),
-		cmocka_unit_test(test_woken),
-		cmocka_unit_test(test_suspended_intx),
-		cmocka_unit_test(test_no_idle_d3),
-		cmocka_unit_test(test_suspended_races),
+		cmocka_unit_test(test_suspended),          cmocka_unit_test(test_woken),
+		cmocka_unit_test(test_woken_by_the_model), cmocka_unit_test(test_suspended_intx),
+		cmocka_unit_test(test_no_idle_d3),         cmocka_unit_test(test_suspended_races),
 	};
 
 	return cmocka_run_group_tests_name("low_power", tests, NULL, NULL);

@@ -2,6 +2,7 @@
 /* The test device, in a machine, as a client of this process sees it. */
 #include "vfio_fixture.h"
 
+#include <poll.h>
 #include <sched.h>
 
 #include "devices/pcitest/pcitest_model.h"
@@ -326,6 +327,38 @@ static void test_intx(void **state)
 	fixture_close(&f);
 }
 
+/* An event of power management after a while: the later it comes, the surer does it find the device
+ * suspended. */
+static void test_pme(void **state)
+{
+	struct {
+		struct vfio_device_feature head;
+		struct vfio_device_low_power_entry_with_wakeup wake;
+	} arg = {{sizeof(arg), 0}, {0, 0}};
+	struct pollfd pfd = {.fd = eventfd(0, EFD_NONBLOCK), .events = POLLIN};
+	struct fixture f;
+	bool woken = false;
+
+	up(&f, "pcitest");
+	for (uint32_t us = 5000; !woken && us < 10000000; us *= 8) {
+		set_reg(&f, PCITEST_PME, us);
+		assert_int_equal(reg(&f, PCITEST_PME), 0);
+		arg.head.flags =
+			VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP;
+		arg.wake.wakeup_eventfd = pfd.fd;
+		assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_FEATURE, &arg), 0);
+		woken = poll(&pfd, 1, (int)(us / 100)) == 1;
+		arg.head.flags = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_LOW_POWER_EXIT;
+		assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_FEATURE, &arg), 0);
+	}
+	assert_true(woken);
+	/* It is of no use any more, and the reset takes it back. */
+	set_reg(&f, PCITEST_PME, 1000000000);
+	assert_int_equal(vfio_device_ioctl(f.df, f.client, VFIO_DEVICE_RESET, 0), 0);
+	fixture_close(&f);
+	close(pfd.fd);
+}
+
 /* Each kind of reset that it is said to have, and none. */
 static void test_resets(void **state)
 {
@@ -366,7 +399,7 @@ int main(void)
 		cmocka_unit_test(test_counts),        cmocka_unit_test(test_vpd),
 		cmocka_unit_test(test_config_writes), cmocka_unit_test(test_dma),
 		cmocka_unit_test(test_interrupts),    cmocka_unit_test(test_intx),
-		cmocka_unit_test(test_resets),
+		cmocka_unit_test(test_resets),        cmocka_unit_test(test_pme),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

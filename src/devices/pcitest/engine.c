@@ -122,11 +122,33 @@ static bool take_command(struct pcitest *p)
 	return taken;
 }
 
+/* ---- power management events ---- */
+
+void pcitest_pme(void *arg)
+{
+	struct pcitest *p = arg;
+
+	uvfio_pme_raise(p->dev);
+}
+
+static void take_pme(struct pcitest *p)
+{
+	uint32_t delay;
+
+	pthread_mutex_lock(&p->lock);
+	delay = p->pme_delay;
+	p->pme_delay = 0;
+	pthread_mutex_unlock(&p->lock);
+	if (delay)
+		uvfio_timer_arm(p->pme_timer, delay * 1000ull);
+}
+
 bool pcitest_work(void *priv)
 {
 	struct pcitest *p = priv;
 	int budget = PCITEST_BUDGET, ret;
 
+	take_pme(p);
 	if (p->phase == PCITEST_PHASE_IDLE && take_command(p)) {
 		p->moved = 0;
 		set_phase(p, PCITEST_PHASE_MOVE);
@@ -161,5 +183,6 @@ void pcitest_resume(void *priv)
 void pcitest_engine_reset(struct pcitest *p)
 {
 	p->stopped = p->quiescing = false;
+	uvfio_timer_cancel(p->pme_timer);
 	set_phase(p, PCITEST_PHASE_IDLE);
 }

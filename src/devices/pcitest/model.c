@@ -121,8 +121,9 @@ static int describe(struct pcitest *p, const struct options *o, struct uvfio_err
 		{PCITEST_IRQ, 4, UVFIO_AREA_REGISTERS, poll_zero},
 		{PCITEST_INTX, PCITEST_DMA_COMMAND - PCITEST_INTX, UVFIO_AREA_REGISTERS, poll},
 		{PCITEST_DMA_COMMAND, 4, UVFIO_AREA_REGISTERS, poll_zero},
-		{PCITEST_DMA_STATUS, PCITEST_COUNTS_END - PCITEST_DMA_STATUS, UVFIO_AREA_REGISTERS,
-		 poll},
+		{PCITEST_DMA_STATUS, PCITEST_PME - PCITEST_DMA_STATUS, UVFIO_AREA_REGISTERS, poll},
+		{PCITEST_PME, 4, UVFIO_AREA_REGISTERS, poll_zero},
+		{PCITEST_PME + 4, PCITEST_COUNTS_END - PCITEST_PME - 4, UVFIO_AREA_REGISTERS, poll},
 		{PCITEST_DOORBELLS, 4 * PCITEST_NR_DOORBELLS, UVFIO_AREA_DOORBELLS, 0},
 	};
 	const struct uvfio_area io[] = {
@@ -176,6 +177,7 @@ static void destroy(void *priv)
 {
 	struct pcitest *p = priv;
 
+	uvfio_timer_free(p->pme_timer);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
@@ -203,7 +205,9 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	pthread_mutex_init(&p->lock, NULL);
 	p->dev = dev;
 	p->memory_size = o.memory;
-	ret = describe(p, &o, err);
+	p->pme_timer = uvfio_timer_new(dev, pcitest_pme, p);
+	ret = p->pme_timer ? describe(p, &o, err)
+			   : uvfio_error_set(err, -ENOMEM, "pcitest: out of memory");
 	if (ret) {
 		destroy(p);
 		return ret;

@@ -48,6 +48,7 @@ struct pcitest {
 	bool has_next;
 	enum pcitest_status status;
 	uint32_t error, ended, config_writes;
+	uint32_t pme_delay;       /* µs; 0: none is asked for */
 	uint32_t counts[6][2][4]; /* BAR, read or write, log2 of the width */
 
 	/* The work context's: */
@@ -56,6 +57,7 @@ struct pcitest {
 	uint32_t moved; /* bytes of it */
 	bool stopped, quiescing;
 	struct uvfio_dma op;
+	struct uvfio_timer *pme_timer;
 
 	/* Since the device was made; any thread reads them. */
 	uint64_t accesses[2];         /* reads, writes: under the lock */
@@ -87,6 +89,7 @@ void pcitest_command_end(struct pcitest *p, int result);
 /* ---- engine.c: the work context ---- */
 
 bool pcitest_work(void *priv);
+void pcitest_pme(void *arg); /* the timer */
 void pcitest_quiesce(void *priv);
 void pcitest_resume(void *priv);
 void pcitest_engine_reset(struct pcitest *p);

@@ -41,6 +41,7 @@
 #define PCITEST_DMA_ERROR     0x38u /* 4, fixed: an errno */
 #define PCITEST_DMA_COUNT     0x3cu /* 4, fixed: commands that have ended */
 #define PCITEST_MEMORY_SIZE   0x40u /* 8, fixed: bytes of BAR 2 */
+#define PCITEST_PME           0x48u /* 4: an event of power management, in so many µs; reads 0 */
 #define PCITEST_LAST_DOORBELL 0x80u /* 4 each, fixed: what each doorbell was told last */
 /* 4 each, fixed, but any write clears all: reads (of pads only), then writes, of 1, 2, 4 and 8
  * bytes. */

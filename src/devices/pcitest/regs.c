@@ -124,6 +124,11 @@ static void write_reg(struct pcitest *p, uint64_t offset, unsigned size, uint64_
 	r->command = 0; /* each one is whole: an access that leaves bytes out leaves them 0 */
 	if (merge32(offset, size, value, PCITEST_DMA_COMMAND, &r->command))
 		start(p);
+	v = 0;
+	if (merge32(offset, size, value, PCITEST_PME, &v) && v) {
+		p->pme_delay = v;
+		uvfio_kick(p->dev);
+	}
 	if (offset < PCITEST_COUNTS_END && offset + size > PCITEST_COUNTS(0))
 		clear_counts(p);
 }
@@ -202,6 +207,7 @@ void pcitest_regs_reset(struct pcitest *p)
 	p->regs = p->next = (struct pcitest_command){0};
 	p->has_next = false;
 	p->scratch = 0;
+	p->pme_delay = 0;
 	p->ended = p->config_writes = 0;
 	publish(p, PCITEST_ID, 4, PCITEST_MAGIC);
 	publish(p, PCITEST_VERSION, 4, PCITEST_REVISION);
