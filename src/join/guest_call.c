@@ -27,11 +27,9 @@ int line_call(struct line *line, struct vfio_client *client, const struct join_h
 	return ret ? -EIO : 0;
 }
 
-/* A call of which the result is wanted, and nothing else.  @out: the head of the answer, may be
- * NULL. */
-static int64_t simple(struct uapi_core *core, struct vfio_client *client,
-		      const struct join_head *head, const void *data, size_t len,
-		      struct join_head *out)
+int64_t guest_simple(struct uapi_core *core, struct vfio_client *client,
+		     const struct join_head *head, const void *data, size_t len,
+		     struct join_head *out)
 {
 	struct guest *guest = (struct guest *)core;
 	struct line *line = line_take(guest);
@@ -56,13 +54,12 @@ static uint32_t id_of(const void *handle)
 	return handle ? ((const struct handle *)handle)->id : 0;
 }
 
-/* What an ioctl or the like gives. */
-static int result(int64_t value)
+int guest_result(int64_t value)
 {
 	return value > INT32_MAX ? -EIO : (int)value;
 }
 
-static int handle_new(int64_t id, struct handle **out)
+int guest_handle_new(int64_t id, struct handle **out)
 {
 	struct handle *handle;
 
@@ -76,11 +73,11 @@ static int handle_new(int64_t id, struct handle **out)
 	return 0;
 }
 
-static void release_id(struct uapi_core *core, uint32_t id)
+void guest_release_id(struct uapi_core *core, uint32_t id)
 {
 	const struct join_head head = {.kind = JOIN_RELEASE, .handle = id};
 
-	simple(core, NULL, &head, NULL, 0, NULL);
+	guest_simple(core, NULL, &head, NULL, 0, NULL);
 }
 
 static void release(struct uapi_core *core, void *opaque)
@@ -88,7 +85,7 @@ static void release(struct uapi_core *core, void *opaque)
 	struct guest *guest = (struct guest *)core;
 	struct handle *handle = opaque;
 
-	release_id(core, handle->id);
+	guest_release_id(core, handle->id);
 	if (handle->view >= 0) {
 		pthread_mutex_lock(&guest->lock);
 		LIST_REMOVE(handle, next);
@@ -102,11 +99,11 @@ static void release(struct uapi_core *core, void *opaque)
 
 static int open_object(struct uapi_core *core, const struct join_head *head, struct handle **out)
 {
-	int64_t id = simple(core, NULL, head, NULL, 0, NULL);
-	int ret = handle_new(id, out);
+	int64_t id = guest_simple(core, NULL, head, NULL, 0, NULL);
+	int ret = guest_handle_new(id, out);
 
 	if (ret && id > 0)
-		release_id(core, (uint32_t)id);
+		guest_release_id(core, (uint32_t)id);
 	return ret;
 }
 
@@ -129,7 +126,7 @@ static int container_ioctl(struct uapi_core *core, struct core_container *contai
 				       .handle = id_of(container),
 				       .arg = {(uint32_t)client->pid, cmd, arg}};
 
-	return result(simple(core, client, &head, NULL, 0, NULL));
+	return guest_result(guest_simple(core, client, &head, NULL, 0, NULL));
 }
 
 static int group_open(struct uapi_core *core, unsigned number, struct core_group **out)
@@ -151,7 +148,7 @@ static int group_get_status(struct uapi_core *core, struct core_group *group,
 				       .handle = id_of(group),
 				       .arg = {(uint32_t)client->pid, arg}};
 
-	return result(simple(core, client, &head, NULL, 0, NULL));
+	return guest_result(guest_simple(core, client, &head, NULL, 0, NULL));
 }
 
 static int group_set_container(struct uapi_core *core, struct core_group *group,
@@ -160,7 +157,7 @@ static int group_set_container(struct uapi_core *core, struct core_group *group,
 	const struct join_head head = {
 		.kind = JOIN_GROUP_SET, .handle = id_of(group), .arg = {id_of(container)}};
 
-	return result(simple(core, NULL, &head, NULL, 0, NULL));
+	return guest_result(guest_simple(core, NULL, &head, NULL, 0, NULL));
 }
 
 static int group_set_iommufd(struct uapi_core *core, struct core_group *group,
@@ -169,7 +166,7 @@ static int group_set_iommufd(struct uapi_core *core, struct core_group *group,
 	const struct join_head head = {
 		.kind = JOIN_GROUP_SET_IOMMUFD, .handle = id_of(group), .arg = {id_of(iommufd)}};
 
-	return result(simple(core, NULL, &head, NULL, 0, NULL));
+	return guest_result(guest_simple(core, NULL, &head, NULL, 0, NULL));
 }
 
 static int iommufd_open(struct uapi_core *core, struct core_iommufd **out)
@@ -191,7 +188,7 @@ static int iommufd_ioctl(struct uapi_core *core, struct core_iommufd *iommufd,
 				       .handle = id_of(iommufd),
 				       .arg = {(uint32_t)client->pid, cmd, arg}};
 
-	return result(simple(core, client, &head, NULL, 0, NULL));
+	return guest_result(guest_simple(core, client, &head, NULL, 0, NULL));
 }
 
 static int cdev_open(struct uapi_core *core, const struct uapi_device *dev,
@@ -206,16 +203,7 @@ static int group_unset_container(struct uapi_core *core, struct core_group *grou
 {
 	const struct join_head head = {.kind = JOIN_GROUP_UNSET, .handle = id_of(group)};
 
-	return result(simple(core, NULL, &head, NULL, 0, NULL));
-}
-
-static const struct uapi_device *find_device(const struct uapi_core *core, const char *name)
-{
-	for (unsigned i = 0; i < core->nr_devices; i++) {
-		if (!strcmp(core->devices[i].name, name))
-			return &core->devices[i];
-	}
-	return NULL;
+	return guest_result(guest_simple(core, NULL, &head, NULL, 0, NULL));
 }
 
 static int group_get_device(struct uapi_core *core, struct core_group *group,
@@ -243,14 +231,14 @@ static int group_get_device(struct uapi_core *core, struct core_group *group,
 	if (line->in.head.len == sizeof(name))
 		memcpy(name, line->in.data, sizeof(name) - 1);
 	line_put(guest, line, false);
-	ret = handle_new(id, &handle);
+	ret = guest_handle_new(id, &handle);
 	if (ret && id <= 0)
 		return ret;
-	*which = find_device(core, name);
+	*which = uapi_core_find(core, name);
 	if (!ret && !*which)
 		ret = -ENODEV; /* not there when the run began */
 	if (ret) {
-		release_id(core, (uint32_t)id);
+		guest_release_id(core, (uint32_t)id);
 		free(handle);
 		return ret;
 	}
@@ -270,7 +258,7 @@ static int device_set_mmio(struct uapi_core *core, struct core_device *df, enum 
 	const struct join_head head = {
 		.kind = JOIN_DEVICE_MMIO, .handle = id_of(df), .arg = {mode}};
 
-	return result(simple(core, NULL, &head, NULL, 0, NULL));
+	return guest_result(guest_simple(core, NULL, &head, NULL, 0, NULL));
 }
 
 static int device_ioctl(struct uapi_core *core, struct core_device *df, struct vfio_client *client,
@@ -280,7 +268,7 @@ static int device_ioctl(struct uapi_core *core, struct core_device *df, struct v
 				       .handle = id_of(df),
 				       .arg = {(uint32_t)client->pid, cmd, arg}};
 
-	return result(simple(core, client, &head, NULL, 0, NULL));
+	return guest_result(guest_simple(core, client, &head, NULL, 0, NULL));
 }
 
 static ssize_t device_read(struct uapi_core *core, struct core_device *df, uint64_t offset,
@@ -315,7 +303,7 @@ static ssize_t device_write(struct uapi_core *core, struct core_device *df, uint
 	const struct join_head head = {
 		.kind = JOIN_DEVICE_WRITE, .handle = id_of(df), .arg = {offset}};
 	size_t want = len < JOIN_DATA ? len : JOIN_DATA;
-	int64_t ret = simple(core, NULL, &head, buf, want, NULL);
+	int64_t ret = guest_simple(core, NULL, &head, buf, want, NULL);
 
 	return ret > (int64_t)want ? -EIO : (ssize_t)ret;
 }
@@ -326,7 +314,7 @@ static int device_store(struct uapi_core *core, struct core_device *df, uint64_t
 	const struct join_head head = {
 		.kind = JOIN_DEVICE_STORE, .handle = id_of(df), .arg = {offset, size, value}};
 
-	return result(simple(core, NULL, &head, NULL, 0, NULL));
+	return guest_result(guest_simple(core, NULL, &head, NULL, 0, NULL));
 }
 
 static int device_load(struct uapi_core *core, struct core_device *df, uint64_t offset,
@@ -335,7 +323,7 @@ static int device_load(struct uapi_core *core, struct core_device *df, uint64_t 
 	const struct join_head head = {
 		.kind = JOIN_DEVICE_LOAD, .handle = id_of(df), .arg = {offset, size}};
 	struct join_head out;
-	int ret = result(simple(core, NULL, &head, NULL, 0, &out));
+	int ret = guest_result(guest_simple(core, NULL, &head, NULL, 0, &out));
 
 	if (!ret)
 		*value = out.arg[0];
@@ -348,35 +336,13 @@ static int device_mmap(struct uapi_core *core, struct core_device *df, uint64_t 
 	const struct join_head head = {
 		.kind = JOIN_DEVICE_MMAP, .handle = id_of(df), .arg = {offset, len, shared}};
 	struct join_head out;
-	int ret = result(simple(core, NULL, &head, NULL, 0, &out));
+	int ret = guest_result(guest_simple(core, NULL, &head, NULL, 0, &out));
 
 	if (!ret) {
 		*writable = out.arg[0];
 		*trap_reads = out.arg[1];
 	}
 	return ret;
-}
-
-/* Whether a program has it open we ask by a lease, to which only its owner and CAP_LEASE are
- * entitled.
- */
-static int check_view(struct guest *guest, int fd)
-{
-	int error;
-
-	if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
-		fcntl(fd, F_SETLEASE, F_UNLCK);
-		return 0;
-	}
-	error = errno;
-	if (error == EAGAIN)
-		return 0;
-	uvfio_log(
-		guest->log, UVFIO_LOG_ERROR,
-		"the server of the machine %s is another user's, whose files this one cannot watch "
-		"(%s): run as that user, or with CAP_LEASE",
-		guest->name, strerror(error));
-	return -EACCES;
 }
 
 static int device_view_fd(struct uapi_core *core, struct core_device *df)
@@ -395,127 +361,18 @@ static int device_view_fd(struct uapi_core *core, struct core_device *df)
 	ret = line_call(line, NULL, &head, NULL, 0, NULL, 0);
 	fd = ret ? -1 : join_packet_take(&line->in, 0);
 	if (!ret && line->in.head.value)
-		ret = result(line->in.head.value);
+		ret = guest_result(line->in.head.value);
 	line_put(guest, line, ret == -EIO && fd < 0);
 	if (!ret && fd < 0)
 		ret = -EIO;
-	/* A memory file, whatever the server says: its size is what it may change. */
-	if (!ret && fcntl(fd, F_GET_SEALS) < 0)
-		ret = -EIO;
 	if (!ret)
-		ret = check_view(guest, fd);
+		ret = guest_take_view(guest, handle, fd);
 	if (ret) {
 		if (fd >= 0)
 			close(fd);
 		return ret < 0 ? ret : -EIO;
 	}
-	pthread_mutex_lock(&guest->lock);
-	handle->view = fd;
-	LIST_INSERT_HEAD(&guest->views, handle, next);
-	pthread_mutex_unlock(&guest->lock);
 	return fd;
-}
-
-/* ---- the machine ---- */
-
-static bool hw_config(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
-		      bool wait)
-{
-	const struct join_head head = {.kind = JOIN_CONFIG, .arg = {wait}};
-	struct guest *guest = (struct guest *)core;
-	struct line *line = line_take(guest);
-	bool busy;
-
-	if (!line)
-		return true;
-	if (line_call(line, NULL, &head, dev->name, strlen(dev->name), NULL, 0)) {
-		line_put(guest, line, true);
-		return true;
-	}
-	busy = !line->in.head.value;
-	if (line->in.head.value == 1 && line->in.head.len == PCI_EXT_CONFIG_SIZE)
-		memcpy(bytes, line->in.data, PCI_EXT_CONFIG_SIZE);
-	line_put(guest, line, false);
-	return !busy;
-}
-
-static int sysfs_serve_there(struct uapi_core *core, int sock, const struct sysfs_link *links,
-			     unsigned nr)
-{
-	const struct join_head head = {.kind = JOIN_SYSFS, .arg = {getegid()}};
-	struct guest *guest = (struct guest *)core;
-	struct line *line = line_take(guest);
-	char *data = malloc(JOIN_DATA);
-	size_t len = 0;
-	int ret = -ENOMEM;
-
-	/* What does not fit is left out. */
-	for (unsigned i = 0; data && i < nr; i++) {
-		size_t name = strlen(links[i].name) + 1, target = strlen(links[i].target) + 1;
-
-		if (name + target > JOIN_DATA - len)
-			break;
-		memcpy(data + len, links[i].name, name);
-		memcpy(data + len + name, links[i].target, target);
-		len += name + target;
-	}
-	if (line && data) {
-		bool broken = line_call(line, NULL, &head, data, len, &sock, 1);
-
-		ret = broken ? -EIO : line->in.head.value < 0 ? (int)line->in.head.value : 0;
-		line_put(guest, line, broken);
-	} else if (line) {
-		line_put(guest, line, false);
-	}
-	free(data);
-	close(sock);
-	return ret;
-}
-
-#define SNAPSHOT_MAX (64u << 20)
-
-static int snapshot(struct uapi_core *core, uint8_t **out, size_t *len)
-{
-	struct join_head head = {.kind = JOIN_SNAPSHOT};
-	struct guest *guest = (struct guest *)core;
-	struct line *line = line_take(guest);
-	uint8_t *data = NULL;
-	size_t size = 0, got = 0;
-	bool broken = false;
-	int ret = 0;
-
-	if (!line)
-		return -EIO;
-	while (!ret && (!data || got < size)) {
-		const struct join_packet *in = &line->in;
-
-		head.arg[0] = got;
-		broken = line_call(line, NULL, &head, NULL, 0, NULL, 0) != 0;
-		if (broken || in->head.value > SNAPSHOT_MAX) {
-			ret = -EIO;
-		} else if (in->head.value < 0) {
-			ret = in->head.value < -4095 ? -EIO : (int)in->head.value;
-		} else if (!data) {
-			size = (size_t)in->head.value;
-			data = malloc(size + 1);
-			ret = data ? 0 : -ENOMEM;
-		}
-		/* Always something, and never more than is wanted. */
-		if (!ret && (!in->head.len || in->head.len > size - got))
-			ret = -EIO;
-		if (ret)
-			break;
-		memcpy(data + got, in->data, in->head.len);
-		got += in->head.len;
-	}
-	line_put(guest, line, broken);
-	if (ret) {
-		free(data);
-		return ret;
-	}
-	*out = data;
-	*len = size;
-	return 0;
 }
 
 const struct uapi_core_ops join_guest_ops = {
@@ -542,8 +399,11 @@ const struct uapi_core_ops join_guest_ops = {
 	.device_load = device_load,
 	.device_mmap = device_mmap,
 	.device_view_fd = device_view_fd,
-	.sysfs_serve = sysfs_serve_there,
-	.sysfs_snapshot = snapshot,
-	.hw_config = hw_config,
+	.resource_open = guest_resource_open,
+	.uio_ioctl = guest_uio_ioctl,
+	.sysfs_serve = guest_sysfs_serve,
+	.sysfs_identify = guest_sysfs_identify,
+	.sysfs_snapshot = guest_snapshot,
+	.hw_config = guest_hw_config,
 	.free = guest_free,
 };

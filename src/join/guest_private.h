@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shared by guest.c (channels, beginning and end) and guest_call.c (calls and answers).
+ * Shared by guest.c (channels, beginning and end), guest_call.c and guest_machine.c (calls) and
+ * guest_answer.c (answers).
  */
 #ifndef UVFIO_JOIN_GUEST_PRIVATE_H
 #define UVFIO_JOIN_GUEST_PRIVATE_H
@@ -39,6 +40,7 @@ struct guest {
 	struct line *idle;
 	unsigned nr_lines, nr_idle;
 	LIST_HEAD(, handle) views;
+	atomic_uint sysfs;        /* the handle of the tree in /sys; 0: there is none */
 	atomic_bool gone, ending; /* the server; we */
 	pthread_t watcher;
 };
@@ -56,9 +58,37 @@ void line_put(struct guest *guest, struct line *line, bool broken);
  * result, which is in line->in.  0, or -EIO: the channel is broken. */
 int line_call(struct line *line, struct vfio_client *client, const struct join_head *head,
 	      const void *data, size_t len, const int *fds, unsigned nr);
+/* A call of which the result is wanted, and nothing else.  @out: the head of the answer, may be
+ * NULL. */
+int64_t guest_simple(struct uapi_core *core, struct vfio_client *client,
+		     const struct join_head *head, const void *data, size_t len,
+		     struct join_head *out);
+/* What an ioctl or the like gives. */
+int guest_result(int64_t value);
+/* A handle for @id, which is -errno or nonsense if it is not above 0. */
+int guest_handle_new(int64_t id, struct handle **out);
+void guest_release_id(struct uapi_core *core, uint32_t id);
 /* Answer the question in line->in for @client.  -errno: the channel is broken. */
 int guest_answer(struct line *line, struct vfio_client *client);
 extern const struct uapi_core_ops join_guest_ops;
+
+/* guest_machine.c */
+
+/* Give @handle its view @fd, which it takes on success.  0, -EIO (it is no view), -EACCES. */
+int guest_take_view(struct guest *guest, struct handle *handle, int fd);
+/* See struct uapi_core_ops. */
+int guest_resource_open(struct uapi_core *core, const struct uapi_device *dev,
+			enum vfio_mmio_mode mode, struct core_device **out, int *view);
+int guest_uio_ioctl(struct uapi_core *core, const struct uapi_device *dev,
+		    struct vfio_client *client, unsigned cmd, uint64_t arg);
+enum sysfs_file guest_sysfs_identify(struct uapi_core *core, uint64_t ino,
+				     const struct uapi_device **device, unsigned *bar);
+int guest_sysfs_serve(struct uapi_core *core, int sock, const struct sysfs_link *links,
+		      unsigned nr);
+int guest_snapshot(struct uapi_core *core, uint8_t **out, size_t *len);
+bool guest_hw_config(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
+		     bool wait);
+
 /* The end of the core. */
 void guest_free(struct uapi_core *core);
 

@@ -28,6 +28,7 @@ static void destroy(enum object_kind kind, void *ptr)
 		vfio_group_release(ptr);
 		break;
 	case OBJECT_DEVICE:
+	case OBJECT_RESOURCE:
 		vfio_device_release(ptr);
 		break;
 	case OBJECT_IOMMUFD:
@@ -127,8 +128,8 @@ bool has_group(struct connection *connection, int64_t number)
 /* Nobody uses any of them. */
 static void release_all(struct connection *connection)
 {
-	static const enum object_kind order[] = {OBJECT_SYSFS, OBJECT_DEVICE, OBJECT_GROUP,
-						 OBJECT_CONTAINER, OBJECT_IOMMUFD};
+	static const enum object_kind order[] = {OBJECT_SYSFS, OBJECT_RESOURCE,  OBJECT_DEVICE,
+						 OBJECT_GROUP, OBJECT_CONTAINER, OBJECT_IOMMUFD};
 
 	for (unsigned k = 0; k < sizeof(order) / sizeof(*order); k++) {
 		for (unsigned i = 0; i < JOIN_OBJECTS; i++) {

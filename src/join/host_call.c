@@ -4,9 +4,12 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/ctx.h"
 #include "base/trash.h"
 #include "join/host_private.h"
+#include "vfio/host.h"
+#include "vfio/uio.h"
 
 /* A call being made.  @head: the packet's, which a question overwrites. */
 struct call {
@@ -14,7 +17,8 @@ struct call {
 	struct connection *connection;
 	struct join_head head, done;
 	size_t len; /* of channel->out */
-	int fd;     /* to be sent along, not ours; -1 */
+	int fd;     /* to be sent along; -1 */
+	bool fd_ours;
 	struct object *object;
 	bool broken;
 	/* What it makes the device do comes before the answer: a driver polls for what it causes.
@@ -36,6 +40,29 @@ static bool on(struct call *call, enum object_kind kind)
 	if (!call->object)
 		call->done.value = -EBADF;
 	return call->object;
+}
+
+/* The device file that the call is on, which may be one that can only be mapped; false: EBADF. */
+static bool on_mappable(struct call *call)
+{
+	call->object = object_get(call->connection, call->head.handle, OBJECT_RESOURCE);
+	return call->object || on(call, OBJECT_DEVICE);
+}
+
+/* The device that the call's data names; to be put.  NULL: what is wrong is answered. */
+static struct vfio_device *named(struct call *call)
+{
+	const struct join_packet *in = &call->channel->in;
+	struct vfio_device *dev = NULL;
+	char name[16] = "";
+
+	call->done.value = -EINVAL;
+	if (in->head.len < sizeof(name)) {
+		memcpy(name, in->data, in->head.len);
+		dev = vfio_machine_get_device(call->connection->host->machine, name);
+		call->done.value = dev ? 0 : -ENODEV;
+	}
+	return dev;
 }
 
 /* A new handle for @ptr. */
@@ -110,20 +137,10 @@ static void release(struct call *call)
 
 static void config(struct call *call)
 {
-	struct join_packet *in = &call->channel->in;
-	struct vfio_device *dev;
-	char name[16] = "";
+	struct vfio_device *dev = named(call);
 
-	if (in->head.len >= sizeof(name)) {
-		call->done.value = -EINVAL;
+	if (!dev)
 		return;
-	}
-	memcpy(name, in->data, in->head.len);
-	dev = vfio_machine_get_device(call->connection->host->machine, name);
-	if (!dev) {
-		call->done.value = -ENODEV;
-		return;
-	}
 	call->done.value = vfio_device_hw_config(dev, call->channel->out, call->head.arg[0]);
 	call->len = call->done.value ? PCI_EXT_CONFIG_SIZE : 0;
 	vfio_device_put(dev);
@@ -153,6 +170,19 @@ static void snapshot(struct call *call)
 {
 	call->done.value =
 		host_snapshot(call->connection, call->head.arg[0], call->channel->out, &call->len);
+}
+
+static void identify(struct call *call)
+{
+	char name[16] = "";
+	unsigned bar = 0;
+
+	if (!on(call, OBJECT_SYSFS))
+		return;
+	call->done.value = host_sysfs_identify(call->object->ptr, call->head.arg[0], name, &bar);
+	call->done.arg[0] = bar;
+	memcpy(call->channel->out, name, sizeof(name));
+	call->len = sizeof(name);
 }
 
 /* ---- containers and groups ---- */
@@ -293,13 +323,18 @@ static void cdev_open(struct call *call)
 		add(call, OBJECT_DEVICE, df, 0);
 }
 
+static bool is_mode(uint64_t mode)
+{
+	return mode == VFIO_MMIO_EXACT || mode == VFIO_MMIO_POLLED || mode == VFIO_MMIO_NONE;
+}
+
 static void device_mmio(struct call *call)
 {
 	uint64_t mode = call->head.arg[0];
 
 	if (!on(call, OBJECT_DEVICE))
 		return;
-	if (mode != VFIO_MMIO_EXACT && mode != VFIO_MMIO_POLLED && mode != VFIO_MMIO_NONE)
+	if (!is_mode(mode))
 		call->done.value = -EINVAL;
 	else
 		call->done.value =
@@ -354,7 +389,7 @@ static void device_store(struct call *call)
 {
 	const uint64_t *arg = call->head.arg;
 
-	if (!on(call, OBJECT_DEVICE))
+	if (!on_mappable(call))
 		return;
 	call->done.value = is_size(arg[1]) ? vfio_device_store(call->object->ptr, arg[0],
 							       (unsigned)arg[1], arg[2])
@@ -366,7 +401,7 @@ static void device_load(struct call *call)
 {
 	const uint64_t *arg = call->head.arg;
 
-	if (!on(call, OBJECT_DEVICE))
+	if (!on_mappable(call))
 		return;
 	call->done.value = is_size(arg[1]) ? vfio_device_load(call->object->ptr, arg[0],
 							      (unsigned)arg[1], &call->done.arg[0])
@@ -377,7 +412,7 @@ static void device_mmap(struct call *call)
 {
 	bool writable = false, trap_reads = false;
 
-	if (!on(call, OBJECT_DEVICE))
+	if (!on_mappable(call))
 		return;
 	call->done.value = vfio_device_mmap(call->object->ptr, call->head.arg[0], call->head.arg[1],
 					    call->head.arg[2] != 0, &writable, &trap_reads);
@@ -394,6 +429,42 @@ static void device_view(struct call *call)
 	fd = vfio_device_file_fd(call->object->ptr);
 	call->done.value = fd < 0 ? fd : 0;
 	call->fd = fd;
+}
+
+/* ---- devices as the host has them ---- */
+
+static void resource_open(struct call *call)
+{
+	struct vfio_device *dev = named(call);
+	uint64_t mode = call->head.arg[0];
+	struct vfio_device_file *df;
+	int view;
+
+	if (!dev)
+		return;
+	call->done.value =
+		is_mode(mode) ? vfio_device_host_open(dev, (enum vfio_mmio_mode)mode, &df, &view)
+			      : -EINVAL;
+	vfio_device_put(dev);
+	if (call->done.value)
+		return;
+	call->fd = view;
+	call->fd_ours = true;
+	add(call, OBJECT_RESOURCE, df, 0);
+}
+
+static void uio_ioctl(struct call *call)
+{
+	struct vfio_device *dev = named(call);
+	struct host_client c;
+
+	if (!dev)
+		return;
+	host_client_init(&c, call->channel, call->head.arg[0]);
+	call->done.value = vfio_device_uio_ioctl(dev, &c.client, (unsigned)call->head.arg[1],
+						 call->head.arg[2]);
+	finish(call, &c);
+	vfio_device_put(dev);
 }
 
 /* ---- */
@@ -424,6 +495,9 @@ static void (*const calls[JOIN_CALLS])(struct call *call) = {
 	[JOIN_GROUP_SET_IOMMUFD] = group_set_iommufd,
 	[JOIN_CDEV_OPEN] = cdev_open,
 	[JOIN_SNAPSHOT] = snapshot,
+	[JOIN_SYSFS_IDENTIFY] = identify,
+	[JOIN_RESOURCE_OPEN] = resource_open,
+	[JOIN_UIO_IOCTL] = uio_ioctl,
 };
 
 bool call_make(struct channel *channel)
@@ -446,7 +520,9 @@ bool call_make(struct channel *channel)
 	ret = call.broken ? -EPROTO
 			  : join_send(channel->sock, &call.done, channel->out, call.len, &call.fd,
 				      call.fd >= 0 ? 1 : 0);
-	/* Not before: the descriptor that is sent is the object's. */
+	if (call.fd_ours)
+		close(call.fd);
+	/* Not before: the descriptor that is sent may be the object's. */
 	if (call.object)
 		object_put(call.connection, call.object);
 	if (!call.device_first)

@@ -15,6 +15,7 @@
 #include "base/eventfd.h"
 #include "join/channel.h"
 #include "join/host.h"
+#include "sysfs/sysfs.h"
 #include "vfio/observe.h"
 
 enum object_kind {
@@ -22,6 +23,7 @@ enum object_kind {
 	OBJECT_CONTAINER,
 	OBJECT_GROUP,
 	OBJECT_DEVICE,
+	OBJECT_RESOURCE, /* a device file that can be mapped, and no more */
 	OBJECT_IOMMUFD,
 	OBJECT_SYSFS
 };
@@ -92,6 +94,9 @@ struct host_sysfs;
 int host_sysfs_new(struct connection *connection, int sock, gid_t gid, const uint8_t *links,
 		   size_t len, struct host_sysfs **out);
 void host_sysfs_free(struct host_sysfs *s);
+/* As sysfs_identify(). */
+enum sysfs_file host_sysfs_identify(struct host_sysfs *s, uint64_t ino, char device[16],
+				    unsigned *bar);
 /* At most JOIN_DATA bytes of a snapshot of the tree, as JOIN_SNAPSHOT has it: how long it is, or
  * -errno.  One at a time for a connection, until its end was fetched. */
 int64_t host_snapshot(struct connection *connection, uint64_t offset, uint8_t *out, size_t *len);

@@ -80,6 +80,12 @@ void host_sysfs_free(struct host_sysfs *s)
 	free(s);
 }
 
+enum sysfs_file host_sysfs_identify(struct host_sysfs *s, uint64_t ino, char device[16],
+				    unsigned *bar)
+{
+	return sysfs_identify(s->sysfs, ino, device, bar);
+}
+
 int64_t host_snapshot(struct connection *connection, uint64_t offset, uint8_t *out, size_t *len)
 {
 	uint8_t *data = NULL, *old = NULL;

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include "uapi/core.h"
 
-#define JOIN_VERSION 4u
+#define JOIN_VERSION 5u
 
 #define JOIN_DATA    65536u /* bytes behind a head, at most */
 #define JOIN_FDS     64u    /* with a message */
@@ -58,16 +58,23 @@ enum join_kind {
 	JOIN_DEVICE_VIEW,      /* done: fd */
 	JOIN_RELEASE,
 	/* arg: gid; data: names and targets of links, each with its 0; fd: where requests for the
-	 * tree in /sys come from (sysfs/sysfs.h) */
+	 * tree in /sys come from (sysfs/sysfs.h).  Done: value is the handle */
 	JOIN_SYSFS,
 	JOIN_CONFIG,            /* arg: wait; data: name.  Done: value 1 and 4096 bytes; 0: busy */
 	JOIN_IOMMUFD_OPEN,      /* done: value is the handle */
 	JOIN_IOMMUFD_IOCTL,     /* arg: pid, cmd, arg */
 	JOIN_GROUP_SET_IOMMUFD, /* arg: handle of the iommufd */
 	JOIN_CDEV_OPEN,         /* arg: number.  Done: value is the handle of the device file */
-	/* arg: offset into sysfs_snapshot(), of which 0 makes a new one and the last byte is the end.
-	 * Done: value: how long it is; data from the offset on */
+	/* arg: offset into sysfs_snapshot(), of which 0 makes a new one and the last byte is the
+	 * end. Done: value: how long it is; data from the offset on */
 	JOIN_SNAPSHOT,
+	/* On the handle that JOIN_SYSFS gave.  arg: inode number.  Done: value: enum sysfs_file;
+	 * arg: BAR; data: name of the device */
+	JOIN_SYSFS_IDENTIFY,
+	/* arg: mode; data: name.  Done: value is the handle of a file for JOIN_DEVICE_MMAP, _STORE
+	 * and _LOAD alone; fd: its view */
+	JOIN_RESOURCE_OPEN,
+	JOIN_UIO_IOCTL, /* arg: pid, cmd, arg; data: name */
 	JOIN_CALLS,
 
 	/* Questions. */

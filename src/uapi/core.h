@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "pci/pci.h"
+#include "sysfs/sysfs.h"
 #include "vfio/vfio.h"
 
 /* Where the functions of a served tree are, in /sys/devices. */
@@ -87,10 +88,10 @@ struct uapi_core_ops {
 	/* vfio_device_file_fd(): the core's, until the handle is released. */
 	int (*device_view_fd)(struct uapi_core *core, struct core_device *df);
 
-	/* vfio_device_host_open(); *@view is the caller's.  NULL: that is not to be had here. */
+	/* vfio_device_host_open(); *@view is the caller's. */
 	int (*resource_open)(struct uapi_core *core, const struct uapi_device *dev,
 			     enum vfio_mmio_mode mode, struct core_device **out, int *view);
-	/* vfio_device_uio_ioctl().  The same. */
+	/* vfio_device_uio_ioctl(). */
 	int (*uio_ioctl)(struct uapi_core *core, const struct uapi_device *dev,
 			 struct vfio_client *client, unsigned cmd, uint64_t arg);
 
@@ -100,6 +101,11 @@ struct uapi_core_ops {
 	 */
 	int (*sysfs_serve)(struct uapi_core *core, int sock, const struct sysfs_link *links,
 			   unsigned nr);
+
+	/* sysfs_identify() of that tree; *@device is one of core->devices, NULL when the file's is
+	 * none of them. */
+	enum sysfs_file (*sysfs_identify)(struct uapi_core *core, uint64_t ino,
+					  const struct uapi_device **device, unsigned *bar);
 
 	/* sysfs_snapshot() (sysfs/snapshot.h) of the machine; its contents are to be checked.  Or
 	 * -errno. */
@@ -123,6 +129,8 @@ struct uapi_core {
 	unsigned max_calls;
 };
 
+/* The one of @core's devices with this name, or NULL. */
+const struct uapi_device *uapi_core_find(const struct uapi_core *core, const char *name);
 /* What the tree in /sys and the handles tell of @dev. */
 void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out);
 /* The node of group @number in /dev/vfio: "7", or "noiommu-7" (A.9). */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "sysfs/snapshot.h"
 #include "uapi/core.h"
 #include "vfio/host.h"
@@ -281,6 +282,15 @@ static const struct uapi_core_ops local_ops = {
 	.hw_config = hw_config,
 	.free = local_free,
 };
+
+const struct uapi_device *uapi_core_find(const struct uapi_core *core, const char *name)
+{
+	for (unsigned i = 0; i < core->nr_devices; i++) {
+		if (!strcmp(core->devices[i].name, name))
+			return &core->devices[i];
+	}
+	return NULL;
+}
 
 void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out)
 {

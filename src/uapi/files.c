@@ -457,8 +457,6 @@ int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device 
 	struct core_device *df;
 	int fd, view, ret;
 
-	if (!core->ops->resource_open)
-		return -ENODEV;
 	uapi_files_open_begin(files, dev->group);
 	ret = core->ops->resource_open(core, dev, mmio_mode(files->server, dev), &df, &view);
 	if (ret) {

@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <linux/vfio.h>
@@ -19,29 +18,17 @@
 
 #define PAGE_BYTES 4096ull
 
-static const struct uapi_device *find_device(const struct uapi_core *core, const char *name)
-{
-	for (unsigned i = 0; i < core->nr_devices; i++)
-		if (!strcmp(core->devices[i].name, name))
-			return &core->devices[i];
-	return NULL;
-}
-
 /* What the program's fd is, and of which device (NULL: it has gone, or was added later). */
 static enum sysfs_file look(struct uapi_request *req, const struct uapi_device **dev, unsigned *bar)
 {
 	struct uapi_server *server = req->server;
-	enum sysfs_file what;
-	char name[16] = "";
 	dev_t on;
 	ino_t ino;
 
-	if (!server->served_sys || !uapi_served_tree(server->served_sys) || !server->sys_dev ||
+	if (!server->served_sys || !server->sys_dev ||
 	    uapi_task_identify_fd(req->tid, (int)req->args[0], &on, &ino) || on != server->sys_dev)
 		return SYSFS_FILE_OTHER;
-	what = sysfs_identify(uapi_served_tree(server->served_sys), ino, name, bar);
-	*dev = find_device(server->core, name);
-	return what;
+	return uapi_served_identify(server->served_sys, ino, dev, bar);
 }
 
 /* Does [@offset, +@len) lie in the pages of the BAR?  0 or -EINVAL. */
@@ -112,8 +99,7 @@ void uapi_do_uio_ioctl(struct uapi_request *req, unsigned cmd, uint64_t arg)
 	unsigned bar;
 
 	if ((cmd != VFIO_DEVICE_SET_IRQS && cmd != VFIO_DEVICE_GET_IRQ_INFO) ||
-	    req->answer != UAPI_CONTINUE || !core->ops->uio_ioctl ||
-	    look(req, &dev, &bar) != SYSFS_FILE_UIO)
+	    req->answer != UAPI_CONTINUE || look(req, &dev, &bar) != SYSFS_FILE_UIO)
 		return;
 	if (!dev) {
 		uapi_answer(req, -ENODEV);

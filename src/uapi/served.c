@@ -17,20 +17,13 @@
 #define MAX_LINKS 65536u
 
 struct uapi_served {
+	struct uapi_core *core;
 	struct sysfs *sysfs; /* NULL: another process's */
 	int sock;            /* to the pump then, to end it; else -1 */
 	pid_t pump;          /* 0: none */
 	struct sysfs_link *links;
 	unsigned nr_links;
 };
-
-static bool is_ours(const struct uapi_core *core, const char *name)
-{
-	for (unsigned i = 0; i < core->nr_devices; i++)
-		if (!strcmp(core->devices[i].name, name))
-			return true;
-	return false;
-}
 
 /* The real machine's devices stay beside ours.  What there is no memory for is left out. */
 static void take_links(struct uapi_served *s, const struct uapi_core *core)
@@ -47,7 +40,7 @@ static void take_links(struct uapi_served *s, const struct uapi_core *core)
 		if (n < 0)
 			continue;
 		target[n] = '\0';
-		if (is_ours(core, entry->d_name)) {
+		if (uapi_core_find(core, entry->d_name)) {
 			fprintf(stderr,
 				"uvfio run: %s/%s of this machine is hidden from the program by the "
 				"device of the same name (choose another with addr=)\n",
@@ -103,6 +96,7 @@ struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *lo
 		return NULL;
 	}
 	take_links(s, core);
+	s->core = core;
 	s->sock = -1;
 	config.links = s->links;
 	config.nr_links = s->nr_links;
@@ -135,9 +129,17 @@ fail:
 	return NULL;
 }
 
-struct sysfs *uapi_served_tree(struct uapi_served *served)
+enum sysfs_file uapi_served_identify(struct uapi_served *s, uint64_t ino,
+				     const struct uapi_device **device, unsigned *bar)
 {
-	return served->sysfs;
+	enum sysfs_file what;
+	char name[16] = "";
+
+	if (!s->sysfs)
+		return s->core->ops->sysfs_identify(s->core, ino, device, bar);
+	what = sysfs_identify(s->sysfs, ino, name, bar);
+	*device = uapi_core_find(s->core, name);
+	return what;
 }
 
 void uapi_served_free(struct uapi_served *s)

@@ -11,9 +11,10 @@ struct uapi_served;
  * the main thread.  NULL with a message. */
 struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *log, int fuse,
 				    struct uvfio_error *err);
-struct sysfs;
-/* Until it is freed; NULL: another process's. */
-struct sysfs *uapi_served_tree(struct uapi_served *served);
+/* What the file with inode number @ino of it is, and of which of the core's devices: see
+ * sysfs_identify() and struct uapi_core_ops.  Any thread. */
+enum sysfs_file uapi_served_identify(struct uapi_served *served, uint64_t ino,
+				     const struct uapi_device **device, unsigned *bar);
 /* The first number of ours behind those of the uio devices that this machine has itself. */
 unsigned uapi_first_uio(void);
 /* NULL is allowed.  Before the machine goes. */

@@ -51,6 +51,19 @@ for t in vectors memory; do
 		"$UIO_CLIENT" $t
 done
 
+# ---- on a machine that a server has ----
+
+"$UVFIO" serve --control "$scratch/control.sock" --device "$pcitest,socket=$scratch/p.sock" >"$scratch/served" 2>&1 &
+server=$!
+until "$UVFIO" list --control "$scratch/control.sock" >/dev/null 2>&1 || ! kill -0 $server 2>/dev/null; do :; done
+for t in line signal files vectors memory; do
+	is "$t, joined" "" "$("$UVFIO" run --machine "$scratch/control.sock" -- "$UIO_CLIENT" $t 2>&1 || echo "status $?")"
+done
+# The server ends under a program that has registers mapped: SIGBUS, as when the device is pulled out.
+is "the server ends" SIGBUS "$(UIO_SERVER=$server "$UVFIO" run --machine "$scratch/control.sock" -- \
+	"$UIO_CLIENT" ends 2>"$scratch/err")"
+wait $server
+
 # ---- which driver has it ----
 
 check "by sysfs, and back" "$UVFIO" run --device nvme,memory=16M -- sh -ec '

@@ -39,6 +39,7 @@ static int failures;
 
 static volatile uint32_t *regs;
 static int uio = -1;
+static int32_t base; /* the device's count when the test began: others have had it */
 
 static volatile uint32_t *map_bar(const char *name, size_t len)
 {
@@ -54,6 +55,10 @@ static volatile uint32_t *map_bar(const char *name, size_t len)
 
 static void begin(void)
 {
+	FILE *event = fopen("/sys/class/uio/uio0/event", "r");
+
+	CHECK(event && fscanf(event, "%d", &base) == 1);
+	fclose(event);
 	uio = open("/dev/uio0", O_RDWR);
 	CHECK(uio >= 0);
 	regs = map_bar(DEVICE "resource0", PCITEST_REGS_SIZE);
@@ -65,12 +70,17 @@ static void set_line(bool on)
 	regs[PCITEST_INTX / 4] = on ? PCITEST_INTX_LEVEL : 0;
 }
 
-static int32_t next_count(void)
+static int32_t next_count_of(int fd)
 {
 	int32_t n = -1;
 
-	CHECK(read(uio, &n, sizeof(n)) == sizeof(n));
-	return n;
+	CHECK(read(fd, &n, sizeof(n)) == sizeof(n));
+	return n - base;
+}
+
+static int32_t next_count(void)
+{
+	return next_count_of(uio);
 }
 
 static void unmask(int32_t on)
@@ -189,7 +199,7 @@ static void test_files(void)
 	}
 	CHECK(wait(&status) > 0 && status == 0);
 	CHECK(!ready(uio, 0));
-	CHECK(read(second, &n, sizeof(n)) == sizeof(n) && n == 2);
+	CHECK(next_count_of(second) == 2);
 	CHECK(read(second, &n, sizeof(n)) < 0 && errno == EAGAIN);
 	close(uio);
 	CHECK(regs[PCITEST_INTX / 4] == PCITEST_INTX_LEVEL); /* no reset yet */
@@ -287,6 +297,23 @@ static void test_memory(void)
 	close(uio);
 }
 
+static void on_bus(int sig)
+{
+	static const char text[] = "SIGBUS\n";
+
+	_exit(write(1, text, sizeof(text) - 1) < 0);
+}
+
+/* Whoever serves the device (process UIO_SERVER) ends while its registers are mapped. */
+static void test_ends(void)
+{
+	signal(SIGBUS, on_bus);
+	begin();
+	CHECK(kill(atoi(getenv("UIO_SERVER")), SIGTERM) == 0);
+	for (;;)
+		CHECK(regs[PCITEST_ID / 4] == PCITEST_MAGIC);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -295,6 +322,7 @@ int main(int argc, char **argv)
 	} tests[] = {
 		{"line", test_line},       {"signal", test_signal}, {"files", test_files},
 		{"vectors", test_vectors}, {"timer", test_timer},   {"memory", test_memory},
+		{"ends", test_ends},
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);

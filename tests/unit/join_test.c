@@ -2,83 +2,12 @@
 /* src/join: a runner that does not keep to the protocol, dies or says nothing; a server that lies.
  */
 #include <poll.h>
-#include <sys/socket.h>
+#include "join_fixture.h"
 #include "stalling_file.h"
-#include "vfio_fixture.h"
-#include "join/channel.h"
 #include "join/guest.h"
-#include "join/host.h"
-#include "sysfs/snapshot.h"
-#include "sysfs/sysfs.h"
 #include "vfio/observe.h"
 
 #define IOVA 0x40000000ull
-
-/* The messages of one channel at a time; too large for a stack. */
-static struct join_packet packet;
-
-struct joined {
-	struct fixture f;
-	struct uvfio_log *log;
-	struct join_host *host;
-	int sock; /* the runner's end of the first channel */
-};
-
-static int connect_host(struct join_host *host)
-{
-	struct uvfio_error err = {""};
-	int pair[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	assert_int_equal(join_host_connect(host, pair[1], 1000, &err), 0);
-	return pair[0];
-}
-
-static void join_open(struct joined *j)
-{
-	fixture_machine(&j->f);
-	fixture_add(&j->f, "probe");
-	fixture_add(&j->f, "probe");
-	j->log = uvfio_log_new(2, UVFIO_LOG_ERROR);
-	j->host = join_host_new(j->f.machine, j->log);
-	assert_non_null(j->host);
-	j->sock = connect_host(j->host);
-}
-
-static void join_close(struct joined *j)
-{
-	close(j->sock);
-	join_host_free(j->host);
-	uvfio_log_free(j->log);
-	fixture_close(&j->f);
-}
-
-static void post(int sock, struct join_head head, const void *data, size_t len, int fd)
-{
-	assert_int_equal(join_send(sock, &head, data, len, &fd, fd >= 0 ? 1 : 0), 0);
-}
-
-/* The next message, which is of @kind. */
-static void expect(int sock, uint32_t kind)
-{
-	assert_int_equal(join_receive(sock, &packet), 0);
-	assert_int_equal(packet.head.kind, kind);
-}
-
-static int64_t call(int sock, struct join_head head)
-{
-	post(sock, head, NULL, 0, -1);
-	expect(sock, JOIN_DONE);
-	join_packet_close(&packet);
-	return packet.head.value;
-}
-
-static void expect_end(int sock)
-{
-	char byte;
-
-	assert_int_equal(recv(sock, &byte, 1, 0), 0);
-}
 
 /* A group in a container of type 1; the group's handle. */
 static uint32_t open_group(int sock, unsigned number, uint32_t *container)
@@ -156,87 +85,6 @@ static void test_malformed(void **state)
 	assert_int_equal(
 		call(j.sock, (struct join_head){.kind = JOIN_HELLO, .arg = {JOIN_VERSION + 1}}),
 		-EPROTO);
-	join_close(&j);
-}
-
-static int64_t serve_sysfs(int sock, int fd, const char *links, size_t len)
-{
-	post(sock, (struct join_head){.kind = JOIN_SYSFS, .arg = {0}}, links, len, fd);
-	expect(sock, JOIN_DONE);
-	join_packet_close(&packet);
-	return packet.head.value;
-}
-
-/* A tree in /sys: one for a connection, on a socket; what comes over that is not trusted, and its
- * end is not the connection's. */
-static void test_sysfs(void **state)
-{
-	static const char links[] = "a\0../a\0x/y\0../b\0\0c\0lonely";
-	int plain = open("/dev/null", O_RDWR | O_CLOEXEC), pair[2];
-	struct joined j;
-	char byte;
-
-	if (!sysfs_built())
-		skip();
-	join_open(&j);
-	assert_int_equal(serve_sysfs(j.sock, -1, NULL, 0), -EBADF);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	assert_true(serve_sysfs(j.sock, pair[1], links, sizeof(links)) > 0);
-	assert_int_equal(serve_sysfs(j.sock, pair[1], links, sizeof(links)), -EBUSY);
-	close(pair[1]);
-	assert_int_equal(send(pair[0], links, sizeof(links), 0), sizeof(links));
-	assert_int_equal(recv(pair[0], &byte, 1, 0), 0);
-	close(pair[0]);
-	assert_int_equal(
-		call(j.sock, (struct join_head){.kind = JOIN_HELLO, .arg = {JOIN_VERSION}}), 0);
-	close(j.sock);
-	j.sock = connect_host(j.host);
-	assert_int_equal(serve_sysfs(j.sock, plain, NULL, 0), -EINVAL);
-	close(plain);
-	join_close(&j);
-}
-
-/* A snapshot of the tree: in pieces, one at a time, until its end was fetched. */
-static void test_snapshot(void **state)
-{
-	const struct join_head begin = {.kind = JOIN_SNAPSHOT},
-			       next = {.kind = JOIN_SNAPSHOT, .arg = {JOIN_DATA}},
-			       beyond = {.kind = JOIN_SNAPSHOT, .arg = {UINT64_MAX}};
-	struct uvfio_error err = {""};
-	struct uapi_core *core;
-	struct joined j;
-	uint8_t *want, *data;
-	size_t want_len, len;
-
-	join_open(&j);
-	for (unsigned i = 0; i < 10; i++)
-		fixture_add(&j.f, "probe");
-	assert_int_equal(sysfs_snapshot(j.f.machine, &want, &want_len), 0);
-	assert_true(want_len > JOIN_DATA && want_len < 2 * JOIN_DATA);
-	assert_int_equal(call(j.sock, next), -EINVAL);
-	for (unsigned i = 0; i < 2; i++) { /* a second one replaces the first */
-		assert_int_equal(call(j.sock, begin), want_len);
-		assert_int_equal(packet.head.len, JOIN_DATA);
-		assert_memory_equal(packet.data, want, JOIN_DATA);
-	}
-	assert_int_equal(call(j.sock, beyond), -EINVAL);
-	assert_int_equal(packet.head.len, 0);
-	assert_int_equal(call(j.sock, next), want_len);
-	assert_int_equal(packet.head.len, want_len - JOIN_DATA);
-	assert_memory_equal(packet.data, want + JOIN_DATA, want_len - JOIN_DATA);
-	assert_int_equal(call(j.sock, next), -EINVAL);
-	assert_int_equal(call(j.sock, begin), want_len); /* what is left goes with the connection */
-	close(j.sock);
-	j.sock = connect_host(j.host);
-	core = join_guest_new(j.sock, "m", j.log, &err);
-	assert_non_null(core);
-	assert_int_equal(core->ops->sysfs_snapshot(core, &data, &len), 0);
-	assert_int_equal(len, want_len);
-	assert_memory_equal(data, want, len);
-	free(data);
-	free(want);
-	core->ops->free(core);
-	j.sock = connect_host(j.host);
 	join_close(&j);
 }
 
@@ -656,12 +504,11 @@ static void test_both(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_malformed),      cmocka_unit_test(test_not_a_channel),
-		cmocka_unit_test(test_sysfs),          cmocka_unit_test(test_handles),
-		cmocka_unit_test(test_limits),         cmocka_unit_test(test_import),
-		cmocka_unit_test(test_eventfd),        cmocka_unit_test(test_death),
-		cmocka_unit_test(test_stalling_files), cmocka_unit_test(test_lies),
-		cmocka_unit_test(test_both),           cmocka_unit_test(test_snapshot),
+		cmocka_unit_test(test_malformed), cmocka_unit_test(test_not_a_channel),
+		cmocka_unit_test(test_handles),   cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_import),    cmocka_unit_test(test_eventfd),
+		cmocka_unit_test(test_death),     cmocka_unit_test(test_stalling_files),
+		cmocka_unit_test(test_lies),      cmocka_unit_test(test_both),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
