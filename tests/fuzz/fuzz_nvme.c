@@ -116,6 +116,7 @@ static void bring_up(struct harness *h)
 	uint64_t base = H_MEM_BASE + 0x100000;
 
 	h_write32(h, 0x14, 0);
+	h_write(h, NVME_REG_CMBMSC, 8, 0);
 	h_run(h);
 	for (unsigned i = 0; i < 6; i++) {
 		h->q[i] = (struct h_queue){.sq = base,
@@ -263,16 +264,23 @@ static void one(struct harness *h, struct input *in)
 			break;
 		}
 		break;
-	case 15:
-		if (u8(in) % 4 == 0)
+	case 15: {
+		uint8_t how = u8(in);
+
+		if (how % 4 == 0)
 			bring_up(h);
+		else if (how % 4 == 1) /* the controller's own memory, over what is there */
+			h_write(h, NVME_REG_CMBMSC, 8, pointer(in) | (how >> 2 & 3));
+		else if (how % 4 == 2)
+			h_lose_memory(how & 4);
 		break;
+	}
 	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct harness *h = h_new("memory=1M,queues=5,ns=memory=256K:blocksize=4096,"
+	struct harness *h = h_new("memory=1M,queues=5,cmb=32K,ns=memory=256K:blocksize=4096,"
 				  "ns=memory=64K:readonly=on");
 	struct input in = {data, size};
 	struct nvme_sqe read = h_rw(NVME_IO_READ, 1, 0, 1, PLAY_BASE, 0);
@@ -283,6 +291,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	/* After all that: a driver that behaves finds a controller that works. */
 	h_no_faults(h);
+	h_lose_memory(false);
 	for (unsigned i = 0; i < h->nr_blocks; i++)
 		h->blocks[i]->fail = false;
 	h->bus_master = h->message = true;

@@ -21,6 +21,7 @@
 struct way {
 	const char *name;
 	bool direct, no_pin, split, async, delay;
+	bool cmb; /* everything is in the controller memory buffer */
 };
 
 static const struct way ways[] = {
@@ -30,13 +31,21 @@ static const struct way ways[] = {
 	{"pinned, split, late", false, false, true, true, false},
 	{"bounced", false, true, false, false, false},
 	{"bounced, all late", false, true, false, true, true},
+	{"controller memory, direct", true, false, false, false, true, true},
+	{"controller memory", false, false, false, false, false, true},
+	{"controller memory, late", false, false, false, true, true, true},
 };
 #define NR_WAYS (sizeof(ways) / sizeof(ways[0]))
 
 static struct harness *ready(const struct way *w)
 {
-	struct harness *h = h_ready("memory=4M", NULL);
+	struct harness *h = h_ready(w->cmb ? "memory=4M,cmb=16M" : "memory=4M", NULL);
 
+	if (w->cmb) {
+		/* It hides half of the client's memory, which a transfer there would reach. */
+		h_cmb_at(h, H_MEM_BASE + H_MEM_SIZE / 2);
+		h_alloc_from(h, H_MEM_BASE + H_MEM_SIZE / 2);
+	}
 	h->blocks[0]->direct = w->direct;
 	h->no_pin = w->no_pin;
 	h->split_pin = w->split;
@@ -201,7 +210,9 @@ static void prp_status(void **state)
 			{24, p, list + 4, p, p, NVME_SC_PRP_OFFSET},
 			{24, p, list, p + 4, p, NVME_SC_PRP_OFFSET},
 			{24, p, list, p, p + 512, NVME_SC_PRP_OFFSET},
-			{24, p, list + 4096 - 8, p, p, NVME_SC_DATA_TRANSFER}, /* leads to 0 */
+			/* Leads to 0, which is in another place than the buffer. */
+			{24, p, list + 4096 - 8, p, p,
+			 ways[w].cmb ? NVME_SC_INVALID_CMB : NVME_SC_DATA_TRANSFER},
 			{1, bad, 0, 0, 0, NVME_SC_DATA_TRANSFER},
 			{16, p, bad, 0, 0, NVME_SC_DATA_TRANSFER},
 			{24, p, bad, 0, 0, NVME_SC_DATA_TRANSFER},

@@ -16,8 +16,22 @@ uint64_t h_alloc(struct harness *h, size_t size, size_t align)
 	return iova;
 }
 
+void h_alloc_from(struct harness *h, uint64_t iova)
+{
+	h->alloc = iova;
+}
+
+void h_cmb_at(struct harness *h, uint64_t base)
+{
+	h_write(h, NVME_REG_CMBMSC, 8, base | NVME_CMBMSC_CMSE | NVME_CMBMSC_CRE);
+	h->cmb_base = base;
+	h->cmb_on = true;
+}
+
 void *h_ptr(struct harness *h, uint64_t iova)
 {
+	if (h->cmb_on && iova - h->cmb_base < h->desc.bars[2].size)
+		return h->bar_memory[2] + (iova - h->cmb_base);
 	assert(iova >= H_MEM_BASE && iova < H_MEM_BASE + H_MEM_SIZE);
 	return h->mem + (iova - H_MEM_BASE);
 }

@@ -21,6 +21,10 @@ int uvfio_device_init(struct uvfio_device *dev, const struct uvfio_pci_desc *des
 	h->desc = *desc;
 	h->nr_areas = desc->bars[0].nr_areas;
 	memcpy(h->areas, desc->bars[0].areas, h->nr_areas * sizeof(h->areas[0]));
+	for (unsigned i = 1; i < 6; i++) {
+		if (desc->bars[i].nr_areas)
+			h->bar_memory[i] = calloc(1, desc->bars[i].size);
+	}
 	return 0;
 }
 
@@ -69,6 +73,26 @@ uint64_t uvfio_reg_get(struct uvfio_device *dev, unsigned bar, uint64_t offset, 
 	if (size == 8)
 		return __atomic_load_n((uint64_t *)p, __ATOMIC_SEQ_CST);
 	return __atomic_load_n((uint32_t *)p, __ATOMIC_SEQ_CST);
+}
+
+void *uvfio_bar_memory(struct uvfio_device *dev, unsigned bar, uint64_t offset)
+{
+	return dev->h->bar_memory[bar] + offset;
+}
+
+static bool memory_lost;
+
+void h_lose_memory(bool lost)
+{
+	memory_lost = lost;
+}
+
+int uvfio_copy(void *dst, const void *src, size_t len)
+{
+	if (memory_lost)
+		return -EFAULT;
+	memcpy(dst, src, len);
+	return 0;
 }
 
 void uvfio_kick(struct uvfio_device *dev)
@@ -559,6 +583,8 @@ static void harness_free(struct harness *h)
 {
 	assert(!h->nr_blocks && !h->clock.timers);
 	munmap(h->mem, H_MEM_SIZE);
+	for (unsigned i = 0; i < 6; i++)
+		free(h->bar_memory[i]);
 	free(h);
 }
 

@@ -74,6 +74,9 @@ struct harness {
 	unsigned nr_areas;
 	struct uvfio_error err;
 	uint8_t *mem;
+	uint8_t *bar_memory[6]; /* of the BARs that are memory */
+	uint64_t cmb_base;      /* where the driver has put the controller memory buffer */
+	bool cmb_on;
 	uint64_t alloc;
 	uint64_t regs[H_BAR_SIZE / 8];
 	bool kicked; /* atomically */
@@ -137,6 +140,12 @@ const char *h_last_error(void);
 /* Client memory. */
 uint64_t h_alloc(struct harness *h, size_t size, size_t align);
 void *h_ptr(struct harness *h, uint64_t iova);
+/* The controller memory buffer answers at @base: CMBMSC is set, and h_ptr() knows. */
+void h_cmb_at(struct harness *h, uint64_t base);
+/* What comes from h_alloc() from now on begins at @iova. */
+void h_alloc_from(struct harness *h, uint64_t iova);
+/* uvfio_copy() finds that a client has cut the memory off. */
+void h_lose_memory(bool lost);
 void h_fault(struct harness *h, uint64_t iova, size_t len);
 void h_no_faults(struct harness *h);
 

@@ -34,6 +34,8 @@ void nvme_admin_create_cq(struct nvme_req *req)
 		status = nvme_bad_field(req, 44, 0);
 	else if (cmd->prp1 & ((1u << c->page_bits) - 1))
 		status = NVME_SC_PRP_OFFSET | NVME_SC_DNR;
+	else if (!nvme_one_place(c, cmd->prp1, size * sizeof(struct nvme_cqe)))
+		status = NVME_SC_INVALID_CMB | NVME_SC_DNR;
 	else if (ien && (vector >= c->nr_vectors || (vector && !uvfio_irq_is_message(c->dev))))
 		status = NVME_SC_VECTOR_INVALID | NVME_SC_DNR;
 	else
@@ -62,6 +64,8 @@ void nvme_admin_create_sq(struct nvme_req *req)
 		status = nvme_bad_field(req, 44, 0);
 	else if (cmd->prp1 & ((1u << c->page_bits) - 1))
 		status = NVME_SC_PRP_OFFSET | NVME_SC_DNR;
+	else if (!nvme_one_place(c, cmd->prp1, size * sizeof(struct nvme_sqe)))
+		status = NVME_SC_INVALID_CMB | NVME_SC_DNR;
 	else
 		nvme_sq_open(c, id, cmd->prp1, size, cqid);
 	nvme_complete_status(req, status);

@@ -89,6 +89,9 @@ static const char *enable_check(struct nvme_ctrl *c, uint32_t cc, uint32_t aqa, 
 		return "AQA gives an admin queue fewer than 2 entries";
 	if ((asq & (page - 1)) || (acq & (page - 1)))
 		return "ASQ or ACQ is not aligned to the page size of CC.MPS";
+	if (!nvme_one_place(c, asq, NVME_AQA_ASQS(aqa) * sizeof(struct nvme_sqe)) ||
+	    !nvme_one_place(c, acq, NVME_AQA_ACQS(aqa) * sizeof(struct nvme_cqe)))
+		return "an admin queue is only partly in the controller memory buffer";
 	return NULL;
 }
 
@@ -329,6 +332,12 @@ void nvme_reset(void *priv, enum uvfio_reset_kind kind)
 	c->shn = 0;
 	c->feat.timestamp_set = false;
 	c->feat.timestamp = 0;
+	/* Nobody's registers are the next user's. */
+	if (kind != UVFIO_RESET_FUNCTION)
+		nvme_cmb_regs_reset(c);
+	if (kind == UVFIO_RESET_CLOSE || kind == UVFIO_RESET_OPEN)
+		nvme_cmb_clear(c);
+	nvme_cmb_update(c);
 	nvme_regs_reset(c);
 	c->resets_done = atomic_load(&c->shared.resets);
 	c->subsystem_resets_done = atomic_load(&c->shared.subsystem_resets);
@@ -342,8 +351,11 @@ bool nvme_work(void *priv)
 	bool more;
 
 	c->in_work = true;
+	nvme_cmb_update(c);
 	nvme_state_run(c);
 	nvme_doorbells_run(c);
+	/* Again: a host may ring as soon as it has written CMBMSC. */
+	nvme_cmb_update(c);
 	if (c->nr_bounce_free)
 		nvme_bounce_run(c);
 	if (c->nr_fenced)

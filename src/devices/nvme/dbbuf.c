@@ -158,7 +158,7 @@ static void config_step(struct nvme_req *req)
 			continue;
 		req->nr_segs = req->seg = 0;
 		req->seg_off = 0;
-		nvme_segs_add(req, base + 4ull * index, 4, false);
+		nvme_segs_add(req, base + 4ull * index, 4);
 		req->mem->scratch[0] = (uint8_t)value;
 		req->mem->scratch[1] = (uint8_t)(value >> 8);
 		req->mem->scratch[2] = req->mem->scratch[3] = 0;

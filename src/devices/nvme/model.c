@@ -4,6 +4,7 @@
  *
  * BAR 0:  0x0000  registers       0x1000  doorbells, one page
  *         0x2000  MSI-X table     0x4000  MSI-X pending bits
+ * BAR 2:  the controller memory buffer, if there is one
  *
  * The vendor and device numbers are of no product, unless the options say otherwise: drivers bind
  * by the class code, and none has a workaround for these, as Linux has for those of QEMU's
@@ -23,6 +24,9 @@
 #define BAR_SIZE   0x8000
 #define MSIX_TABLE 0x2000
 #define MSIX_PBA   0x4000
+
+#define MIN_MEMORY 4096u
+#define MAX_MEMORY (1ull << 30)
 
 static const struct uvfio_key keys[] = {
 	{"file", "PATH", "raw image or block device behind namespace 1"},
@@ -44,6 +48,8 @@ static const struct uvfio_key keys[] = {
 	{"vendor", "ID", "PCI vendor, to look like some product; default 0x1234"},
 	{"device", "ID", "PCI device, likewise; default 0x4e56"},
 	{"queues", "N", "I/O queue pairs, each with a vector, 1 to 511; default 64"},
+	{"cmb", "SIZE",
+	 "a controller memory buffer in BAR 2, a power of 2, 4K to 1G; default none"},
 	{"interrupts", "msix|msi|intx", "the best kind that it has, INTx always; default msix"},
 };
 
@@ -83,6 +89,20 @@ static int parse_interrupts(struct nvme_ctrl *c, const char *kind, struct uvfio_
 		       : 0;
 }
 
+/* The size of a BAR with memory. */
+static int parse_memory(const struct uvfio_args *args, const char *key, uint64_t *size,
+			struct uvfio_error *err)
+{
+	int r = uvfio_arg_size(args, key, size, err);
+
+	if (r || !uvfio_arg(args, key))
+		return r;
+	if (*size < MIN_MEMORY || *size > MAX_MEMORY || *size & (*size - 1))
+		return uvfio_error_set(err, -EINVAL, "%s=%s: must be a power of 2 from 4K to 1G",
+				       key, uvfio_arg(args, key));
+	return 0;
+}
+
 static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 {
 	const struct uvfio_area areas[] = {
@@ -93,6 +113,7 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 		 UVFIO_AREA_POLLABLE},
 		{NVME_REG_DOORBELLS, 4096, UVFIO_AREA_DOORBELLS, 0},
 	};
+	const struct uvfio_area cmb = {0, c->cmb.size, UVFIO_AREA_MEMORY, 0};
 	const struct uvfio_pci_desc desc = {
 		.vendor = c->vendor,
 		.device = c->device,
@@ -101,7 +122,10 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 		.class_code = PCI_CLASS,
 		.revision = 1,
 		.interrupt_pin = 1,
-		.bars = {{BAR_SIZE, UVFIO_BAR_MEM64, areas, sizeof(areas) / sizeof(areas[0])}},
+		.bars = {[NVME_BAR] = {BAR_SIZE, UVFIO_BAR_MEM64, areas,
+				       sizeof(areas) / sizeof(areas[0])},
+			 [NVME_BAR_CMB] = {c->cmb.size, UVFIO_BAR_MEM64 | UVFIO_BAR_PREFETCH, &cmb,
+					   c->cmb.size ? 1 : 0}},
 		.msi_vectors = c->msi_vectors,
 		.msi_masking = true,
 		.msix_vectors = c->msi_vectors || c->intx_only ? 0 : c->nr_vectors,
@@ -197,7 +221,7 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 {
 	const char *serial = uvfio_arg(args, "serial");
 	uint64_t queues = NVME_DEFAULT_QUEUES;
-	uint64_t vendor = NVME_PCI_VENDOR, device = NVME_PCI_DEVICE;
+	uint64_t vendor = NVME_PCI_VENDOR, device = NVME_PCI_DEVICE, cmb = 0;
 	struct nvme_ctrl *c;
 	int r;
 
@@ -209,6 +233,8 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 		r = uvfio_arg_uint(args, "vendor", 1, 0xfffe, &vendor, err);
 	if (!r)
 		r = uvfio_arg_uint(args, "device", 0, 0xffff, &device, err);
+	if (!r)
+		r = parse_memory(args, "cmb", &cmb, err);
 	if (r)
 		return r;
 	c = lazy(sizeof(*c)); /* most of it are statistics and doorbells */
@@ -224,6 +250,7 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 		return r;
 	}
 	c->page_bits = 12;
+	c->cmb.size = cmb;
 	c->temperature = 303;
 	c->started_ns = nvme_now_ns();
 	nvme_ctrl_identity(c, serial);
@@ -235,6 +262,8 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	r = describe(c, err);
 	if (r)
 		goto fail;
+	if (c->cmb.size)
+		c->cmb.memory = uvfio_bar_memory(dev, NVME_BAR_CMB, 0);
 	c->irq_timer = uvfio_timer_new(dev, nvme_irq_timer, c);
 	c->size_timer = uvfio_timer_new(dev, nvme_size_timer, c);
 	if (!c->irq_timer || !c->size_timer) {

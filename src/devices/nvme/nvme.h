@@ -53,6 +53,30 @@ void nvme_doorbells_run(struct nvme_ctrl *c);
 /* A queue begins: its doorbells read 0 and what was rung before does not count. */
 void nvme_doorbell_clear(struct nvme_ctrl *c, unsigned index);
 
+/* ---- cmb.c: memory of the controller's own ---- */
+/* Registers: the thread that writes them.  Returns false when @offset is none of these. */
+bool nvme_cmb_write(struct nvme_ctrl *c, uint64_t offset, uint32_t value);
+/* CMBMSC as a whole. */
+void nvme_cmb_write_msc(struct nvme_ctrl *c, uint64_t value);
+/* Back to what they are after power-on, CMBMSC included. */
+void nvme_cmb_regs_reset(struct nvme_ctrl *c);
+/* The rest is the work context's.  Take up what the registers say. */
+void nvme_cmb_update(struct nvme_ctrl *c);
+/* Zeros: what one user has left there is not for the next. */
+void nvme_cmb_clear(struct nvme_ctrl *c);
+/* Where @addr leads to, and *@at there; *@len is cut to what lies in the same place. */
+enum nvme_place nvme_place(const struct nvme_ctrl *c, uint64_t addr, uint64_t *len, uint64_t *at);
+/* Does all of it lie in one place? */
+bool nvme_one_place(const struct nvme_ctrl *c, uint64_t addr, uint64_t len);
+/* Copy between @buf and controller memory: 0 or -EFAULT. */
+int nvme_place_copy(struct nvme_ctrl *c, enum nvme_place place, uint64_t at, void *buf, size_t len,
+		    bool to_client);
+/* The same for @op, which is not at the host or not in one place.  -EFAULT: in several. */
+int nvme_place_dma(struct nvme_ctrl *c, const struct uvfio_dma *op);
+/* Something of a list of @req's is about to be read: false, with req->status set, when it is partly
+ * in one place and partly in another. */
+bool nvme_list_place(struct nvme_req *req, uint64_t addr, uint64_t len);
+
 /* ---- queue.c ---- */
 const char *nvme_req_state_name(enum nvme_req_state state);
 void nvme_queues_init(struct nvme_ctrl *c);
@@ -65,7 +89,8 @@ void nvme_sq_open(struct nvme_ctrl *c, unsigned id, uint64_t base, uint32_t size
 void nvme_cq_delete(struct nvme_cq *cq, struct nvme_req *req);
 /* Fetch nothing more, wait for the commands in progress, close, complete @req. */
 void nvme_sq_delete(struct nvme_sq *sq, struct nvme_req *req);
-/* If it is being deleted and nothing of it is in flight any more: close it, complete the command. */
+/* If it is being deleted and nothing of it is in flight any more: close it, complete the command.
+ */
 void nvme_sq_delete_check(struct nvme_sq *sq);
 void nvme_sq_tail(struct nvme_sq *sq, uint32_t tail);
 void nvme_sq_set_ready(struct nvme_sq *sq);
@@ -129,7 +154,9 @@ enum nvme_async nvme_copy(struct nvme_req *req, void *buf, uint32_t len, bool to
 /* Skip @len bytes of the data pointer. */
 void nvme_segs_skip(struct nvme_req *req, uint32_t len);
 /* Add a piece to the data pointer; false when it has too many. */
-bool nvme_segs_add(struct nvme_req *req, uint64_t iova, uint32_t len, bool bucket);
+bool nvme_segs_add(struct nvme_req *req, uint64_t iova, uint32_t len);
+/* The same with data that goes nowhere. */
+bool nvme_segs_add_bucket(struct nvme_req *req, uint32_t len);
 /* A buffer of NVME_BOUNCE_SIZE in req->bounce: NVME_PENDING until one is free. */
 enum nvme_async nvme_bounce_get(struct nvme_req *req);
 void nvme_bounce_put(struct nvme_req *req);

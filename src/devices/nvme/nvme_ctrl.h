@@ -16,6 +16,7 @@
 #include "devices/nvme/nvme_spec.h"
 
 #define NVME_BAR        0
+#define NVME_BAR_CMB    2
 
 #define NVME_PCI_VENDOR 0x1234
 #define NVME_PCI_DEVICE 0x4e56
@@ -59,11 +60,26 @@ struct nvme_req;
 STAILQ_HEAD(nvme_req_list, nvme_req);
 TAILQ_HEAD(nvme_req_set, nvme_req);
 
-/* A piece of client memory, or of nothing: data that an SGL bit bucket swallows. */
+/* Where an address that the host supplies leads to. */
+enum nvme_place {
+	NVME_AT_HOST,   /* by DMA */
+	NVME_AT_CMB,    /* the controller memory buffer */
+	NVME_AT_NOTHING /* data that an SGL bit bucket swallows */
+};
+
+/* A piece of memory. */
 struct nvme_seg {
-	uint64_t iova;
+	uint64_t iova; /* not the host's: offset in it */
 	uint32_t len;
-	uint32_t bucket;
+	enum nvme_place place;
+};
+
+/* Controller memory that the host may supply addresses of; see cmb.c. */
+struct nvme_window {
+	uint64_t base; /* address of its first byte, while @on */
+	uint64_t size; /* bytes, 0: there is none */
+	bool on;
+	uint8_t *memory; /* the BAR's */
 };
 
 /* What a request needs only beyond the simplest transfers.  Apart, so that it costs no memory until
@@ -169,7 +185,9 @@ struct nvme_req {
 	/* The data pointer: what is left of it is segs[seg] from seg_off on. */
 	unsigned nr_segs, seg;
 	uint32_t seg_off;
-	bool has_bucket;
+	bool not_pinnable;          /* some of it is not at the host */
+	enum nvme_place list_place; /* where its list is, once something of it was read */
+	bool list_read;
 
 	/* A walk of PRP lists or SGL segments. */
 	uint64_t walk_addr;  /* next list entry or descriptor */
@@ -292,8 +310,10 @@ struct nvme_shared {
 	atomic_uint resets; /* times that CC.EN went to 0 */
 	atomic_uint subsystem_resets;
 	atomic_uint nssro_clears;
-	atomic_bool irq_check;  /* INTMS or INTMC was written */
-	atomic_bool db_strange; /* a doorbell that no queue of this controller can have */
+	_Atomic uint64_t cmbmsc;
+	_Atomic uint64_t cmb_base; /* bit 0: the host may supply addresses of it */
+	atomic_bool irq_check;     /* INTMS or INTMC was written */
+	atomic_bool db_strange;    /* a doorbell that no queue of this controller can have */
 	atomic_uint doorbells[2 * (NVME_MAX_QUEUES + 1)];
 	_Atomic uint64_t db_dirty[2 * (NVME_MAX_QUEUES + 1) / 64];
 };
@@ -347,6 +367,7 @@ struct nvme_ctrl {
 	uint32_t msi_held;    /* raised while INTMS masked them */
 	bool intx_only;
 	uint32_t page_bits;
+	struct nvme_window cmb;
 	/* nr_queues + 1 of each.  A queue is all zero until it is first created, and costs no
 	 * memory. */
 	struct nvme_sq *sqs;

@@ -23,7 +23,10 @@ enum nvme_reg {
 	NVME_REG_AQA = 0x24,
 	NVME_REG_ASQ = 0x28,
 	NVME_REG_ACQ = 0x30,
-	NVME_REG_END = 0x38,
+	NVME_REG_CMBLOC = 0x38,
+	NVME_REG_CMBSZ = 0x3c,
+	NVME_REG_CMBMSC = 0x50,
+	NVME_REG_CMBSTS = 0x58,
 	NVME_REG_DOORBELLS = 0x1000,
 };
 
@@ -38,6 +41,7 @@ enum nvme_reg {
 #define NVME_CAP_CSS_IOCS        (1ull << 43) /* one or more I/O command sets, Identify CNS 1Ch */
 #define NVME_CAP_MPSMIN(n)       ((uint64_t)(n) << 48)
 #define NVME_CAP_MPSMAX(n)       ((uint64_t)(n) << 52)
+#define NVME_CAP_CMBS            (1ull << 57)
 
 #define NVME_CC_EN               (1u << 0)
 #define NVME_CC_CSS(cc)          (((cc) >> 4) & 0x7)
@@ -62,6 +66,21 @@ enum nvme_reg {
 #define NVME_AQA_ASQS(aqa)       (((aqa)&0xfff) + 1)
 #define NVME_AQA_ACQS(aqa)       ((((aqa) >> 16) & 0xfff) + 1)
 #define NVME_AQA_MASK            0x0fff0fffu
+
+#define NVME_CMBLOC_BIR(bar)     (bar)
+#define NVME_CMBLOC_CDPCILS      (1u << 6) /* lists there also for commands that are elsewhere */
+#define NVME_CMBLOC_CDMMMS       (1u << 7) /* data partly there and partly elsewhere */
+#define NVME_CMBSZ_SQS           (1u << 0)
+#define NVME_CMBSZ_CQS           (1u << 1)
+#define NVME_CMBSZ_LISTS         (1u << 2)
+#define NVME_CMBSZ_RDS           (1u << 3)
+#define NVME_CMBSZ_WDS           (1u << 4)
+#define NVME_CMBSZ_SZU_4K        (0u << 8)
+#define NVME_CMBSZ_SZ(n)         ((uint32_t)(n) << 12)
+#define NVME_CMBMSC_CRE          (1ull << 0)
+#define NVME_CMBMSC_CMSE         (1ull << 1)
+#define NVME_CMBMSC_CBA          (~0xfffull)
+#define NVME_CMBSTS_CBAI         (1u << 0)
 
 /* ---- commands ---- */
 
@@ -175,7 +194,8 @@ enum nvme_status {
 	NVME_SC_SGL_COUNT = 0x00e,   /* Invalid Number of SGL Descriptors */
 	NVME_SC_SGL_LENGTH = 0x00f,  /* Data SGL Length Invalid */
 	NVME_SC_SGL_METADATA = 0x010,
-	NVME_SC_SGL_TYPE = 0x011, /* SGL Descriptor Type Invalid */
+	NVME_SC_SGL_TYPE = 0x011,    /* SGL Descriptor Type Invalid */
+	NVME_SC_INVALID_CMB = 0x012, /* Invalid Use of Controller Memory Buffer */
 	NVME_SC_PRP_OFFSET = 0x013,
 	NVME_SC_ATOMIC_UNIT = 0x014,   /* Atomic Write Unit Exceeded */
 	NVME_SC_HOSTID_FORMAT = 0x018, /* Host Identifier Inconsistent Format */

@@ -18,18 +18,24 @@ static enum nvme_async offset_invalid(struct nvme_req *req)
 	return NVME_FAILED;
 }
 
-/* Read the next batch of list entries: 0, 1 or -errno. */
+/* Read the next batch of list entries: 0, 1 or -errno, with req->status set. */
 static int list_read(struct nvme_req *req)
 {
 	uint32_t page = 1u << req->ctrl->page_bits;
 	uint32_t in_page = (page - (uint32_t)(req->walk_addr & (page - 1))) / 8;
 	uint32_t need = (req->walk_left + page - 1) / page;
+	int r;
 
 	req->walk_batch = need < in_page ? need : in_page;
 	if (req->walk_batch > NVME_SCRATCH / 8)
 		req->walk_batch = NVME_SCRATCH / 8;
-	return nvme_dma(req, req->walk_addr, req->mem->scratch, 8ull * req->walk_batch, false,
-			list_next);
+	if (!nvme_list_place(req, req->walk_addr, 8ull * req->walk_batch))
+		return -EFAULT;
+	r = nvme_dma(req, req->walk_addr, req->mem->scratch, 8ull * req->walk_batch, false,
+		     list_next);
+	if (r < 0)
+		req->status = NVME_SC_DATA_TRANSFER | NVME_SC_DNR;
+	return r;
 }
 
 /* Take the entries that were read. */
@@ -51,7 +57,7 @@ static enum nvme_async list_take(struct nvme_req *req)
 			return NVME_DONE;
 		}
 		/* Cannot be too many: whole pages of a transfer within MDTS. */
-		if (!nvme_segs_add(req, entries[i], n, false)) {
+		if (!nvme_segs_add(req, entries[i], n)) {
 			req->status = NVME_SC_INTERNAL | NVME_SC_DNR;
 			return NVME_FAILED;
 		}
@@ -67,11 +73,7 @@ static enum nvme_async list_run(struct nvme_req *req)
 
 		if (r == 1)
 			return NVME_PENDING;
-		if (r) {
-			req->status = NVME_SC_DATA_TRANSFER | NVME_SC_DNR;
-			return NVME_FAILED;
-		}
-		if (list_take(req) != NVME_DONE)
+		if (r || list_take(req) != NVME_DONE)
 			return NVME_FAILED;
 	}
 	return NVME_DONE;
@@ -96,14 +98,14 @@ enum nvme_async nvme_map_prp(struct nvme_req *req, uint32_t len)
 		return offset_invalid(req);
 	if (first > len)
 		first = len;
-	nvme_segs_add(req, prp1, first, false);
+	nvme_segs_add(req, prp1, first);
 	len -= first;
 	if (!len)
 		return NVME_DONE;
 	if (len <= page) {
 		if (prp2 & (page - 1))
 			return offset_invalid(req);
-		nvme_segs_add(req, prp2, len, false);
+		nvme_segs_add(req, prp2, len);
 		return NVME_DONE;
 	}
 	if (prp2 & 7)
@@ -117,7 +119,8 @@ enum nvme_async nvme_map(struct nvme_req *req, uint32_t len)
 {
 	req->nr_segs = req->seg = 0;
 	req->seg_off = 0;
-	req->has_bucket = false;
+	req->not_pinnable = false;
+	req->list_read = false;
 	if (NVME_FLAGS_PSDT(req->cmd.flags) == NVME_PSDT_PRP)
 		return nvme_map_prp(req, len);
 	return nvme_map_sgl(req, len);

@@ -7,17 +7,18 @@
  * only the latest value and a dirty bit each.
  *
  * Registers take aligned accesses of 4 bytes, or of 8 as two of 4 in ascending order; narrower
- * writes, which the standard leaves undefined, are ignored.
+ * writes, which the standard leaves undefined, are ignored.  The registers of controller memory are
+ * in cmb.c.
  */
 #include <string.h>
 
 #include "devices/nvme/nvme.h"
 
-static uint64_t cap_value(void)
+static uint64_t cap_value(const struct nvme_ctrl *c)
 {
 	return NVME_CAP_MQES(NVME_QUEUE_ENTRIES - 1) | NVME_CAP_CQR | NVME_CAP_TO(30) |
 	       NVME_CAP_NSSRS | NVME_CAP_CSS_NVM | NVME_CAP_CSS_IOCS | NVME_CAP_MPSMIN(0) |
-	       NVME_CAP_MPSMAX(NVME_MPSMAX);
+	       NVME_CAP_MPSMAX(NVME_MPSMAX) | (c->cmb.size ? NVME_CAP_CMBS : 0);
 }
 
 static void publish32(struct nvme_ctrl *c, uint64_t offset, uint32_t value)
@@ -44,7 +45,7 @@ static void clear_queue_regs(struct nvme_ctrl *c)
 
 void nvme_regs_reset(struct nvme_ctrl *c)
 {
-	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_CAP, 8, cap_value());
+	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_CAP, 8, cap_value(c));
 	publish32(c, NVME_REG_VS, NVME_VERSION_1_4);
 	atomic_store(&c->shared.intm, 0);
 	publish32(c, NVME_REG_INTMS, 0);
@@ -116,6 +117,7 @@ static bool write_register(struct nvme_ctrl *c, uint64_t offset, uint32_t value)
 		if (value != NVME_NSSR_MAGIC)
 			return false;
 		clear_queue_regs(c);
+		nvme_cmb_regs_reset(c);
 		atomic_fetch_add(&s->subsystem_resets, 1);
 		return true;
 	case NVME_REG_AQA:
@@ -133,7 +135,7 @@ static bool write_register(struct nvme_ctrl *c, uint64_t offset, uint32_t value)
 		publish32(c, offset, (uint32_t)(atomic_load(&s->acq) >> (offset & 4 ? 32 : 0)));
 		return false;
 	default:
-		return false;
+		return nvme_cmb_write(c, offset, value);
 	}
 }
 
@@ -157,6 +159,11 @@ void nvme_reg_write(void *priv, unsigned bar, uint64_t offset, unsigned size, ui
 
 	if (bar != NVME_BAR || (size != 4 && size != 8))
 		return;
+	if (offset == NVME_REG_CMBMSC && size == 8) {
+		nvme_cmb_write_msc(c, value);
+		uvfio_kick(c->dev);
+		return;
+	}
 	for (unsigned i = 0; i < size; i += 4) {
 		uint32_t v = (uint32_t)(value >> (8 * i));
 

@@ -66,7 +66,7 @@ struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 	req->ends_fence = false;
 	req->nr_segs = req->seg = 0;
 	req->seg_off = 0;
-	req->has_bucket = false;
+	req->not_pinnable = false;
 	req->phase = 0;
 	req->index = 0;
 	req->flush_after = req->flushing = false;
@@ -83,11 +83,17 @@ void nvme_req_free(struct nvme_req *req)
 
 /* ---- DMA ---- */
 
-int nvme_dma_raw(struct nvme_ctrl *c, struct uvfio_dma *op)
+static bool may_transfer(const struct nvme_ctrl *c)
+{
+	return !c->stopped && !c->parked && c->state != NVME_RESETTING;
+}
+
+/* To or from the host. */
+static int submit(struct nvme_ctrl *c, struct uvfio_dma *op)
 {
 	int r;
 
-	if (c->stopped || c->parked || c->state == NVME_RESETTING)
+	if (!may_transfer(c))
 		return -EPERM;
 	r = uvfio_dma_submit(c->dev, op);
 	if (r == 1)
@@ -95,6 +101,15 @@ int nvme_dma_raw(struct nvme_ctrl *c, struct uvfio_dma *op)
 	else if (r == -EPERM)
 		c->parked = true;
 	return r;
+}
+
+int nvme_dma_raw(struct nvme_ctrl *c, struct uvfio_dma *op)
+{
+	uint64_t n = op->len, at;
+
+	if (c->cmb.on && (nvme_place(c, op->iova, &n, &at) != NVME_AT_HOST || n != op->len))
+		return may_transfer(c) ? nvme_place_dma(c, op) : -EPERM;
+	return submit(c, op);
 }
 
 static void dma_done(struct uvfio_dma *op)
@@ -111,37 +126,65 @@ static void dma_done(struct uvfio_dma *op)
 	uvfio_kick(c->dev);
 }
 
-int nvme_dma(struct nvme_req *req, uint64_t iova, void *buf, size_t len, bool to_client,
-	     void (*next)(struct nvme_req *req, int status))
+static struct uvfio_dma *set_dma(struct nvme_req *req, uint64_t iova, void *buf, size_t len,
+				 bool to_client, void (*next)(struct nvme_req *req, int status))
 {
 	req->dma.iova = iova;
 	req->dma.buf = buf;
 	req->dma.len = len;
 	req->dma.to_client = to_client;
 	req->dma_next = next;
-	return nvme_dma_raw(req->ctrl, &req->dma);
+	return &req->dma;
+}
+
+int nvme_dma(struct nvme_req *req, uint64_t iova, void *buf, size_t len, bool to_client,
+	     void (*next)(struct nvme_req *req, int status))
+{
+	return nvme_dma_raw(req->ctrl, set_dma(req, iova, buf, len, to_client, next));
 }
 
 /* ---- the data pointer as segments ---- */
 
-bool nvme_segs_add(struct nvme_req *req, uint64_t iova, uint32_t len, bool bucket)
+static bool add_piece(struct nvme_req *req, enum nvme_place place, uint64_t iova, uint32_t len)
 {
 	struct nvme_seg *segs = req->mem->segs;
 
 	if (req->nr_segs) {
 		struct nvme_seg *last = &segs[req->nr_segs - 1];
 
-		if (bucket == last->bucket && (bucket || last->iova + last->len == iova)) {
+		if (place == last->place &&
+		    (place == NVME_AT_NOTHING || last->iova + last->len == iova)) {
 			last->len += len;
 			return true;
 		}
 	}
 	if (req->nr_segs == NVME_SEGS_MAX)
 		return false;
-	segs[req->nr_segs++] = (struct nvme_seg){.iova = iova, .len = len, .bucket = bucket};
-	if (bucket)
-		req->has_bucket = true;
+	segs[req->nr_segs++] = (struct nvme_seg){.iova = iova, .len = len, .place = place};
+	if (place != NVME_AT_HOST)
+		req->not_pinnable = true;
 	return true;
+}
+
+bool nvme_segs_add(struct nvme_req *req, uint64_t iova, uint32_t len)
+{
+	if (!req->ctrl->cmb.on)
+		return add_piece(req, NVME_AT_HOST, iova, len);
+	while (len) {
+		uint64_t n = len, at;
+		enum nvme_place place = nvme_place(req->ctrl, iova, &n, &at);
+
+		if (!add_piece(req, place, at, (uint32_t)n))
+			return false;
+		iova += n;
+		len -= (uint32_t)n;
+	}
+	return true;
+}
+
+bool nvme_segs_add_bucket(struct nvme_req *req, uint32_t len)
+{
+	return add_piece(req, NVME_AT_NOTHING, 0, len);
 }
 
 void nvme_segs_skip(struct nvme_req *req, uint32_t len)
@@ -159,19 +202,34 @@ void nvme_segs_skip(struct nvme_req *req, uint32_t len)
 	}
 }
 
+static int copy_piece(struct nvme_req *req, const struct nvme_seg *seg, uint32_t len)
+{
+	struct nvme_ctrl *c = req->ctrl;
+
+	switch (seg->place) {
+	case NVME_AT_NOTHING:
+		return 0;
+	case NVME_AT_HOST:
+		return submit(c, set_dma(req, seg->iova + req->seg_off, req->xfer_buf, len,
+					 req->xfer_to_client, copy_next));
+	default:
+		return may_transfer(c) ? nvme_place_copy(c, seg->place, seg->iova + req->seg_off,
+							 req->xfer_buf, len, req->xfer_to_client)
+				       : -EPERM;
+	}
+}
+
 /* 0: all is copied; 1: @req->dma is in flight; -errno. */
 static int copy_run(struct nvme_req *req)
 {
 	while (req->xfer_left) {
 		struct nvme_seg *seg = &req->mem->segs[req->seg];
 		uint32_t n = seg->len - req->seg_off;
-		int r = 0;
+		int r;
 
 		if (n > req->xfer_left)
 			n = req->xfer_left;
-		if (!seg->bucket)
-			r = nvme_dma(req, seg->iova + req->seg_off, req->xfer_buf, n,
-				     req->xfer_to_client, copy_next);
+		r = copy_piece(req, seg, n);
 		if (r < 0)
 			return r;
 		nvme_segs_skip(req, n);

@@ -7,7 +7,9 @@
  *   - a backend in memory (block_direct): DMA straight between it and the client;
  *   - client memory that can be pinned: the backend reads or writes it itself, in chunks of at most
  *     NVME_PINS_MAX pieces;
- *   - otherwise through a bounce buffer, chunk by chunk.
+ *   - otherwise through a bounce buffer, chunk by chunk.  So goes the controller memory buffer: the
+ *     pages behind its address are exchanged now and then, which no request of the backend's must
+ *     meet (vfio/view.c).
  *
  * Each command is a small machine of phases; a phase names what is to be done next.
  */
@@ -79,7 +81,7 @@ static int pin_chunk(struct nvme_req *req)
 
 	if (req->ctrl->stopped || req->ctrl->parked)
 		return -EPERM;
-	if (req->has_bucket)
+	if (req->not_pinnable)
 		return -ENOTSUP;
 	while (total < req->left && req->nr_pins < NVME_PINS_MAX && nr < NVME_IOV_MAX) {
 		uint64_t n = mem->segs[seg].len - off;

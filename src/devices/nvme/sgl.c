@@ -45,7 +45,7 @@ static enum nvme_async take_data(struct nvme_req *req, const struct nvme_sgl_des
 		len = req->map_len - req->walk_total;
 	if (!len)
 		return NVME_DONE;
-	if (!nvme_segs_add(req, d->addr, len, bucket))
+	if (bucket ? !nvme_segs_add_bucket(req, len) : !nvme_segs_add(req, d->addr, len))
 		return fail(req, NVME_SC_SGL_COUNT);
 	req->walk_total += len;
 	return NVME_DONE;
@@ -97,13 +97,21 @@ static enum nvme_async segment_take(struct nvme_req *req)
 	return NVME_DONE;
 }
 
+/* 0, 1 or -errno, with req->status set. */
 static int segment_read(struct nvme_req *req)
 {
+	int r;
+
 	req->walk_batch = req->walk_left;
 	if (req->walk_batch > NVME_SCRATCH / DESC_SIZE)
 		req->walk_batch = NVME_SCRATCH / DESC_SIZE;
-	return nvme_dma(req, req->walk_addr, req->mem->scratch, (size_t)req->walk_batch * DESC_SIZE,
-			false, segment_next);
+	if (!nvme_list_place(req, req->walk_addr, (uint64_t)req->walk_batch * DESC_SIZE))
+		return -EFAULT;
+	r = nvme_dma(req, req->walk_addr, req->mem->scratch, (size_t)req->walk_batch * DESC_SIZE,
+		     false, segment_next);
+	if (r < 0)
+		fail(req, NVME_SC_DATA_TRANSFER);
+	return r;
 }
 
 static enum nvme_async segments_run(struct nvme_req *req)
@@ -113,9 +121,7 @@ static enum nvme_async segments_run(struct nvme_req *req)
 
 		if (r == 1)
 			return NVME_PENDING;
-		if (r)
-			return fail(req, NVME_SC_DATA_TRANSFER);
-		if (segment_take(req) != NVME_DONE)
+		if (r || segment_take(req) != NVME_DONE)
 			return NVME_FAILED;
 	}
 	if (req->walk_total < req->map_len)
