@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The stress program on devices that somebody else serves:
+ *
+ *	dma-stress SECONDS SEED TITLE KIND=DEVICE[,OPTIONS] …
+ *
+ * All devices are in one DMA space.  DEVICE and OPTIONS are uvfio_pci_open()'s.  Ends early when
+ * something is wrong.  0: nothing was.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stress/stress.h"
+
+int main(int argc, char **argv)
+{
+	static struct stress s;
+	unsigned seconds;
+
+	if (argc < 5) {
+		fprintf(stderr, "usage: dma-stress SECONDS SEED TITLE KIND=DEVICE[,OPTIONS] ...\n");
+		return 2;
+	}
+	seconds = (unsigned)atoi(argv[1]);
+	if (stress_new(&s, strtoull(argv[2], NULL, 0), true))
+		return 2;
+	for (int i = 4; i < argc; i++) {
+		char *options = strchr(argv[i], ',');
+
+		if (options)
+			*options++ = '\0';
+		if (engine_open(&s, argv[i], options))
+			return 2;
+	}
+	printf("%s: seed %s\n", argv[3], argv[2]);
+	fflush(stdout);
+	if (stress_start(&s))
+		return 2;
+	for (unsigned i = 0; i < 10 * seconds && !s.bad; i++)
+		poll(NULL, 0, 100);
+	stress_end(&s);
+	return stress_finish(&s, argv[3]);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What all have in common, start and end: stress.h. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "stress/stress.h"
+
+#define BAD_SHOWN 20u
+
+void stress_bad(struct stress *s, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	if (s->bad++ >= BAD_SHOWN)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	printf("BAD %s\n", text);
+	fflush(stdout);
+}
+
+uint64_t stress_random(uint64_t *seed)
+{
+	*seed ^= *seed >> 12;
+	*seed ^= *seed << 25;
+	*seed ^= *seed >> 27;
+	return *seed * 0x2545F4914F6CDD1Dull >> 20;
+}
+
+size_t stress_other(const void *p, uint8_t byte, size_t len)
+{
+	const uint8_t *b = p;
+	size_t i = 0;
+
+	/* Its first byte is right, and each is as the one before. */
+	if (!len || (b[0] == byte && !memcmp(b, b + 1, len - 1)))
+		return len;
+	while (b[i] == byte && i < len - 1)
+		i++;
+	return i;
+}
+
+size_t stress_find(const void *p, uint8_t byte, size_t len)
+{
+	const uint8_t *found = memchr(p, byte, len);
+
+	return found ? (size_t)(found - (const uint8_t *)p) : len;
+}
+
+int stress_new(struct stress *s, uint64_t seed, bool cut)
+{
+	struct uvfio_error err;
+
+	memset(s, 0, sizeof(*s));
+	s->seed = seed * 0x9E3779B97F4A7C15ull + 1;
+	s->cut = cut;
+	if (uvfio_dma_space_new(&s->space, &err)) {
+		fprintf(stderr, "stress: %s\n", err.msg);
+		return 1;
+	}
+	return windows_new(s) ? 1 : 0;
+}
+
+int stress_start(struct stress *s)
+{
+	for (unsigned i = 0; i < s->nr_engines; i++) {
+		if (pthread_create(&s->engines[i].thread, NULL, engine_run, &s->engines[i]))
+			return 1;
+	}
+	for (unsigned i = 0; i < MAPPERS; i++) {
+		s->mappers[i].stress = s;
+		s->mappers[i].seed = stress_random(&s->seed) | 1;
+		if (pthread_create(&s->mappers[i].thread, NULL, mapper_run, &s->mappers[i]))
+			return 1;
+	}
+	return 0;
+}
+
+void stress_end(struct stress *s)
+{
+	s->stop = true;
+	for (unsigned i = 0; i < MAPPERS; i++)
+		pthread_join(s->mappers[i].thread, NULL);
+	for (unsigned i = 0; i < s->nr_engines; i++)
+		pthread_join(s->engines[i].thread, NULL);
+	windows_end(s);
+}
+
+int stress_finish(struct stress *s, const char *title)
+{
+	bool enough = s->maps && s->unmaps && s->checks;
+
+	for (unsigned i = 0; i < s->nr_engines; i++) {
+		struct engine *e = &s->engines[i];
+
+		printf("%s: %s: %llu batches, %llu transferred, %llu refused, %llu resets, %llu stops\n",
+		       title, e->name, (unsigned long long)e->turns, (unsigned long long)e->good,
+		       (unsigned long long)e->faults, (unsigned long long)e->resets,
+		       (unsigned long long)e->stops);
+		enough = enough && e->good && e->faults;
+		engine_close(e);
+	}
+	printf("%s: %llu maps, %llu unmaps, %llu let go, %llu cut, %llu looked at, %llu bad\n",
+	       title, (unsigned long long)s->maps, (unsigned long long)s->unmaps,
+	       (unsigned long long)s->lets_go, (unsigned long long)s->cuts,
+	       (unsigned long long)s->checks, (unsigned long long)s->bad);
+	uvfio_dma_space_free(s->space);
+	if (!enough)
+		printf("%s: too little happened to say anything\n", title);
+	return s->bad || !enough;
+}
