@@ -131,3 +131,32 @@ int iommu_bitmap_set(struct iommu_bitmap *b, uint64_t bit, uint64_t count)
 	}
 	return ret;
 }
+
+/* Fewer words than that are gathered with others. */
+#define AT_ONCE 64u
+
+int iommu_bitmap_or_words(struct iommu_bitmap *b, uint64_t bit, const uint64_t *words, size_t n)
+{
+	int ret = 0;
+
+	if (bit % 64 || n < AT_ONCE) {
+		for (; n && !ret; n--, words++, bit += 64)
+			ret = *words ? iommu_bitmap_or(b, bit, *words) : 0;
+		return ret;
+	}
+	ret = iommu_bitmap_flush(b);
+	while (n && !ret) {
+		size_t some = n < BITMAP_WORDS ? n : BITMAP_WORDS, len = some * sizeof(*words);
+		uint64_t at = b->data + bit / 64 * 8;
+
+		ret = b->io->read(b->io->client, b->words, at, len);
+		for (size_t i = 0; i < some && !ret; i++)
+			b->words[i] |= words[i];
+		ret = ret ? ret : b->io->write(b->io->client, at, b->words, len);
+		words += some;
+		bit += 64 * some;
+		n -= some;
+	}
+	b->first = bit / 64;
+	return ret;
+}

@@ -45,6 +45,8 @@ int iommu_bitmap_overwrite(struct iommu_bitmap *b, uint64_t bit, uint64_t count)
  * -EFAULT. */
 int iommu_bitmap_set(struct iommu_bitmap *b, uint64_t bit, uint64_t count);
 int iommu_bitmap_or(struct iommu_bitmap *b, uint64_t bit, uint64_t word);
+/* The same for @n words, of which the first and the last are not 0. */
+int iommu_bitmap_or_words(struct iommu_bitmap *b, uint64_t bit, const uint64_t *words, size_t n);
 /* Send what was gathered.  0 or -EFAULT. */
 int iommu_bitmap_flush(struct iommu_bitmap *b);
 

@@ -10,12 +10,17 @@
  * A transfer marks after it has written.  A report takes the marks first, and its reader reads the
  * memory afterwards: so a page is read after the write, or is in a later report.
  *
- * Reports beside each other share what there is: a mark that is forgotten is in the bitmap of the
- * one that has taken it.
+ * Whole chunks are taken out of the log with the marks in them, a clean one takes the place of each,
+ * and when the grace period has passed nobody sees them any more: they are read and cleared without
+ * atomic operations.  In a chunk of which a report wants a part, each word is an atomic operation.
  *
- * Threads: iommu_dirty_mark() and iommu_dirty_report() in any number of threads.  The caller sees
- * to it that the log stays while they run.  Nothing here takes a lock, so a client whose memory
- * does not answer holds up its own report only.
+ * Reports beside each other share what there is: a mark that is forgotten is in the bitmap of the
+ * one that has taken it, or, if that one fails, in the next report.
+ *
+ * Threads: iommu_dirty_mark() and iommu_dirty_report() in any number of threads, the former in an
+ * RCU read section, the latter outside of any.  The caller sees to it that the log stays while they
+ * run.  The one lock is held for a few instructions and never across a call into a client, so a
+ * client whose memory does not answer holds up its own report only.
  */
 #ifndef UVFIO_IOMMU_DIRTY_H
 #define UVFIO_IOMMU_DIRTY_H
@@ -42,7 +47,7 @@ struct iommu_dirty *iommu_dirty_new(uint64_t page_size, const struct iommu_dirty
 				    unsigned nr);
 void iommu_dirty_free(struct iommu_dirty *log);
 
-/* [@iova, @iova + @len) was written. */
+/* [RCU] [@iova, @iova + @len) was written. */
 void iommu_dirty_mark(struct iommu_dirty *log, uint64_t iova, uint64_t len);
 
 /*

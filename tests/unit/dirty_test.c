@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The log of written pages (src/iommu/dirty.c): against a simple model, and with writers beside it.
  */
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -10,11 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "base/rcu.h"
 #include "iommu/dirty.h"
 #include "iommu/space.h"
 
-#define P     4096ull
-#define WORDS 8192u
+#define P           4096ull
+#define WORDS       8192u
+
+#define CHUNK_PAGES 32768ull /* what the log divides by, */
+#define BATCH       128u     /* and how many of these a report takes at a time */
 
 /* The client's bitmap. */
 struct client {
@@ -50,6 +55,13 @@ static int report(struct iommu_dirty *log, uint64_t iova, uint64_t last, uint64_
 
 	iommu_bitmap_init(&out, &io, 0, true);
 	return iommu_dirty_report(log, iova, last, page, false, &out);
+}
+
+static void mark(struct iommu_dirty *log, uint64_t iova, uint64_t len)
+{
+	uvfio_rcu_read_lock();
+	iommu_dirty_mark(log, iova, len);
+	uvfio_rcu_read_unlock();
 }
 
 static struct client *new_client(void)
@@ -121,7 +133,7 @@ static void model_mark(struct model *m, struct iommu_dirty *log)
 
 	if (at + len > PAGES * P)
 		len = PAGES * P - at;
-	iommu_dirty_mark(log, m->base + at, len);
+	mark(log, m->base + at, len);
 	first = (m->base + at) / m->page * m->page;
 	last = ((m->base + at + len - 1) / m->page + 1) * m->page - 1;
 	for (uint64_t a = first; a < last; a += P) {
@@ -196,10 +208,10 @@ static void everything_is_one_range(void **state)
 	struct client *c = new_client();
 
 	assert_non_null(log);
-	iommu_dirty_mark(log, 0, 1);
-	iommu_dirty_mark(log, IOMMU_IOVA_LAST, 1);
-	iommu_dirty_mark(log, 5 * P - 1, 2);
-	iommu_dirty_mark(log, 7 * P, 0);
+	mark(log, 0, 1);
+	mark(log, IOMMU_IOVA_LAST, 1);
+	mark(log, 5 * P - 1, 2);
+	mark(log, 7 * P, 0);
 	assert_int_equal(report(log, 0, 64 * P - 1, P, c), 0);
 	assert_int_equal(c->words[0], 0x31);
 	c->words[0] = 0;
@@ -209,7 +221,7 @@ static void everything_is_one_range(void **state)
 
 	log = iommu_dirty_new(P, &above, 1);
 	assert_non_null(log);
-	iommu_dirty_mark(log, 1ull << 47, P);
+	mark(log, 1ull << 47, P);
 	assert_int_equal(report(log, 0, UINT64_MAX, 1ull << 40, c), 0);
 	iommu_dirty_free(log);
 	free(c);
@@ -226,7 +238,7 @@ static void memory_is_bounded(void **state)
 
 	assert_non_null(log);
 	for (uint64_t i = 0; i < nr; i++)
-		iommu_dirty_mark(log, i * chunk + 3 * P, 1);
+		mark(log, i * chunk + 3 * P, 1);
 	assert_true(iommu_dirty_bytes(log) <= DIRTY_MAX_BYTES);
 	assert_int_equal(report(log, 0, chunk - 1, P, c), 0);
 	assert_int_equal(c->words[0], 8);
@@ -251,12 +263,12 @@ static void a_bitmap_that_ends(void **state)
 	struct iommu_dirty *log = iommu_dirty_new(P, &range, 1);
 	struct client *c = new_client();
 
-	iommu_dirty_mark(log, 0, 4096 * P);
+	mark(log, 0, 4096 * P);
 	c->end = 8;
 	assert_int_equal(report(log, 0, 4096 * P - 1, P, c), -EFAULT);
 	assert_int_equal(c->words[1], 0);
 	/* What the report did not come to, and is then written again, is in the next. */
-	iommu_dirty_mark(log, 4095 * P, 1);
+	mark(log, 4095 * P, 1);
 	c->end = sizeof(c->words);
 	assert_int_equal(report(log, 0, 4096 * P - 1, P, c), 0);
 	assert_true(has(c, 4095));
@@ -264,9 +276,39 @@ static void a_bitmap_that_ends(void **state)
 	free(c);
 }
 
+/* Chunks that a report has taken and did not come to are in the next one, whatever was marked
+ * meanwhile. */
+static void a_report_that_fails(void **state)
+{
+	const struct iommu_dirty_range range = {0, 8 * CHUNK_PAGES * P - 1};
+	struct iommu_dirty *log = iommu_dirty_new(P, &range, 1);
+	struct client *c = new_client();
+
+	mark(log, 0, range.last + 1);
+	c->end = 2 * CHUNK_PAGES / 8;
+	assert_int_equal(report(log, 0, range.last, P, c), -EFAULT);
+	for (unsigned i = 0; i < 2 * CHUNK_PAGES / 64; i++)
+		assert_int_equal(c->words[i], ~0ull);
+	memset(c->words, 0, sizeof(c->words));
+	c->end = sizeof(c->words);
+	mark(log, 5 * CHUNK_PAGES * P, 1);
+	assert_int_equal(report(log, 0, range.last, P, c), 0);
+	for (unsigned i = 0; i < 2 * CHUNK_PAGES / 64; i++)
+		assert_int_equal(c->words[i], 0);
+	for (unsigned i = 2 * CHUNK_PAGES / 64; i < 8 * CHUNK_PAGES / 64; i++)
+		assert_int_equal(c->words[i], ~0ull);
+	memset(c->words, 0, sizeof(c->words));
+	assert_int_equal(report(log, 0, range.last, P, c), 0);
+	for (unsigned i = 0; i < WORDS; i++)
+		assert_int_equal(c->words[i], 0);
+	iommu_dirty_free(log);
+	free(c);
+}
+
 /* ---- a report within another ---- */
 
-#define CHUNK_PAGES 32768ull
+#define NESTED       16u /* pages of the log in one of the reports' */
+#define NESTED_WORDS (2 * BATCH * CHUNK_PAGES / NESTED / 64)
 
 /* A client in whose first write another report is made. */
 struct nested {
@@ -275,6 +317,8 @@ struct nested {
 	uint64_t last;
 	unsigned writes;
 };
+
+static_assert(NESTED_WORDS <= WORDS, "the client's bitmap");
 
 static int nested_read(void *arg, void *dst, uint64_t uaddr, size_t len)
 {
@@ -286,14 +330,14 @@ static int nested_write(void *arg, uint64_t uaddr, const void *src, size_t len)
 	struct nested *n = arg;
 
 	if (!n->writes++)
-		assert_int_equal(report(n->log, 0, n->last, P, &n->inner), 0);
+		assert_int_equal(report(n->log, 0, n->last, NESTED * P, &n->inner), 0);
 	return client_write(&n->outer, uaddr, src, len);
 }
 
 /* A client that does not go on holds up no other, and each page is in one of the two. */
 static void reports_beside_each_other(void **state)
 {
-	const struct iommu_dirty_range range = {0, 4 * CHUNK_PAGES * P - 1};
+	const struct iommu_dirty_range range = {0, 2 * BATCH * CHUNK_PAGES * P - 1};
 	struct iommu_dirty *log = iommu_dirty_new(P, &range, 1);
 	struct nested *n = calloc(1, sizeof(*n));
 	const struct iommu_bitmap_io io = {nested_read, nested_write, n};
@@ -304,13 +348,13 @@ static void reports_beside_each_other(void **state)
 	n->log = log;
 	n->last = range.last;
 	n->outer.end = n->inner.end = sizeof(n->outer.words);
-	iommu_dirty_mark(log, 0, 4 * CHUNK_PAGES * P);
+	mark(log, 0, range.last + 1);
 	iommu_bitmap_init(&out, &io, 0, true);
-	assert_int_equal(iommu_dirty_report(log, 0, n->last, P, false, &out), 0);
+	assert_int_equal(iommu_dirty_report(log, 0, n->last, NESTED * P, false, &out), 0);
 	assert_true(n->writes);
-	assert_true(n->inner.words[4 * CHUNK_PAGES / 64 - 1]);
+	assert_true(n->inner.words[NESTED_WORDS - 1]);
 	assert_int_equal(n->outer.words[0], ~0ull);
-	for (unsigned i = 0; i < 4 * CHUNK_PAGES / 64; i++) {
+	for (unsigned i = 0; i < NESTED_WORDS; i++) {
 		assert_int_equal(n->outer.words[i] & n->inner.words[i], 0);
 		assert_int_equal(n->outer.words[i] | n->inner.words[i], ~0ull);
 	}
@@ -351,7 +395,7 @@ static void *write_pages(void *arg)
 		x = x * 1103515245 + 12345;
 		page = w->me + x / 65536 % (n % 8 ? 4 : MEMORY) * WRITERS;
 		atomic_store_explicit(&w->s->memory[page], n + 1, memory_order_relaxed);
-		iommu_dirty_mark(w->s->log, page * P, 1 + x % P);
+		mark(w->s->log, page * P, 1 + x % P);
 	}
 	w->s->running--;
 	return NULL;
@@ -415,11 +459,9 @@ static void nothing_is_lost(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(as_the_model_says),
-		cmocka_unit_test(everything_is_one_range),
-		cmocka_unit_test(memory_is_bounded),
-		cmocka_unit_test(a_bitmap_that_ends),
-		cmocka_unit_test(reports_beside_each_other),
+		cmocka_unit_test(as_the_model_says),   cmocka_unit_test(everything_is_one_range),
+		cmocka_unit_test(memory_is_bounded),   cmocka_unit_test(a_bitmap_that_ends),
+		cmocka_unit_test(a_report_that_fails), cmocka_unit_test(reports_beside_each_other),
 		cmocka_unit_test(nothing_is_lost),
 	};
 
