@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 #include "uapi/files_private.h"
+#include "uapi/helper/trap.h"
 #include "uapi/process.h"
 #include "uapi/task.h"
 
@@ -219,10 +220,12 @@ static int insert(struct uapi_files *files, struct uapi_file *file)
 		return -errno;
 	file->dev = st.st_dev;
 	file->ino = st.st_ino;
-	if (getrandom(&file->key, sizeof(file->key), 0) == sizeof(file->key))
+	if (getrandom(&file->key, sizeof(file->key), 0) == sizeof(file->key)) {
 		file->key += (file->ino - file->key) % BUCKETS;
-	else
+		file->key &= ~UVFIO_TRAP_CARRIES;
+	} else {
 		file->key = 0; /* nothing is trapped then */
+	}
 	pthread_mutex_lock(&files->lock);
 	files->last_serial++;
 	file->next = *bucket(files, file->ino);

@@ -12,6 +12,7 @@
 #include "base/eventfd.h"
 #include "base/fd.h"
 #include "base/trash.h"
+#include "uapi/helper/trap.h"
 #include "uapi/kept.h"
 #include "uapi/process.h"
 #include "uapi/request.h"
@@ -24,6 +25,18 @@ bool uapi_request_valid(const struct uapi_request *req)
 	return ioctl(req->server->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &req->id) == 0;
 }
 
+/* Take it from what the system call carried; false: it did not carry (all of) that. */
+static bool carried(const struct uapi_request *req, void *dst, uint64_t uaddr, size_t len)
+{
+	const uint64_t skip = uaddr - req->args[2];
+
+	if (!req->carries || len > UVFIO_TRAP_CARRIED_BYTES ||
+	    skip > UVFIO_TRAP_CARRIED_BYTES - len)
+		return false;
+	memcpy(dst, (const char *)&req->args[4] + skip, len);
+	return true;
+}
+
 int uapi_copy_from(struct uapi_request *req, void *dst, uint64_t uaddr, size_t len)
 {
 	if (req->ahead) {
@@ -34,7 +47,8 @@ int uapi_copy_from(struct uapi_request *req, void *dst, uint64_t uaddr, size_t l
 		memcpy(dst, req->ahead + skip, len);
 		return 0;
 	}
-	if (uapi_task_read(req->tid, dst, uaddr, len) != (ssize_t)len)
+	if (!carried(req, dst, uaddr, len) &&
+	    uapi_task_read(req->tid, dst, uaddr, len) != (ssize_t)len)
 		return -EFAULT;
 	return req->asks || uapi_request_valid(req) ? 0 : -EFAULT;
 }
@@ -43,6 +57,7 @@ int uapi_copy_to(struct uapi_request *req, uint64_t uaddr, const void *src, size
 {
 	if (!uapi_request_valid(req))
 		return -EFAULT;
+	req->carries = false;
 	return uapi_task_write(req->tid, uaddr, src, len) == (ssize_t)len ? 0 : -EFAULT;
 }
 
@@ -80,7 +95,9 @@ static int get_kept(struct uapi_request *req, int fd)
 		return uapi_kept_get(req->server->kept, id);
 	/* No eventfd, or not open: as of what was taken. */
 	ret = uapi_task_stat_fd(req->server->tasks, req->tid, fd, &st);
-	return ret ? ret : uapi_task_fd_is_path(req->server->tasks, req->tid, fd) ? -EBADF : -EINVAL;
+	return ret                                                      ? ret
+	       : uapi_task_fd_is_path(req->server->tasks, req->tid, fd) ? -EBADF
+									: -EINVAL;
 }
 
 void uapi_do_eventfd(struct uapi_request *req)

@@ -53,6 +53,10 @@ struct uapi_request {
 	const char *ahead;
 	uint64_t ahead_addr;
 	size_t ahead_len;
+
+	/* args[4] and args[5] are what args[2] points to (helper/trap.h).  Until something is
+	 * written to the program's memory, which may be that. */
+	bool carries;
 };
 
 /* Fill in what the core needs. */

@@ -90,9 +90,16 @@ struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret)
 /* The file of an ioctl that carries its key (helper/trap.h), with a reference. */
 static struct uapi_file *keyed_file(struct uapi_request *req)
 {
-	if (req->nr != SYS_ioctl || req->args[4] != uvfio_trap_mark((int)req->args[0]))
+	struct uapi_file *file;
+	uint64_t key;
+
+	if (req->nr != SYS_ioctl)
 		return NULL;
-	return uapi_files_by_key(req->server->files, req->args[3]);
+	key = uvfio_trap_seal(req->args[3], (int)req->args[0], (uint32_t)req->args[1],
+			      req->args[2]);
+	file = uapi_files_by_key(req->server->files, key & ~UVFIO_TRAP_CARRIES);
+	req->carries = file && (key & UVFIO_TRAP_CARRIES);
+	return file;
 }
 
 struct uapi_file *uapi_request_subject(struct uapi_request *req)

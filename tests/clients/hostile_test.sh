@@ -25,6 +25,7 @@ attack memory-held-up
 mmio=exact
 attack guessed-keys && silent guessed-keys
 attack keys-of-files && silent keys-of-files
+attack lying-registers && silent lying-registers
 mmio=none
 
 # A backend that takes 8 s for a read.

@@ -109,8 +109,8 @@ static bool next_is_libcs(void)
 	return is == 1;
 }
 
-/* ioctl(2) with a key, if there is one.  False: not done. */
-static bool with_key(int fd, unsigned long request, void *arg, int *ret)
+/* ioctl(2) with a key, if there is one, of the function with @frame.  False: not done. */
+static bool with_key(int fd, unsigned long request, void *arg, const void *frame, int *ret)
 {
 	uint64_t key;
 	long got;
@@ -120,7 +120,7 @@ static bool with_key(int fd, unsigned long request, void *arg, int *ret)
 	key = keys_of(fd);
 	if (!key)
 		return false;
-	got = keys_ioctl(fd, request, arg, key);
+	got = keys_ioctl(fd, request, arg, key, frame);
 	if (sys_failed(got)) {
 		errno = (int)-got;
 		got = -1;
@@ -139,7 +139,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	keyed = with_key(fd, request, arg, &ret);
+	keyed = with_key(fd, request, arg, __builtin_frame_address(0), &ret);
 	if (!keyed)
 		ret = NEXT(ioctl)(fd, request, arg);
 	if ((request >> 8 & 0xff) == VFIO_TYPE && ret >= 0 && helper_active()) {

@@ -31,6 +31,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "uapi/helper/helper.h"
@@ -131,6 +132,7 @@ __attribute__((constructor)) static void construct(void)
 	if (!helper_active())
 		return;
 	emu_xstate_init(&helper.xs);
+	atomic_store_explicit(&helper.stack_top, getauxval(AT_RANDOM), memory_order_relaxed);
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 	signals_init();
 }

@@ -31,6 +31,7 @@ struct helper {
 	_Atomic int mode;
 	_Atomic int pid; /* a child of vfork shares our memory, but has another one */
 	struct emu_xstate xs;
+	_Atomic uint64_t stack_top; /* what execve put there, and nothing of the program's */
 };
 extern struct helper helper;
 
@@ -87,8 +88,9 @@ void table_at_fork(int when); /* 0 before, 1 parent, 2 child */
 uint64_t keys_of(int fd);
 /* An ioctl on @fd has succeeded without: ask for its key now and then. */
 void keys_learn(int fd);
-/* ioctl(2) with the key, as the system call returns it. */
-long keys_ioctl(int fd, unsigned long request, void *arg, uint64_t key);
+/* ioctl(2) with the key, as the system call returns it, for a caller with the frame address
+ * @frame. */
+long keys_ioctl(int fd, unsigned long request, const void *arg, uint64_t key, const void *frame);
 
 /* signals.c */
 void signals_init(void);

@@ -5,17 +5,22 @@
  * To find out which file a descriptor of ours is takes another process much longer than us.  So
  * once a few ioctls were made, the runner is asked for the key of the file; from then on each ioctl
  * looks at its descriptor itself (which inode, and not a path only), and carries the key behind its
- * own arguments.  What is remembered is by inode, never by number: numbers change hands behind our
- * back.  A key that has become worthless is no harm: the runner looks for itself then.
+ * own arguments; with it go the first bytes of what the ioctl's argument points to, if that is on
+ * the stack, so that the runner need not fetch them.  What is remembered is by inode, never by
+ * number: numbers change hands behind our back.  A key that has become worthless is no harm: the
+ * runner looks for itself then.
  *
  * Lock-free, since signal handlers make ioctls too: an entry that is just being written is none.
  */
+#include <assert.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include "uapi/helper/helper.h"
 
-#define ENTRIES 64u
+#define ENTRIES    64u
+#define MAIN_STACK (96u << 10) /* execve gives it 128 KiB, where that is allowed */
 #define ASK_EVERY                                                                                  \
 	8u /* ioctls without a key, so that a program with a few of them is not held up            \
 	    */
@@ -76,13 +81,42 @@ void keys_learn(int fd)
 		enter(&file);
 }
 
-long keys_ioctl(int fd, unsigned long request, void *arg, uint64_t key)
+/*
+ * Are @len bytes at @addr there to be read, as long as the function with @frame has not returned?
+ * Only what lies above it on the same stack can be, and of that what is certain to be mapped: the
+ * rest of the page with its return address, and all below what exec put at the top of the first
+ * thread's stack, if the function runs there.  That thread's stack has a whole MAIN_STACK from the
+ * start; a kernel lets nothing else be mapped right below it.
+ */
+static bool is_on_stack(uint64_t addr, size_t len, uint64_t frame)
 {
-	long ret =
-		sys5(SYS_ioctl, fd, (long)request, (long)arg, (long)key, (long)uvfio_trap_mark(fd));
+	const uint64_t top = atomic_load_explicit(&helper.stack_top, memory_order_relaxed);
+	uint64_t end = ((frame + sizeof(void *)) | (PAGE - 1)) + 1;
 
+	if (frame < top && top - frame <= MAIN_STACK)
+		end = top;
+	return addr >= frame && addr < end && len <= end - addr;
+}
+
+long keys_ioctl(int fd, unsigned long request, const void *arg, uint64_t key, const void *frame)
+{
+	const uint64_t addr = (uint64_t)arg;
+	uint64_t bytes[2] = {0};
+	long ret;
+
+	static_assert(sizeof(bytes) == UVFIO_TRAP_CARRIED_BYTES, "two registers");
+	if (is_on_stack(addr, sizeof(bytes), (uint64_t)frame)) {
+		memcpy(bytes, arg, sizeof(bytes));
+		key |= UVFIO_TRAP_CARRIES;
+	}
+	key = uvfio_trap_seal(key, fd, (uint32_t)request, addr);
+	ret = sys6(SYS_ioctl, fd, (long)request, (long)addr, (long)key, (long)bytes[0],
+		   (long)bytes[1]);
 	/* They are nobody's arguments but this one's: a system call that is made without the C
 	 * library may leave in these registers what it finds there. */
-	__asm__ volatile("xorl %%r10d, %%r10d\n\txorl %%r8d, %%r8d" : : : "r10", "r8", "cc");
+	__asm__ volatile("xorl %%r10d, %%r10d\n\txorl %%r8d, %%r8d\n\txorl %%r9d, %%r9d"
+			 :
+			 :
+			 : "r10", "r8", "r9", "cc");
 	return ret;
 }

@@ -17,7 +17,7 @@
  *   UVFIO_TRAP_CLOSED      -1    dev      ino      key      -
  *   UVFIO_TRAP_FATAL       -1    address  length   -        -
  *   UVFIO_TRAP_KEY         fd    &file    -        -        -
- *   any of VFIO's          fd    (its)    key      mark     -
+ *   any of VFIO's          fd    (its)    sealed   bytes    bytes
  *
  * Results:
  *   HELLO   0: trap.  Any error: the helper is inert
@@ -31,10 +31,17 @@
  * the helper does KEY     0, and struct uvfio_trap_file written: which file the fd is.  Any error:
  * none of ours
  *
- * An ioctl of VFIO's that carries a key and the mark that goes with its fd, in the registers behind
- * the three that ioctl has, is one on the file with that key: the helper has looked what its fd is.
- * When no open file has this key (any more), the runner looks for itself, as it does for those that
- * carry none.  The mark holds the fd, so that what is left over in registers is taken for nothing.
+ * An ioctl of VFIO's that carries a sealed key, in the register behind the three that ioctl has, is
+ * one on the file with that key: the helper has looked what its fd is.  When no open file has this
+ * key (any more), the runner looks for itself, as it does for those that carry none.  The seal is
+ * made of the call's own arguments (uvfio_trap_seal()), so that what is left over in registers of
+ * another call opens to no key.
+ *
+ * With UVFIO_TRAP_CARRIES in the key that was sealed, the last two registers are the first 16 bytes
+ * of what the ioctl's argument points to.  The runner then need not read these.  The helper reads
+ * them only where that cannot fault, so they are there to be read; what the ioctl wants besides,
+ * and any structure that is longer than that, the runner reads as ever.  It believes them as it
+ * does the memory of the program, which they came from.
  *
  * MMAP answers for the pages that follow @offset and are of one kind:
  *
@@ -47,11 +54,12 @@
  * of @offset, as a file of a device; the helper closes it.  An error is that of the mmap, but
  * ENOTTY: it is another file.
  *
- * The key is a random number ≠ 0 that stands for the open file, in LOAD and STORE a device.  It is
- * used while the mapping lives, also after close of the fd; the runner forgets it when the file is
- * released.  It is the right to do so: only who holds an fd of the file is told it, a forked
- * child inherits it with its parent's mapping, and an exec loses it with that.  So a process that
- * never had the device cannot store to it: guessing 58 bits, EBADF a time, is hopeless.
+ * The key is a random number of 63 bits, ≠ 0, that stands for the open file, in LOAD and STORE a
+ * device.  It is used while the mapping lives, also after close of the fd; the runner forgets it
+ * when the file is released.  It is the right to do so: only who holds an fd of the file is told
+ * it, a forked child inherits it with its parent's mapping, and an exec loses it with that.  So a
+ * process that never had the device cannot store to it: guessing 57 bits, EBADF a time, is
+ * hopeless.
  *
  * The helper then makes the real mmap, without PROT_WRITE (and without PROT_READ for TRAP_READS)
  * unless the whole of it is WRITABLE, and gives WRITABLE runs what was asked with mprotect.  So in
@@ -67,7 +75,7 @@
 
 #include <stdint.h>
 
-#define UVFIO_TRAP_VERSION  7
+#define UVFIO_TRAP_VERSION  8
 
 #define UVFIO_TRAP_STORE    0x3BE0 /* + size 1, 2, 4, 8 */
 #define UVFIO_TRAP_LOAD     0x3BD0 /* + size 1, 2, 4, 8 */
@@ -83,9 +91,16 @@ struct uvfio_trap_file {
 	uint64_t key, dev, ino; /* the latter two as fstat(2) has them */
 };
 
-static inline uint64_t uvfio_trap_mark(int fd)
+/* In a key that is sealed, where keys have 0. */
+#define UVFIO_TRAP_CARRIES       (1ull << 63)
+#define UVFIO_TRAP_CARRIED_BYTES 16u
+
+/* @key for an ioctl with these arguments, or the key that was sealed for them. */
+static inline uint64_t uvfio_trap_seal(uint64_t key, int fd, uint32_t cmd, uint64_t arg)
 {
-	return 0x7d3a9e51c6b20f48ull ^ (uint32_t)fd;
+	const uint64_t call = (uint64_t)cmd << 32 | (uint32_t)fd;
+
+	return key ^ ((call ^ 0x7d3a9e51c6b20f48ull) * 0x9e3779b97f4a7c15ull + arg);
 }
 
 #define UVFIO_MMAP_WRITABLE    1 /* map as asked: stores go straight to memory */

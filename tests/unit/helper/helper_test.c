@@ -675,6 +675,96 @@ static void closing(void)
 	CHECK(!close(other) && shared->closes == 9);
 }
 
+/* --- the first bytes of a structure, in registers ----------------------------------------------
+ */
+
+#define GET_INFO 0x3B6B /* VFIO_DEVICE_GET_INFO */
+
+/* One ioctl; do these 16 bytes go along? */
+static bool goes_along(int fd, const void *arg)
+{
+	unsigned keyed = shared->keyed, carried = shared->carried;
+
+	CHECK(!ioctl(fd, GET_INFO, arg) && shared->keyed == keyed + 1);
+	if (shared->carried == carried)
+		return false;
+	CHECK(!memcmp(shared->bytes, arg, 16));
+	return true;
+}
+
+/* With a key, which is asked for now and then. */
+static int keyed_fd(void)
+{
+	int fd = vfio_fd();
+
+	for (unsigned i = 0; i < 20 && !shared->keyed; i++)
+		CHECK(!ioctl(fd, GET_INFO, NULL));
+	CHECK(shared->keyed && !shared->carried);
+	return fd;
+}
+
+/* On two pages of the first thread's stack, of which at most one is that of the caller's frame. */
+static void carried_from_stack(void)
+{
+	int fd = keyed_fd();
+	uint64_t all[1024];
+
+	for (unsigned i = 0; i < 1024; i++)
+		all[i] = i * 0x0123456789abcdefull;
+	for (unsigned i = 0; i < 1023; i += 31)
+		CHECK(goes_along(fd, &all[i]));
+	CHECK(goes_along(fd, (char *)all + 3));
+}
+
+static struct {
+	int fd;
+	char *page, *hole; /* the last page of a stack, and what lies behind */
+	const char *first; /* on the first thread's stack */
+	ucontext_t back;
+	bool done;
+} other;
+
+static __attribute__((noinline)) void on_other_stack(void)
+{
+	uint64_t here[2] = {1, 2};
+
+	/* Its own, as far as the page lasts, and no more. */
+	CHECK(goes_along(other.fd, here));
+	CHECK(goes_along(other.fd, other.hole - 16));
+	CHECK(!goes_along(other.fd, other.hole - 15));
+	CHECK(!goes_along(other.fd, other.hole - 8));
+	CHECK(!goes_along(other.fd, other.hole));
+	CHECK(!goes_along(other.fd, other.hole + 4096));
+	CHECK(!goes_along(other.fd, (void *)-8l));
+	/* Below the stack, which ends somewhere. */
+	CHECK(!goes_along(other.fd, other.page - 4096));
+	CHECK(!goes_along(other.fd, other.first));
+	other.done = true;
+}
+
+static void carried_no_further(void)
+{
+	char *heap = malloc(64), *area;
+	ucontext_t context;
+
+	other.fd = keyed_fd();
+	CHECK(heap && !goes_along(other.fd, heap) && !goes_along(other.fd, &other));
+	CHECK(!goes_along(other.fd, NULL) && !goes_along(other.fd, (void *)8));
+	CHECK(!goes_along(other.fd, __builtin_frame_address(0) - 65536));
+	area = mmap(NULL, 18 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(area != MAP_FAILED && !mprotect(area + 16 * 4096, 8192, PROT_NONE));
+	other.first = (const char *)&context;
+	other.hole = area + 16 * 4096;
+	other.page = other.hole - 4096;
+	CHECK(!getcontext(&context));
+	/* So that the helper, which needs less than half a page, is on the last one. */
+	context.uc_stack = (stack_t){.ss_sp = area, .ss_size = 16 * 4096};
+	context.uc_link = &other.back;
+	makecontext(&context, on_other_stack, 0);
+	CHECK(!swapcontext(&other.back, &context) && other.done);
+	free(heap);
+}
+
 static void inert(void)
 {
 	sigset_t all, raw = {0};
@@ -727,6 +817,8 @@ static const struct scenario {
 	S(threads, 0),
 	S(storm, 0),
 	S(closing, 0),
+	S(carried_from_stack, 0),
+	S(carried_no_further, 0),
 	S(inert, 0),
 };
 #define COUNT (sizeof(scenarios) / sizeof(scenarios[0]))

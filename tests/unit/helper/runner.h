@@ -27,6 +27,10 @@ struct entry {
 
 struct shared {
 	_Atomic unsigned hellos, maps, loads, closes, stores;
+	/* Of ioctls with VFIO_DEVICE_GET_INFO: how many came with the key, and with bytes; of the
+	 * last one those. */
+	_Atomic unsigned keyed, carried;
+	uint64_t bytes[2];
 	char fatal[600];
 	struct entry log[LOG_SIZE];
 };
