@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <string.h>
+#include "vfio/bar_access.h"
 #include "vfio/host.h"
-#include "vfio/machine_private.h"
 #include "vfio/uio_private.h"
 
 uint64_t vfio_device_serial(const struct vfio_device *dev)

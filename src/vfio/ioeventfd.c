@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "vfio/machine_private.h"
+#include "vfio/bar_access.h"
 
 #define MAX_IOEVENTFDS 1000u
 

@@ -491,15 +491,6 @@ uint64_t shadow_load(const struct bar *bar, uint64_t off, unsigned size);
 /* Decode a file offset; -EINVAL for one that belongs to no region. */
 int region_decode(uint64_t offset, unsigned *index, uint64_t *pos);
 
-/* device_rdwr.c: one naturally aligned piece inside one range.  reg_lock held. */
-uint64_t bar_read_piece(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size,
-			bool mapped);
-void bar_write_piece(struct vfio_device *dev, unsigned index, uint64_t off, unsigned size,
-		     uint64_t value, bool mapped);
-/* A write of up to 8 bytes, cut into such pieces; reg_lock held, the gate looked at. */
-void bar_write_locked(struct vfio_device *dev, unsigned index, uint64_t off, unsigned len,
-		      uint64_t value);
-
 /* view.c */
 void view_init(struct vfio_device *dev);
 /* The session is over: forget the file.  config_lock held. */

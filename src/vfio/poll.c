@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/guard.h"
-#include "vfio/machine_private.h"
+#include "vfio/bar_access.h"
 
 #define UNIT         4u /* bytes that are compared and written at once */
 #define MAX_SLEEP_US 1000u
