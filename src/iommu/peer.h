@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Memory without an fd: it is reached by messages to whoever has it (IOMMU_MEM_PEER), a vfio-user
- * client that mapped an address without giving a file.
+ * Memory that is reached by messages to whoever has it (IOMMU_MEM_PEER): a vfio-user client that
+ * mapped an address without giving a file, or a device whose BAR is mapped (vfio/device_memory.h).
  *
  * Theory of operation.  A transfer that touches such memory is cut into messages (struct
  * iommu_peer_msg) of at most max_len bytes.  At most max_inflight of them, and
@@ -50,7 +50,8 @@ struct iommu_peer_ops {
 	/* Nobody wants the result of a started message any more.  If its first byte was not sent
 	 * yet, it must not be sent after this (the client may have been told that the memory is
 	 * unmapped); if it was, it is sent to its end.  iommu_peer_done() is still owed, from
-	 * another call. */
+	 * another call.  A peer that is a device waits here for a callback that is going on, so
+	 * that nothing lands after this. */
 	void (*cancel)(struct iommu_peer *peer, struct iommu_peer_msg *msg);
 	/* The last reference has gone.  No lock is held. */
 	void (*release)(struct iommu_peer *peer);
@@ -84,10 +85,12 @@ struct iommu_peer {
 void iommu_peer_init(struct iommu_peer *peer, const struct iommu_peer_ops *ops, uint32_t max_len,
 		     uint32_t max_inflight);
 void iommu_peer_ref(struct iommu_peer *peer);
+/* The same for who has none: false when the last one has gone. */
+bool iommu_peer_tryref(struct iommu_peer *peer);
 void iommu_peer_unref(struct iommu_peer *peer);
-/* A started message has ended: 0, with all of ->data of a read filled in, or -errno.  Once for
- * each;
- * @msg is gone afterwards.  May start others. */
+/* A started message has ended: 0, with all of ->data of a read filled in, or -errno.  -ENODEV: the
+ * device that has it does not answer at the moment (IOMMU_FAULT_REVOKED).  Once for each; @msg is
+ * gone afterwards.  May start others. */
 void iommu_peer_done(struct iommu_peer *peer, struct iommu_peer_msg *msg, int status);
 /* The connection has gone, or nobody listens any more: nothing more is started, and all transfers
  * in progress end with -EIO at once.  iommu_peer_done() is still owed for what was started. */

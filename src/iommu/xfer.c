@@ -36,6 +36,17 @@ void iommu_peer_ref(struct iommu_peer *peer)
 	__atomic_fetch_add(&peer->refs, 1, __ATOMIC_RELAXED);
 }
 
+bool iommu_peer_tryref(struct iommu_peer *peer)
+{
+	uint32_t refs = __atomic_load_n(&peer->refs, __ATOMIC_RELAXED);
+
+	while (refs)
+		if (__atomic_compare_exchange_n(&peer->refs, &refs, refs + 1, true,
+						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
 void iommu_peer_unref(struct iommu_peer *peer)
 {
 	if (__atomic_sub_fetch(&peer->refs, 1, __ATOMIC_ACQ_REL))
@@ -134,6 +145,9 @@ static enum iommu_fault_reason reason_of(int *status)
 		return IOMMU_FAULT_UNMAPPED;
 	case -EPERM:
 		return IOMMU_FAULT_BUS_MASTER;
+	case -ENODEV:
+		*status = -EIO;
+		return IOMMU_FAULT_REVOKED;
 	default:
 		*status = -EIO;
 		return IOMMU_FAULT_GONE;

@@ -257,3 +257,53 @@ ssize_t bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *
 	}
 	return (ssize_t)done;
 }
+
+/* ---- accesses by other devices (D.4) ---- */
+
+#define PEER_PIECES 32u /* at a time */
+
+/* reg_lock held.  Hardware that does not decode answers no device: its access is an error, where a
+ * CPU reads ones. */
+static bool peer_may_access(const struct vfio_device *dev, uint64_t epoch)
+{
+	uint64_t now = atomic_load(&((struct vfio_device *)(uintptr_t)dev)->memory.epoch);
+
+	return !(now & 1) && (epoch == UINT64_MAX || epoch == now);
+}
+
+ssize_t bar_peer_access(struct vfio_device *dev, uint64_t epoch, uint64_t offset, void *buf,
+			size_t len, bool write)
+{
+	size_t done = 0;
+	unsigned index;
+	uint64_t pos;
+
+	if (region_decode(offset, &index, &pos) || index >= NR_BARS)
+		return -ENODEV;
+	for (unsigned i = 0; i < PEER_PIECES && done < len; i++) {
+		const struct bar *bar = &dev->bars[index];
+		uint64_t at = pos + done;
+		uint8_t *p = (uint8_t *)buf + done;
+		size_t n = len - done;
+		bool may;
+
+		pthread_mutex_lock(&dev->reg_lock);
+		may = peer_may_access(dev, epoch);
+		if (may && at >= bar->size) {
+			/* The last page of a small BAR: nothing is there. */
+			if (!write)
+				memset(p, 0, n);
+		} else if (may) {
+			if (n > bar->size - at)
+				n = bar->size - at;
+			n = access_some(dev, index, at, p, n, write, true);
+		}
+		pthread_mutex_unlock(&dev->reg_lock);
+		if (!may)
+			return -ENODEV;
+		done += n;
+		if (n >= RUN_LEAST)
+			break;
+	}
+	return (ssize_t)done;
+}

@@ -28,4 +28,12 @@ void bar_wait_gate(struct vfio_device *dev);
 ssize_t bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *buf, size_t len,
 		   bool write, bool mapped, enum patience patience);
 
+/* [@dev's work context] A part of a transfer of some device's to the view's @offset, inside a BAR
+ * that can be mapped.  What can be done is what can be done through a mapping.  @epoch: when the
+ * memory must not have been away since, or UINT64_MAX.  How many bytes were done, at least 1, or
+ * -ENODEV when the memory is away.  Never waits; takes a microsecond or two, and what the model's
+ * callbacks take. */
+ssize_t bar_peer_access(struct vfio_device *dev, uint64_t epoch, uint64_t offset, void *buf,
+			size_t len, bool write);
+
 #endif

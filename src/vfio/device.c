@@ -231,6 +231,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	pthread_condattr_destroy(&attr);
 	mishap_init(dev);
 	view_init(dev);
+	device_memory_init(dev);
 	if (host_maps_init(dev) || device_pme_init(dev)) {
 		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
 		goto fail;

@@ -109,6 +109,7 @@ static int open_sequence(struct vfio_device *dev)
 /* config_lock held; also undoes an open that failed halfway. */
 static void close_sequence(struct vfio_device *dev)
 {
+	device_memory_close(dev);
 	device_low_power_end(dev);
 	dma_logging_stop(&dev->dma_logging);
 	irq_set_gate(dev->irqs, false);
@@ -178,6 +179,8 @@ static int open_first(struct vfio_device *dev, const struct open_with *with)
 	if (ret)
 		close_sequence(dev);
 	pthread_mutex_unlock(&dev->config_lock);
+	if (!ret && !with->uio)
+		device_memory_open(dev);
 	if (!ret)
 		return 1;
 	atomic_store(&dev->space, NULL);

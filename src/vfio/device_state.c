@@ -90,6 +90,7 @@ void device_memory(struct vfio_device *dev, enum mem_gate gate)
 	}
 	pthread_mutex_lock(&dev->reg_lock);
 	dev->mem = gate;
+	device_memory_note(dev, view == VIEW_OUT);
 	if (gate != MEM_WAIT)
 		pthread_cond_broadcast(&dev->mem_cond);
 	pthread_mutex_unlock(&dev->reg_lock);
@@ -159,7 +160,8 @@ void device_apply(struct vfio_device *dev)
 	if (!master && dev->running)
 		device_quiesce(dev);
 	if (memory == MEM_ON &&
-	    (dev->mem != MEM_ON || (dev->view.state == VIEW_OUT) == dev->low_power))
+	    (dev->mem != MEM_ON || (dev->view.state == VIEW_OUT) == dev->low_power ||
+	     device_memory_away(&dev->memory) != dev->low_power))
 		device_memory(dev, MEM_ON);
 	if (master && !dev->running) {
 		dev->running = true;

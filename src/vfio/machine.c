@@ -46,6 +46,7 @@ struct vfio_machine *vfio_machine_new(const struct vfio_policy *policy, struct u
 	machine->next_io = FIRST_IO;
 	pthread_mutex_init(&machine->add_lock, NULL);
 	pthread_mutex_init(&machine->lock, NULL);
+	pthread_mutex_init(&machine->memory_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&machine->removal_cond, &attr);
@@ -80,6 +81,7 @@ void vfio_machine_free(struct vfio_machine *machine)
 	pthread_cond_destroy(&machine->watch_cond);
 	pthread_rwlock_destroy(&machine->observer_lock);
 	pthread_cond_destroy(&machine->removal_cond);
+	pthread_mutex_destroy(&machine->memory_lock);
 	pthread_mutex_destroy(&machine->lock);
 	pthread_mutex_destroy(&machine->add_lock);
 	free(machine);

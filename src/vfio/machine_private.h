@@ -37,6 +37,7 @@
 #include "pci/pci.h"
 #include "pci/vconfig.h"
 #include "vfio/client.h"
+#include "vfio/device_memory.h"
 #include "vfio/dma_log.h"
 #include "vfio/low_power.h"
 #include "vfio/observe.h"
@@ -100,6 +101,9 @@ struct vfio_machine {
 	pthread_rwlock_t observer_lock;
 	struct observer observers[VFIO_MAX_OBSERVERS]; /* without gaps */
 	atomic_uint nr_observers;
+
+	pthread_mutex_t memory_lock; /* a leaf; of the table, and see device_memory.h */
+	struct memory_files memory_files[MEMORY_FILE_BUCKETS];
 
 	struct iommu_space *blocked; /* empty: of devices that are attached to nothing */
 	struct uvfio_trash *trash;   /* of address spaces whose last user was one that looked */
@@ -366,6 +370,7 @@ struct vfio_device {
 	struct view view;
 	unsigned untrapped; /* files that are not in exact mode; under config_lock */
 	struct poller poller;
+	struct device_memory memory;
 	struct ioeventfd *ioeventfds;
 	unsigned nr_ioeventfds;
 

@@ -285,6 +285,7 @@ const char *vfio_fault_reason(enum iommu_fault_reason reason)
 		[IOMMU_FAULT_BUS_MASTER] = "bus mastering is off",
 		[IOMMU_FAULT_GONE] = "the memory behind the mapping has gone",
 		[IOMMU_FAULT_INJECTED] = "a fault was asked for",
+		[IOMMU_FAULT_REVOKED] = "the memory of the device behind the mapping is away",
 	};
 
 	return (unsigned)reason < ARRAY_SIZE(names) ? names[reason] : "unknown";

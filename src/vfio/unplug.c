@@ -75,6 +75,7 @@ static void cut(struct vfio_device *dev, bool surprise)
 	pthread_mutex_lock(&dev->config_lock);
 	set_state(dev, DEVICE_CUT);
 	device_apply(dev); /* which now finds that it may do nothing */
+	device_memory_close(dev);
 	irq_intx_level(dev->irqs, false);
 	pthread_mutex_unlock(&dev->config_lock);
 }

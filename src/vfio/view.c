@@ -462,7 +462,8 @@ static int view_create(struct vfio_device *dev, int fd)
 	view->sealed = !dev->poller.users && !has_memory(dev);
 	if (view->sealed)
 		seals |= F_SEAL_FUTURE_WRITE;
-	if (map_pages(dev) || fcntl(view->fd, F_ADD_SEALS, seals)) {
+	if (map_pages(dev) || fcntl(view->fd, F_ADD_SEALS, seals) ||
+	    device_memory_view(dev, view->fd)) {
 		close(view->fd);
 		view->fd = -1;
 		return -ENOMEM;
@@ -508,6 +509,7 @@ void view_fini(struct vfio_device *dev)
 	if (view->state == VIEW_OUT)
 		take_in(dev);
 	show_off(dev);
+	device_memory_view(dev, -1);
 	close(view->fd);
 	view->fd = -1;
 	view->state = VIEW_NONE;

@@ -8,6 +8,11 @@
  * regular file is reached by reads and writes that may be abandoned, and closed in the connection's
  * trash.  The rest is refused.
  *
+ * The memory file that a region's fd is, of this server's devices, is not mapped: it is device
+ * memory (vfio/device_memory.h), reached as the device whose it is has it.  What a client may do
+ * there is what the fd was opened for; that its pages are sealed says nothing of that.  The view of
+ * another server's device is a memory file like any other.
+ *
  * An unmap of few pages is done on the loop, in two steps: what it removes is out of the table at
  * once, and where a transfer is still in flight, or a file would be let go, a worker waits for that
  * and answers.  Larger ones are a worker's altogether.
@@ -20,6 +25,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include "base/fd.h"
+#include "vfio/device_memory.h"
 #include "wire/wire_private.h"
 
 /* Those of a memory file; -1 for any other. */
@@ -29,13 +35,14 @@ static int seals_of(int fd)
 }
 
 /* 0, or -errno as the rules have it for the memory of a program. */
-static int look_at(int fd, int seals, uint64_t offset, uint64_t size, unsigned prot,
-		   struct iommu_mem *mem)
+static int look_at(struct vfio_machine *machine, int fd, int seals, uint64_t offset, uint64_t size,
+		   unsigned prot, struct iommu_mem *mem)
 {
 	int flags = fcntl(fd, F_GETFL);
 	struct statfs fs;
 	bool memory = seals >= 0;
 	struct stat st;
+	int ret;
 
 	if (flags < 0 || flags & O_PATH)
 		return -EINVAL;
@@ -47,6 +54,9 @@ static int look_at(int fd, int seals, uint64_t offset, uint64_t size, unsigned p
 	if ((flags & O_ACCMODE) == O_WRONLY ||
 	    (prot & IOMMU_WRITE && (flags & O_ACCMODE) != O_RDWR))
 		return -EFAULT;
+	ret = memory ? vfio_device_memory(machine, &st, offset, size, mem) : -ENOENT;
+	if (ret != -ENOENT)
+		return ret;
 	if (size > (uint64_t)st.st_size || offset > (uint64_t)st.st_size - size)
 		return -EFAULT;
 	*mem = (struct iommu_mem){
@@ -93,7 +103,8 @@ int wire_import(void *client, uint64_t vaddr, uint64_t size, unsigned prot, stru
 			.peer = wire_peer_iommu(c->conn->peer),
 		};
 	} else {
-		ret = look_at(c->fd, c->seals, vaddr, size, prot, &c->mem);
+		ret = look_at(c->conn->server->machine, c->fd, c->seals, vaddr, size, prot,
+			      &c->mem);
 		if (ret)
 			return ret;
 		c->mem.trash = c->conn->trash;
@@ -105,7 +116,12 @@ int wire_import(void *client, uint64_t vaddr, uint64_t size, unsigned prot, stru
 
 void wire_release(void *client, struct iommu_mem *mem, unsigned nr)
 {
-	/* The fd is the message's. */
+	struct wire_client *c =
+		(struct wire_client *)((char *)client - offsetof(struct wire_client, client));
+
+	/* The fd is the message's, and so is the client's own peer the connection's. */
+	if (c->fd >= 0 && mem->kind == IOMMU_MEM_PEER)
+		vfio_device_memory_put(mem);
 }
 
 /* ---- DMA_MAP ---- */
