@@ -93,15 +93,48 @@ static struct left group_idle_locked(struct vfio_group *group)
 	return group->file || group->device_files ? (struct left){NULL, NULL} : leave_locked(group);
 }
 
+void group_lost_driver_locked(struct vfio_group *group)
+{
+	struct vfio_machine *machine = group->machine;
+	struct left left;
+
+	if (!group->file || group_has_driver_locked(group))
+		return;
+	group->file->gone = true;
+	group->file = NULL;
+	left = leave_locked(group);
+	pthread_mutex_unlock(&machine->lock);
+	left_put(&left);
+	pthread_mutex_lock(&machine->lock);
+}
+
+bool group_other_driver_locked(const struct vfio_group *group)
+{
+	const struct vfio_machine *machine = group->machine;
+
+	for (unsigned i = 0; i < machine->nr_devices; i++)
+		if (machine->devices[i]->group == group &&
+		    atomic_load(&machine->devices[i]->state) == DEVICE_UIO)
+			return true;
+	return false;
+}
+
+bool group_claimed_locked(const struct vfio_group *group)
+{
+	return !group->noiommu && (group->container || group->owner);
+}
+
 void vfio_group_release(struct vfio_group_file *gf)
 {
 	struct vfio_group *group = gf->group;
 	struct vfio_machine *machine = group->machine;
-	struct left left;
+	struct left left = {NULL, NULL};
 
 	pthread_mutex_lock(&machine->lock);
-	group->file = NULL;
-	left = group_idle_locked(group);
+	if (!gf->gone) {
+		group->file = NULL;
+		left = group_idle_locked(group);
+	}
 	group_put_locked(group);
 	pthread_mutex_unlock(&machine->lock);
 	left_put(&left);
@@ -112,17 +145,23 @@ int vfio_group_get_status(struct vfio_group_file *gf, struct vfio_client *client
 {
 	struct vfio_group *group = gf->group;
 	struct vfio_group_status status;
+	bool gone;
 
 	if (client->ops->copy_from(client, &status, arg, sizeof(status)))
 		return -EFAULT;
 	if (status.argsz < sizeof(status))
 		return -EINVAL;
-	/* All that is in a group is ours, so it is always viable. */
-	status.flags = VFIO_GROUP_FLAGS_VIABLE;
 	pthread_mutex_lock(&group->machine->lock);
+	gone = gf->gone;
 	if (group->container || group->iommufd)
-		status.flags |= VFIO_GROUP_FLAGS_CONTAINER_SET;
+		status.flags = VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET;
+	else
+		status.flags = group->owner || group_other_driver_locked(group)
+				       ? 0
+				       : VFIO_GROUP_FLAGS_VIABLE;
 	pthread_mutex_unlock(&group->machine->lock);
+	if (gone)
+		return -ENODEV;
 	return client->ops->copy_to(client, arg, &status, sizeof(status)) ? -EFAULT : 0;
 }
 
@@ -134,6 +173,9 @@ static int may_join_locked(const struct vfio_group *group, struct vfio_container
 	if (group->noiommu && !machine_may_rawio(group->machine))
 		return -EPERM;
 	if (container->nr_groups && container->noiommu != group->noiommu)
+		return -EPERM;
+	/* An iommufd's, while its devices are bound; or not viable. */
+	if (group->owner || group_other_driver_locked(group))
 		return -EPERM;
 	if (!container->backend)
 		return 0;
@@ -150,13 +192,14 @@ int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *
 	int ret = 0;
 
 	pthread_mutex_lock(&group->machine->lock);
-	if (group->container || group->iommufd) {
+	if (gf->gone) {
+		ret = -ENODEV;
+	} else if (group->container || group->iommufd) {
 		ret = -EINVAL;
 	} else if (!container || container->machine != group->machine) {
 		ret = -EBADFD;
 	} else {
-		/* Of an iommufd, while its devices are bound. */
-		ret = group->owner ? -EPERM : may_join_locked(group, container, &remark);
+		ret = may_join_locked(group, container, &remark);
 	}
 	if (!ret) {
 		group->container = container;
@@ -176,7 +219,9 @@ int vfio_group_set_iommufd(struct vfio_group_file *gf, struct vfio_iommufd *iomm
 	int ret = 0;
 
 	pthread_mutex_lock(&machine->lock);
-	if (group->container || group->iommufd)
+	if (gf->gone)
+		ret = -ENODEV;
+	else if (group->container || group->iommufd)
 		ret = -EINVAL;
 	else if (iommufd->machine != machine)
 		ret = -EBADFD;
@@ -186,7 +231,9 @@ int vfio_group_set_iommufd(struct vfio_group_file *gf, struct vfio_iommufd *iomm
 	if (ret)
 		return ret;
 	pthread_mutex_lock(&machine->lock);
-	if (group->container || group->iommufd) {
+	if (gf->gone) {
+		ret = -ENODEV;
+	} else if (group->container || group->iommufd) {
 		ret = -EINVAL;
 	} else {
 		group->iommufd = iommufd;
@@ -203,7 +250,7 @@ int vfio_group_unset_container(struct vfio_group_file *gf)
 	int ret = 0;
 
 	pthread_mutex_lock(&group->machine->lock);
-	if (!group->container && !group->iommufd)
+	if (gf->gone || (!group->container && !group->iommufd))
 		ret = -EINVAL;
 	else if (group->device_files)
 		ret = -EBUSY;
@@ -284,13 +331,15 @@ static int match_device(const struct vfio_device *dev, const char *string)
 }
 
 /* 0 and *@out, counted among its users; or -errno. */
-static int find_device(struct vfio_group *group, const char *string, struct vfio_device **out)
+static int find_device(const struct vfio_group_file *gf, const char *string,
+		       struct vfio_device **out)
 {
+	const struct vfio_group *group = gf->group;
 	struct vfio_machine *machine = group->machine;
 	int ret = 0;
 
 	pthread_mutex_lock(&machine->lock);
-	for (unsigned i = 0; i < machine->nr_devices && !ret; i++) {
+	for (unsigned i = 0; !gf->gone && i < machine->nr_devices && !ret; i++) {
 		struct vfio_device *dev = machine->devices[i];
 
 		if (dev->group != group || atomic_load(&dev->state) != DEVICE_PRESENT)
@@ -407,7 +456,7 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 
 	ret = copy_string(client, arg, string, sizeof(string));
 	if (!ret)
-		ret = find_device(group, string, &dev);
+		ret = find_device(gf, string, &dev);
 	if (ret)
 		return ret;
 	df = calloc(1, sizeof(*df));

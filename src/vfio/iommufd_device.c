@@ -19,7 +19,8 @@ static int claim(struct vfio_iommufd *fd, struct vfio_group *group, enum attach_
 
 	pthread_mutex_lock(&machine->lock);
 	ret = machine_may_attach_locked(machine, remark);
-	if (!ret && (group->container || (group->owner && group->owner != fd)))
+	if (!ret && (group->container || (group->owner && group->owner != fd) ||
+		     group_other_driver_locked(group)))
 		ret = -EPERM;
 	if (!ret) {
 		group->owner = fd;

@@ -232,6 +232,11 @@ int vfio_device_uio_bind(struct vfio_device *dev)
 	pthread_mutex_lock(&machine->lock);
 	switch (atomic_load(&dev->state)) {
 	case DEVICE_UNBOUND:
+		/* The rest of the group is a user's (D.1). */
+		if (group_claimed_locked(dev->group)) {
+			ret = -EBUSY;
+			break;
+		}
 		uio->minor = free_minor(machine);
 		dev->uio = uio;
 		atomic_store(&dev->state, DEVICE_UIO);

@@ -210,6 +210,7 @@ static void given_back(struct removal *r)
 		leave_locked(r->dev);
 	else
 		set_state(r->dev, DEVICE_UNBOUND);
+	group_lost_driver_locked(r->dev->group);
 	run_step(r, finish_thread);
 }
 
