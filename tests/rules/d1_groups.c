@@ -362,6 +362,47 @@ static void two_last_drops(struct t *t)
 	see(t, "gone", dma_map(t->container, t->f->iova_first, p, PAGE), -EINVAL);
 }
 
+/* What GET_INFO tells of ranges, as a sum that depends on nothing else. */
+static uint64_t ranges_of(struct t *t, uint32_t *count)
+{
+	static union {
+		struct vfio_iommu_type1_info info;
+		char room[PAGE];
+	} u;
+	uint64_t sum = 0;
+
+	memset(&u, 0, sizeof(u));
+	u.info.argsz = sizeof(u);
+	must(t, "info", sys(ioctl(t->container, VFIO_IOMMU_GET_INFO, &u.info)));
+	*count = 0;
+	for (uint32_t at = u.info.cap_offset; at && at < sizeof(u) - 64;) {
+		const struct vfio_info_cap_header *head = (const void *)(u.room + at);
+		const struct vfio_iommu_type1_info_cap_iova_range *cap = (const void *)head;
+
+		if (head->id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) {
+			*count = cap->nr_iovas;
+			for (uint32_t i = 0; i < cap->nr_iovas && i < 64; i++)
+				sum = sum * 31 + cap->iova_ranges[i].start * 7 +
+				      cap->iova_ranges[i].end;
+		}
+		at = head->next;
+	}
+	return sum;
+}
+
+static void two_ranges(struct t *t)
+{
+	uint32_t before, both, after;
+	uint64_t sum = ranges_of(t, &before);
+	int second = other_group(t);
+
+	see_true(t, "some", before > 0);
+	must(t, "second", set_container(second, t->container));
+	see_bool(t, "same-with-second", ranges_of(t, &both) == sum && both == before, true);
+	must(t, "first-leaves", unset(t->group));
+	see_bool(t, "same-with-second-alone", ranges_of(t, &after) == sum && after == before, true);
+}
+
 /* While a mapping has no address, nobody can join who would have to pin it. */
 static void two_vaddr_invalid(struct t *t)
 {
@@ -390,6 +431,7 @@ static const struct rule order_rules[] = {
 	{"D.1/two-groups/both-before-iommu", OPEN_MEMBER, NEED_OTHER, two_before},
 	{"D.1/two-groups/second-after-mapping", OPEN_TYPE1V2, NEED_OTHER, two_after},
 	{"D.1/two-groups/containers-apart", OPEN_TYPE1V2, NEED_OTHER, two_containers},
+	{"D.1/two-groups/ranges", OPEN_TYPE1V2, NEED_OTHER, two_ranges},
 	{"D.1/two-groups/last-drops-mappings", OPEN_TYPE1V2, NEED_OTHER, two_last_drops},
 };
 const struct section section_d1_order = SECTION("D.1", order_rules);

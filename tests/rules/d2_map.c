@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* D.2: MAP_DMA. */
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -294,6 +295,61 @@ static void locked_memory(struct t *t)
 	see(t, "refunded", map(t, base, p + 4 * PAGE, 4 * PAGE, READ | WRITE), 0);
 }
 
+/* What is mapped twice is counted twice. */
+static void locked_memory_twice(struct t *t)
+{
+	struct rlimit limit = {4 * PAGE, 4 * PAGE};
+	uint64_t base = t->f->iova_first, size = 2 * PAGE;
+	char *p = new_pages(t, 4);
+
+	must(t, "limit", sys(setrlimit(RLIMIT_MEMLOCK, &limit)));
+	if (!drop_ipc_lock())
+		skip(t, "cannot drop CAP_IPC_LOCK");
+	see(t, "first", map(t, base, p, 2 * PAGE, READ | WRITE), 0);
+	see(t, "same", map(t, base + 0x100000, p, 2 * PAGE, READ | WRITE), 0);
+	see(t, "third", map(t, base + 0x200000, p, PAGE, READ), -ENOMEM);
+	must(t, "unmap", dma_unmap(t->container, base, &size));
+	see(t, "third", map(t, base + 0x200000, p, PAGE, READ), 0);
+}
+
+/* With its new address it is the other process's. */
+static void locked_memory_moved(struct t *t)
+{
+	struct rlimit limit = {4 * PAGE, 4 * PAGE};
+	uint64_t base = t->f->iova_first;
+	char *p = new_pages(t, 8);
+	struct vfio_iommu_type1_dma_unmap invalidate = {.argsz = sizeof(invalidate),
+							.flags = VFIO_DMA_UNMAP_FLAG_VADDR,
+							.iova = base,
+							.size = 4 * PAGE};
+	int code = -1, pipes[2];
+	pid_t pid;
+
+	must(t, "limit", sys(setrlimit(RLIMIT_MEMLOCK, &limit)));
+	if (!drop_ipc_lock())
+		skip(t, "cannot drop CAP_IPC_LOCK");
+	see(t, "all", map(t, base, p, 4 * PAGE, READ | WRITE), 0);
+	see(t, "one-more", map(t, base + 0x100000, p + 4 * PAGE, PAGE, READ), -ENOMEM);
+	must(t, "invalidate", sys(ioctl(t->container, VFIO_IOMMU_UNMAP_DMA, &invalidate)));
+	see(t, "one-more", map(t, base + 0x100000, p + 4 * PAGE, PAGE, READ), -ENOMEM);
+	must(t, "pipe", sys(pipe(pipes)));
+	pid = fork();
+	must(t, "fork", sys(pid));
+	if (!pid) {
+		char c = (char)-map(t, base, p, 4 * PAGE, VADDR);
+
+		/* It has to live: what is its own goes with it. */
+		must(t, "tell", write(pipes[1], &c, 1));
+		pause();
+	}
+	must(t, "told", read(pipes[0], &code, 1));
+	see(t, "child-updates", -(long)(code & 0xff), 0);
+	see(t, "one-more", map(t, base + 0x100000, p + 4 * PAGE, PAGE, READ), 0);
+	see(t, "too-many", map(t, base + 0x200000, p + 4 * PAGE, 4 * PAGE, READ), -ENOMEM);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 /* ---- device memory --------------------------------------------------------------------------- */
 
 static void device_memory(struct t *t)
@@ -377,6 +433,8 @@ static const struct rule rules[] = {
 	{"D.2/MAP/failures-cost-no-entry", OPEN_TYPE1V2, 0, entries_refunded},
 	{"D.2/MAP/locked-memory-privileged", OPEN_TYPE1V2, 0, locked_memory_privileged},
 	{"D.2/MAP/locked-memory", OPEN_TYPE1V2, 0, locked_memory},
+	{"D.2/MAP/locked-memory-twice", OPEN_TYPE1V2, 0, locked_memory_twice},
+	{"D.2/MAP/locked-memory-moved", OPEN_TYPE1V2, 0, locked_memory_moved},
 	{"D.2/MAP/device-memory", OPEN_DEVICE, NEED_MMAP, device_memory},
 	{"D.2/MAP/device-memory-read-only", OPEN_DEVICE, NEED_MMAP, device_memory_read_only},
 };

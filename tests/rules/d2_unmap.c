@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* D.2: UNMAP_DMA in both versions, and what GET_INFO tells. */
+#include <sys/wait.h>
 #include "facts.h"
 
 #define RW        (VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
@@ -165,6 +166,41 @@ static void vaddr_rolled_back(struct t *t)
 	see(t, "second-is-not", update(t, base(t) + PAGE, p, PAGE), 0);
 }
 
+/* Without an address it can still be unmapped, and mapped anew. */
+static void vaddr_unmapped(struct t *t)
+{
+	char *p = new_pages(t, 4);
+	uint64_t size = 4 * PAGE;
+
+	must(t, "map", dma_map(t->container, base(t), p, 4 * PAGE));
+	must(t, "invalidate", invalidate(t, base(t), 4 * PAGE));
+	see(t, "unmap", dma_unmap(t->container, base(t), &size), 0);
+	see(t, "pages", (long)(size / PAGE), 4);
+	see(t, "update", update(t, base(t), p, 4 * PAGE), -ENOENT);
+	see(t, "map-anew", dma_map(t->container, base(t), p, 2 * PAGE), 0);
+}
+
+/* The mapping goes on with the memory of another process. */
+static void vaddr_other_process(struct t *t)
+{
+	char *p = new_pages(t, 4);
+	uint64_t size = 4 * PAGE;
+	int code = -1;
+	pid_t pid;
+
+	must(t, "map", dma_map(t->container, base(t), p, 4 * PAGE));
+	must(t, "invalidate", invalidate(t, base(t), 4 * PAGE));
+	pid = fork();
+	must(t, "fork", sys(pid));
+	if (!pid)
+		_exit((int)-update(t, base(t), p, 4 * PAGE));
+	waitpid(pid, &code, 0);
+	see(t, "child-updates", WIFEXITED(code) ? -(long)WEXITSTATUS(code) : -EIO, 0);
+	see(t, "update-again", update(t, base(t), p, 4 * PAGE), -EINVAL);
+	see(t, "unmap", dma_unmap(t->container, base(t), &size), 0);
+	see(t, "pages", (long)(size / PAGE), 4);
+}
+
 #define PIC2(...)                                                                                  \
 	OPEN_TYPE1V2, 0, picture, &(const struct picture)                                          \
 	{                                                                                          \
@@ -232,8 +268,13 @@ static const struct rule rules[] = {
 	{"D.2/UNMAP/v1/hole-and-begin", PIC1("..AA", 0, 3, 0, 0, 2, "....")},
 	{"D.2/UNMAP/v1/end-and-hole", PIC1("AA..", 1, 3, 0, 0, 0, "xx..")},
 	{"D.2/UNMAP/v1/all", PIC1("A.BB.C", 0, 0, ALL, 0, 4, "......")},
+	{"D.2/UNMAP/v1/vaddr", PIC1("AA.B", 0, 1, VADDR, 0, 2, "xx.x")},
 	{"D.2/UNMAP/vaddr/life", OPEN_TYPE1V2, 0, vaddr_life},
 	{"D.2/UNMAP/vaddr/rolled-back", OPEN_TYPE1V2, 0, vaddr_rolled_back},
+	{"D.2/UNMAP/vaddr/unmapped-without", OPEN_TYPE1V2, 0, vaddr_unmapped},
+	{"D.2/UNMAP/vaddr/other-process", OPEN_TYPE1V2, 0, vaddr_other_process},
+	{"D.2/UNMAP/vaddr/hole", PIC2(".AA.", 0, 1, VADDR, 0, 0, ".xx.")},
+	{"D.2/UNMAP/vaddr/bisects", PIC2("AA.B", 1, 3, VADDR, -EINVAL, 0, "xx.x")},
 	{"D.2/UNMAP/vaddr/keeps", PIC2("AA.B", 0, 4, VADDR, 0, 3, "xx.x")},
 	{"D.2/UNMAP/vaddr/all", PIC2("AA.B", 0, 0, VADDR | ALL, 0, 3, "xx.x")},
 };
@@ -382,6 +423,30 @@ static void info_available(struct t *t)
 	see(t, "unmapped", cap ? (long)cap->avail : -1, 65535);
 }
 
+static long available(struct t *t)
+{
+	const struct vfio_iommu_type1_info_dma_avail *cap;
+	struct info info;
+
+	get_info(t, &info);
+	cap = find_cap(&info, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL);
+	return cap ? (long)cap->avail : -1;
+}
+
+static void info_available_after_all(struct t *t)
+{
+	struct vfio_iommu_type1_dma_unmap all = {.argsz = sizeof(all), .flags = ALL};
+	void *p = new_pages(t, 1);
+
+	for (unsigned i = 0; i < 10; i++)
+		must(t, "map", dma_map(t->container, base(t) + 2 * i * PAGE, p, PAGE));
+	see(t, "mapped", available(t), 65525);
+	must(t, "invalidate", invalidate(t, base(t), PAGE));
+	see(t, "without-address", available(t), 65525);
+	see(t, "all", sys(ioctl(t->container, VFIO_IOMMU_UNMAP_DMA, &all)), 0);
+	see(t, "unmapped", available(t), 65535);
+}
+
 static void info_migration(struct t *t)
 {
 	const struct vfio_iommu_type1_info_cap_migration *cap;
@@ -405,6 +470,7 @@ static const struct rule info_rules[] = {
 	{"D.2/INFO/chain-version-1", OPEN_TYPE1, 0, info_chain},
 	{"D.2/INFO/ranges", OPEN_TYPE1V2, 0, info_ranges},
 	{"D.2/INFO/available", OPEN_TYPE1V2, 0, info_available},
+	{"D.2/INFO/available-after-all", OPEN_TYPE1V2, 0, info_available_after_all},
 	{"D.2/INFO/migration", OPEN_TYPE1V2, 0, info_migration},
 };
 const struct section section_d2_info = SECTION("D.2", info_rules);
