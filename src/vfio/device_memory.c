@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include "base/fd.h"
 #include "iommu/peer.h"
 #include "vfio/bar_access.h"
 
@@ -288,7 +289,7 @@ int device_memory_view(struct vfio_device *dev, int fd)
 	struct device_memory *memory = &dev->memory;
 	struct stat st;
 
-	if (fd >= 0 && fstat(fd, &st))
+	if (fd >= 0 && uvfio_fstat(fd, &st))
 		return -errno;
 	pthread_mutex_lock(&machine->memory_lock);
 	if (memory->has_view)
