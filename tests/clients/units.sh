@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The units for systemd, as far as they can be tested where systemd is not PID 1: systemd-analyze reads them, and the
+# The units for systemd without one (systemd.sh has one): systemd-analyze reads them, and the
 # server runs with the rights that they leave it.
 # Environment: NVME, the example driver; UNITS, the folder of the units' sources
 # shellcheck source=tests/clients/lib.sh
