@@ -143,10 +143,13 @@ static void handle_message(struct wire_conn *conn, struct wire_msg *msg)
 static void handle_messages(struct wire_conn *conn)
 {
 	struct wire_msg msg;
+	unsigned nr = 0;
 	int ret = 0;
 
 	uvfio_defer_begin();
 	while (wire_conn_may_go_on(conn) && (ret = wire_stream_next(&conn->stream, &msg)) > 0) {
+		conn->ping_pong = !nr++ && msg.hdr.flags == VFIO_USER_TYPE_COMMAND &&
+				  msg.len <= TURN_BYTES && !conn->stream.cut;
 		handle_message(conn, &msg);
 		if (turn_is_used_up(conn, &msg))
 			break;
@@ -233,6 +236,10 @@ static bool one_round(struct wire_conn *conn)
 	} while (!wire_stream_ready(&conn->stream) && wire_conn_more_behind_fds(conn) &&
 		 !turn_is_over(conn));
 	wire_conn_flush(conn);
+	if (wire_stream_take(&conn->stream)) {
+		lost(conn, -EPROTO);
+		return false;
+	}
 	if (close_if_done(conn))
 		return false;
 	if (wire_stream_ready(&conn->stream)) {

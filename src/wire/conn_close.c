@@ -106,7 +106,8 @@ void wire_conn_close(struct wire_conn *conn)
 	conn->twin_watch = NULL;
 	uvfio_timer_free(conn->timer);
 	conn->timer = NULL;
-	/* The client sees the end at once; the fds go with the connection. */
+	/* The client sees the end at once, and as one; the fds go with the connection. */
+	wire_stream_take(&conn->stream);
 	wire_stream_shut(&conn->stream);
 	if (conn->twin_socket)
 		wire_stream_shut(&conn->twin);

@@ -56,7 +56,8 @@ static ssize_t try_often(struct wire_conn *conn)
 	ssize_t n = -EAGAIN;
 
 	for (unsigned i = 0; i < SPIN_LOOK && n == -EAGAIN; i++)
-		n = wire_stream_receive(&conn->stream);
+		n = conn->ping_pong ? wire_stream_peek(&conn->stream)
+				    : wire_stream_receive(&conn->stream);
 	return n;
 }
 

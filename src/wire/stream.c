@@ -6,6 +6,12 @@
  * them.  The buffer starts at the start of a message.  A message that is larger than the buffer
  * gets one of its own, into which the rest of it, and no more, is received straight.
  *
+ * Peeking.  To take a message out of a socket costs the kernel about as much as to look at it, and
+ * who waits for an answer does not care when that is done.  So a connection that spins looks first,
+ * and takes when it has answered: one system call more, and a quarter of the time less.  The bytes
+ * that were looked at are those that are handled; what is taken later is thrown away (its sender
+ * may have spliced pages into the socket that it writes to).
+ *
  * File descriptors.  The kernel ends a receive behind the bytes that file descriptors came with,
  * so those of one receive belong to one send of the client's, the last one in it.  They are given
  * to the last message that begins in what was received (or if none does, to the one that is still
@@ -181,6 +187,57 @@ static ssize_t bare_recvmsg(int fd, struct msghdr *m, int flags)
 #endif
 }
 
+/* recvmsg(2) into @iov, non-blocking. */
+static ssize_t receive(const struct wire_stream *s, struct msghdr *m, int flags)
+{
+	ssize_t n;
+
+	do {
+		n = bare_recvmsg(s->fd, m, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	return n >= 0 ? n : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+int wire_stream_take(struct wire_stream *s)
+{
+	struct msghdr m = {.msg_iov = &(struct iovec){s->in, s->peeked}, .msg_iovlen = 1};
+
+	while (s->peeked) {
+		ssize_t n = receive(s, &m, 0);
+
+		if (n <= 0)
+			return -EPROTO; /* somebody else reads from this socket */
+		s->peeked -= (uint32_t)n;
+		m.msg_iov->iov_len = s->peeked;
+	}
+	return 0;
+}
+
+ssize_t wire_stream_peek(struct wire_stream *s)
+{
+	struct iovec iov = {s->in, WIRE_IN_BYTES};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct vfio_user_header hdr;
+	ssize_t n;
+
+	if (s->peeked || s->have > s->used || s->big_size)
+		return wire_stream_receive(s);
+	n = receive(s, &m, MSG_PEEK);
+	if (n == -EAGAIN)
+		return n;
+	/* Without room for fds the kernel says whether there are some. */
+	if (n < (ssize_t)HEADER || m.msg_flags & MSG_CTRUNC)
+		return wire_stream_receive(s);
+	memcpy(&hdr, s->in, sizeof(hdr));
+	if (hdr.size != n || !plausible(s, &hdr) || hdr.flags != VFIO_USER_TYPE_COMMAND)
+		return wire_stream_receive(s);
+	s->have = s->peeked = (uint32_t)n;
+	s->used = s->fds_at = 0;
+	s->cut = false;
+	wire_count(s->bytes_in, (uint64_t)n);
+	return n;
+}
+
 ssize_t wire_stream_receive(struct wire_stream *s)
 {
 	union wire_control control;
@@ -194,7 +251,7 @@ ssize_t wire_stream_receive(struct wire_stream *s)
 	uint32_t from;
 	ssize_t n;
 
-	if (wire_stream_late(s))
+	if (wire_stream_late(s) || wire_stream_take(s))
 		return -EPROTO;
 	compact(s);
 	if (grow(s))
@@ -202,11 +259,9 @@ ssize_t wire_stream_receive(struct wire_stream *s)
 	from = s->have;
 	iov.iov_base = s->in + from;
 	iov.iov_len = (s->big_size ? s->big_size : WIRE_IN_BYTES) - from;
-	do {
-		n = bare_recvmsg(s->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
+	n = receive(s, &m, 0);
 	if (n < 0)
-		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+		return n;
 	if (!n) {
 		s->eof = true;
 		return 0;

@@ -88,10 +88,11 @@ TAILQ_HEAD(wire_outs, wire_out);
 struct wire_stream {
 	int fd; /* -1: none */
 	/* Input: the owner's. */
-	uint32_t max;  /* bytes of a message */
-	uint8_t *in;   /* WIRE_IN_BYTES, or @big_size while a large message comes in */
-	uint32_t have; /* bytes in it, from the start of a message on */
-	uint32_t used; /* of those: messages that were handed out */
+	uint32_t max;    /* bytes of a message */
+	uint8_t *in;     /* WIRE_IN_BYTES, or @big_size while a large message comes in */
+	uint32_t have;   /* bytes in it, from the start of a message on */
+	uint32_t used;   /* of those: messages that were handed out */
+	uint32_t peeked; /* of those: bytes that are still in the socket */
 	uint32_t big_size;
 	bool eof;
 	bool cut;                   /* the last receive ended behind fds, whatever else was there */
@@ -132,6 +133,12 @@ static inline bool wire_stream_late(const struct wire_stream *s)
 void wire_stream_fini(struct wire_stream *s);
 /* One receive.  > 0 bytes; -EAGAIN; 0 end of the stream; -errno; -EPROTO: too many fds. */
 ssize_t wire_stream_receive(struct wire_stream *s);
+/* The same, but when all that has arrived is one message without fds it stays in the socket, until
+ * wire_stream_take(): so that it can be answered sooner. */
+ssize_t wire_stream_peek(struct wire_stream *s);
+/* Take from the socket what wire_stream_peek() has left there, which was handled.  -EPROTO: it is
+ * not there. */
+int wire_stream_take(struct wire_stream *s);
 /* The next whole message: 1; 0 when it has not arrived yet; -EPROTO when what arrived is none. */
 int wire_stream_next(struct wire_stream *s, struct wire_msg *msg);
 /* Is there a whole message, or what must be none? */
@@ -338,6 +345,7 @@ struct wire_conn {
 
 	/* Spinning, and looking for more behind fds. */
 	unsigned spin_skip, spin_misses;
+	bool ping_pong; /* the last receive brought one message, which was answered */
 	unsigned more_skip, more_misses;
 
 	int32_t pid;

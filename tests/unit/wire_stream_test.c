@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Bytes to messages: any pieces, any number at once, large ones, and whose the fds are. */
+#include <sys/ioctl.h>
+
 #include "wire_util.h"
 #include "wire/wire_private.h"
 
@@ -212,6 +214,114 @@ static void fds_go_to_their_message(void **state)
 	down(&b);
 }
 
+/* ---- looked at before they are taken ---- */
+
+static int left_in_socket(const struct both *b)
+{
+	int n = -1;
+
+	assert_int_equal(ioctl(b->stream.fd, FIONREAD, &n), 0);
+	return n;
+}
+
+/* One message that wants an answer and has no fds stays in the socket until it was handled. */
+static void one_message_is_looked_at(void **state)
+{
+	uint8_t bytes[512];
+	struct wire_msg msg;
+	struct both b;
+	size_t len = make(bytes, 1, VFIO_USER_REGION_READ, 0, 16);
+
+	up(&b);
+	assert_int_equal(wire_stream_peek(&b.stream), -EAGAIN);
+	for (unsigned i = 0; i < 3; i++) {
+		send_fds(b.client, bytes, len, NULL, 0);
+		assert_int_equal(wire_stream_peek(&b.stream), len);
+		assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
+		check(&msg, 1, 16);
+		assert_int_equal(wire_stream_next(&b.stream, &msg), 0);
+		assert_int_equal(left_in_socket(&b), len);
+		assert_int_equal(wire_stream_take(&b.stream), 0);
+		assert_int_equal(left_in_socket(&b), 0);
+		assert_int_equal(wire_stream_peek(&b.stream), -EAGAIN);
+	}
+	/* A receive does not bring it once more; nor does it lose what came behind it. */
+	send_fds(b.client, bytes, len, NULL, 0);
+	assert_int_equal(wire_stream_peek(&b.stream), len);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
+	make(bytes, 2, VFIO_USER_REGION_READ, 0, 16);
+	send_fds(b.client, bytes, len, NULL, 0);
+	assert_int_equal(wire_stream_receive(&b.stream), len);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
+	check(&msg, 2, 16);
+	assert_int_equal(b.in, 5 * len);
+	close(b.client);
+	b.client = -1;
+	assert_int_equal(wire_stream_peek(&b.stream), 0);
+	assert_true(b.stream.eof);
+	down(&b);
+}
+
+/* All else is received: with fds, without an answer, several, a part of one, what is none. */
+static void others_are_received(void **state)
+{
+	uint8_t bytes[512];
+	struct wire_msg msg;
+	struct both b;
+	int fd = eventfd(0, 0);
+	size_t len;
+
+	up(&b);
+	len = make(bytes, 1, VFIO_USER_REGION_READ, 0, 16);
+	send_fds(b.client, bytes, len, &fd, 1);
+	assert_int_equal(wire_stream_peek(&b.stream), len);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
+	assert_int_equal(msg.nr_fds, 1);
+	wire_msg_close_fds(&msg, b.trash);
+	assert_int_equal(left_in_socket(&b), 0);
+
+	/* In two sends, of which the second has one. */
+	send_fds(b.client, bytes, 20, NULL, 0);
+	send_fds(b.client, bytes + 20, len - 20, &fd, 1);
+	assert_int_equal(wire_stream_peek(&b.stream), len);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
+	assert_int_equal(msg.nr_fds, 1);
+	wire_msg_close_fds(&msg, b.trash);
+
+	send_fds(b.client, bytes, 20, NULL, 0);
+	assert_int_equal(wire_stream_peek(&b.stream), 20);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), 0);
+	assert_int_equal(left_in_socket(&b), 0);
+	send_fds(b.client, bytes + 20, len - 20, NULL, 0);
+	assert_int_equal(wire_stream_peek(&b.stream), len - 20);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
+	check(&msg, 1, 16);
+
+	len = make(bytes, 3, VFIO_USER_REGION_WRITE, VFIO_USER_NO_REPLY, 20);
+	send_fds(b.client, bytes, len, NULL, 0);
+	assert_int_equal(wire_stream_peek(&b.stream), len);
+	assert_int_equal(left_in_socket(&b), 0);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
+	check(&msg, 3, 20);
+
+	len = make(bytes, 4, VFIO_USER_REGION_READ, 0, 16);
+	len += make(bytes + len, 5, VFIO_USER_REGION_READ, 0, 16);
+	send_fds(b.client, bytes, len, NULL, 0);
+	assert_int_equal(wire_stream_peek(&b.stream), len);
+	assert_int_equal(left_in_socket(&b), 0);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), 1);
+	check(&msg, 5, 16);
+
+	len = make(bytes, 6, VFIO_USER_REGION_READ, 0, 0);
+	bytes[offsetof(struct vfio_user_header, size)] = 15;
+	send_fds(b.client, bytes, len, NULL, 0);
+	assert_int_equal(wire_stream_peek(&b.stream), len);
+	assert_int_equal(wire_stream_next(&b.stream, &msg), -EPROTO);
+	close(fd);
+	down(&b);
+}
+
 static void too_many_fds(void **state)
 {
 	uint8_t bytes[64];
@@ -322,6 +432,8 @@ int main(void)
 		cmocka_unit_test(large_between_small),
 		cmocka_unit_test(not_a_message),
 		cmocka_unit_test(fds_go_to_their_message),
+		cmocka_unit_test(one_message_is_looked_at),
+		cmocka_unit_test(others_are_received),
 		cmocka_unit_test(too_many_fds),
 		cmocka_unit_test(output_waits_for_the_client),
 		cmocka_unit_test(client_goes_while_output_waits),
