@@ -14,7 +14,11 @@ static int import(struct ioas *ioas, const struct ioas_area *area, struct iommu_
 			  m->prot, &mem, &nr);
 	if (ret)
 		return ret;
-	ret = space_back(ioas->space, m, mem, nr);
+	/* No option allows what cannot be pinned (D.3). */
+	for (unsigned i = 0; i < nr && !ret; i++)
+		ret = mem[i].unpinnable ? -EFAULT : 0;
+	if (!ret)
+		ret = space_back(ioas->space, m, mem, nr);
 	ops->release(client, mem, nr);
 	return ret;
 }

@@ -235,6 +235,7 @@ static struct iommu_mapping *new_mapping(struct iommu_space *s, uint64_t first, 
 	m->file = NULL;
 	m->pieces = NULL;
 	m->nr = 0;
+	m->account = 0;
 	m->next = 0;
 	m->prot = (uint8_t)prot;
 	m->life = MAPPING_RESERVED;

@@ -80,6 +80,7 @@ struct iommu_mem {
 			      * the door never gives out twice */
 	uint32_t page;       /* FILE: page size of the file (hugetlbfs), else 4096 */
 	bool may_block; /* PROCESS: touching it may wait for a disk, a network or another program */
+	bool unpinnable; /* PROCESS: what a kernel could not pin, and no device's: see type1.h */
 	struct uvfio_trash *trash; /* PROCESS that may block: where the space closes what it has of
 				    * @fd; NULL: closing it waits for nobody */
 	struct iommu_peer *peer; /* PEER: the space takes references; @fd and @file_id are unused */

@@ -56,7 +56,9 @@ struct iommu_mapping {
 	uint8_t prot;
 	uint8_t life;       /* enum mapping_life; writer mutex */
 	bool vaddr_invalid; /* type1; writer mutex */
+	uint8_t account;    /* likewise: whose locked memory it is, see type1_locked.c */
 } __attribute__((aligned(64)));
+_Static_assert(sizeof(struct iommu_mapping) == 64, "one cache line");
 
 struct iommu_space {
 	struct tree tree;

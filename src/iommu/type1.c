@@ -46,8 +46,17 @@ void type1_free(struct type1 *t1)
 {
 	if (!t1)
 		return;
+	type1_locked_free(t1);
 	iommu_space_free(t1->space);
 	free(t1);
+}
+
+void type1_set_mmio(struct type1 *t1, bool allow,
+		    void (*remark)(void *arg, void *client, bool taken), void *arg)
+{
+	t1->allow_mmio = allow;
+	t1->mmio_remark = remark;
+	t1->mmio_arg = arg;
 }
 
 struct iommu_space *type1_space(struct type1 *t1)
@@ -77,6 +86,20 @@ static bool usable(uint64_t first, uint64_t last)
 	return last <= IOMMU_IOVA_LAST && (last < IOMMU_MSI_FIRST || first > IOMMU_MSI_LAST);
 }
 
+/* 0 or -EFAULT for what cannot be pinned. */
+static int judge(struct type1 *t1, const struct iommu_mem *mem, unsigned nr, void *client)
+{
+	unsigned i = 0;
+
+	while (i < nr && !mem[i].unpinnable)
+		i++;
+	if (i == nr)
+		return 0;
+	if (t1->mmio_remark)
+		t1->mmio_remark(t1->mmio_arg, client, t1->allow_mmio);
+	return t1->allow_mmio ? 0 : -EFAULT;
+}
+
 /* Fetch the client's memory and put it behind @m.  No lock held. */
 static int import(struct type1 *t1, struct iommu_mapping *m, uint64_t vaddr,
 		  const struct type1_memory_ops *ops, void *client)
@@ -88,7 +111,9 @@ static int import(struct type1 *t1, struct iommu_mapping *m, uint64_t vaddr,
 	ret = ops->import(client, vaddr, m->last - m->first + 1, m->prot, &mem, &nr);
 	if (ret)
 		return ret;
-	ret = space_back(t1->space, m, mem, nr);
+	ret = judge(t1, mem, nr, client);
+	if (!ret)
+		ret = space_back(t1->space, m, mem, nr);
 	ops->release(client, mem, nr);
 	return ret == -EINVAL ? -EFAULT : ret;
 }
@@ -118,6 +143,7 @@ static int map_vaddr(struct type1 *t1, const struct vfio_iommu_type1_dma_map *re
 {
 	struct iommu_space *space = t1->space;
 	struct iommu_mapping *m, *spare = NULL;
+	struct type1_payer payer = {NULL, 0};
 	struct iommu_detached list;
 	int ret, err;
 
@@ -132,11 +158,15 @@ static int map_vaddr(struct type1 *t1, const struct vfio_iommu_type1_dma_map *re
 		return ret;
 
 	err = import(t1, spare, req->vaddr, ops, client);
+	ret = type1_payer(t1, ops, client, &payer);
 	space_lock(space);
 	/* It may have been unmapped or renewed meanwhile. */
-	ret = find_invalidated(t1, req, &m);
+	if (!ret)
+		ret = find_invalidated(t1, req, &m);
 	if (!ret && err && err != -EFAULT)
 		ret = err;
+	if (!ret) /* the memory is the caller's from now on */
+		ret = type1_recharge(t1, m, err ? m : spare, &payer);
 	if (ret || err) {
 		if (!ret) {
 			m->vaddr_invalid = false;
@@ -144,10 +174,12 @@ static int map_vaddr(struct type1 *t1, const struct vfio_iommu_type1_dma_map *re
 		}
 		space_drop_spare(space, spare);
 		space_unlock(space);
+		type1_payer_put(&payer);
 		return ret;
 	}
 	space_replace(space, m, spare, &list);
 	space_unlock(space);
+	type1_payer_put(&payer);
 	space_replaced(space, spare, &list);
 	return 0;
 }
@@ -158,7 +190,8 @@ int type1_map(struct type1 *t1, const struct vfio_iommu_type1_dma_map *req,
 	unsigned prot = req->flags & (IOMMU_READ | IOMMU_WRITE);
 	bool vaddr = req->flags & VFIO_DMA_MAP_FLAG_VADDR;
 	struct iommu_space *space = t1->space;
-	uint64_t last = req->iova + req->size - 1, limit;
+	uint64_t last = req->iova + req->size - 1;
+	struct type1_payer payer = {NULL, 0};
 	struct iommu_mapping *m;
 	int ret;
 
@@ -191,18 +224,19 @@ int type1_map(struct type1 *t1, const struct vfio_iommu_type1_dma_map *req,
 		return ret;
 
 	ret = import(t1, m, req->vaddr, ops, client);
-	limit = !ret && ops->lock_limit ? ops->lock_limit(client) : UINT64_MAX;
+	if (!ret)
+		ret = type1_payer(t1, ops, client, &payer);
 	space_lock(space);
-	if (!ret && (req->size > limit || t1->locked > limit - req->size))
-		ret = -ENOMEM;
+	if (!ret)
+		ret = type1_charge(t1, m, &payer);
 	if (ret) {
 		space_cancel(space, m);
 		t1->available++;
 	} else {
-		t1->locked += req->size;
 		space_publish(space, m);
 	}
 	space_unlock(space);
+	type1_payer_put(&payer);
 	return ret;
 }
 
@@ -256,7 +290,6 @@ void type1_unmap_finish(struct type1 *t1, struct iommu_detached *left)
 	space_finish(space, left);
 	space_lock(space);
 	t1->available += left->count;
-	t1->locked -= left->bytes;
 	space_unlock(space);
 }
 
@@ -296,8 +329,10 @@ static int unmap(struct type1 *t1, struct vfio_iommu_type1_dma_unmap *req,
 		; /* starts inside a mapping: nothing further is examined */
 	else if (vaddr)
 		ret = invalidate(space, first, last, &bytes);
-	else if (!dirty)
+	else if (!dirty) {
+		type1_refund_range(t1, first, last, !t1->v2);
 		space_detach(space, first, last, !t1->v2, &list);
+	}
 	space_unlock(space);
 	if (dirty && !ret)
 		ret = type1_report(t1, first, last, (uint64_t)(uintptr_t)bitmap->data, io, &list);

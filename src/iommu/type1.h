@@ -18,6 +18,7 @@
 #include "iommu/space.h"
 
 struct type1;
+struct iommu_account;
 
 /* How the client's memory gets here: the door's, see vfio/client.h. */
 struct type1_memory_ops {
@@ -29,8 +30,12 @@ struct type1_memory_ops {
 		      struct iommu_mem **mem, unsigned *nr);
 	void (*release)(void *client, struct iommu_mem *mem, unsigned nr);
 	/* Optional: how many bytes the client may lock (RLIMIT_MEMLOCK), UINT64_MAX with
-	 * CAP_IPC_LOCK.  What this container has mapped counts against it: -ENOMEM. */
+	 * CAP_IPC_LOCK.  What is charged to its account counts against it: -ENOMEM. */
 	uint64_t (*lock_limit)(void *client);
+	/* Optional, asked after ->lock_limit when that is not UINT64_MAX: the account of the
+	 * client's process, with a reference; NULL: there is no memory for it.  Without this
+	 * function all that is mapped in a container is one account. */
+	struct iommu_account *(*account)(void *client);
 	/* Optional, as ->import: [@offset, +@size) of the client's file @fd, page aligned.  -EBADF
 	 * when it has no such fd; -EINVAL when the file is no memory file, or ends before; -EPERM
 	 * when it was not opened for that access. */
@@ -40,6 +45,14 @@ struct type1_memory_ops {
 
 /* @dma_entry_limit is the budget from now on.  NULL when out of memory. */
 struct type1 *type1_new(bool v2, uint64_t dma_entry_limit);
+/*
+ * Memory that can neither be pinned nor is recognised as a device's (->unpinnable; registers that
+ * another driver mapped, say) is refused with EFAULT, as nothing would end its use when it goes.
+ * After this call it is not, if @allow (strict_mmio_maps=N).  @remark is told each time: of the
+ * client, and whether it was taken.  Before the first mapping.
+ */
+void type1_set_mmio(struct type1 *t1, bool allow,
+		    void (*remark)(void *arg, void *client, bool taken), void *arg);
 /* Nobody uses it any more. */
 void type1_free(struct type1 *t1);
 struct iommu_space *type1_space(struct type1 *t1);

@@ -74,8 +74,10 @@ int type1_report(struct type1 *t1, uint64_t first, uint64_t last, uint64_t data,
 		if (ret)
 			break;
 		space_lock(t1->space);
-		for (unsigned i = 0; i < n; i++)
+		for (unsigned i = 0; i < n; i++) {
+			type1_refund_range(t1, found[i][0], found[i][1], false);
 			space_detach(t1->space, found[i][0], found[i][1], false, gone);
+		}
 		space_unlock(t1->space);
 	}
 	return ret ? ret : iommu_bitmap_flush(&bitmap);

@@ -11,10 +11,13 @@
 struct type1 {
 	struct iommu_space *space;
 	bool v2;
+	bool allow_mmio; /* type1_set_mmio() */
+	void (*mmio_remark)(void *arg, void *client, bool taken);
+	void *mmio_arg;
 	/* Under the writer mutex of the space: */
-	bool tracking;      /* dirty pages */
-	uint64_t available; /* entries */
-	uint64_t locked;    /* bytes mapped or about to be */
+	bool tracking;               /* dirty pages */
+	uint64_t available;          /* entries */
+	struct type1_locked *locked; /* made when first needed (atomic), what is in it */
 };
 
 static inline bool type1_wraps(uint64_t start, uint64_t size)
@@ -29,6 +32,26 @@ static inline bool type1_misaligned(uint64_t v)
 
 /* Of version 2: does a boundary of [@first, @last] lie within a mapping?  The space's mutex. */
 bool type1_bisects(struct type1 *t1, uint64_t first, uint64_t last);
+
+/* type1_locked.c: who pays for what a request maps.  Without a lock: 0, or -ENOMEM. */
+struct type1_payer {
+	struct iommu_account *account; /* a reference; NULL: nobody counts */
+	uint64_t limit;
+};
+int type1_payer(struct type1 *t1, const struct type1_memory_ops *ops, void *client,
+		struct type1_payer *out);
+void type1_payer_put(struct type1_payer *payer);
+/* Under the space's mutex: charge @m, which has its memory.  0, or -ENOMEM over the limit. */
+int type1_charge(struct type1 *t1, struct iommu_mapping *m, const struct type1_payer *payer);
+/* Nothing is charged for @m any more. */
+void type1_refund(struct type1 *t1, struct iommu_mapping *m);
+/* Charge @by (which may be @m) in the place of @m; -ENOMEM with nothing changed. */
+int type1_recharge(struct type1 *t1, struct iommu_mapping *m, struct iommu_mapping *by,
+		   const struct type1_payer *payer);
+/* Before what space_detach() takes out. */
+void type1_refund_range(struct type1 *t1, uint64_t first, uint64_t last, bool tails);
+/* The container goes, with all of its mappings. */
+void type1_locked_free(struct type1 *t1);
 
 /* type1_dirty.c: is @bitmap one for @size bytes?  (Without looking at what it points to.) */
 bool type1_bitmap_ok(uint64_t size, const struct vfio_bitmap *bitmap);

@@ -2,6 +2,7 @@
 /* What the server asks of the runner's program during a call, and the answers. */
 #include <errno.h>
 #include <unistd.h>
+#include "iommu/account.h"
 #include "join/guest_private.h"
 
 static int answer(struct line *line, int64_t value, const void *data, size_t len, int fd)
@@ -69,6 +70,7 @@ static int send_pieces(struct line *line, const struct iommu_mem *mem, unsigned 
 			.offset = m->offset,
 			.len = m->len,
 			.id = m->file_id[0],
+			.unpinnable = m->unpinnable,
 		};
 		if (of_process && has_process)
 			continue;
@@ -122,10 +124,16 @@ static int answer_pieces(struct line *line, struct vfio_client *client)
 
 static int answer_limit(struct line *line, struct vfio_client *client)
 {
+	const struct type1_memory_ops *ops = &client->ops->memory;
 	struct join_head head = {.kind = JOIN_ANSWER};
+	struct iommu_account *account;
 
-	head.arg[0] = client->ops->memory.lock_limit ? client->ops->memory.lock_limit(client)
-						     : UINT64_MAX;
+	head.arg[0] = ops->lock_limit ? ops->lock_limit(client) : UINT64_MAX;
+	if (head.arg[0] != UINT64_MAX && ops->account) {
+		account = ops->account(client);
+		head.arg[1] = account ? iommu_account_id(account) : 0;
+		iommu_account_unref(account);
+	}
 	return join_send(line->sock, &head, NULL, 0, NULL, 0);
 }
 

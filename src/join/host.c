@@ -110,6 +110,29 @@ int object_release(struct connection *connection, uint64_t handle)
 	return 0;
 }
 
+struct iommu_account *account_get(struct connection *connection, uint64_t id)
+{
+	struct iommu_account **place = NULL, *found = NULL;
+
+	pthread_mutex_lock(&connection->lock);
+	for (unsigned i = 0; i < JOIN_ACCOUNTS && !found; i++) {
+		struct iommu_account **p = &connection->accounts[i];
+
+		if (*p && iommu_account_id(*p) == id)
+			found = *p;
+		else if (!place && (!*p || iommu_account_unused(*p)))
+			place = p;
+	}
+	if (!found && place) {
+		iommu_account_unref(*place);
+		found = *place = iommu_account_new(id);
+	}
+	if (found)
+		iommu_account_ref(found);
+	pthread_mutex_unlock(&connection->lock);
+	return found;
+}
+
 bool has_group(struct connection *connection, int64_t number)
 {
 	bool found = false;
@@ -162,6 +185,8 @@ static void connection_free(struct connection *connection)
 	uvfio_trash_unref(connection->trash);
 	pthread_mutex_destroy(&connection->lock);
 	free(connection->snapshot);
+	for (unsigned i = 0; i < JOIN_ACCOUNTS; i++)
+		iommu_account_unref(connection->accounts[i]);
 	free(connection);
 }
 

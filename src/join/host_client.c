@@ -225,6 +225,7 @@ static int look_at(const struct join_piece *piece, int fd, unsigned prot, struct
 		.file_id = {piece->id, 0},
 		.page = IOMMU_PAGE_SIZE,
 		.may_block = true,
+		.unpinnable = piece->unpinnable,
 		.trash = trash,
 	};
 	if ((piece->offset | piece->len) & (IOMMU_PAGE_SIZE - 1) || !piece->len ||
@@ -374,7 +375,17 @@ static uint64_t lock_limit(void *client)
 
 	if (c->client.caps & VFIO_CAP_IPC_LOCK)
 		return UINT64_MAX;
-	return ask(c, &q, NULL, 0, false) ? 0 : c->channel->in.head.arg[0];
+	if (ask(c, &q, NULL, 0, false))
+		return 0;
+	c->account = c->channel->in.head.arg[1];
+	return c->channel->in.head.arg[0];
+}
+
+static struct iommu_account *account(void *client)
+{
+	struct host_client *c = client;
+
+	return c->account ? account_get(c->channel->connection, c->account) : NULL;
 }
 
 static const struct vfio_client_ops host_client_ops = {
@@ -386,7 +397,8 @@ static const struct vfio_client_ops host_client_ops = {
 	.memory = {.import = import,
 		   .import_file = import_file,
 		   .release = release,
-		   .lock_limit = lock_limit},
+		   .lock_limit = lock_limit,
+		   .account = account},
 };
 
 void host_client_init(struct host_client *c, struct channel *channel, uint64_t pid)

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 #include "base/eventfd.h"
+#include "iommu/account.h"
 #include "join/channel.h"
 #include "join/host.h"
 #include "sysfs/sysfs.h"
@@ -57,6 +58,7 @@ struct connection {
 	pthread_mutex_t lock;      /* what follows */
 	uint8_t *snapshot;         /* that it is about to fetch, or NULL */
 	size_t snapshot_len;
+	struct iommu_account *accounts[JOIN_ACCOUNTS]; /* of its processes, by id; NULL: free */
 	struct object objects[JOIN_OBJECTS];
 };
 
@@ -82,6 +84,8 @@ struct object *object_get(struct connection *connection, uint64_t handle, enum o
 void object_put(struct connection *connection, struct object *object);
 /* -EBADF when it is no handle. */
 int object_release(struct connection *connection, uint64_t handle);
+/* The account @id of one of the runner's processes, with a reference; NULL: it has too many. */
+struct iommu_account *account_get(struct connection *connection, uint64_t id);
 /* Has the connection this group open? */
 bool has_group(struct connection *connection, int64_t number);
 
@@ -107,6 +111,7 @@ struct host_client {
 	struct vfio_client client; /* first */
 	struct channel *channel;
 	struct object *held; /* what the core was given for the rest of the call */
+	uint64_t account;    /* of the process, as the last answer about its limit said; 0: none */
 	bool broken;         /* nothing is to be had from the runner any more */
 };
 void host_client_init(struct host_client *c, struct channel *channel, uint64_t pid);

@@ -35,6 +35,7 @@
 #define JOIN_CONNECTIONS  256u
 #define JOIN_ALL_CHANNELS 1024u
 #define JOIN_MAX_PIECES   4096u /* of one mapping */
+#define JOIN_ACCOUNTS     64u   /* processes that are limited in what they lock, with mappings */
 
 enum join_kind {
 	/* Calls.  `handle` names an object where there is one; arg[] in the order of the function.
@@ -82,8 +83,9 @@ enum join_kind {
 	JOIN_ASK_TO,        /* arg: address; data.  Answer: value */
 	JOIN_ASK_EVENTFD,   /* arg: number.  Answer: value, fd */
 	JOIN_ASK_GROUP,     /* arg: number.  Answer: value */
-	JOIN_ASK_IMPORT,  /* arg: address, size, prot.  More and answer: struct join_piece[], fds */
-	JOIN_ASK_LIMIT,   /* answer: arg: bytes */
+	JOIN_ASK_IMPORT, /* arg: address, size, prot.  More and answer: struct join_piece[], fds */
+	JOIN_ASK_LIMIT, /* answer: arg: bytes; and if that is a limit, the process: a number that is
+			 * unique in the connection, 0: none is to be had */
 	JOIN_ASK_IOMMUFD, /* arg: number.  Answer: value: its handle */
 	JOIN_ASK_FILE,    /* arg: number, offset, size, prot.  As JOIN_ASK_IMPORT */
 	JOIN_ASK_END,
@@ -112,7 +114,8 @@ struct join_piece {
 	uint32_t kind; /* enum iommu_mem_kind: FILE or PROCESS */
 	uint32_t fd;   /* which of the message's */
 	uint64_t offset, len;
-	uint64_t id; /* PROCESS: of the address space, unique in the connection */
+	uint64_t id;         /* PROCESS: of the address space, unique in the connection */
+	uint64_t unpinnable; /* PROCESS: 0 or 1, as in struct iommu_mem */
 };
 
 #endif

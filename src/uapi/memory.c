@@ -15,6 +15,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "uapi/process.h"
 #include "uapi/task.h"
 #include "uapi/vma.h"
@@ -30,7 +31,8 @@ struct mem_entry {
 	unsigned users; /* imports under way */
 	bool stale;     /* to be freed with the last user */
 	uint64_t id;
-	uint64_t used; /* for eviction */
+	uint64_t used;                 /* for eviction */
+	struct iommu_account *account; /* made when needed: the lock */
 	uint8_t random[RANDOM_BYTES];
 };
 
@@ -56,6 +58,7 @@ struct memory_cache *memory_cache_new(bool (*is_device)(void *arg, dev_t dev, in
 
 static void entry_free(struct mem_entry *entry)
 {
+	iommu_account_unref(entry->account);
 	close(entry->mem);
 	close(entry->proc);
 	free(entry);
@@ -209,6 +212,26 @@ static int entry_get(struct memory_cache *cache, pid_t tid, struct mem_entry **o
 	return 0;
 }
 
+struct iommu_account *memory_account(struct memory_cache *cache, pid_t tid)
+{
+	struct iommu_account *account = NULL;
+	struct mem_entry *entry;
+	pid_t tgid = uapi_task_tgid(tid);
+
+	/* All threads of a process are one account. */
+	if (entry_get(cache, tgid > 0 ? tgid : tid, &entry))
+		return NULL;
+	pthread_mutex_lock(&cache->lock);
+	if (!entry->account)
+		entry->account = iommu_account_new(entry->id);
+	account = entry->account;
+	if (account)
+		iommu_account_ref(account);
+	pthread_mutex_unlock(&cache->lock);
+	entry_put(cache, entry);
+	return account;
+}
+
 /* ---- one import ---- */
 
 struct import {
@@ -226,8 +249,8 @@ static int add_piece(struct import *im, const struct iommu_mem *piece)
 	struct iommu_mem *last = im->nr ? &im->mem[im->nr - 1] : NULL;
 
 	if (last && last->kind == piece->kind && last->may_block == piece->may_block &&
-	    last->file_id[0] == piece->file_id[0] && last->file_id[1] == piece->file_id[1] &&
-	    last->offset + last->len == piece->offset) {
+	    last->unpinnable == piece->unpinnable && last->file_id[0] == piece->file_id[0] &&
+	    last->file_id[1] == piece->file_id[1] && last->offset + last->len == piece->offset) {
 		last->len += piece->len;
 		if (piece->kind == IOMMU_MEM_FILE)
 			close(piece->fd);
@@ -311,6 +334,45 @@ static int open_file(int proc, const struct vma *vma, int flags)
 	return fd < 0 ? -1 : uapi_fd_to_keep(fd);
 }
 
+/* Is the file behind @vma an ordinary one?  Asks nobody but the kernel; false: perhaps not. */
+static bool is_regular(int proc, const struct vma *vma)
+{
+	char path[64];
+	struct stat st;
+	bool is;
+	int fd;
+
+	if (vma->page_size > IOMMU_PAGE_SIZE)
+		return true; /* hugetlbfs */
+	snprintf(path, sizeof(path), "map_files/%llx-%llx", (unsigned long long)vma->start,
+		 (unsigned long long)vma->end);
+	fd = openat(proc, path, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	is = !uvfio_fstat_unasked(fd, &st) && S_ISREG(st.st_mode);
+	close(fd);
+	return is;
+}
+
+/* Which memory is it that no file gave?  @piece says where; what cannot be pinned is taken as long
+ * as it can be reached, and marked: the core decides (D.2). */
+static int look_at_process(struct import *im, const struct vma *vma, struct iommu_mem *piece)
+{
+	uint8_t byte;
+	int ret;
+
+	piece->unpinnable = vma->kernels;
+	if (vma->file && (vma->shared || !is_regular(im->entry->proc, vma))) {
+		ret = vma_unpinnable(im->entry->proc, vma, &piece->unpinnable);
+		if (ret)
+			return ret;
+	}
+	/* It is mapped whole, so this waits for nobody. */
+	if (piece->unpinnable && pread(piece->fd, &byte, 1, (off_t)piece->offset) != 1)
+		return -EFAULT;
+	return 0;
+}
+
 static int import_vma(void *arg, const struct vma *vma)
 {
 	struct import *im = arg;
@@ -358,9 +420,11 @@ static int import_vma(void *arg, const struct vma *vma)
 			close(fd);
 			if (im->prot & IOMMU_WRITE)
 				return -EFAULT;
+			return add_piece(im, &piece);
 		}
 	}
-	return add_piece(im, &piece);
+	ret = look_at_process(im, vma, &piece);
+	return ret ? ret : add_piece(im, &piece);
 }
 
 int memory_import_file(struct memory_cache *cache, int fd, uint64_t offset, uint64_t size,

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "iommu/account.h"
 #include "iommu/space.h"
 
 struct memory_cache;
@@ -41,6 +42,8 @@ int memory_import(struct memory_cache *cache, pid_t tid, uint64_t vaddr, uint64_
  * it is no memory file, or ends before; -EPERM: it is not open for that. */
 int memory_import_file(struct memory_cache *cache, int fd, uint64_t offset, uint64_t size,
 		       unsigned prot, struct iommu_mem **mem, unsigned *nr);
+/* The account of the process that the task @tid is of, with a reference, or NULL. */
+struct iommu_account *memory_account(struct memory_cache *cache, pid_t tid);
 /* Frees the array and closes its fds. */
 void memory_release(struct iommu_mem *mem, unsigned nr);
 

@@ -222,17 +222,28 @@ static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
 	return uapi_short_of(ret) ? -ENOMEM : ret;
 }
 
-/* The program's own limit; what we hold for it counts nowhere else. */
+/* The program's own limit, less what it has locked itself. */
 static uint64_t lock_limit(void *client)
 {
 	struct uapi_request *req = of_client(client);
 	struct rlimit limit;
+	uint64_t locked;
 
 	if (req->client.caps & VFIO_CAP_IPC_LOCK)
 		return UINT64_MAX;
 	if (prlimit(req->tid, RLIMIT_MEMLOCK, NULL, &limit))
 		return 0; /* it has gone, or is not ours to ask: nothing without a limit */
-	return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+	if (limit.rlim_cur == RLIM_INFINITY)
+		return UINT64_MAX;
+	locked = uapi_task_locked(req->tid);
+	return locked < limit.rlim_cur ? limit.rlim_cur - locked : 0;
+}
+
+static struct iommu_account *account(void *client)
+{
+	struct uapi_request *req = of_client(client);
+
+	return memory_account(req->server->memory, req->tid);
 }
 
 static void release(void *client, struct iommu_mem *mem, unsigned nr)
@@ -249,7 +260,8 @@ static const struct vfio_client_ops client_ops = {
 	.memory = {.import = import,
 		   .import_file = import_file,
 		   .release = release,
-		   .lock_limit = lock_limit},
+		   .lock_limit = lock_limit,
+		   .account = account},
 };
 
 void uapi_request_init(struct uapi_request *req, struct uapi_server *server,

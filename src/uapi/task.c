@@ -332,3 +332,10 @@ int64_t uapi_task_fsuid(pid_t tid)
 {
 	return status_number(tid, "Uid", 3);
 }
+
+uint64_t uapi_task_locked(pid_t tid)
+{
+	int64_t kib = status_number(tid, "VmLck", 0);
+
+	return kib < 0 ? 0 : (uint64_t)kib << 10;
+}

@@ -43,13 +43,15 @@ ssize_t uapi_task_link(struct uapi_tasks *tasks, pid_t tid, const char *name, ch
 int64_t uapi_task_fsuid(pid_t tid);
 /* The process that a thread belongs to; 0 when it is gone. */
 pid_t uapi_task_tgid(pid_t tid);
+/* Bytes that its process has locked in memory (mlock). */
+uint64_t uapi_task_locked(pid_t tid);
 
 /* ---- its descriptors (task_fd.c) ---- */
 
 /* stat of the task's fd: 0, -EBADF, or -EACCES when the task hides itself (not dumpable). */
 int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st);
-/* Which inode the task's fd is, also where its file system does not let us ask (FUSE that was mounted
- * in the program's user namespace).  Asks nothing of whoever is behind it.  0 or -errno. */
+/* Which inode the task's fd is, also where its file system does not let us ask (FUSE that was
+ * mounted in the program's user namespace).  Asks nothing of whoever is behind it.  0 or -errno. */
 int uapi_task_identify_fd(pid_t tid, int fd, dev_t *dev, ino_t *ino);
 /* Is the task's @fd a path only (O_PATH)?  To the kernel's calls it is none then (EBADF).  False
  * when that cannot be found out. */

@@ -4,6 +4,9 @@
  * /proc/TID/maps), whatever the number of mappings.  Older kernels have only the text, which is
  * read from the start.  Which of the two is found out at each call: the failing ioctl costs nothing
  * beside reading the text.
+ *
+ * What neither says is whether there are pages behind a mapping that can be pinned: for that there
+ * is smaps, which looks at all pages on the way there.
  */
 #include "uapi/vma.h"
 
@@ -31,6 +34,25 @@ struct procmap_query_arg {
 #define PROCMAP_SHARED        0x08u
 #define PROCMAP_COVER_OR_NEXT 0x10u
 
+/* Of a mapping without a file that cannot be written. */
+static bool is_kernels(const char *name)
+{
+	return !strncmp(name, "[vvar", 5);
+}
+
+static bool query_is_kernels(int maps, uint64_t addr)
+{
+	char name[32] = "";
+	struct procmap_query_arg q = {
+		.size = sizeof(q),
+		.query_addr = addr,
+		.vma_name_size = sizeof(name),
+		.vma_name_addr = (uintptr_t)name,
+	};
+
+	return !ioctl(maps, PROCMAP_QUERY_IOCTL, &q) && is_kernels(name);
+}
+
 static int query(int maps, uint64_t addr, struct vma *vma)
 {
 	struct procmap_query_arg q = {
@@ -54,6 +76,8 @@ static int query(int maps, uint64_t addr, struct vma *vma)
 		.ino = q.inode,
 		.page_size = (uint32_t)q.vma_page_size,
 	};
+	vma->kernels =
+		!vma->file && !(vma->prot & PROT_WRITE) && query_is_kernels(maps, q.vma_start);
 	return 0;
 }
 
@@ -80,16 +104,34 @@ static bool parse_line(const char *line, struct vma *vma)
 {
 	unsigned major, minor;
 	char flags[5];
+	int name = 0;
 
 	*vma = (struct vma){0};
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %lu", &vma->start,
-		   &vma->end, flags, &vma->offset, &major, &minor, &vma->ino) != 7)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %lu %n", &vma->start,
+		   &vma->end, flags, &vma->offset, &major, &minor, &vma->ino, &name) != 7)
 		return false;
 	vma->prot = (flags[0] == 'r' ? PROT_READ : 0) | (flags[1] == 'w' ? PROT_WRITE : 0) |
 		    (flags[2] == 'x' ? PROT_EXEC : 0);
 	vma->shared = flags[3] == 's';
 	vma->file = vma->ino != 0;
 	vma->dev = makedev(major, minor);
+	vma->kernels = !vma->file && is_kernels(line + name);
+	return true;
+}
+
+/* A line of @file without its end, as much as @size holds. */
+static bool get_line(FILE *file, char *line, int size)
+{
+	char *end;
+	int c;
+
+	if (!fgets(line, size, file))
+		return false;
+	end = strchr(line, '\n');
+	if (end)
+		*end = '\0';
+	while (!end && (c = fgetc(file)) != EOF && c != '\n')
+		; /* a long file name */
 	return true;
 }
 
@@ -108,13 +150,9 @@ static int walk_text(int maps, uint64_t start, uint64_t end, int (*fn)(void *, c
 		close(fd);
 		return -ENOMEM;
 	}
-	while (fgets(line, sizeof(line), file)) {
-		bool whole = strchr(line, '\n');
+	while (get_line(file, line, sizeof(line))) {
 		struct vma vma;
-		int c;
 
-		while (!whole && (c = fgetc(file)) != EOF && c != '\n')
-			; /* a long file name */
 		if (!parse_line(line, &vma) || vma.end <= addr)
 			continue;
 		if (vma.start > addr)
@@ -140,5 +178,35 @@ int vma_walk(int proc, uint64_t start, uint64_t end, int (*fn)(void *, const str
 	if (ret == -ENOTTY)
 		ret = walk_text(maps, start, end, fn, arg);
 	close(maps);
+	return ret;
+}
+
+int vma_unpinnable(int proc, const struct vma *vma, bool *unpinnable)
+{
+	int fd = openat(proc, "smaps", O_RDONLY | O_CLOEXEC), ret = -EFAULT;
+	bool there = false;
+	char line[512];
+	FILE *file;
+
+	if (fd < 0)
+		return -errno;
+	file = fdopen(fd, "r");
+	if (!file) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while (ret && get_line(file, line, sizeof(line))) {
+		struct vma other;
+
+		if (!there) {
+			there = parse_line(line, &other) && other.start <= vma->start &&
+				vma->start < other.end;
+			*unpinnable = there && strstr(line, "/secretmem");
+		} else if (!strncmp(line, "VmFlags:", 8)) {
+			*unpinnable |= strstr(line, " io") || strstr(line, " pf");
+			ret = 0;
+		}
+	}
+	fclose(file);
 	return ret;
 }

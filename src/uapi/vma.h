@@ -18,6 +18,7 @@ struct vma {
 	dev_t dev; /* of the file */
 	ino_t ino;
 	uint32_t page_size; /* 0: not known */
+	bool kernels;       /* no file, and [vvar] or a like of it: pages of the kernel's own */
 };
 
 /* Call @fn for each VMA that intersects [@start, @end), in ascending order, until it returns
@@ -25,5 +26,10 @@ struct vma {
  * there is a hole; -ESRCH or another -errno when the task has gone or may not be looked at. */
 int vma_walk(int proc, uint64_t start, uint64_t end, int (*fn)(void *arg, const struct vma *vma),
 	     void *arg);
+
+/* Is there nothing behind @vma, which the walk gave, that the kernel could pin?  So it is with
+ * registers of a device and other pages that a driver put there (VM_IO, VM_PFNMAP), and with secret
+ * memory.  Takes the longer the more memory the process has.  -errno as above. */
+int vma_unpinnable(int proc, const struct vma *vma, bool *unpinnable);
 
 #endif

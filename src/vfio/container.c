@@ -224,6 +224,30 @@ static int choose_backend_locked(struct vfio_container *container, uint64_t type
 	return type == VFIO_UNMAP_ALL ? -EINVAL : -ENODEV;
 }
 
+/* Memory that can neither be pinned nor recognised: see type1_set_mmio(). */
+static void remark_mmio(void *arg, void *client, bool taken)
+{
+	const int pid = ((const struct vfio_client *)client)->pid;
+	struct vfio_machine *machine = arg;
+	unsigned lost;
+
+	if (taken && !(vfio_machine_taint(machine) & 1u << VFIO_TAINT_MMIO)) {
+		machine_add_taint(machine, VFIO_TAINT_MMIO);
+		uvfio_log(
+			machine->log, UVFIO_LOG_WARN,
+			"process %d maps memory for DMA that can neither be pinned nor is a BAR of "
+			"this machine's (strict_mmio_maps=N): the machine is tainted",
+			pid);
+	} else if (!taken && uvfio_ratelimit_ok(&machine->refused_limit, 1, 10000, &lost)) {
+		uvfio_log(
+			machine->log, UVFIO_LOG_WARN,
+			"memory that process %d maps for DMA can neither be pinned nor is a BAR of "
+			"this machine's (another driver's registers?): refused (EFAULT); to allow "
+			"it: --policy strict_mmio_maps=N",
+			pid);
+	}
+}
+
 static int set_iommu(struct vfio_container *container, uint64_t type)
 {
 	struct vfio_machine *machine = container->machine;
@@ -241,6 +265,7 @@ static int set_iommu(struct vfio_container *container, uint64_t type)
 		free(backend);
 		return -ENOMEM;
 	}
+	type1_set_mmio(backend->type1, !policy.strict_mmio_maps, remark_mmio, machine);
 	pthread_mutex_lock(&machine->lock);
 	ret = choose_backend_locked(container, type, &backend->noiommu, &remark);
 	if (!ret) {

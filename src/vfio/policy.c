@@ -140,12 +140,7 @@ static const struct {
 #else
 	 "this uvfio was built without uio (meson's -Duio=disabled)"},
 #endif
-	{{"strict_mmio_maps", NULL, 0444},
-	 KNOB_BOOL,
-	 FIELD(strict_mmio_maps),
-	 true,
-	 true,
-	 "memory that can neither be pinned nor recognised is always refused"},
+	{{"strict_mmio_maps", NULL, 0444}, KNOB_BOOL, FIELD(strict_mmio_maps), true, true, NULL},
 	{{"enable_sriov", "vfio_pci", 0644},
 	 KNOB_BOOL,
 	 FIELD(enable_sriov),
@@ -323,6 +318,7 @@ bool machine_may_rawio(const struct vfio_machine *machine)
 static const char *const taint_names[] = {
 	[VFIO_TAINT_NOIOMMU] = "no-iommu",
 	[VFIO_TAINT_INTERRUPTS] = "unsafe-interrupts",
+	[VFIO_TAINT_MMIO] = "unsafe-mmio",
 };
 static_assert(sizeof(taint_names) / sizeof(taint_names[0]) == NR_VFIO_TAINTS, "a name each");
 

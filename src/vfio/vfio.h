@@ -76,6 +76,7 @@ int vfio_machine_set_policy(struct vfio_machine *machine, const char *assignment
 enum vfio_taint {
 	VFIO_TAINT_NOIOMMU,    /* a device without IOMMU was given to VFIO */
 	VFIO_TAINT_INTERRUPTS, /* a group was attached without isolated interrupts */
+	VFIO_TAINT_MMIO,       /* memory was mapped that can neither be pinned nor recognised */
 	NR_VFIO_TAINTS
 };
 unsigned vfio_machine_taint(const struct vfio_machine *machine);

@@ -24,7 +24,7 @@ static const struct section *const sections[] = {
 	&section_d1,           &section_d1_drivers,
 	&section_d1_siblings,
 	&section_d1_order,     &section_d2_map,
-	&section_d2_map_order, &section_d2_unmap,
+	&section_d2_map_order, &section_d2_memory, &section_d2_unmap,
 	&section_d2_dirty,     &section_d2_info,
 	&section_d3_frame,     &section_d3_ioas,
 	&section_d3_device,    &section_e4,

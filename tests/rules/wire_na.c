@@ -47,7 +47,7 @@ static const struct {
 	{"D.2/MAP/kernel-address", NO_MEMORY},
 	{"D.2/MAP/read-only-memory*", NO_MEMORY},
 	{"D.2/MAP/rolled-back", NO_MEMORY},
-	{"D.2/MAP/memory-*", NO_MEMORY},
+	{"D.2/MAP/memory[-/]*", NO_MEMORY},
 	{"D.2/MAP/beyond-end-of-file", NO_MEMORY},
 	{"D.2/MAP/other-process", OWN_FILE},
 	{"D.2/MAP/locked-memory*", "what a descriptor names is not locked in the client's name"},

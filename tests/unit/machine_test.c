@@ -191,8 +191,7 @@ static void test_policy(void **state)
 					  "caller_caps=chown"};
 	static const struct {
 		const char *ask, *keep;
-	} lacking[] = {{"enable_sriov=Y", "enable_sriov=N"},
-		       {"strict_mmio_maps=0", "strict_mmio_maps=1"}};
+	} lacking[] = {{"enable_sriov=Y", "enable_sriov=N"}};
 	struct vfio_policy policy;
 	struct uvfio_error err;
 	int ret;

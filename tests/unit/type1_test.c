@@ -30,6 +30,7 @@ struct client {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	bool stall, stalled;
+	bool unpinnable; /* the memory */
 };
 
 static int import(void *arg, uint64_t vaddr, uint64_t size, unsigned prot, struct iommu_mem **mem,
@@ -49,6 +50,7 @@ static int import(void *arg, uint64_t vaddr, uint64_t size, unsigned prot, struc
 		return c->ret;
 	*mem = calloc(1, sizeof(**mem));
 	**mem = (struct iommu_mem){IOMMU_MEM_FILE, c->fd, vaddr, size, {1, 1}, 4096};
+	(*mem)->unpinnable = c->unpinnable;
 	*nr = 1;
 	return 0;
 }
@@ -645,14 +647,50 @@ static int setup(void **state)
 	return ftruncate(client.fd, 1 << 24);
 }
 
+static void remark(void *arg, void *of, bool taken)
+{
+	assert_ptr_equal(of, &client);
+	((unsigned *)arg)[taken]++;
+}
+
+/* What can neither be pinned nor recognised. */
+static void unpinnable(void **state)
+{
+	struct type1 *t1 = type1_new(true, 2);
+	unsigned remarks[2] = {0, 0};
+
+	client.unpinnable = true;
+	assert_int_equal(map(t1, R, 0, 0, P), -EFAULT);
+	type1_set_mmio(t1, false, remark, remarks);
+	assert_int_equal(map(t1, R, 0, 0, P), -EFAULT);
+	assert_int_equal(remarks[0], 1);
+	assert_int_equal(type1_entries_available(t1), 2);
+	client.unpinnable = false;
+	assert_int_equal(map(t1, R, 0, 0, P), 0);
+	client.unpinnable = true;
+	/* Nor does a mapping get it that lost its address; it keeps what it had. */
+	assert_int_equal(unmap(t1, UV, 0, P), P);
+	assert_int_equal(map(t1, V, 0, 0, P), 0);
+	assert_int_equal(remarks[0], 2);
+	assert_int_equal(remarks[1], 0);
+
+	type1_set_mmio(t1, true, remark, remarks);
+	assert_int_equal(map(t1, R, 0, P, P), 0);
+	assert_int_equal(remarks[0], 2);
+	assert_int_equal(remarks[1], 1);
+	client.unpinnable = false;
+	type1_free(t1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(map_errors),      cmocka_unit_test(entry_budget),
-		cmocka_unit_test(import_failures), cmocka_unit_test(unmap_errors),
-		cmocka_unit_test(unmap_table),     cmocka_unit_test(vaddr),
-		cmocka_unit_test(get_info),        cmocka_unit_test(dirty_many),
-		cmocka_unit_test(stalled_import),  cmocka_unit_test(unmap_in_steps),
+		cmocka_unit_test(unpinnable),     cmocka_unit_test(map_errors),
+		cmocka_unit_test(entry_budget),   cmocka_unit_test(import_failures),
+		cmocka_unit_test(unmap_errors),   cmocka_unit_test(unmap_table),
+		cmocka_unit_test(vaddr),          cmocka_unit_test(get_info),
+		cmocka_unit_test(dirty_many),     cmocka_unit_test(stalled_import),
+		cmocka_unit_test(unmap_in_steps),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
