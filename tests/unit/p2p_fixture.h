@@ -6,6 +6,7 @@
 #ifndef TESTS_UNIT_P2P_FIXTURE_H
 #define TESTS_UNIT_P2P_FIXTURE_H
 
+#include <semaphore.h>
 #include "vfio_fixture.h"
 #include "iommu/peer.h"
 #include "vfio/device_memory.h"
@@ -15,6 +16,7 @@
 #define BAR_OF(n, i) (VIEW_OF(n) + VFIO_REGION_OFFSET(i))
 #define IOVA_P2P     0x100000ull
 #define IOVA_MEM     0x800000ull
+#define ALL          (VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
 
 struct p2p {
 	struct fixture f;
@@ -153,6 +155,48 @@ static inline int p2p_command(struct p2p *p, unsigned n, uint32_t cmd, uint64_t 
 		uvfio_ctx_flush(uvfio_device_ctx(p->probe[1]->dev));
 	}
 	return -(int)bar_get(f, 0, REG_DMA_STATUS, 4);
+}
+
+/* What a read of the region says. */
+static inline void memory_is(struct p2p *p, unsigned n, uint64_t off, const void *data, size_t len)
+{
+	uint8_t buf[8192];
+
+	assert_int_equal(vfio_device_read(p->df[n], VFIO_REGION_OFFSET(2) + off, buf, len), len);
+	assert_memory_equal(buf, data, len);
+}
+
+struct blocker {
+	struct uvfio_work work;
+	sem_t entered, leave;
+};
+
+static inline void block(struct uvfio_work *work)
+{
+	struct blocker *b = (struct blocker *)work;
+
+	sem_post(&b->entered);
+	while (sem_wait(&b->leave))
+		;
+}
+
+/* Nothing runs in the context of device @n until let_go(). */
+static inline void hold_up(struct p2p *p, unsigned n, struct blocker *b)
+{
+	*b = (struct blocker){.work.fn = block};
+	sem_init(&b->entered, 0, 0);
+	sem_init(&b->leave, 0, 0);
+	uvfio_ctx_post(uvfio_device_ctx(p->probe[n]->dev), &b->work);
+	while (sem_wait(&b->entered))
+		;
+}
+
+static inline void let_go(struct p2p *p, unsigned n, struct blocker *b)
+{
+	sem_post(&b->leave);
+	uvfio_ctx_flush(uvfio_device_ctx(p->probe[n]->dev));
+	sem_destroy(&b->entered);
+	sem_destroy(&b->leave);
 }
 
 #endif
