@@ -220,7 +220,7 @@ static void test_limits(void **state)
 	struct many many = {0};
 	struct iommu_mem mem;
 	struct uvfio_ctx *ctx;
-	uint8_t *buf = calloc(1, BYTES);
+	uint8_t *buf = calloc(2, BYTES); /* one for each direction */
 	struct blocker b;
 	struct stat st;
 	struct p2p p;
@@ -238,8 +238,8 @@ static void test_limits(void **state)
 	space = atomic_load(&p.dev[0]->space);
 	hold_up(&p, 1, &b);
 	for (unsigned i = 0; i < TRANSFERS; i++) {
-		assert_int_equal(iommu_submit(&user, space, NULL, IOVA_P2P, buf, BYTES, i & 1,
-					      many_done, &many, NULL),
+		assert_int_equal(iommu_submit(&user, space, NULL, IOVA_P2P, buf + (i & 1) * BYTES,
+					      BYTES, i & 1, many_done, &many, NULL),
 				 1);
 		assert_true(mem.peer->inflight <= 64);
 		assert_true(mem.peer->inflight_bytes <= 4u << 20);
