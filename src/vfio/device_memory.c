@@ -56,7 +56,7 @@ struct memory_peer {
 };
 
 /* In msg->user. */
-enum { NEXT, DONE_BYTES };
+enum { NEXT, DONE_BYTES, IS_QUEUED };
 
 static struct memory_peer *of_iommu(struct iommu_peer *iommu)
 {
@@ -97,6 +97,7 @@ static void unqueue(struct memory_peer *p, struct iommu_peer_msg *msg)
 	*link = msg->user[NEXT];
 	if (!*link)
 		p->last = link;
+	msg->user[IS_QUEUED] = NULL;
 }
 
 static void end_cancelled(struct memory_peer *p, struct iommu_peer_msg *list)
@@ -164,6 +165,7 @@ static int start(struct iommu_peer *iommu, struct iommu_peer_msg *msg)
 	pthread_mutex_lock(&p->lock);
 	msg->user[NEXT] = NULL;
 	msg->user[DONE_BYTES] = NULL;
+	msg->user[IS_QUEUED] = p;
 	*p->last = msg;
 	p->last = (struct iommu_peer_msg **)&msg->user[NEXT];
 	pthread_mutex_unlock(&p->lock);
@@ -174,20 +176,22 @@ static int start(struct iommu_peer *iommu, struct iommu_peer_msg *msg)
 static void cancel(struct iommu_peer *iommu, struct iommu_peer_msg *msg)
 {
 	struct memory_peer *p = of_iommu(iommu);
+	bool ended = false;
 
 	pthread_mutex_lock(&p->lock);
 	if (p->current == msg) {
 		p->cancelled = true;
 		while (p->current == msg)
 			pthread_cond_wait(&p->stepped, &p->lock);
-		pthread_mutex_unlock(&p->lock);
-		return;
-	}
-	unqueue(p, msg);
-	msg->user[NEXT] = p->ended;
-	p->ended = msg;
+	} else if (msg->user[IS_QUEUED]) {
+		unqueue(p, msg);
+		msg->user[NEXT] = p->ended;
+		p->ended = msg;
+		ended = true;
+	} /* else the work has done it, and is about to say so */
 	pthread_mutex_unlock(&p->lock);
-	post(p);
+	if (ended)
+		post(p);
 }
 
 static void release(struct iommu_peer *iommu)
