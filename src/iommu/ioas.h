@@ -62,11 +62,16 @@ struct ioas_slices {
 /* [@addr, +@length) of the client's memory.  -EOVERFLOW, -EINVAL (length 0), -ENOMEM. */
 int ioas_slices_user(struct ioas_ctx *ctx, uint64_t addr, uint64_t length, unsigned prot,
 		     int32_t pid, struct ioas_slices *out);
-/* The same of the client's file @fd.  -EBADF too.  What else is wrong with the file is said by
- * ioas_map(). */
+/* The same of the client's file @fd; @length is not 0, and the sum does not wrap.  -EBADF, -EINVAL
+ * when no file is as large, -ENOMEM.  What else is wrong with the file is said by ioas_map(). */
 int ioas_slices_file(struct ioas_ctx *ctx, int32_t fd, uint64_t start, uint64_t length,
 		     unsigned prot, const struct type1_memory_ops *ops, void *client,
 		     struct ioas_slices *out);
+/* [@start, +@length) of an export, whose pages are @mem (D.4): a malloc'ed piece, which is
+ * ops->release()d with @client NULL when it is not used any more, also on failure.  -ENOMEM. */
+int ioas_slices_device(struct ioas_ctx *ctx, uint64_t start, uint64_t length, unsigned prot,
+		       struct iommu_mem *mem, const struct type1_memory_ops *ops,
+		       struct ioas_slices *out);
 /* What is mapped in [@iova, +@length) without a gap.  -EINVAL, -EOVERFLOW, -ENOENT, -ENOMEM. */
 int ioas_slices_of(struct ioas *ioas, uint64_t iova, uint64_t length, struct ioas_slices *out);
 void ioas_slices_drop(struct ioas_slices *slices);
@@ -80,7 +85,8 @@ int ioas_map(struct ioas *ioas, struct ioas_slices *slices, bool fixed, unsigned
 int ioas_unmap(struct ioas *ioas, uint64_t iova, uint64_t length, uint64_t *unmapped);
 int ioas_unmap_all(struct ioas *ioas, uint64_t *unmapped);
 /* Cut the area that contains @iova and @iova + 1 between them (what version 1 of the VFIO interface
- * unmaps).  0 also when there is none; -EINVAL, -EBUSY, -ENOMEM.  Waits for transfers. */
+ * unmaps).  0 also when there is none; -EBUSY; -EOPNOTSUPP: device memory; -EINVAL, -ENOMEM.  Waits
+ * for transfers. */
 int ioas_cut(struct ioas *ioas, uint64_t iova);
 
 /* ---- ranges ---- */

@@ -14,9 +14,9 @@ static int import(struct ioas *ioas, const struct ioas_area *area, struct iommu_
 			  m->prot, &mem, &nr);
 	if (ret)
 		return ret;
-	/* No option allows what cannot be pinned (D.3). */
+	/* No option allows what cannot be pinned (D.3), and a BAR is mapped by an export (D.4). */
 	for (unsigned i = 0; i < nr && !ret; i++)
-		ret = mem[i].unpinnable ? -EFAULT : 0;
+		ret = mem[i].unpinnable || mem[i].kind == IOMMU_MEM_PEER ? -EFAULT : 0;
 	if (!ret)
 		ret = space_back(ioas->space, m, mem, nr);
 	ops->release(client, mem, nr);
@@ -45,7 +45,7 @@ static int charge(struct ioas_pages *pages, const struct type1_memory_ops *ops, 
 	int ret = 0;
 
 	pthread_mutex_lock(&ctx->lock);
-	if (pages->charged) {
+	if (pages->charged || pages->source == IOAS_DEVICE) {
 		;
 	} else if (pages->length > limit || ctx->locked > limit - pages->length) {
 		ret = -ENOMEM;

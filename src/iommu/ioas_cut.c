@@ -83,6 +83,8 @@ int ioas_cut(struct ioas *ioas, uint64_t iova)
 	}
 	if (area->state == AREA_FILLING)
 		ret = -EBUSY;
+	else if (area->pages->source == IOAS_DEVICE)
+		ret = -EOPNOTSUPP;
 	else if ((iova + 1) & (ioas_alignment(ioas) - 1))
 		ret = -EINVAL;
 	else if (area->m)

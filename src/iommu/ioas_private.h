@@ -7,14 +7,18 @@
 #include "iommu/ioas.h"
 #include "iommu/space_private.h"
 
-enum ioas_source { IOAS_USER, IOAS_FILE };
+enum ioas_source {
+	IOAS_USER,
+	IOAS_FILE,
+	IOAS_DEVICE, /* of an export (D.4): not charged, not cut, of no process */
+};
 
 /* What one request named. */
 struct ioas_pages {
 	struct ioas_ctx *ctx;
 	uint32_t refs; /* atomic */
 	enum ioas_source source;
-	uint64_t addr; /* USER: in the client; FILE: in the file */
+	uint64_t addr; /* USER: in the client; else in the file */
 	uint64_t length;
 	int32_t pid;   /* who mapped it: the client's */
 	bool writable; /* was it mapped for writing at first? */

@@ -99,7 +99,7 @@ int ioas_slices_file(struct ioas_ctx *ctx, int32_t fd, uint64_t start, uint64_t 
 	uint64_t lo = start & ~(IOMMU_PAGE_SIZE - 1), hi;
 	struct ioas_pages *pages;
 	struct ioas_slice *slice;
-	bool sane = length && length <= UINT64_MAX / 4 && start <= UINT64_MAX / 4;
+	bool sane = length <= UINT64_MAX / 4 && start <= UINT64_MAX / 4;
 
 	*out = (struct ioas_slices){0};
 	pages = pages_new(ctx, IOAS_FILE, start, length, 0, prot & IOMMU_WRITE);
@@ -110,20 +110,38 @@ int ioas_slices_file(struct ioas_ctx *ctx, int32_t fd, uint64_t start, uint64_t 
 	}
 	slice->ops = ops;
 	slice->client = client;
-	/* A length that is none is found after a descriptor that is none. */
+	/* No file is as large, but a descriptor that is none is found first. */
 	hi = sane ? (start + length + IOMMU_PAGE_SIZE - 1) & ~(IOMMU_PAGE_SIZE - 1)
 		  : lo + IOMMU_PAGE_SIZE;
 	slice->error = ops->import_file ? ops->import_file(client, fd, lo, hi - lo, prot,
 							   &slice->mem, &slice->nr_mem)
 					: -EINVAL;
-	if (slice->error == -EBADF) {
-		ioas_slices_drop(out);
-		return -EBADF;
-	}
-	if (sane)
+	if (slice->error != -EBADF && sane)
 		return 0;
+	sane = slice->error != -EBADF;
 	ioas_slices_drop(out);
-	return length > UINT64_MAX - start ? -EOVERFLOW : -EINVAL;
+	return sane ? -EINVAL : -EBADF;
+}
+
+int ioas_slices_device(struct ioas_ctx *ctx, uint64_t start, uint64_t length, unsigned prot,
+		       struct iommu_mem *mem, const struct type1_memory_ops *ops,
+		       struct ioas_slices *out)
+{
+	struct ioas_pages *pages;
+	struct ioas_slice *slice;
+
+	*out = (struct ioas_slices){0};
+	pages = pages_new(ctx, IOAS_DEVICE, start, length, 0, prot & IOMMU_WRITE);
+	slice = slice_add(out, pages, 0, length);
+	if (!slice) {
+		pages_put(pages);
+		ops->release(NULL, mem, 1);
+		return -ENOMEM;
+	}
+	slice->ops = ops;
+	slice->mem = mem;
+	slice->nr_mem = 1;
+	return 0;
 }
 
 /* The memory behind [@off, +@length) of @area goes along when whole pages are taken. */

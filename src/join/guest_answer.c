@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the server asks of the runner's program during a call, and the answers. */
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 #include "iommu/account.h"
 #include "join/guest_private.h"
@@ -39,6 +40,41 @@ static int answer_eventfd(struct line *line, struct vfio_client *client)
 	if (fd >= 0)
 		close(fd);
 	return ret;
+}
+
+static int answer_path(struct line *line, struct vfio_client *client)
+{
+	int fd = client->ops->get_path
+			 ? client->ops->get_path(client, (int32_t)line->in.head.arg[0])
+			 : -EBADF;
+	int ret = answer(line, fd < 0 ? fd : 0, NULL, 0, fd);
+
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+/* The handle of an export is the door's from here on; when that fails, the server takes it back. */
+static int answer_export(struct line *line, struct vfio_client *client)
+{
+	const uint64_t *arg = line->in.head.arg;
+	int fd = join_packet_take(&line->in, 0), ret = -EIO;
+	struct handle *handle = NULL;
+
+	/* A memory file, whatever the server says. */
+	if (fd >= 0 && fcntl(fd, F_GET_SEALS) >= 0 && client->ops->give_export)
+		ret = guest_handle_new((int64_t)arg[1], &handle);
+	if (ret) {
+		if (fd >= 0)
+			close(fd);
+	} else {
+		handle->pending = true;
+		ret = client->ops->give_export(client, fd, (uint32_t)arg[0],
+					       (struct vfio_device_export *)(void *)handle);
+		if (!ret) /* else it is gone */
+			handle->pending = false;
+	}
+	return answer(line, ret, NULL, 0, -1);
 }
 
 static int answer_group(struct line *line, struct vfio_client *client)
@@ -155,6 +191,10 @@ int guest_answer(struct line *line, struct vfio_client *client)
 		return answer_pieces(line, client);
 	case JOIN_ASK_IOMMUFD:
 		return answer_iommufd(line, client);
+	case JOIN_ASK_PATH:
+		return answer_path(line, client);
+	case JOIN_ASK_EXPORT:
+		return answer_export(line, client);
 	case JOIN_ASK_LIMIT:
 		return answer_limit(line, client);
 	}

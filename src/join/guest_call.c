@@ -85,7 +85,8 @@ static void release(struct uapi_core *core, void *opaque)
 	struct guest *guest = (struct guest *)core;
 	struct handle *handle = opaque;
 
-	guest_release_id(core, handle->id);
+	if (!handle->pending)
+		guest_release_id(core, handle->id);
 	if (handle->view >= 0) {
 		pthread_mutex_lock(&guest->lock);
 		LIST_REMOVE(handle, next);
@@ -253,6 +254,11 @@ static void device_release(struct uapi_core *core, struct core_device *df)
 	release(core, df);
 }
 
+static void export_release(struct uapi_core *core, struct core_export *export)
+{
+	release(core, export);
+}
+
 static int device_set_mmio(struct uapi_core *core, struct core_device *df, enum vfio_mmio_mode mode)
 {
 	const struct join_head head = {
@@ -391,6 +397,7 @@ const struct uapi_core_ops join_guest_ops = {
 	.group_unset_container = group_unset_container,
 	.group_get_device = group_get_device,
 	.device_release = device_release,
+	.export_release = export_release,
 	.device_set_mmio = device_set_mmio,
 	.device_ioctl = device_ioctl,
 	.device_read = device_read,

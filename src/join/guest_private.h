@@ -23,7 +23,8 @@ struct line {
 struct handle {
 	LIST_ENTRY(handle) next; /* those with a view: guest->lock */
 	uint32_t id;
-	int view; /* -1 */
+	int view;     /* -1 */
+	bool pending; /* not taken yet: it is the server's who releases it */
 };
 
 struct guest {

@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "base/trash.h"
 #include "join/host_private.h"
+#include "vfio/device_memory.h"
 
 #define STACK_BYTES (256u << 10)
 /* A runner's files that do not close: as many as that, or for as long, and it is cut off. */
@@ -33,6 +34,9 @@ static void destroy(enum object_kind kind, void *ptr)
 		break;
 	case OBJECT_IOMMUFD:
 		vfio_iommufd_release(ptr);
+		break;
+	case OBJECT_EXPORT:
+		vfio_export_put(ptr);
 		break;
 	case OBJECT_SYSFS:
 		host_sysfs_free(ptr);
@@ -151,8 +155,9 @@ bool has_group(struct connection *connection, int64_t number)
 /* Nobody uses any of them. */
 static void release_all(struct connection *connection)
 {
-	static const enum object_kind order[] = {OBJECT_SYSFS, OBJECT_RESOURCE,  OBJECT_DEVICE,
-						 OBJECT_GROUP, OBJECT_CONTAINER, OBJECT_IOMMUFD};
+	static const enum object_kind order[] = {OBJECT_SYSFS,     OBJECT_EXPORT, OBJECT_RESOURCE,
+						 OBJECT_DEVICE,    OBJECT_GROUP,  OBJECT_CONTAINER,
+						 OBJECT_IOMMUFD};
 
 	for (unsigned k = 0; k < sizeof(order) / sizeof(*order); k++) {
 		for (unsigned i = 0; i < JOIN_OBJECTS; i++) {

@@ -21,6 +21,7 @@
 #include "base/fd.h"
 #include "base/trash.h"
 #include "join/host_private.h"
+#include "vfio/device_memory.h"
 
 static struct host_client *of_client(struct vfio_client *client)
 {
@@ -45,17 +46,24 @@ static int await(struct host_client *c, bool parts)
 	return -EFAULT;
 }
 
-static int ask(struct host_client *c, const struct join_head *question, const void *data,
-	       size_t len, bool parts)
+/* @fd: goes along, and stays the caller's; -1: none. */
+static int ask_with(struct host_client *c, const struct join_head *question, const void *data,
+		    size_t len, int fd, bool parts)
 {
 	if (c->broken)
 		return -EFAULT;
 	uvfio_defer_handover(); /* the device does not wait for the runner */
-	if (join_send(c->channel->sock, question, data, len, NULL, 0)) {
+	if (join_send(c->channel->sock, question, data, len, &fd, fd >= 0 ? 1 : 0)) {
 		c->broken = true;
 		return -EFAULT;
 	}
 	return await(c, parts);
+}
+
+static int ask(struct host_client *c, const struct join_head *question, const void *data,
+	       size_t len, bool parts)
+{
+	return ask_with(c, question, data, len, -1, parts);
 }
 
 /* ---- memory of the request ---- */
@@ -162,6 +170,50 @@ static int get_iommufd(struct vfio_client *client, int32_t fd, struct vfio_iommu
 		return -EBADFD;
 	*out = c->held->ptr;
 	return 0;
+}
+
+static int get_path(struct vfio_client *client, int32_t fd)
+{
+	struct join_head q = {.kind = JOIN_ASK_PATH, .arg = {(uint32_t)fd}};
+	struct host_client *c = of_client(client);
+	int ours;
+
+	if (ask(c, &q, NULL, 0, false))
+		return -EBADF;
+	if (c->channel->in.head.value < 0)
+		return c->channel->in.head.value == -EBADF ? -EBADF : -EACCES;
+	ours = join_packet_take(&c->channel->in, 0);
+	if (ours < 0)
+		return -EBADF;
+	if (fcntl(ours, F_GETFL) & O_PATH)
+		return ours;
+	uvfio_trash_close(c->channel->connection->trash, ours);
+	return -EBADF;
+}
+
+/* The runner has the export as a handle, for as long as its program has the file. */
+static int give_export(struct vfio_client *client, int fd, uint32_t open_flags,
+		       struct vfio_device_export *export)
+{
+	struct join_head q = {.kind = JOIN_ASK_EXPORT, .arg = {open_flags}};
+	struct host_client *c = of_client(client);
+	struct connection *connection = c->channel->connection;
+	int ret = object_add(connection, OBJECT_EXPORT, export, 0);
+	int64_t value = -EIO;
+
+	if (ret < 0) {
+		vfio_export_put(export);
+		close(fd);
+		return ret;
+	}
+	q.arg[1] = (uint64_t)ret;
+	if (!ask_with(c, &q, NULL, 0, fd, false))
+		value = c->channel->in.head.value;
+	close(fd);
+	if (!value)
+		return 0;
+	object_release(connection, q.arg[1]);
+	return value < 0 && value >= -4095 ? (int)value : -EIO;
 }
 
 /* ---- memory for DMA ---- */
@@ -394,6 +446,8 @@ static const struct vfio_client_ops host_client_ops = {
 	.get_eventfd = get_eventfd,
 	.get_group = get_group,
 	.get_iommufd = get_iommufd,
+	.get_path = get_path,
+	.give_export = give_export,
 	.memory = {.import = import,
 		   .import_file = import_file,
 		   .release = release,

@@ -26,6 +26,7 @@ enum object_kind {
 	OBJECT_DEVICE,
 	OBJECT_RESOURCE, /* a device file that can be mapped, and no more */
 	OBJECT_IOMMUFD,
+	OBJECT_EXPORT,
 	OBJECT_SYSFS
 };
 

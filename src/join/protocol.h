@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include "uapi/core.h"
 
-#define JOIN_VERSION 5u
+#define JOIN_VERSION 6u
 
 #define JOIN_DATA    65536u /* bytes behind a head, at most */
 #define JOIN_FDS     64u    /* with a message */
@@ -88,6 +88,8 @@ enum join_kind {
 			 * unique in the connection, 0: none is to be had */
 	JOIN_ASK_IOMMUFD, /* arg: number.  Answer: value: its handle */
 	JOIN_ASK_FILE,    /* arg: number, offset, size, prot.  As JOIN_ASK_IMPORT */
+	JOIN_ASK_PATH,    /* arg: number.  Answer: value, fd: a path only (O_PATH) */
+	JOIN_ASK_EXPORT,  /* arg: open_flags, handle of the export; fd: its file.  Answer: value */
 	JOIN_ASK_END,
 
 	JOIN_MORE = 128, /* a part of an answer */

@@ -39,6 +39,8 @@ void uapi_file_destroy(struct uapi_files *files, struct uapi_file *file)
 		core->ops->container_release(core, file->container);
 	if (file->iommufd)
 		core->ops->iommufd_release(core, file->iommufd);
+	if (file->export)
+		core->ops->export_release(core, file->export);
 	if (file->probe >= 0)
 		close(file->probe);
 	free(file);
@@ -68,6 +70,7 @@ static struct uapi_file *collect(struct uapi_files *files, enum uapi_file_kind k
 			file->next = dead;
 			dead = file;
 			files->nr_files--;
+			files->nr_exports -= file->kind == UAPI_EXPORT;
 		}
 	}
 	pthread_mutex_unlock(&files->lock);
@@ -110,8 +113,8 @@ static void release(struct uapi_files *files, struct uapi_file *file)
 /* Returns the number of this search.  files->opening held. */
 static uint64_t reap_locked(struct uapi_files *files, bool all)
 {
-	static const enum uapi_file_kind order[] = {UAPI_RESOURCE, UAPI_DEVICE, UAPI_GROUP,
-						    UAPI_CONTAINER, UAPI_IOMMUFD};
+	static const enum uapi_file_kind order[] = {UAPI_EXPORT, UAPI_RESOURCE,  UAPI_DEVICE,
+						    UAPI_GROUP,  UAPI_CONTAINER, UAPI_IOMMUFD};
 	uint64_t round = ++files->rounds;
 
 	for (unsigned i = 0; i < sizeof(order) / sizeof(*order); i++) {

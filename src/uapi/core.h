@@ -25,6 +25,7 @@ struct uapi_core;
 struct core_container;
 struct core_group;
 struct core_device;  /* a device file */
+struct core_export;  /* of the core in this process: the struct vfio_device_export */
 struct core_iommufd; /* of the core in this process: the struct vfio_iommufd */
 
 /* A device of the machine as it was when the run began. */
@@ -87,6 +88,9 @@ struct uapi_core_ops {
 			   uint64_t len, bool shared, bool *writable, bool *trap_reads);
 	/* vfio_device_file_fd(): the core's, until the handle is released. */
 	int (*device_view_fd)(struct uapi_core *core, struct core_device *df);
+
+	/* vfio_export_put(). */
+	void (*export_release)(struct uapi_core *core, struct core_export *export);
 
 	/* vfio_device_host_open(); *@view is the caller's. */
 	int (*resource_open)(struct uapi_core *core, const struct uapi_device *dev,

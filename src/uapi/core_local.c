@@ -8,6 +8,7 @@
 #include <string.h>
 #include "sysfs/snapshot.h"
 #include "uapi/core.h"
+#include "vfio/device_memory.h"
 #include "vfio/host.h"
 #include "vfio/observe.h"
 #include "vfio/uio.h"
@@ -211,6 +212,11 @@ static int device_view_fd(struct uapi_core *core, struct core_device *df)
 	return vfio_device_file_fd(file_of_handle(df));
 }
 
+static void export_release(struct uapi_core *core, struct core_export *export)
+{
+	vfio_export_put((struct vfio_device_export *)export);
+}
+
 static int resource_open(struct uapi_core *core, const struct uapi_device *dev,
 			 enum vfio_mmio_mode mode, struct core_device **out, int *view)
 {
@@ -276,6 +282,7 @@ static const struct uapi_core_ops local_ops = {
 	.device_load = device_load,
 	.device_mmap = device_mmap,
 	.device_view_fd = device_view_fd,
+	.export_release = export_release,
 	.resource_open = resource_open,
 	.uio_ioctl = uio_ioctl,
 	.sysfs_snapshot = snapshot,

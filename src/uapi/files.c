@@ -14,7 +14,7 @@
 #include "uapi/process.h"
 #include "uapi/task.h"
 
-static int reopen(int fd, int access)
+int uapi_file_reopen(int fd, int access)
 {
 	char path[32];
 	int new;
@@ -198,7 +198,8 @@ enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat 
 	}
 	pthread_mutex_lock(&files->lock);
 	file = lookup(files, st->st_dev, st->st_ino);
-	if (file && file->kind != UAPI_DEVICE && file->kind != UAPI_RESOURCE) {
+	if (file && file->kind != UAPI_DEVICE && file->kind != UAPI_RESOURCE &&
+	    file->kind != UAPI_EXPORT) {
 		kind = file->kind;
 		*group = file->group;
 	}
@@ -206,8 +207,7 @@ enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat 
 	return kind;
 }
 
-/* Enter @file, which has an inode behind ->probe.  files->opening held. */
-static int insert(struct uapi_files *files, struct uapi_file *file)
+int uapi_file_insert(struct uapi_files *files, struct uapi_file *file)
 {
 	char path[32];
 	struct stat st;
@@ -231,11 +231,12 @@ static int insert(struct uapi_files *files, struct uapi_file *file)
 	file->next = *bucket(files, file->ino);
 	*bucket(files, file->ino) = file;
 	files->nr_files++;
+	files->nr_exports += file->kind == UAPI_EXPORT;
 	pthread_mutex_unlock(&files->lock);
 	return 0;
 }
 
-static struct uapi_file *file_new(struct uapi_files *files, enum uapi_file_kind kind)
+struct uapi_file *uapi_file_new(struct uapi_files *files, enum uapi_file_kind kind)
 {
 	struct uapi_file *file;
 
@@ -261,8 +262,8 @@ static int make_memfd(struct uapi_file *file, int access)
 		ret = -errno;
 	} else {
 		/* Leases and inotify know only what was opened by a name. */
-		file->probe = uapi_fd_to_keep(reopen(fd, O_RDWR));
-		ret = file->probe < 0 ? file->probe : reopen(fd, access);
+		file->probe = uapi_fd_to_keep(uapi_file_reopen(fd, O_RDWR));
+		ret = file->probe < 0 ? file->probe : uapi_file_reopen(fd, access);
 	}
 	close(fd);
 	return ret;
@@ -291,7 +292,7 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file, int acce
 	if (file->probe < 0)
 		return file->probe;
 	fd = fchmod(file->probe, 0666) ? -errno
-				       : reopen(file->probe, access); /* whatever the umask is */
+				       : uapi_file_reopen(file->probe, access); /* whatever the umask is */
 	if (fd < 0)
 		return fd;
 	if (renameat(dir, fresh, dir, name)) {
@@ -310,7 +311,7 @@ static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, 
 	struct uapi_file *file;
 	int fd, ret;
 
-	file = file_new(files, kind);
+	file = uapi_file_new(files, kind);
 	if (!file)
 		return -ENFILE;
 	file->group = group;
@@ -325,7 +326,7 @@ static int open_node_locked(struct uapi_files *files, enum uapi_file_kind kind, 
 		return ret;
 	}
 	fd = make_inode(files, file, access);
-	ret = fd < 0 ? fd : insert(files, file);
+	ret = fd < 0 ? fd : uapi_file_insert(files, file);
 	if (ret) {
 		if (fd >= 0)
 			close(fd);
@@ -376,7 +377,7 @@ static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 		core->ops->device_release(core, df); /* not the last: nothing is closed */
 		return 0;
 	}
-	file = file_new(files, kind);
+	file = uapi_file_new(files, kind);
 	if (!file)
 		return -ENFILE;
 	file->device_file = df;
@@ -385,8 +386,8 @@ static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 	file->node = node;
 	file->mmio = mmio_mode(files->server, dev);
 	file->group = dev->group;
-	file->probe = uapi_fd_to_keep(reopen(view, O_RDWR));
-	ret = file->probe < 0 ? file->probe : insert(files, file);
+	file->probe = uapi_fd_to_keep(uapi_file_reopen(view, O_RDWR));
+	ret = file->probe < 0 ? file->probe : uapi_file_insert(files, file);
 	if (ret) {
 		file->device_file = NULL; /* the caller releases it */
 		uapi_file_destroy(files, file);
@@ -404,7 +405,7 @@ static int give_device(struct uapi_files *files, struct core_device *df,
 	core->ops->device_set_mmio(core, df, mmio_mode(files->server, dev));
 	view = core->ops->device_view_fd(core, df);
 	/* Open for the program first: the probe must find the file in use from the start. */
-	fd = view < 0 ? view : reopen(view, access);
+	fd = view < 0 ? view : uapi_file_reopen(view, access);
 	ret = fd < 0 ? fd
 		     : add_device_file(files, UAPI_DEVICE, df, dev, view, uapi_task_tgid(tid),
 				       node);
@@ -466,7 +467,7 @@ int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device 
 		pthread_mutex_unlock(&files->opening);
 		return ret;
 	}
-	fd = reopen(view, access);
+	fd = uapi_file_reopen(view, access);
 	ret = fd < 0 ? fd : add_device_file(files, UAPI_RESOURCE, df, dev, view, owner, false);
 	if (ret) {
 		if (fd >= 0)

@@ -36,6 +36,7 @@ enum uapi_file_kind {
 	UAPI_DEVICE,
 	UAPI_RESOURCE, /* BARs as /sys's `resourceN` have them: to be mapped, and no more */
 	UAPI_IOMMUFD,
+	UAPI_EXPORT, /* BARs as FEATURE DMA_BUF gives them (D.4) */
 	UAPI_CDEV, /* a node only: what is open of it is a UAPI_DEVICE */
 	UAPI_FILE_KINDS,
 };
@@ -58,6 +59,7 @@ struct uapi_file {
 	struct core_container *container;
 	struct core_group *group_file;
 	struct core_iommufd *iommufd;
+	struct core_export *export;
 	/* A device that GET_DEVICE_FD handed out several times has one inode: the first file
 	 * stands for all, until the last fd goes.  Each open of its node has an inode. */
 	struct core_device *device_file;
@@ -96,6 +98,13 @@ int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 /* Map BARs of @dev as the host, likewise, for the process @owner; @access as for open(2). */
 int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device *dev, int access,
 			     pid_t owner);
+
+/* An fd for the program on the export @export (taken over) behind the memory file @memory, with
+ * @flags (O_NONBLOCK), or -errno. */
+int uapi_files_add_export(struct uapi_files *files, struct core_export *export, int memory,
+			  int flags);
+/* Release exports that are closed by now, if there are many. */
+void uapi_files_settle_exports(struct uapi_files *files);
 
 /* Release what is closed by now, and wait until nothing of @group is left that is.  Any thread,
  * without locks. */

@@ -26,7 +26,7 @@ struct uapi_files {
 	pthread_mutex_t opening;
 	pthread_mutex_t lock; /* what follows */
 	struct uapi_file *table[BUCKETS];
-	unsigned nr_files;
+	unsigned nr_files, nr_exports;
 	struct uapi_file *dying; /* devices that are being released */
 	uint64_t rounds;         /* `opening` */
 	pthread_cond_t died;
@@ -45,6 +45,15 @@ static inline struct uapi_file **bucket(struct uapi_files *files, ino_t ino)
 {
 	return &files->table[ino % BUCKETS];
 }
+
+/* files.c */
+
+/* @fd opened anew.  -errno. */
+int uapi_file_reopen(int fd, int access);
+/* A file that is not in the table yet; NULL: -ENFILE.  files->opening held, as for the next. */
+struct uapi_file *uapi_file_new(struct uapi_files *files, enum uapi_file_kind kind);
+/* Enter @file, which has an inode behind ->probe. */
+int uapi_file_insert(struct uapi_files *files, struct uapi_file *file);
 
 /* closing.c */
 

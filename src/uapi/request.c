@@ -187,6 +187,35 @@ static int get_iommufd(struct vfio_client *client, int32_t fd, struct vfio_iommu
 	return 0;
 }
 
+static int get_path(struct vfio_client *client, int32_t fd)
+{
+	struct uapi_request *req = of_client(client);
+	int ours = fd < 0 ? -EBADF : uapi_task_get_path(req->tid, fd);
+
+	if (ours >= 0 && (!uapi_request_valid(req) ||
+			  uapi_task_fd_is_path(req->server->tasks, req->tid, fd))) {
+		close(ours);
+		ours = -EBADF;
+	}
+	return ours;
+}
+
+static int give_export(struct vfio_client *client, int fd, uint32_t open_flags,
+		       struct vfio_device_export *export)
+{
+	struct uapi_request *req = of_client(client);
+	int ours = uapi_files_add_export(req->server->files, (struct core_export *)export, fd,
+					 (int)open_flags & O_NONBLOCK);
+
+	close(fd);
+	if (ours < 0)
+		return ours;
+	req->answer = UAPI_FD;
+	req->fd = ours;
+	req->cloexec = open_flags & O_CLOEXEC;
+	return 0;
+}
+
 static int import_file(void *client, int32_t fd, uint64_t offset, uint64_t size, unsigned prot,
 		       struct iommu_mem **mem, unsigned *nr)
 {
@@ -257,6 +286,8 @@ static const struct vfio_client_ops client_ops = {
 	.get_eventfd = get_eventfd,
 	.get_group = get_group,
 	.get_iommufd = get_iommufd,
+	.get_path = get_path,
+	.give_export = give_export,
 	.memory = {.import = import,
 		   .import_file = import_file,
 		   .release = release,

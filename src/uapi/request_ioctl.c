@@ -118,6 +118,20 @@ static void group_ioctl(struct uapi_request *req, struct uapi_file *file, unsign
 	}
 }
 
+static void device_ioctl(struct uapi_request *req, struct uapi_file *file, unsigned cmd,
+			 uint64_t arg)
+{
+	struct uapi_core *core = req->server->core;
+	int ret;
+
+	/* What has no room for another export counts those that are closed. */
+	if (cmd == VFIO_DEVICE_FEATURE)
+		uapi_files_settle_exports(req->server->files);
+	ret = core->ops->device_ioctl(core, file->device_file, &req->client, cmd, arg);
+	if (req->answer != UAPI_FD)
+		uapi_answer(req, ret);
+}
+
 void uapi_do_ioctl(struct uapi_request *req)
 {
 	struct uapi_core *core = req->server->core;
@@ -144,6 +158,7 @@ void uapi_do_ioctl(struct uapi_request *req)
 		group_ioctl(req, file, cmd, arg);
 		break;
 	case UAPI_RESOURCE:
+	case UAPI_EXPORT:
 		uapi_answer(req, -ENOTTY);
 		break;
 	case UAPI_IOMMUFD:
@@ -156,8 +171,7 @@ void uapi_do_ioctl(struct uapi_request *req)
 	default:
 		if (cmd == VFIO_CDEV_BIND)
 			uapi_files_settle(req->server->files, file->group);
-		uapi_answer(req, core->ops->device_ioctl(core, file->device_file, &req->client, cmd,
-							 arg));
+		device_ioctl(req, file, cmd, arg);
 		if (cmd == VFIO_DEVICE_SET_IRQS || cmd == VFIO_DEVICE_RESET ||
 		    cmd == VFIO_DEVICE_PCI_HOT_RESET || cmd == VFIO_DEVICE_FEATURE ||
 		    cmd == VFIO_CDEV_BIND)

@@ -73,6 +73,8 @@ unsigned long uapi_task_eventfd_id(pid_t tid, int fd);
 /* A copy of the task's fd: ≥ 0, -EBADF, -EPERM.  Before Linux 6.9 only what the process's first
  * thread has, too; of eventfds that have the same number there another is never taken. */
 int uapi_task_get_fd(pid_t tid, int fd);
+/* A path only (O_PATH) that leads to the file of the task's fd: ≥ 0, -EBADF, -EACCES. */
+int uapi_task_get_path(pid_t tid, int fd);
 /* Where that is refused: the file in memory (tmpfs, memfd, hugetlbfs) that the task has as @fd,
  * opened anew for the same access.  -EBADF, -EINVAL for any other file. */
 int uapi_task_reopen_memory(pid_t tid, int fd);

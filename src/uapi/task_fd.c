@@ -239,6 +239,16 @@ int uapi_task_get_fd(pid_t tid, int fd)
 	return ret;
 }
 
+int uapi_task_get_path(pid_t tid, int fd)
+{
+	char path[48];
+	int ret;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
+	ret = open(path, O_PATH | O_CLOEXEC);
+	return ret >= 0 ? ret : errno == ENOENT ? -EBADF : -errno;
+}
+
 int uapi_task_reopen_memory(pid_t tid, int fd)
 {
 	char path[48];

@@ -44,6 +44,7 @@ static const char *const kind_names[] = {
 	[UAPI_IOMMUFD] = "iommufd",
 	[UAPI_CDEV] = "device",
 	[UAPI_RESOURCE] = "resource",
+	[UAPI_EXPORT] = "dma-buf",
 };
 
 static const char *const container_ioctls[] = {

@@ -20,6 +20,7 @@
 #include "iommu/type1.h"
 
 struct vfio_client;
+struct vfio_device_export;
 struct vfio_iommufd;
 
 struct vfio_client_ops {
@@ -34,6 +35,15 @@ struct vfio_client_ops {
 	/* The iommufd that the client's fd @fd is: 0 with *@out, which stays for the rest of the
 	 * request; -EBADF; or -EBADFD when it is something else.  NULL: the door has none. */
 	int (*get_iommufd)(struct vfio_client *client, int32_t fd, struct vfio_iommufd **out);
+	/* A descriptor of ours, which is a path only (O_PATH), of the file that the client has as
+	 * @fd: ≥ 0, to be looked at and closed; -EBADF.  NULL: the door has no files of clients. */
+	int (*get_path)(struct vfio_client *client, int32_t fd);
+	/* The client is given a descriptor of the export behind the memory file @fd, as the result of
+	 * its call.  @open_flags: O_CLOEXEC and O_NONBLOCK count, whatever else is set.  Both are the
+	 * door's from here on, also on failure; it puts @export when no process has the file any
+	 * more.  0 or -errno.  NULL: the door cannot, and nothing is exported through it. */
+	int (*give_export)(struct vfio_client *client, int fd, uint32_t open_flags,
+			   struct vfio_device_export *export);
 	struct type1_memory_ops memory;
 };
 

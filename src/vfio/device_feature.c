@@ -66,6 +66,11 @@ static int logging_report(struct vfio_device *dev, const struct feature_call *ca
 	return dma_logging_report(&dev->dma_logging, call->client, call->data);
 }
 
+static int dma_buf(struct vfio_device *dev, const struct feature_call *call)
+{
+	return device_export_get(dev, call->client, call->data);
+}
+
 static const struct feature features[] = {
 	{VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, VFIO_DEVICE_FEATURE_SET, 0, low_power_entry},
 	{VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, VFIO_DEVICE_FEATURE_SET,
@@ -76,10 +81,15 @@ static const struct feature features[] = {
 	{VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, VFIO_DEVICE_FEATURE_SET, 0, logging_stop},
 	{VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, VFIO_DEVICE_FEATURE_GET,
 	 sizeof(struct vfio_device_feature_dma_logging_report), logging_report},
+	{VFIO_DEVICE_FEATURE_DMA_BUF, VFIO_DEVICE_FEATURE_GET, sizeof(struct uvfio_feature_dma_buf),
+	 dma_buf},
 };
 
-static const struct feature *find_feature(unsigned index)
+static const struct feature *find_feature(unsigned index, const struct vfio_client *client)
 {
+	/* Through a door that can give no descriptor it is not compiled in. */
+	if (index == VFIO_DEVICE_FEATURE_DMA_BUF && !client->ops->give_export)
+		return NULL;
 	for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {
 		if (features[i].index == index)
 			return &features[i];
@@ -104,7 +114,7 @@ int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, ui
 	/* Wants PRE_COPY and, unlike the others, says so with EINVAL. */
 	if (index == UVFIO_DEVICE_FEATURE_MIG_PRECOPY_INFO_V2)
 		return -EINVAL;
-	feature = find_feature(index);
+	feature = find_feature(index, client);
 	if (!feature)
 		return -ENOTTY;
 	if (hdr.flags & get_set & ~feature->ops)

@@ -347,36 +347,33 @@ struct vfio_device_export {
 	struct vfio_device *dev; /* NULL: closed; memory_lock */
 	unsigned bar;
 	uint64_t size;
-	unsigned nr;
-	struct vfio_export_range ranges[];
+	uint32_t nr;                    /* ranges */
+	struct vfio_export_range range; /* when it is one */
 };
 
-int vfio_export_new(struct vfio_device *dev, unsigned bar, const struct vfio_export_range *ranges,
-		    unsigned nr, const struct stat *st, struct vfio_device_export **out)
+int vfio_export_new(struct vfio_device *dev, unsigned bar, const struct vfio_export_range *first,
+		    uint32_t nr, uint64_t size, const struct stat *st,
+		    struct vfio_device_export **out)
 {
 	struct vfio_machine *machine = dev->machine;
-	struct vfio_device_export *export;
+	struct vfio_device_export *export = calloc(1, sizeof(*export));
 	int ret = 0;
 
-	if (!nr || nr > VFIO_EXPORT_RANGES)
-		return -ENOSPC;
-	export = calloc(1, sizeof(*export) + nr * sizeof(*ranges));
 	if (!export)
 		return -ENOMEM;
 	export->machine = machine;
 	export->refs = 1;
 	export->bar = bar;
 	export->nr = nr;
-	for (unsigned i = 0; i < nr; i++) {
-		export->ranges[i] = ranges[i];
-		export->size += ranges[i].len;
-	}
+	export->range = *first;
+	export->size = size;
 	pthread_mutex_lock(&machine->memory_lock);
 	if (!dev->memory.open)
 		ret = -ENODEV;
 	else if (dev->memory.nr_exports == VFIO_EXPORTS)
-		ret = -ENOSPC;
+		ret = -ENOMEM;
 	if (!ret) {
+		atomic_fetch_add(&machine->nr_exports, 1);
 		export->dev = dev;
 		export->file.export = export;
 		dev->memory.nr_exports++;
@@ -408,12 +405,18 @@ void vfio_export_put(struct vfio_device_export *export)
 	pthread_mutex_lock(&machine->memory_lock);
 	last = !--export->refs;
 	if (last) {
+		atomic_fetch_sub(&machine->nr_exports, 1);
 		export_leave_locked(export);
 		LIST_REMOVE(&export->file, link);
 	}
 	pthread_mutex_unlock(&machine->memory_lock);
 	if (last)
 		free(export);
+}
+
+bool vfio_exports(const struct vfio_machine *machine)
+{
+	return atomic_load(&((struct vfio_machine *)(uintptr_t)machine)->nr_exports);
 }
 
 struct vfio_device_export *vfio_export_find(struct vfio_machine *machine, const struct stat *st)
@@ -463,7 +466,7 @@ int vfio_export_memory(struct vfio_device_export *export, uint64_t offset, uint6
 		ret = -EINVAL;
 	else
 		ret = memory_locked(export->dev, epoch, export->bar,
-				    export->ranges[0].offset + offset, len, out);
+				    export->range.offset + offset, len, out);
 	pthread_mutex_unlock(&machine->memory_lock);
 	return ret;
 }

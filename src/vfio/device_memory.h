@@ -57,15 +57,19 @@ void vfio_device_memory_put(const struct iommu_mem *mem);
 struct vfio_export_range {
 	uint64_t offset, len;
 };
-#define VFIO_EXPORT_RANGES 1024u /* of an export */
-#define VFIO_EXPORTS       1024u /* of a device, at a time */
+#define VFIO_EXPORTS 1024u /* of a device, at a time */
 
-/* The memory of @nr ranges of BAR @bar of @dev, which is open, behind the file @st.  One reference
- * is the caller's.  -ENODEV: it was closed meanwhile; -ENOSPC, -ENOMEM: too many.  The last put
- * forgets the file, so it comes before the file's identity may be another one's. */
-int vfio_export_new(struct vfio_device *dev, unsigned bar, const struct vfio_export_range *ranges,
-		    unsigned nr, const struct stat *st, struct vfio_device_export **out);
+/* The memory of @nr ranges of BAR @bar of @dev, which is open, behind the file @st; together they
+ * have @size bytes.  Only one range can be reached by DMA, so that of several (@nr > 1) none is
+ * kept.  One reference is the caller's.  -ENODEV: it was closed meanwhile; -ENOMEM, also when there
+ * are too many.  The last put forgets the file, so it comes before the file's identity may be
+ * another one's. */
+int vfio_export_new(struct vfio_device *dev, unsigned bar, const struct vfio_export_range *first,
+		    uint32_t nr, uint64_t size, const struct stat *st,
+		    struct vfio_device_export **out);
 void vfio_export_put(struct vfio_device_export *export);
+/* Are there any? */
+bool vfio_exports(const struct vfio_machine *machine);
 /* The export that is behind the file, with a reference; NULL: none. */
 struct vfio_device_export *vfio_export_find(struct vfio_machine *machine, const struct stat *st);
 /* Is its memory away at the moment, or gone? */

@@ -2,6 +2,9 @@
 /* The commands on an IOAS (D.3): what is checked of the request; the rest is iommu/ioas.h. */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/fd.h"
 #include "vfio/iommufd.h"
 
 #define MAP_FLAGS (IOMMUFD_MAP_FIXED | IOMMUFD_MAP_WRITE | IOMMUFD_MAP_READ)
@@ -159,10 +162,85 @@ int iommufd_map(struct iommufd_call *call)
 	return ret;
 }
 
+/* ---- MAP_FILE ---- */
+
+static void release_memory(void *client, struct iommu_mem *mem, unsigned nr)
+{
+	vfio_device_memory_put(mem);
+	free(mem);
+}
+
+static const struct type1_memory_ops device_memory_ops = {.release = release_memory};
+
+/* The export that the client's file is: 0, with NULL when it is none; or -EBADF. */
+static int find_export(struct iommufd_call *call, int32_t file, struct vfio_device_export **out)
+{
+	struct vfio_client *client = call->client;
+	struct stat st;
+	int fd, ret;
+
+	*out = NULL;
+	if (!client->ops->get_path || !vfio_exports(call->fd->machine))
+		return 0;
+	fd = client->ops->get_path(client, file);
+	if (fd < 0)
+		return fd == -EBADF ? -EBADF : 0;
+	ret = uvfio_fstat_unasked(fd, &st);
+	close(fd);
+	if (!ret)
+		*out = vfio_export_find(call->fd->machine, &st);
+	return 0;
+}
+
+/* What is wrong with the export comes before what is wrong with the place (D.4). */
+static int export_slices(struct iommufd_call *call, struct vfio_device_export *export,
+			 struct ioas_slices *slices)
+{
+	const struct iommufd_map_file *cmd = &call->cmd.map_file;
+	const uint64_t last = cmd->start + cmd->length - 1;
+	uint64_t lo = cmd->start & ~(IOMMU_PAGE_SIZE - 1);
+	struct iommu_mem *mem;
+	int ret;
+
+	if (vfio_export_size(export) <= last)
+		return -EINVAL;
+	mem = malloc(sizeof(*mem));
+	if (!mem)
+		return -ENOMEM;
+	ret = vfio_export_memory(export, lo, (last | (IOMMU_PAGE_SIZE - 1)) - lo + 1, mem);
+	if (ret) {
+		free(mem);
+		return ret;
+	}
+	return ioas_slices_device(call->fd->ctx, cmd->start, cmd->length, prot_of(cmd->flags), mem,
+				  &device_memory_ops, slices);
+}
+
+static int file_slices(struct iommufd_call *call, struct ioas_slices *slices)
+{
+	const struct iommufd_map_file *cmd = &call->cmd.map_file;
+	struct vfio_client *client = call->client;
+	struct vfio_device_export *export;
+	int ret;
+
+	if (!cmd->length)
+		return -EINVAL;
+	if (cmd->length - 1 > UINT64_MAX - cmd->start)
+		return -EOVERFLOW;
+	ret = find_export(call, cmd->fd, &export);
+	if (ret)
+		return ret;
+	if (!export)
+		return ioas_slices_file(call->fd->ctx, cmd->fd, cmd->start, cmd->length,
+					prot_of(cmd->flags), &client->ops->memory, client, slices);
+	ret = export_slices(call, export, slices);
+	vfio_export_put(export);
+	return ret;
+}
+
 int iommufd_map_file(struct iommufd_call *call)
 {
 	struct iommufd_map_file *cmd = &call->cmd.map_file;
-	struct vfio_client *client = call->client;
 	struct iommufd_object *obj;
 	struct ioas_slices slices;
 	int ret;
@@ -173,8 +251,7 @@ int iommufd_map_file(struct iommufd_call *call)
 	obj = use_ioas(call, cmd->ioas_id);
 	if (!obj)
 		return -ENOENT;
-	ret = ioas_slices_file(call->fd->ctx, cmd->fd, cmd->start, cmd->length, prot_of(cmd->flags),
-			       &client->ops->memory, client, &slices);
+	ret = file_slices(call, &slices);
 	if (!ret)
 		ret = map_slices(call, obj, &slices, cmd->flags, &cmd->iova);
 	if (!ret)

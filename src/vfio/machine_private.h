@@ -105,6 +105,7 @@ struct vfio_machine {
 
 	pthread_mutex_t memory_lock; /* a leaf; of the table, and see device_memory.h */
 	struct memory_files memory_files[MEMORY_FILE_BUCKETS];
+	atomic_uint nr_exports; /* changed under memory_lock */
 
 	struct iommu_space *blocked; /* empty: of devices that are attached to nothing */
 	struct uvfio_trash *trash;   /* of address spaces whose last user was one that looked */
@@ -425,6 +426,8 @@ int device_ioctl_hot_reset(struct vfio_device_file *df, struct vfio_client *clie
 
 /* device_feature.c */
 int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, uint64_t arg);
+/* device_export.c: FEATURE DMA_BUF (D.4), whose payload is at the client's address @data. */
+int device_export_get(struct vfio_device *dev, struct vfio_client *client, uint64_t data);
 
 /* bar.c: what lies where.  @dev's registers; no lock. */
 int bar_init(struct vfio_device *dev, struct uvfio_error *err);

@@ -6,6 +6,7 @@
 #ifndef UVFIO_VFIO_VFIO_UAPI_H
 #define UVFIO_VFIO_VFIO_UAPI_H
 
+#include <stdint.h>
 #include <linux/vfio.h>
 
 /* Capability of GET_INFO: PCIe atomic completer widths (Linux 6.6). */
@@ -22,6 +23,13 @@
 #ifndef VFIO_DEVICE_FEATURE_DMA_BUF
 #define VFIO_DEVICE_FEATURE_DMA_BUF 11
 #endif
+/* What follows its header, under names of our own; then come the ranges. */
+struct uvfio_feature_dma_buf {
+	uint32_t region_index, open_flags, flags, nr_ranges;
+};
+struct uvfio_feature_dma_buf_range {
+	uint64_t offset, length; /* bytes, in the region */
+};
 #define UVFIO_DEVICE_FEATURE_MIG_PRECOPY_INFO_V2 12
 
 /* Flags of HOT_RESET_INFO (Linux 6.5), for devices opened by character device. */
