@@ -101,6 +101,34 @@ long unmap(struct t *t, uint32_t ioas, uint64_t iova, uint64_t *length)
 	return rc;
 }
 
+long map_file(struct t *t, uint32_t ioas, int fd, uint64_t start, uint64_t length,
+		     uint32_t flags, uint64_t iova)
+{
+	struct iommufd_map_file arg = {.size = sizeof(arg),
+				       .flags = flags,
+				       .ioas_id = ioas,
+				       .fd = fd,
+				       .start = start,
+				       .length = length,
+				       .iova = iova};
+
+	return call(t->container, IOMMUFD_MAP_FILE, &arg);
+}
+
+long copy(struct t *t, uint32_t dst, uint64_t to, uint32_t src, uint64_t from,
+		 uint64_t length, uint32_t flags)
+{
+	struct iommufd_copy arg = {.size = sizeof(arg),
+				   .flags = flags,
+				   .dst_ioas_id = dst,
+				   .src_ioas_id = src,
+				   .length = length,
+				   .dst_iova = to,
+				   .src_iova = from};
+
+	return call(t->container, IOMMUFD_COPY, &arg);
+}
+
 void open_bound(struct t *t, struct d3 *d)
 {
 	t->container = open_iommu(t);

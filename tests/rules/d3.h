@@ -35,6 +35,12 @@ long map_fixed(struct t *t, uint32_t ioas, uint64_t iova, const void *p, uint64_
 	       uint32_t flags);
 long unmap(struct t *t, uint32_t ioas, uint64_t iova, uint64_t *length);
 
-extern const struct section section_d3_frame, section_d3_ioas, section_d3_device;
+long map_file(struct t *t, uint32_t ioas, int fd, uint64_t start, uint64_t length, uint32_t flags,
+	      uint64_t iova);
+long copy(struct t *t, uint32_t dst, uint64_t to, uint32_t src, uint64_t from, uint64_t length,
+	  uint32_t flags);
+
+extern const struct section section_d3_frame, section_d3_ioas, section_d3_device,
+	section_d4_export, section_d4_map_file;
 
 #endif

@@ -264,20 +264,6 @@ static void unmap_errors(struct t *t)
 
 /* ---- COPY ---- */
 
-static long copy(struct t *t, uint32_t dst, uint64_t to, uint32_t src, uint64_t from,
-		 uint64_t length, uint32_t flags)
-{
-	struct iommufd_copy arg = {.size = sizeof(arg),
-				   .flags = flags,
-				   .dst_ioas_id = dst,
-				   .src_ioas_id = src,
-				   .length = length,
-				   .dst_iova = to,
-				   .src_iova = from};
-
-	return call(t->container, IOMMUFD_COPY, &arg);
-}
-
 static void copy_errors(struct t *t)
 {
 	const uint64_t from = 0x100000, to = t->f->iova_first + GOOD;
@@ -312,20 +298,6 @@ static void copy_errors(struct t *t)
 
 /* ---- files, processes ---- */
 
-static long map_file(struct t *t, uint32_t ioas, int fd, uint64_t start, uint64_t length,
-		     uint32_t flags, uint64_t iova)
-{
-	struct iommufd_map_file arg = {.size = sizeof(arg),
-				       .flags = flags,
-				       .ioas_id = ioas,
-				       .fd = fd,
-				       .start = start,
-				       .length = length,
-				       .iova = iova};
-
-	return call(t->container, IOMMUFD_MAP_FILE, &arg);
-}
-
 static void files(struct t *t)
 {
 	const uint64_t to = t->f->iova_first + GOOD;
@@ -341,6 +313,14 @@ static void files(struct t *t)
 	see(t, "no-file", map_file(t, d.ioas, 999, 0, PAGE, FIXED | READ, to), -EBADF);
 	see(t, "no-file-first", map_file(t, d.ioas, 999, 0, PAGE, FIXED | READ, 0xfee00000),
 	    -EBADF);
+	/* Since 6.19 what is wrong with the range is found first. */
+	see(t, "no-file-length-0", map_file(t, d.ioas, 999, 0, 0, FIXED | READ, to),
+	    since(t, 6, 19) ? -EINVAL : -EBADF);
+	see(t, "no-file-wraps", map_file(t, d.ioas, 999, -PAGE, 2 * PAGE, FIXED | READ, to),
+	    since(t, 6, 19) ? -EOVERFLOW : -EBADF);
+	see(t, "no-file-large", map_file(t, d.ioas, 999, 1ull << 62, PAGE, FIXED | READ, to),
+	    -EBADF);
+	see(t, "large", map_file(t, d.ioas, fd, 1ull << 62, PAGE, FIXED | READ, to), -EINVAL);
 	see(t, "misaligned", map_file(t, d.ioas, fd, 1, PAGE, FIXED | READ, to), -EINVAL);
 	see(t, "reserved", map_file(t, d.ioas, fd, 0, PAGE, FIXED | READ, 0xfee00000), -EINVAL);
 	see(t, "no-memory-file", map_file(t, d.ioas, null, 0, PAGE, FIXED | READ, to), -EINVAL);

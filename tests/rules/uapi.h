@@ -3,6 +3,7 @@
 #ifndef RULES_UAPI_H
 #define RULES_UAPI_H
 
+#include <stdint.h>
 #include <linux/vfio.h>
 
 #ifndef VFIO_DEVICE_FEATURE_MIG_DATA_SIZE
@@ -14,6 +15,13 @@
 #ifndef VFIO_DEVICE_FEATURE_DMA_BUF
 #define VFIO_DEVICE_FEATURE_DMA_BUF 11
 #endif
+/* Its payload (D.4), under names of our own: ranges follow. */
+struct export_request {
+	uint32_t region_index, open_flags, flags, nr_ranges;
+};
+struct export_range {
+	uint64_t offset, length;
+};
 #ifndef VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP
 #define VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP 5
 #endif

@@ -55,6 +55,8 @@ static const struct {
 	{"D.2/MAP/device-memory*", NO_MEMORY},
 	{"D.2/MAP/failures-cost-no-entry", NO_MEMORY},
 	{"D.3/*", "a connection is its own address space: there are no iommufds and no nodes"},
+	{"D.4/*", "a region's descriptor comes with GET_REGION_INFO: nothing has to be exported, and "
+		  "there is no iommufd"},
 	{"E.4/START/none", "without ranges a message means all of the memory"},
 	{"E.4/faults", NO_ADDRESSES},
 	{"F.1/attach/*", NO_GROUPS},
