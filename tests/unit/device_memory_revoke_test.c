@@ -146,7 +146,9 @@ static void test_revoked(void **state)
 			if (view)
 				assert_int_equal(p2p_map(&p, IOVA_P2P, BAR_OF(1, 2), 8192, ALL), 0);
 			assert_int_equal(fstat(p.f.tc.fd, &st), 0); /* any file will do */
-			assert_int_equal(vfio_export_new(p.dev[1], 2, &range, 1, &st, &export), 0);
+			assert_int_equal(
+				vfio_export_new(p.dev[1], 2, &range, 1, range.len, &st, &export),
+				0);
 			assert_false(vfio_export_revoked(export));
 			assert_int_equal(vfio_export_memory(export, 0, 4096, &mem), 0);
 			assert_int_equal(iommu_map(atomic_load(&p.dev[0]->space), 0x400000, 4096, 3,

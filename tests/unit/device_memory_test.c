@@ -311,7 +311,7 @@ static void test_exports(void **state)
 	p2p_up(&p, "probe", "probe,memory=on");
 	assert_int_equal(fstat(p.f.tc.fd, &st), 0);
 	assert_null(vfio_export_find(p.f.machine, &st));
-	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 2, &st, &export), 0);
+	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 2, 8192, &st, &export), 0);
 	found = vfio_export_find(p.f.machine, &st);
 	assert_ptr_equal(found, export);
 	assert_int_equal(vfio_export_size(export), 8192);
@@ -323,7 +323,7 @@ static void test_exports(void **state)
 	vfio_export_put(export);
 	assert_null(vfio_export_find(p.f.machine, &st));
 
-	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, &st, &export), 0);
+	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, 4096, &st, &export), 0);
 	assert_int_equal(vfio_export_memory(export, 4096, 4096, &mem), -EINVAL);
 	assert_int_equal(vfio_export_memory(export, 0, 8192, &mem), -EINVAL);
 	assert_int_equal(vfio_export_memory(export, 0, 4096, &mem), 0);
@@ -333,18 +333,18 @@ static void test_exports(void **state)
 	assert_non_null(all);
 	for (unsigned i = 1; i < VFIO_EXPORTS; i++) {
 		st.st_ino = 1000000 + i;
-		assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, &st, &all[i]), 0);
+		assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, 4096, &st, &all[i]), 0);
 	}
-	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, &st, &found), -ENOSPC);
+	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, 4096, &st, &found), -ENOMEM);
 	vfio_export_put(all[1]);
-	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, &st, &all[1]), 0);
+	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, 4096, &st, &all[1]), 0);
 	/* Its device is closed: it stays, revoked for good. */
 	p2p_shut(&p, 1);
 	assert_true(vfio_export_revoked(export));
 	assert_int_equal(vfio_export_memory(export, 0, 4096, &mem), -ENODEV);
 	p2p_open(&p, 1);
 	assert_true(vfio_export_revoked(export));
-	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, &st, &found), 0);
+	assert_int_equal(vfio_export_new(p.dev[1], 2, two, 1, 4096, &st, &found), 0);
 	vfio_export_put(found);
 	vfio_export_put(export);
 	for (unsigned i = 1; i < VFIO_EXPORTS; i++)
