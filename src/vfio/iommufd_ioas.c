@@ -128,14 +128,22 @@ static int check_map(uint32_t flags, uint64_t iova, uint64_t length)
 	return prot_of(flags) ? 0 : -EINVAL;
 }
 
-static int map_slices(struct iommufd_call *call, struct iommufd_object *obj,
+/* How all three end: map @slices, unless @ret says that there are none, and answer; @obj is given
+ * back.  0 or -errno. */
+static int map_slices(struct iommufd_call *call, struct iommufd_object *obj, int ret,
 		      struct ioas_slices *slices, uint32_t flags, uint64_t *iova)
 {
-	const uint64_t length = slices->length;
-	int ret = ioas_map(obj->ioas, slices, flags & IOMMUFD_MAP_FIXED, prot_of(flags), iova,
-			   &call->client->ops->memory, call->client, call->client->pid);
+	if (!ret) {
+		const uint64_t length = slices->length;
 
-	iommufd_emit(call, VFIO_EVENT_DMA_MAP, obj->ioas, *iova, length, prot_of(flags), ret);
+		ret = ioas_map(obj->ioas, slices, flags & IOMMUFD_MAP_FIXED, prot_of(flags), iova,
+			       &call->client->ops->memory, call->client, call->client->pid);
+		iommufd_emit(call, VFIO_EVENT_DMA_MAP, obj->ioas, *iova, length, prot_of(flags),
+			     ret);
+	}
+	if (!ret)
+		ret = iommufd_respond(call);
+	iommufd_obj_put(call->fd, obj);
 	return ret;
 }
 
@@ -154,12 +162,7 @@ int iommufd_map(struct iommufd_call *call)
 		return -ENOENT;
 	ret = ioas_slices_user(call->fd->ctx, cmd->addr, cmd->length, prot_of(cmd->flags),
 			       call->client->pid, &slices);
-	if (!ret)
-		ret = map_slices(call, obj, &slices, cmd->flags, &cmd->iova);
-	if (!ret)
-		ret = iommufd_respond(call);
-	iommufd_obj_put(call->fd, obj);
-	return ret;
+	return map_slices(call, obj, ret, &slices, cmd->flags, &cmd->iova);
 }
 
 /* ---- MAP_FILE ---- */
@@ -252,12 +255,7 @@ int iommufd_map_file(struct iommufd_call *call)
 	if (!obj)
 		return -ENOENT;
 	ret = file_slices(call, &slices);
-	if (!ret)
-		ret = map_slices(call, obj, &slices, cmd->flags, &cmd->iova);
-	if (!ret)
-		ret = iommufd_respond(call);
-	iommufd_obj_put(call->fd, obj);
-	return ret;
+	return map_slices(call, obj, ret, &slices, cmd->flags, &cmd->iova);
 }
 
 int iommufd_copy(struct iommufd_call *call)
@@ -286,11 +284,7 @@ int iommufd_copy(struct iommufd_call *call)
 		ioas_slices_drop(&slices);
 		return -ENOENT;
 	}
-	ret = map_slices(call, dst, &slices, cmd->flags, &cmd->dst_iova);
-	if (!ret)
-		ret = iommufd_respond(call);
-	iommufd_obj_put(call->fd, dst);
-	return ret;
+	return map_slices(call, dst, 0, &slices, cmd->flags, &cmd->dst_iova);
 }
 
 int iommufd_unmap(struct iommufd_call *call)

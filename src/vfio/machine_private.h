@@ -497,6 +497,9 @@ static inline void mishap_slow(struct vfio_device *dev)
 
 /* unplug.c: finish what is being removed (nothing is open) and end the thread. */
 void unplug_stop(struct vfio_machine *machine);
+/* Give a device that no driver has to one: @to is DEVICE_PRESENT (vfio-pci) or DEVICE_UIO.
+ * machine->lock held.  -EBUSY: one has it, or its group is another driver's user's; -ENODEV: gone. */
+int device_take_locked(struct vfio_device *dev, enum device_state to);
 /* Was the device pulled out? */
 static inline bool device_is_cut(const struct vfio_device *dev)
 {

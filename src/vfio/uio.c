@@ -216,7 +216,7 @@ int vfio_device_uio_bind(struct vfio_device *dev)
 {
 	struct vfio_machine *machine = dev->machine;
 	struct uio *uio;
-	int ret = 0;
+	int ret;
 
 	if (!machine->policy.enable_uio || !probe(dev))
 		return -ENODEV;
@@ -230,25 +230,10 @@ int vfio_device_uio_bind(struct vfio_device *dev)
 	uio->eventfd = -1;
 	uio->has_irq = pci_func_desc(dev->func)->interrupt_pin;
 	pthread_mutex_lock(&machine->lock);
-	switch (atomic_load(&dev->state)) {
-	case DEVICE_UNBOUND:
-		/* The rest of the group is a user's (D.1). */
-		if (group_claimed_locked(dev->group)) {
-			ret = -EBUSY;
-			break;
-		}
+	ret = device_take_locked(dev, DEVICE_UIO);
+	if (!ret) {
 		uio->minor = free_minor(machine);
 		dev->uio = uio;
-		atomic_store(&dev->state, DEVICE_UIO);
-		break;
-	case DEVICE_PRESENT:
-	case DEVICE_UIO:
-	case DEVICE_ASKED:
-		ret = -EBUSY;
-		break;
-	default:
-		ret = -ENODEV;
-		break;
 	}
 	pthread_mutex_unlock(&machine->lock);
 	if (ret) {

@@ -424,24 +424,30 @@ int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *a
 	return ret;
 }
 
-int vfio_device_bind(struct vfio_device *dev)
+int device_take_locked(struct vfio_device *dev, enum device_state to)
 {
-	int ret = 0;
-
-	pthread_mutex_lock(&dev->machine->lock);
 	switch (atomic_load(&dev->state)) {
 	case DEVICE_UNBOUND:
-		set_state(dev, DEVICE_PRESENT);
-		break;
+		/* Not to another driver than vfio-pci while a user has the rest of the group (D.1). */
+		if (to != DEVICE_PRESENT && group_claimed_locked(dev->group))
+			return -EBUSY;
+		set_state(dev, to);
+		return 0;
 	case DEVICE_PRESENT:
 	case DEVICE_UIO:
 	case DEVICE_ASKED:
-		ret = -EBUSY;
-		break;
+		return -EBUSY;
 	default:
-		ret = -ENODEV;
-		break;
+		return -ENODEV;
 	}
+}
+
+int vfio_device_bind(struct vfio_device *dev)
+{
+	int ret;
+
+	pthread_mutex_lock(&dev->machine->lock);
+	ret = device_take_locked(dev, DEVICE_PRESENT);
 	pthread_mutex_unlock(&dev->machine->lock);
 	return ret;
 }
