@@ -12,30 +12,11 @@
 #include <unistd.h>
 #include <uvfio/device.h>
 
+#include "input.h"
 #include "irq/irq.h"
-
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			abort();                                                                   \
-	} while (0)
 
 #define EVENTFDS 8u
 #define VECTORS  70u
-
-struct input {
-	const uint8_t *data;
-	size_t len;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	for (; bytes && in->len; bytes--, in->len--)
-		value = value << 8 | *in->data++;
-	return value;
-}
 
 struct world {
 	struct input in;
@@ -186,14 +167,6 @@ static void step(struct world *w)
 	CHECK(vectors <= VECTORS);
 }
 
-static int highest_fd(void)
-{
-	int fd = fcntl(0, F_DUPFD_CLOEXEC, 0);
-
-	close(fd);
-	return fd;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
@@ -210,14 +183,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		for (unsigned i = 0; i < EVENTFDS; i++)
 			efd[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	}
-	before = highest_fd();
+	before = lowest_free_fd();
 	w.counts[0] = shape & 1;
 	w.counts[1] = shape & 2 ? 32 : 0;
 	w.counts[2] = shape & 4 ? VECTORS : 0;
 	w.pcie = shape & 8;
 	w.set = irq_set_new(&ops, &w, ctx, w.counts[2], shape & 16);
 	CHECK(w.set);
-	while (w.in.len)
+	while (w.in.left)
 		step(&w);
 	irq_disable_all(w.set);
 	/* Nothing is set any more: nothing is signalled. */
@@ -234,6 +207,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		CHECK(read(efd[i], &value, sizeof(value)) < 0);
 	irq_set_free(w.set);
 	uvfio_ctx_flush(ctx);
-	CHECK(highest_fd() == before);
+	CHECK(lowest_free_fd() == before);
 	return 0;
 }

@@ -16,35 +16,24 @@
 #include <string.h>
 
 #include "devices/nvme/nvme_spec.h"
+#include "input.h"
 #include "nvme_harness.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
 static uint8_t u8(struct input *in)
 {
-	if (!in->left)
-		return 0;
-	in->left--;
-	return *in->p++;
+	return (uint8_t)take(in, 1);
 }
 
 static uint16_t u16(struct input *in)
 {
-	uint16_t lo = u8(in);
-
-	return (uint16_t)(lo | u8(in) << 8);
+	return (uint16_t)take(in, 2);
 }
 
 static uint32_t u32(struct input *in)
 {
-	uint32_t lo = u16(in);
-
-	return lo | (uint32_t)u16(in) << 16;
+	return (uint32_t)take(in, 4);
 }
 
 /* Client memory that pointers mostly lead to, with lists in it that the input writes. */

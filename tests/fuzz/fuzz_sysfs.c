@@ -23,16 +23,9 @@
 #include <unistd.h>
 
 #include "devices/pcitest/pcitest_model.h"
+#include "input.h"
 #include "sysfs/check.h"
 #include "sysfs/sysfs.h"
-
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                 \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 #define NODES    16u
 #define HANDLES  8u
@@ -118,20 +111,6 @@ static const uint16_t opcodes[] = {
 	FUSE_ACCESS,  FUSE_POLL,    FUSE_INTERRUPT, FUSE_BATCH_FORGET, FUSE_GETXATTR,
 	FUSE_IOCTL,   FUSE_LSEEK,   FUSE_FALLOCATE, FUSE_DESTROY,      FUSE_SETUPMAPPING,
 };
-
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->left; i++, in->left--)
-		value |= (uint64_t)*in->p++ << (8 * i);
-	return value;
-}
 
 struct client {
 	struct input in;
@@ -447,14 +426,6 @@ static void play(struct client *c)
 }
 
 /* ---- an input ---- */
-
-static int lowest_free_fd(void)
-{
-	int fd = fcntl(0, F_DUPFD_CLOEXEC, 0);
-
-	close(fd);
-	return fd;
-}
 
 static void run(struct client *c)
 {

@@ -15,27 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "pci/vconfig.h"
-
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			abort();                                                                   \
-	} while (0)
-
-struct input {
-	const uint8_t *data;
-	size_t len;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	for (; bytes && in->len; bytes--, in->len--)
-		value = value << 8 | *in->data++;
-	return value;
-}
 
 struct user {
 	struct pci_func *func;
@@ -196,7 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		pci_hw_write(u.func, exp + PCI_EXP_DEVCTL, 2, 0x2830);
 	mps = exp ? 0x20 : 0;
 	CHECK(pci_vconfig_new(u.func, take(&in, 1) & PCI_VCONFIG_NO_INTX, &ops, &u, &vc) == 0);
-	while (in.len) {
+	while (in.left) {
 		switch (take(&in, 1) % 16) {
 		case 0: /* SET_IRQS */
 			u.msi_log2 = take(&in, 1) % 4;

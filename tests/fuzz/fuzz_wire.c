@@ -26,36 +26,15 @@
 #include <unistd.h>
 
 #include "devices/nvme/nvme_model.h"
+#include "input.h"
 #include "support/wire_client.h"
 #include "wire/wire.h"
-
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                 \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 #define IOVA    0x100000u
 #define PAGES   64u
 #define PAGE    4096u
 #define CONFIG  7u
 #define SECONDS 20 /* after which a wait for the server counts as a hang */
-
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
-static uint32_t take(struct input *in, unsigned bytes)
-{
-	uint32_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->left; i++, in->left--)
-		value |= (uint32_t)*in->p++ << (8 * i);
-	return value;
-}
 
 /* The server, made once; the descriptors that inputs send. */
 static struct wire_listener *listener;
@@ -486,14 +465,6 @@ static void expect_fresh(void)
 	CHECK(wire_read(&w, CONFIG, 4, &command, 2) == 2 && !(command & 4));
 	CHECK(wire_read(&w, 0, 0x14, &enabled, 4) == 4 && !(enabled & 1));
 	close(w.fd);
-}
-
-static int lowest_free_fd(void)
-{
-	int fd = fcntl(0, F_DUPFD_CLOEXEC, 0);
-
-	close(fd);
-	return fd;
 }
 
 static void all_gone(void)
