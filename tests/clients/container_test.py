@@ -18,29 +18,17 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "support"))
+from containers import drive, drives, finish, images, is_root, point, skip, with_mounts  # noqa: E402
+
 UVFIO, EXAMPLE = (os.path.realpath(a) for a in sys.argv[1:3])
-DRIVE = [UVFIO, "run", "--device", "nvme,memory=16M,serial=abc", "--", EXAMPLE, "0000:01:00.0"]
-MOUNTS = [*DRIVE[:2], "--sandbox", "mounts", *DRIVE[2:]]
+DRIVE = drive(UVFIO, EXAMPLE)
+MOUNTS = with_mounts(DRIVE)
 PROFILE = "/usr/share/containers/seccomp.json"
 CAPS = ("CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP "
         "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE").split()
 ARCHES = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
-number = failed = 0
-
-
-def point(good, name, output=""):
-    global number, failed
-    number += 1
-    print(f"{'ok' if good else 'not ok'} {number} - {name}", flush=True)
-    if not good:
-        failed += 1
-        print("".join(f"# {line}\n" for line in output.splitlines()[-30:]), end="", flush=True)
-
-
-def skip(name, why):
-    global number
-    number += 1
-    print(f"ok {number} - {name} # SKIP {why}", flush=True)
 
 
 def engine_profile(caps):
@@ -134,20 +122,6 @@ def in_container(folder, user, more_caps, profile, command):
                    f"'{folder}' uvfio-test-{os.getpid()}")
 
 
-def drives(name, result):
-    status, output = result
-    point(status == 0 and 'serial "abc ' in output, name, f"status {status}\n{output}")
-
-
-def images(mmio):
-    """A command that writes a namespace and reads it, by QEMU's driver in user space."""
-    run_it = f"'{UVFIO}' run --mmio {mmio} --device nvme,memory=8M -- sh -c"
-    return ["sh", "-ec", "cd /dev/shm; mkdir uvfio-images-$$; cd uvfio-images-$$; "
-            "trap 'rm -r /dev/shm/uvfio-images-$$' EXIT; head -c 8M /dev/urandom > in; "
-            f"{run_it} 'qemu-img convert -n -f raw -O raw in nvme://0000:01:00.0/1 && "
-            "qemu-img convert -f raw -O raw nvme://0000:01:00.0/1 out'; cmp in out; echo same"]
-
-
 def looks():
     """A command that looks at the device in every way that a shell has."""
     script = """cd /; d=/sys/bus/pci/devices/0000:01:00.0
@@ -179,7 +153,7 @@ def containers(folder):
                in_container(folder, user, ["SYS_ADMIN", "SYS_PTRACE"], docker_profile, DRIVE))
         if shutil.which("qemu-img"):
             for mmio in ("exact", "polled"):
-                status, output = in_container(folder, user, [], docker_profile, images(mmio))
+                status, output = in_container(folder, user, [], docker_profile, images(UVFIO, mmio))
                 point(status == 0 and output.endswith("same\n"),
                       f"Docker's rules alone, qemu-img, --mmio {mmio}, {who}", output)
         else:
@@ -207,8 +181,7 @@ def containers(folder):
 
 
 def main():
-    if os.geteuid() != 0:
-        print("1..0 # SKIP not run as root")
+    if not is_root():
         return 0
     nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     with tempfile.TemporaryDirectory() as folder:
@@ -239,8 +212,7 @@ def main():
         point(status == 125 and "mount --rbind" in output,
               "chroot to a plain directory, --sandbox mounts: refused, with the remedy",
               f"{status}\n{output}")
-    print(f"1..{number}")
-    return failed != 0
+    return finish()
 
 
 sys.exit(main())

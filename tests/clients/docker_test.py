@@ -15,20 +15,15 @@ import tarfile
 import tempfile
 import threading
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "support"))
+from containers import drive, drives, finish, images, is_root, point, with_mounts  # noqa: E402
+
 UVFIO, EXAMPLE, RULES, COMPARE = (os.path.realpath(a) for a in sys.argv[1:5])
-DRIVE = [UVFIO, "run", "--device", "nvme,memory=16M,serial=abc", "--", EXAMPLE, "0000:01:00.0"]
+DRIVE = drive(UVFIO, EXAMPLE)
+MOUNTS = with_mounts(DRIVE)
 SOURCE = os.path.dirname(os.path.dirname(COMPARE))
 BUILD = os.path.dirname(UVFIO)
-number = failed = 0
-
-
-def point(good, name, output=""):
-    global number, failed
-    number += 1
-    print(f"{'ok' if good else 'not ok'} {number} - {name}", flush=True)
-    if not good:
-        failed += 1
-        print("".join(f"# {line}\n" for line in output.splitlines()[-40:]), end="", flush=True)
 
 
 def image():
@@ -88,18 +83,6 @@ class Daemon:
         self.process.wait()
 
 
-def drives(name, result):
-    status, output = result
-    point(status == 0 and 'serial "abc ' in output, name, f"status {status}\n{output}")
-
-
-def images(mmio):
-    run_it = f"'{UVFIO}' run --mmio {mmio} --device nvme,memory=8M -- sh -c"
-    return ["sh", "-ec", "cd /dev/shm; head -c 8M /dev/urandom > in; "
-            f"{run_it} 'qemu-img convert -n -f raw -O raw in nvme://0000:01:00.0/1 && "
-            "qemu-img convert -f raw -O raw nvme://0000:01:00.0/1 out'; cmp in out; echo same"]
-
-
 def tests(daemon):
     run = daemon.run
     point(daemon.docker("import", "-", "uvfio-test", data=image())[0] == 0, "an image")
@@ -110,10 +93,10 @@ def tests(daemon):
         drives(f"user {user}", run(options, DRIVE))
         if shutil.which("qemu-img"):
             for mmio in ("exact", "polled"):
-                status, output = run(options, images(mmio))
+                status, output = run(options, images(UVFIO, mmio))
                 point(status == 0 and output.endswith("same\n"),
                       f"user {user}: qemu-img, --mmio {mmio}", output)
-        status, output = run(options, [UVFIO, "run", "--sandbox", "mounts", *DRIVE[2:]])
+        status, output = run(options, MOUNTS)
         point(status == 125 and "cannot make a user and a mount namespace" in output,
               f"user {user}: --sandbox mounts is refused", output)
     drives("--cap-drop ALL", run(["--cap-drop", "ALL"], DRIVE))
@@ -124,7 +107,7 @@ def tests(daemon):
     point(status == 125 and "must be writable" in output, "nothing can be written: refused", output)
     drives("--cap-add SYS_ADMIN --cap-add SYS_PTRACE",
            run(["--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE", "--security-opt",
-                "apparmor=unconfined"], [UVFIO, "run", "--sandbox", "mounts", *DRIVE[2:]]))
+                "apparmor=unconfined"], MOUNTS))
     drives("--security-opt seccomp=unconfined", run(["--security-opt", "seccomp=unconfined"],
                                                     DRIVE))
     status, output = run([], [COMPARE, "--uvfio", UVFIO, "--rules", RULES])
@@ -133,8 +116,7 @@ def tests(daemon):
 
 
 def main():
-    if os.geteuid() != 0:
-        print("1..0 # SKIP not run as root")
+    if not is_root():
         return 0
     for program in ("dockerd", "docker"):
         if not shutil.which(program):
@@ -153,8 +135,7 @@ def main():
             tests(daemon)
         finally:
             daemon.stop()
-    print(f"1..{number}")
-    return failed != 0
+    return finish()
 
 
 sys.exit(main())
