@@ -25,6 +25,10 @@ static void add_device(struct table *t, struct json_object *d)
 		table_cell(t, "%s", time_text(member_uint(f, "time_ns"), true, when));
 		table_cell(t, "%s", member_text(d, "device"));
 		table_cell(t, "%llu", (unsigned long long)member_uint(f, "number"));
+		if (member_uint(f, "space"))
+			table_cell(t, "%llu", (unsigned long long)member_uint(f, "space"));
+		else
+			table_cell(t, "-");
 		table_cell(t, "%s", member_text(f, "access"));
 		table_cell(t, "%#llx", (unsigned long long)member_uint(f, "iova"));
 		table_cell(t, "%llu", (unsigned long long)member_uint(f, "length"));
@@ -56,8 +60,8 @@ static int list_faults(struct remote *r, void *arg)
 
 int cmd_faults(int argc, char **argv)
 {
-	static const char *const heads[] = {"TIME", "DEVICE", "NUMBER", "ACCESS",
-					    "IOVA", "LENGTH", "REASON"};
+	static const char *const heads[] = {"TIME",   "DEVICE", "NUMBER", "SPACE",
+					    "ACCESS", "IOVA",   "LENGTH", "REASON"};
 	static const struct remote_command all = {
 		.name = "faults",
 		.arguments = "[DEVICE]",
@@ -80,7 +84,7 @@ int cmd_faults(int argc, char **argv)
 	if (o.given & REMOTE_JSON)
 		listing.json = json_object_new_array();
 	else
-		listing.table = table_new(heads, 7);
+		listing.table = table_new(heads, 8);
 	ret = remote_each(&command, &o, list_faults, &listing);
 	if (listing.json) {
 		print_machines(listing.json);

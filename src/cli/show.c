@@ -204,7 +204,7 @@ static struct table *mappings_table(void)
 static void print_mappings(struct table *t, struct json_object *dma)
 {
 	struct json_object *list = member(dma, "mappings");
-	char size[24];
+	char size[24], memory[48];
 
 	for (size_t i = 0; i < length(list); i++) {
 		struct json_object *m = json_object_array_get_idx(list, i);
@@ -212,11 +212,13 @@ static void print_mappings(struct table *t, struct json_object *dma)
 		table_cell(t, "%#llx", (unsigned long long)member_uint(m, "iova"));
 		table_cell(t, "%s", size_text(member_uint(m, "size"), size));
 		table_cell(t, "%s", member_text(m, "access"));
+		snprintf(memory, sizeof(memory), "%s%s%s", member_text(m, "memory"),
+			 member(m, "device") ? " " : "",
+			 member(m, "device") ? member_text(m, "device") : "");
 		if (member_uint(m, "pieces") > 1)
-			table_cell(t, "%s, %u pieces", member_text(m, "memory"),
-				   (unsigned)member_uint(m, "pieces"));
+			table_cell(t, "%s, %u pieces", memory, (unsigned)member_uint(m, "pieces"));
 		else
-			table_cell(t, "%s", member_text(m, "memory"));
+			table_cell(t, "%s", memory);
 	}
 }
 
@@ -287,6 +289,8 @@ static void print_device(struct json_object *d)
 	printf("\n  DMA mappings: %llu", (unsigned long long)member_uint(dma, "total"));
 	if (member(dma, "next"))
 		printf(", of which the first %zu (all: --mappings)", shown);
+	if (member_uint(dma, "space"))
+		printf(", address space %llu", (unsigned long long)member_uint(dma, "space"));
 	printf("\n");
 	print_mappings(t, dma);
 	table_print(t, 4);

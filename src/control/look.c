@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Methods that tell what is there: version, models, list, lspci, faults. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -258,8 +259,10 @@ static const char *reason_name(enum iommu_fault_reason reason)
 		[IOMMU_FAULT_BUS_MASTER] = "bus-master",
 		[IOMMU_FAULT_GONE] = "gone",
 		[IOMMU_FAULT_INJECTED] = "injected",
+		[IOMMU_FAULT_REVOKED] = "revoked",
 	};
 
+	static_assert(sizeof(names) / sizeof(names[0]) == NR_IOMMU_FAULTS, "a name each");
 	return (unsigned)reason < sizeof(names) / sizeof(names[0]) ? names[reason] : "other";
 }
 
@@ -278,6 +281,7 @@ static struct json_object *faults_one(struct vfio_device *dev)
 
 		json_put_uint(fault, "number", r[i].number);
 		json_put_uint(fault, "time_ns", r[i].time);
+		json_put_uint(fault, "space", r[i].space);
 		json_put_uint(fault, "iova", r[i].fault.iova);
 		json_put_uint(fault, "length", r[i].fault.len);
 		json_put_string(fault, "access", r[i].fault.write ? "write" : "read");

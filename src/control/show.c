@@ -202,15 +202,15 @@ static struct json_object *interrupts(struct vfio_device *dev)
 
 /* ---- DMA ---- */
 
-static const char *memory_kind(enum iommu_mem_kind kind)
+static const char *memory_kind(const struct iommu_listed *m)
 {
-	switch (kind) {
+	switch (m->kind) {
 	case IOMMU_MEM_PROCESS:
 		return "process";
 	case IOMMU_MEM_FILE:
 		return "file";
 	default:
-		return "peer"; /* reached by messages */
+		return m->device[0] ? "device" : "peer"; /* reached by messages */
 	}
 }
 
@@ -220,6 +220,7 @@ static struct json_object *dma(struct vfio_device *dev, uint64_t from, unsigned 
 	struct iommu_listed *m = malloc(MAX_MAPPINGS * sizeof(*m));
 	unsigned got = 0;
 
+	json_put_uint(out, "space", vfio_device_space(dev));
 	json_put_uint(out, "total",
 		      m ? vfio_device_mappings(dev, from, m, limit ? limit : 1, &got) : 0);
 	if (got > limit)
@@ -235,7 +236,9 @@ static struct json_object *dma(struct vfio_device *dev, uint64_t from, unsigned 
 		json_put_uint(mapping, "iova", m[i].iova);
 		json_put_uint(mapping, "size", m[i].size);
 		json_put_string(mapping, "access", access);
-		json_put_string(mapping, "memory", memory_kind(m[i].kind));
+		json_put_string(mapping, "memory", memory_kind(&m[i]));
+		if (m[i].device[0])
+			json_put_string(mapping, "device", m[i].device);
 		json_put_uint(mapping, "pieces", m[i].pieces);
 		json_object_array_add(list, mapping);
 	}

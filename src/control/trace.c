@@ -148,6 +148,7 @@ static void put_fields(struct json_object *out, const struct vfio_event *e)
 		break;
 	case VFIO_EVENT_DMA_MAP:
 	case VFIO_EVENT_DMA_UNMAP:
+		json_put_uint(out, "space", e->space_number);
 		put_hex(out, "iova", e->a);
 		put_hex(out, "size", e->b);
 		json_put_uint(out, "flags", e->c);
@@ -158,6 +159,7 @@ static void put_fields(struct json_object *out, const struct vfio_event *e)
 		json_put_uint(out, "vector", e->b);
 		break;
 	case VFIO_EVENT_FAULT:
+		json_put_uint(out, "space", e->space_number);
 		put_hex(out, "iova", e->a);
 		put_hex(out, "length", e->b);
 		json_put_string(out, "access", e->c >> 8 & 1 ? "write" : "read");

@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The mappings of a space, for listings: a few at a time, so that nobody waits for the lister. */
+#include <stdio.h>
+#include "iommu/peer.h"
 #include "iommu/space_private.h"
 
 static struct iommu_listed describe(const struct iommu_mapping *m)
 {
 	const struct iommu_file *file = m->nr > 1 ? m->pieces[0].file : m->file;
 
-	return (struct iommu_listed){
+	struct iommu_listed out = {
 		.iova = m->first,
 		.size = m->last - m->first + 1,
 		.prot = m->prot,
 		.pieces = m->nr,
 		.kind = file ? file->kind : IOMMU_MEM_PROCESS,
 	};
+
+	if (file && file->peer && file->peer->device)
+		snprintf(out.device, sizeof(out.device), "%s", file->peer->device);
+	return out;
 }
 
 unsigned iommu_list(struct iommu_space *s, uint64_t iova, struct iommu_listed *out, unsigned max,

@@ -66,6 +66,9 @@ struct iommu_peer {
 	uint32_t max_inflight; /* messages */
 	uint64_t max_bytes;    /* of those in flight; IOMMU_PEER_INFLIGHT_BYTES unless changed
 				* before the first use */
+	/* The device whose memory it is, for listings; NULL: a client's.  Set before the first use,
+	 * and stays as long as the peer. */
+	const char *device;
 	/* The core's. */
 	uint32_t refs; /* atomic */
 	pthread_mutex_t lock;

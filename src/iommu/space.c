@@ -136,6 +136,16 @@ struct iommu_space *iommu_space_new(uint64_t max)
 }
 static_assert(IOMMU_MAX_MAPPINGS + MAPPING_SLACK < 1u << TREE_INDEX_BITS, "an index fits a word");
 
+void iommu_space_set_number(struct iommu_space *s, uint64_t number)
+{
+	s->number = number;
+}
+
+uint64_t iommu_space_number(const struct iommu_space *s)
+{
+	return s->number;
+}
+
 void iommu_space_free(struct iommu_space *s)
 {
 	uint64_t count;

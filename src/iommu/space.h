@@ -94,6 +94,7 @@ enum iommu_fault_reason {
 	IOMMU_FAULT_GONE,       /* the memory behind the mapping went away */
 	IOMMU_FAULT_INJECTED,   /* on demand, by the device layer */
 	IOMMU_FAULT_REVOKED,    /* the memory is a device's, which does not answer */
+	NR_IOMMU_FAULTS
 };
 
 struct iommu_fault {
@@ -105,6 +106,9 @@ struct iommu_fault {
 /* An empty space for at most @max_mappings mappings (clamped to 1 … IOMMU_MAX_MAPPINGS).  NULL when
  * out of memory. */
 struct iommu_space *iommu_space_new(uint64_t max_mappings);
+/* What it is called by people, who find it in listings: 0 unless set, before anybody uses it. */
+void iommu_space_set_number(struct iommu_space *space, uint64_t number);
+uint64_t iommu_space_number(const struct iommu_space *space);
 /* Removes every mapping; nobody uses the space any more and no pin is left. */
 void iommu_space_free(struct iommu_space *space);
 
@@ -181,6 +185,7 @@ struct iommu_listed {
 	unsigned prot;            /* IOMMU_… */
 	unsigned pieces;          /* of memory, at least 1 */
 	enum iommu_mem_kind kind; /* of the first one */
+	char device[16];          /* whose memory that is, if a device's; else "" */
 };
 #define IOMMU_LIST_MAX 256u
 /* The mappings that end at @iova or later, ascending: up to @max (at most IOMMU_LIST_MAX, which is

@@ -76,6 +76,7 @@ struct iommu_space {
 	uint64_t pieces, max_pieces; /* beyond one a mapping */
 	pthread_mutex_t drain_lock;
 	struct iommu_files *files;
+	uint64_t number;
 };
 
 /* iommu_space_new() with files that other spaces have, too. */

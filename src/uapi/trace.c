@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -190,8 +191,10 @@ static const char *fault_reason(unsigned reason)
 		[IOMMU_FAULT_BUS_MASTER] = "bus mastering is off",
 		[IOMMU_FAULT_GONE] = "memory is gone",
 		[IOMMU_FAULT_INJECTED] = "asked for",
+		[IOMMU_FAULT_REVOKED] = "device memory is away",
 	};
 
+	static_assert(sizeof(names) / sizeof(names[0]) == NR_IOMMU_FAULTS, "a name each");
 	return NAME(names, reason) ? NAME(names, reason) : "?";
 }
 
@@ -205,7 +208,7 @@ static const char *dma_prot(uint64_t prot)
 static void observe(void *arg, const struct vfio_event *event)
 {
 	struct uapi_trace *trace = arg;
-	struct field f[5] = {FIELD_TEXT("device", event->device)};
+	struct field f[6] = {FIELD_TEXT("device", event->device)};
 	int64_t result = event->result;
 	const char *name;
 	unsigned nr = 1;
@@ -227,6 +230,7 @@ static void observe(void *arg, const struct vfio_event *event)
 	case VFIO_EVENT_DMA_MAP:
 	case VFIO_EVENT_DMA_UNMAP:
 		name = event->kind == VFIO_EVENT_DMA_MAP ? "dma-map" : "dma-unmap";
+		f[nr++] = FIELD_DEC("space", event->space_number);
 		f[nr++] = FIELD_HEX("iova", event->a);
 		f[nr++] = FIELD_HEX("size", event->b);
 		if (event->kind == VFIO_EVENT_DMA_MAP)
@@ -239,6 +243,7 @@ static void observe(void *arg, const struct vfio_event *event)
 		break;
 	case VFIO_EVENT_FAULT:
 		name = "dma-fault";
+		f[nr++] = FIELD_DEC("space", event->space_number);
 		f[nr++] = FIELD_HEX("iova", event->a);
 		f[nr++] = FIELD_HEX("length", event->b);
 		f[nr++] = FIELD_TEXT("access", event->c >> 8 ? "write" : "read");

@@ -269,6 +269,8 @@ static int set_iommu(struct vfio_container *container, uint64_t type)
 	pthread_mutex_lock(&machine->lock);
 	ret = choose_backend_locked(container, type, &backend->noiommu, &remark);
 	if (!ret) {
+		if (!backend->noiommu)
+			machine_number_space(machine, type1_space(backend->type1));
 		container->backend = backend;
 		backend = NULL;
 	}
@@ -294,6 +296,11 @@ static int get_info(struct backend *backend, struct vfio_client *client, uint64_
 	return client->ops->copy_to(client, arg, buf, (size_t)len) ? -EFAULT : 0;
 }
 
+static uint64_t number_of(const struct backend *backend)
+{
+	return iommu_space_number(type1_space(backend->type1));
+}
+
 static int map_dma(struct vfio_container *container, struct backend *backend,
 		   struct vfio_client *client, uint64_t arg)
 {
@@ -304,12 +311,14 @@ static int map_dma(struct vfio_container *container, struct backend *backend,
 		return -EFAULT;
 	ret = type1_map(backend->type1, &req, &client->ops->memory, client);
 	if (machine_observed(container->machine))
-		machine_emit(container->machine, &(struct vfio_event){.kind = VFIO_EVENT_DMA_MAP,
-								      .space = container,
-								      .a = req.iova,
-								      .b = req.size,
-								      .c = req.flags,
-								      .result = ret});
+		machine_emit(container->machine,
+			     &(struct vfio_event){.kind = VFIO_EVENT_DMA_MAP,
+						  .space = container,
+						  .space_number = number_of(backend),
+						  .a = req.iova,
+						  .b = req.size,
+						  .c = req.flags,
+						  .result = ret});
 	return ret;
 }
 
@@ -361,6 +370,7 @@ static int unmap_dma(struct vfio_container *container, struct backend *backend,
 		return -EFAULT;
 	event = (struct vfio_event){.kind = VFIO_EVENT_DMA_UNMAP,
 				    .space = container,
+				    .space_number = number_of(backend),
 				    .a = req.iova,
 				    .b = req.size,
 				    .c = req.flags};

@@ -25,6 +25,7 @@
 #include "vfio/device_memory.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include "base/fd.h"
@@ -46,6 +47,7 @@ struct memory_peer {
 	uint64_t epoch; /* in which its memory was mapped, or COMES_BACK; constant */
 	/* The owner; stays until nothing is queued any more. */
 	struct vfio_device *dev;
+	char name[16]; /* the owner's; it may have gone */
 	struct uvfio_work work;
 	pthread_mutex_t lock; /* what follows */
 	pthread_cond_t stepped;
@@ -225,6 +227,8 @@ static struct memory_peer *get_peer_locked(struct vfio_device *dev, uint64_t epo
 		return NULL;
 	iommu_peer_init(&p->iommu, &ops, MESSAGE_BYTES, MESSAGES);
 	p->iommu.max_bytes = BYTES;
+	snprintf(p->name, sizeof(p->name), "%s", dev->name);
+	p->iommu.device = p->name;
 	p->machine = dev->machine;
 	p->epoch = epoch;
 	p->dev = dev;

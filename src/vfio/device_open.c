@@ -145,13 +145,19 @@ void device_enable(struct vfio_device *dev)
 	pthread_mutex_unlock(&dev->config_lock);
 }
 
+static void point_at(struct vfio_device *dev, struct iommu_space *space)
+{
+	atomic_store(&dev->space_number, space ? iommu_space_number(space) : 0);
+	atomic_store(&dev->space, space);
+}
+
 void device_set_space(struct vfio_device *dev, struct iommu_space *space, struct dma_logging *dirty)
 {
 	pthread_mutex_lock(&dev->config_lock);
 	/* What is in flight ends first; what is begun meanwhile is refused. */
 	if (dev->running)
 		dma_stop(dev);
-	atomic_store(&dev->space, space);
+	point_at(dev, space);
 	atomic_store(&dev->hwpt_dirty, dirty);
 	if (dev->running)
 		atomic_store(&dev->dma_on, true);
@@ -173,7 +179,7 @@ static int open_first(struct vfio_device *dev, const struct open_with *with)
 		atomic_fetch_add(&backend->refs, 1);
 	dev->backend = backend;
 	memset(&dev->iommu_cache, 0, sizeof(dev->iommu_cache));
-	atomic_store(&dev->space, backend ? type1_space(backend->type1) : dev->machine->blocked);
+	point_at(dev, backend ? type1_space(backend->type1) : dev->machine->blocked);
 	pthread_mutex_lock(&dev->config_lock);
 	ret = open_sequence(dev);
 	if (ret)
@@ -183,7 +189,7 @@ static int open_first(struct vfio_device *dev, const struct open_with *with)
 		device_memory_open(dev);
 	if (!ret)
 		return 1;
-	atomic_store(&dev->space, NULL);
+	point_at(dev, NULL);
 	dev->backend = NULL;
 	if (with->iommufd)
 		iommufd_unbind(dev);
@@ -221,7 +227,7 @@ void device_close(struct vfio_device *dev)
 		pthread_mutex_unlock(&dev->config_lock);
 		backend = dev->backend;
 		dev->backend = NULL;
-		atomic_store(&dev->space, NULL);
+		point_at(dev, NULL);
 		if (dev->iommufd)
 			iommufd_unbind(dev);
 	}

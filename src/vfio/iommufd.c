@@ -408,11 +408,13 @@ int vfio_iommufd_ioctl(struct vfio_iommufd *fd, struct vfio_client *client, unsi
 void iommufd_emit(struct iommufd_call *call, enum vfio_event_kind kind, const struct ioas *ioas,
 		  uint64_t iova, uint64_t length, unsigned flags, int result)
 {
+	const uint64_t number = iommu_space_number(ioas_space((struct ioas *)(uintptr_t)ioas));
 	struct vfio_machine *machine = call->fd->machine;
 
 	if (machine_observed(machine))
 		machine_emit(machine, &(struct vfio_event){.kind = kind,
 							   .space = ioas,
+							   .space_number = number,
 							   .a = iova,
 							   .b = length,
 							   .c = flags,

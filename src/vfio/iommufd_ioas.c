@@ -25,6 +25,7 @@ struct iommufd_object *iommufd_new_ioas(struct vfio_iommufd *fd)
 		iommufd_obj_remove(fd, obj, 0);
 		return NULL;
 	}
+	machine_number_space(fd->machine, ioas_space(obj->ioas));
 	return obj;
 }
 

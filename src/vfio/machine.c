@@ -492,6 +492,11 @@ void vfio_machine_unobserve(struct vfio_machine *machine,
 	pthread_rwlock_unlock(&machine->observer_lock);
 }
 
+void machine_number_space(struct vfio_machine *machine, struct iommu_space *space)
+{
+	iommu_space_set_number(space, atomic_fetch_add(&machine->last_space, 1) + 1);
+}
+
 void machine_emit(struct vfio_machine *machine, const struct vfio_event *event)
 {
 	pthread_rwlock_rdlock(&machine->observer_lock);
@@ -507,6 +512,7 @@ void device_emit(struct vfio_device *dev, enum vfio_event_kind kind, uint64_t a,
 		return;
 	machine_emit(dev->machine, &(struct vfio_event){.kind = kind,
 							.device = dev->name,
+							.space_number = vfio_device_space(dev),
 							.a = a,
 							.b = b,
 							.c = c,

@@ -112,6 +112,7 @@ struct vfio_machine {
 
 	pthread_cond_t watch_cond; /* a device has lost its last watcher */
 	uint64_t last_serial;      /* of a device; under lock */
+	_Atomic uint64_t last_space; /* number of an address space */
 	unsigned uio_first;        /* the first uioN */
 	atomic_uint changes;       /* counts devices that came or went */
 
@@ -128,6 +129,8 @@ void machine_emit(struct vfio_machine *machine, const struct vfio_event *event);
 /* policy.c */
 /* What CAP_SYS_RAWIO allows (A.9): the capabilities of this machine's clients are its policy's. */
 bool machine_may_rawio(const struct vfio_machine *machine);
+/* Give a new address space its number. */
+void machine_number_space(struct vfio_machine *machine, struct iommu_space *space);
 void machine_add_taint(struct vfio_machine *machine, enum vfio_taint taint);
 static inline bool machine_observed(struct vfio_machine *machine)
 {
@@ -335,6 +338,7 @@ struct vfio_device {
 	atomic_uint accesses;                /* calls on the file that are under way */
 	_Atomic uint64_t irq_mode;           /* (mode + 1) << 32 | vectors */
 	_Atomic(struct iommu_space *) space; /* while open */
+	_Atomic uint64_t space_number;       /* its number; written where @space is */
 	struct backend *backend;             /* keeps @space; under open_lock */
 	/* Bound to an iommufd in place of that (iommufd.h).  Written under machine->lock; the file
 	 * that is bound may read the first two without. */

@@ -7,6 +7,7 @@
  * locks that are held for a few instructions: the machine's, the register lock, those of rings and
  * of the address space.  So looking neither waits for a client or a reset, nor is it waited for.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,11 @@ struct irq_set *vfio_device_irqs(struct vfio_device *dev)
 
 /* ---- DMA ---- */
 
+uint64_t vfio_device_space(struct vfio_device *dev)
+{
+	return atomic_load(&dev->space_number);
+}
+
 uint64_t vfio_device_mappings(struct vfio_device *dev, uint64_t iova, struct iommu_listed *out,
 			      unsigned max, unsigned *got)
 {
@@ -253,8 +259,12 @@ void observe_fault(struct vfio_device *dev, const struct iommu_fault *fault, int
 	uint64_t now = realtime_ns();
 
 	pthread_mutex_lock(&ring->lock);
-	ring->records[ring->total % VFIO_FAULT_RECORDS] = (struct vfio_fault_record){
-		.number = ring->total + 1, .time = now, .fault = *fault, .result = result};
+	ring->records[ring->total % VFIO_FAULT_RECORDS] =
+		(struct vfio_fault_record){.number = ring->total + 1,
+					   .time = now,
+					   .fault = *fault,
+					   .space = vfio_device_space(dev),
+					   .result = result};
 	ring->total++;
 	pthread_mutex_unlock(&ring->lock);
 }
@@ -288,6 +298,7 @@ const char *vfio_fault_reason(enum iommu_fault_reason reason)
 		[IOMMU_FAULT_REVOKED] = "the memory of the device behind the mapping is away",
 	};
 
+	static_assert(ARRAY_SIZE(names) == NR_IOMMU_FAULTS, "a name each");
 	return (unsigned)reason < ARRAY_SIZE(names) ? names[reason] : "unknown";
 }
 

@@ -81,6 +81,9 @@ struct irq_set *vfio_device_irqs(struct vfio_device *dev);
 
 /* ---- DMA ---- */
 
+/* Address spaces of a machine are numbered from 1, in the order of their making: what events,
+ * faults and listings call them by.  0: it has none, or one in which nothing can be mapped. */
+uint64_t vfio_device_space(struct vfio_device *dev);
 /* How many mappings the address space of @dev has; up to @max of them that end at @iova or later
  * are in @out, ascending, and *@got says how many.  Go on behind the last one.  @max is at most
  * IOMMU_LIST_MAX.  0 of 0 when the device has no address space. */
@@ -93,7 +96,8 @@ struct vfio_fault_record {
 	uint64_t number; /* counts up from 1 */
 	uint64_t time;   /* CLOCK_REALTIME, ns */
 	struct iommu_fault fault;
-	int result; /* -errno that the model got */
+	uint64_t space; /* of which address space */
+	int result;     /* -errno that the model got */
 };
 /* The latest faults, oldest first: how many are in @out.  *@total: since the device was made. */
 unsigned vfio_device_faults(struct vfio_device *dev, struct vfio_fault_record *out, unsigned max,

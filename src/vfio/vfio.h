@@ -294,6 +294,7 @@ struct vfio_event {
 	enum vfio_event_kind kind;
 	const char *device; /* name, or NULL */
 	const void *space;  /* DMA_MAP, DMA_UNMAP: of which container or IOAS; an identity, no more */
+	uint64_t space_number; /* DMA_*, FAULT: of the address space (observe.h); 0: none */
 	uint64_t a, b, c;   /* REGION_*: offset, length, first 8 bytes; STORE: offset, size, value;
 			     * DMA_*: iova, size, prot; IRQ: index, vector; FAULT: iova, length,
 			     * reason | write << 8; RESET: kind; OPEN/CLOSE: group */

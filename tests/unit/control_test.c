@@ -291,6 +291,7 @@ static void test_lspci_stats_faults(void **state)
 	assert_int_equal(number_at(a, "result.devices.0.total"), 1);
 	assert_int_equal(number_at(a, "result.devices.0.faults.0.iova"), 0x1000);
 	assert_int_equal(number_at(a, "result.devices.0.faults.0.length"), 16);
+	assert_int_equal(number_at(a, "result.devices.0.faults.0.space"), 1);
 	assert_string_equal(text_at(a, "result.devices.0.faults.0.access"), "read");
 	assert_string_equal(text_at(a, "result.devices.0.faults.0.reason"), "bus-master");
 	assert_string_equal(text_at(a, "result.devices.0.faults.0.errno"), "EPERM");
@@ -430,6 +431,21 @@ static void test_trace(void **state)
 	expect_event(p, "dma-map", "params.iova", "0x40000000");
 	assert_int_equal(dma_unmap(&s.f, IOVA, 4096, NULL), 0);
 	expect_event(p, "dma-unmap", "params.device", "0000:01:00.0");
+	/* In between are the writes that it takes. */
+	assert_int_equal(probe_command(&s.f, CMD_READ, IOVA, 16), -EFAULT);
+	for (unsigned i = 0; i < 3; i++)
+		expect_event(p, "region-write", NULL, NULL);
+	a = hear_json(p);
+	assert_string_equal(text_at(a, "params.event"), "fault");
+	assert_string_equal(text_at(a, "params.device"), "0000:01:00.0");
+	assert_int_equal(number_at(a, "params.space"), 1);
+	assert_string_equal(text_at(a, "params.iova"), "0x40000000");
+	assert_string_equal(text_at(a, "params.length"), "0x10");
+	assert_string_equal(text_at(a, "params.access"), "read");
+	assert_string_equal(text_at(a, "params.reason"), "the address is not mapped");
+	assert_true(number_at(a, "params.time_ns") > 0);
+	json_object_put(a);
+	expect_event(p, "region-read", NULL, NULL);
 	assert_int_equal(dev_ioctl(&s.f, VFIO_DEVICE_RESET, NULL), 0);
 	expect_event(p, "reset", "params.kind", "function");
 	a = ask(p, "untrace", "[1]");

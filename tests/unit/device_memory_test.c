@@ -193,6 +193,30 @@ static void test_initiator(void **state)
 	assert_int_equal(p2p_command(&p, 0, CMD_READ, IOVA_P2P, 8), 0);
 	config_put(p2p_at(&p, 0), PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
 	assert_int_equal(p2p_command(&p, 0, CMD_READ, IOVA_P2P, 8), -EPERM);
+	/* The address space that it was in. */
+	assert_int_equal(vfio_device_faults(p.dev[0], &fault, 1, &total), 1);
+	assert_int_equal(fault.space, vfio_device_space(p.dev[1]));
+	assert_int_equal(fault.space, 1);
+	p2p_down(&p);
+}
+
+/* What people see of it. */
+static void test_listed(void **state)
+{
+	struct iommu_listed listed[2];
+	uint64_t count;
+	struct p2p p;
+
+	p2p_up(&p, "probe", "probe,memory=on");
+	assert_int_equal(p2p_map(&p, IOVA_P2P, BAR_OF(1, 2), 8192, ALL), 0);
+	assert_int_equal(iommu_list(atomic_load(&p.dev[0]->space), 0, listed, 2, &count), 2);
+	assert_int_equal(listed[0].kind, IOMMU_MEM_PEER);
+	assert_string_equal(listed[0].device, "0000:02:00.0");
+	assert_string_equal(listed[1].device, "");
+	/* It outlives whose it was. */
+	p2p_shut(&p, 1);
+	assert_int_equal(iommu_list(atomic_load(&p.dev[0]->space), 0, listed, 2, &count), 2);
+	assert_string_equal(listed[0].device, "0000:02:00.0");
 	p2p_down(&p);
 }
 
@@ -362,6 +386,7 @@ int main(void)
 		cmocka_unit_test(test_msix_table),
 		cmocka_unit_test(test_what_can_be_mapped),
 		cmocka_unit_test(test_initiator),
+		cmocka_unit_test(test_listed),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_logged),
 		cmocka_unit_test(test_exports),

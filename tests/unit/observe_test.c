@@ -231,6 +231,8 @@ static void test_faults(void **state)
 	assert_false(r[0].fault.write);
 	assert_int_equal(r[0].fault.reason, IOMMU_FAULT_BUS_MASTER);
 	assert_int_equal(r[0].result, -EPERM);
+	assert_int_equal(r[0].space, 1);
+	assert_int_equal(vfio_device_space(f.dev), 1);
 	assert_true(r[1].fault.write);
 	assert_int_equal(r[1].fault.reason, IOMMU_FAULT_UNMAPPED);
 	assert_true(r[0].time && r[0].time <= r[1].time);
