@@ -42,7 +42,7 @@ extern "C" {
 #endif
 
 /* Raised when this header changes so that a model must be compiled anew. */
-#define UVFIO_DEVICE_ABI 4
+#define UVFIO_DEVICE_ABI 5
 
 struct uvfio_device;
 struct uvfio_ctx;
@@ -52,8 +52,8 @@ struct uvfio_stats;
 
 struct uvfio_key {
 	const char *name;
-	const char *arg;    /* what the value is: "PATH", "SIZE", "N", "on|off" */
-	const char *help;   /* one line, with unit and default */
+	const char *arg;  /* what the value is: "PATH", "SIZE", "N", "on|off" */
+	const char *help; /* one line, with unit and default */
 	bool repeatable;
 };
 
@@ -93,13 +93,19 @@ enum uvfio_area_kind {
 };
 
 #define UVFIO_AREA_READ_EVENT (1u << 0) /* reading is an event: ->reg_read() answers */
-#define UVFIO_AREA_POLLABLE   (1u << 1) /* registers whose writes may be found by comparing the
-					 * page with what was published (never what was asked for by
-					 * default) */
-#define UVFIO_AREA_POLL_ZERO  (1u << 2) /* of pollable registers: writing 0 means nothing (as with
-					 * write-1-to-clear).  While they are polled a mapped page
-					 * shows 0 there, so that each write that means something
-					 * is seen, also of the value that is published */
+#define UVFIO_AREA_POLLABLE                                                                        \
+	(1u << 1) /* registers whose writes may be found by comparing the                          \
+		   * page with what was published (never what was asked for by                     \
+		   * default) */
+#define UVFIO_AREA_POLL_ZERO                                                                       \
+	(1u << 2) /* of pollable registers: writing 0 means nothing (as with                       \
+		   * write-1-to-clear).  While they are polled a mapped page                       \
+		   * shows 0 there, so that each write that means something                        \
+		   * is seen, also of the value that is published */
+
+#define UVFIO_AREA_READ_LATER                                                                      \
+	(1u << 3) /* with _READ_EVENT: the answer takes time, a disk's say.                        \
+		   * See ->reg_read_start() */
 
 /* An area of a BAR.  Offset and size in bytes.  A page (4 KiB) takes the strictest class of its
  * areas; what no area covers reads as 0 and ignores writes. */
@@ -138,9 +144,9 @@ struct uvfio_cap_desc {
 	bool extended;
 	uint8_t version; /* extended only */
 	uint16_t id;
-	uint16_t len;        /* bytes in @data */
-	uint16_t offset;     /* of its first byte in config space, a multiple of 4; 0: anywhere */
-	const uint8_t *data; /* initial contents */
+	uint16_t len;         /* bytes in @data */
+	uint16_t offset;      /* of its first byte in config space, a multiple of 4; 0: anywhere */
+	const uint8_t *data;  /* initial contents */
 	const uint8_t *wmask; /* bits that hardware lets software write; NULL: none */
 	const uint8_t *w1c;   /* bits that software clears by writing 1; NULL: none */
 };
@@ -158,9 +164,10 @@ struct uvfio_config_area {
 #define UVFIO_PM_D2 (1u << 1)
 
 enum uvfio_pcie_type { /* values of the device/port type field */
-	UVFIO_PCIE_ENDPOINT = 0,
-	UVFIO_PCIE_LEGACY_ENDPOINT = 1,
-	UVFIO_PCIE_INTEGRATED_ENDPOINT = 9, /* of a root complex: without link registers */
+		       UVFIO_PCIE_ENDPOINT = 0,
+		       UVFIO_PCIE_LEGACY_ENDPOINT = 1,
+		       UVFIO_PCIE_INTEGRATED_ENDPOINT =
+			       9, /* of a root complex: without link registers */
 };
 
 /* What the function is.  Copied; must stay valid only during uvfio_device_init(). */
@@ -174,34 +181,34 @@ struct uvfio_pci_desc {
 
 	/* Expansion ROM.  The image has its signature (0x55 0xAA), or clients cannot read it (A.6).
 	 * An image with @rom_size 0 is a shadow: memory of the host's, no ROM BAR. */
-	uint64_t rom_size;      /* bytes, a power of two from 2 KiB to 16 MiB, or 0 */
-	const void *rom;        /* the image, @rom_len ≤ @rom_size bytes, 0xFF behind it */
+	uint64_t rom_size; /* bytes, a power of two from 2 KiB to 16 MiB, or 0 */
+	const void *rom;   /* the image, @rom_len ≤ @rom_size bytes, 0xFF behind it */
 	uint64_t rom_len;
 
-	unsigned msi_vectors;   /* 0, 1, 2, 4, 8, 16, 32 */
-	bool msi_masking;       /* per-vector masking (mask and pending dwords) */
-	bool msi_32bit;         /* 32-bit addresses only */
-	unsigned msix_vectors;  /* 0 to 2048 */
-	uint8_t msix_bar;       /* BAR of table and PBA */
+	unsigned msi_vectors;          /* 0, 1, 2, 4, 8, 16, 32 */
+	bool msi_masking;              /* per-vector masking (mask and pending dwords) */
+	bool msi_32bit;                /* 32-bit addresses only */
+	unsigned msix_vectors;         /* 0 to 2048 */
+	uint8_t msix_bar;              /* BAR of table and PBA */
 	uint64_t msix_table, msix_pba; /* offsets in it, 8-byte aligned */
 
 	/* PCI Express: its capability, 4 KiB of config space and, unless @no_aer, advanced error
 	 * reporting. */
 	bool pcie;
-	uint8_t pcie_type;      /* enum uvfio_pcie_type */
-	uint8_t pcie_version;   /* of the capability: 1 or 2; 0: 2 */
+	uint8_t pcie_type;    /* enum uvfio_pcie_type */
+	uint8_t pcie_version; /* of the capability: 1 or 2; 0: 2 */
 	bool no_aer;
-	bool flr;               /* function level reset, by PCI Express */
-	bool af;                /* advanced features capability: function level reset by that */
+	bool flr; /* function level reset, by PCI Express */
+	bool af;  /* advanced features capability: function level reset by that */
 
-	bool pm;                /* power management: D0, D3hot */
-	unsigned pm_states;     /* UVFIO_PM_…: further states */
-	bool no_soft_reset;     /* D3hot → D0 keeps the state */
+	bool pm;            /* power management: D0, D3hot */
+	unsigned pm_states; /* UVFIO_PM_…: further states */
+	bool no_soft_reset; /* D3hot → D0 keeps the state */
 
-	uint64_t serial;        /* device serial number capability; 0: none */
-	const void *vpd;        /* vital product data, at most 32 KiB; its capability is the core's */
-	unsigned vpd_len;       /* bytes, a multiple of 4; 0: none */
-	unsigned vpd_rw;        /* bytes from here on may be written; @vpd_len: none */
+	uint64_t serial;  /* device serial number capability; 0: none */
+	const void *vpd;  /* vital product data, at most 32 KiB; its capability is the core's */
+	unsigned vpd_len; /* bytes, a multiple of 4; 0: none */
+	unsigned vpd_rw;  /* bytes from here on may be written; @vpd_len: none */
 
 	const struct uvfio_cap_desc *caps;
 	unsigned nr_caps;
@@ -231,15 +238,24 @@ struct uvfio_model {
 	 * -errno with a message in @err; a failed create has released what it took. */
 	int (*create)(struct uvfio_device *dev, const struct uvfio_args *args, void **priv,
 		      struct uvfio_error *err);
-	/* The device is quiet and nobody can reach it.  Wait for the backend, release everything. */
+	/* The device is quiet and nobody can reach it.  Wait for the backend, release everything.
+	 */
 	void (*destroy)(void *priv);
 
 	/* A write of @size bytes (1, 2, 4 or 8, naturally aligned) at @offset of BAR @bar, inside
 	 * one of the model's areas other than memory.  Record, publish, uvfio_kick(); return. */
-	void (*reg_write)(void *priv, unsigned bar, uint64_t offset, unsigned size,
-			  uint64_t value);
+	void (*reg_write)(void *priv, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
 	/* Optional: a read in an area with UVFIO_AREA_READ_EVENT. */
 	uint64_t (*reg_read)(void *priv, unsigned bar, uint64_t offset, unsigned size);
+	/*
+	 * Needed for areas with UVFIO_AREA_READ_LATER: somebody reads there, and waits.  As
+	 * ->reg_write(): record, kick, return.  The read goes on, with ->reg_read(), when
+	 * uvfio_reg_read_ready() has been called with this @ticket or a later one; they count up
+	 * from 1.  That must come whatever happens, a reset included, and may be at once.  Reads of
+	 * another device (D.4) and of the host do not wait: for them there is ->reg_read() alone.
+	 */
+	void (*reg_read_start)(void *priv, unsigned bar, uint64_t offset, unsigned size,
+			       uint64_t ticket);
 
 	/* [work context] Runs after uvfio_kick(), at least once for the last of several kicks.
 	 * Returns true to be called again soon (it stopped at a budget), false when done. */
@@ -255,10 +271,10 @@ struct uvfio_model {
 	 * device is quiet.  Contents of UVFIO_AREA_MEMORY stay. */
 	void (*reset)(void *priv, enum uvfio_reset_kind kind);
 
-	/* Optional: software wrote @size bytes (1, 2, 4) at @offset of config space, where @desc has
-	 * capabilities with data or areas of the model's.  The masks have been applied: what is there
-	 * now says uvfio_config_get().  One at a time for a device, but ->reg_write() and the work
-	 * context may run meanwhile: record and return. */
+	/* Optional: software wrote @size bytes (1, 2, 4) at @offset of config space, where @desc
+	 * has capabilities with data or areas of the model's.  The masks have been applied: what is
+	 * there now says uvfio_config_get().  One at a time for a device, but ->reg_write() and the
+	 * work context may run meanwhile: record and return. */
 	void (*config_write)(void *priv, unsigned offset, unsigned size, uint32_t value);
 
 	/* Optional: what `uvfio stats` shows of the device, reported with uvfio_stat_counter() and
@@ -268,14 +284,15 @@ struct uvfio_model {
 };
 
 /*
- * A model in a shared object: `--device ./mine.so,key=value`.  It exports its model under this name:
+ * A model in a shared object: `--device ./mine.so,key=value`.  It exports its model under this
+ *name:
  *
  *	UVFIO_EXPORT_MODEL = {.abi = UVFIO_DEVICE_ABI, .name = "mine", …};
  *
  * The functions below are the ones of the program that loads it: the object is linked without
- * libuvfio.  It is loaded once, by the process that was started, before it forks or confines itself,
- * and never unloaded; ->create() and all else run in the server.  `uvfio models ./mine.so` shows its
- * keys.
+ * libuvfio.  It is loaded once, by the process that was started, before it forks or confines
+ *itself, and never unloaded; ->create() and all else run in the server.  `uvfio models ./mine.so`
+ *shows its keys.
  */
 #define UVFIO_MODEL_SYMBOL "uvfio_model"
 #ifdef __cplusplus
@@ -290,16 +307,16 @@ struct uvfio_model {
 UVFIO_API int uvfio_device_init(struct uvfio_device *dev, const struct uvfio_pci_desc *desc,
 				struct uvfio_error *err);
 UVFIO_API const char *uvfio_device_name(const struct uvfio_device *dev); /* "0000:01:00.0" [any] */
-UVFIO_API struct uvfio_ctx *uvfio_device_ctx(struct uvfio_device *dev);	 /* [any] */
+UVFIO_API struct uvfio_ctx *uvfio_device_ctx(struct uvfio_device *dev);  /* [any] */
 
 enum uvfio_log_level { UVFIO_LOG_ERROR, UVFIO_LOG_WARN, UVFIO_LOG_INFO, UVFIO_LOG_DEBUG };
 UVFIO_API void uvfio_device_log(struct uvfio_device *dev, enum uvfio_log_level level,
 				const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /*
- * What a model keeps its data in may have to be opened by somebody with more rights than the process
- * that it runs in: a server confines itself before it makes devices.  So a model opens files and
- * connects to servers with these, and names nothing but what its options say.
+ * What a model keeps its data in may have to be opened by somebody with more rights than the
+ * process that it runs in: a server confines itself before it makes devices.  So a model opens
+ * files and connects to servers with these, and names nothing but what its options say.
  *
  * uvfio_open() is open(2) of an existing file: @flags are O_RDONLY or O_RDWR, with O_DIRECT if
  * wanted; the descriptor is close-on-exec and was opened with O_NONBLOCK and O_NOCTTY.
@@ -313,19 +330,21 @@ UVFIO_API int uvfio_connect(struct uvfio_device *dev, const char *uri);
 
 /* Publish a register: what every later read sees.  @size 1, 2, 4 or 8, naturally aligned.  A read
  * never sees half of it.  [any] */
-UVFIO_API void uvfio_reg_set(struct uvfio_device *dev, unsigned bar, uint64_t offset,
-			     unsigned size, uint64_t value);
+UVFIO_API void uvfio_reg_set(struct uvfio_device *dev, unsigned bar, uint64_t offset, unsigned size,
+			     uint64_t value);
 /* What is published there.  [any] */
 UVFIO_API uint64_t uvfio_reg_get(struct uvfio_device *dev, unsigned bar, uint64_t offset,
 				 unsigned size);
+/* Those who wait for a register with @ticket or an earlier one may read it.  [any] */
+UVFIO_API void uvfio_reg_read_ready(struct uvfio_device *dev, uint64_t ticket);
 /* The memory of the UVFIO_AREA_MEMORY area that starts at @offset.  Shared with clients: a value
  * may change between two reads of it.  Stays valid until ->destroy() has returned.  [any] */
 UVFIO_API void *uvfio_bar_memory(struct uvfio_device *dev, unsigned bar, uint64_t offset);
 
 /*
  * Config space where @desc has capabilities with data or areas: read what is there now, and set it,
- * whatever the masks say (the bits of @mask only).  @size 1, 2 or 4, all of it inside.  A reset puts
- * the initial contents back.  [any], once uvfio_device_init() has returned.
+ * whatever the masks say (the bits of @mask only).  @size 1, 2 or 4, all of it inside.  A reset
+ * puts the initial contents back.  [any], once uvfio_device_init() has returned.
  */
 UVFIO_API uint32_t uvfio_config_get(struct uvfio_device *dev, unsigned offset, unsigned size);
 UVFIO_API void uvfio_config_set(struct uvfio_device *dev, unsigned offset, unsigned size,
@@ -344,9 +363,9 @@ UVFIO_API void uvfio_quiesced(struct uvfio_device *dev);
 UVFIO_API void uvfio_irq_raise(struct uvfio_device *dev, unsigned vector);
 /* Assert or deassert INTx (level).  [any] */
 UVFIO_API void uvfio_intx_set(struct uvfio_device *dev, bool level);
-/* Send a power management event, as a device that sleeps does when something has come in for it: one
- * that low power has suspended is woken, soon, and its user's wakeup eventfd signalled (A.10).  An
- * event of a device that is awake means nothing.  Never waits.  [any] */
+/* Send a power management event, as a device that sleeps does when something has come in for it:
+ * one that low power has suspended is woken, soon, and its user's wakeup eventfd signalled (A.10).
+ * An event of a device that is awake means nothing.  Never waits.  [any] */
 UVFIO_API void uvfio_pme_raise(struct uvfio_device *dev);
 /* True while MSI or MSI-X is the active mode.  [any] */
 UVFIO_API bool uvfio_irq_is_message(struct uvfio_device *dev);
@@ -375,7 +394,7 @@ UVFIO_API bool uvfio_irq_is_message(struct uvfio_device *dev);
 struct uvfio_dma {
 	uint64_t iova;
 	void *buf;
-	size_t len; /* bytes */
+	size_t len;     /* bytes */
 	bool to_client; /* true: buf → IOVA; false: IOVA → buf */
 	void (*done)(struct uvfio_dma *op);
 	int status;

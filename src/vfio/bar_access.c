@@ -169,6 +169,50 @@ static enum pass pass_gate(struct vfio_device *dev, const struct bar *bar, uint6
 	return dev->mem == MEM_ON ? PASS : PASS_NOT;
 }
 
+/* Does a read of @len bytes at @off begin at a register whose answer takes time? */
+static bool reads_later(const struct vfio_device *dev, const struct bar *bar, uint64_t off)
+{
+	uint64_t end;
+	const struct range *range = bar_range(bar, off, &end);
+
+	return range->flags & UVFIO_AREA_READ_LATER && dev->model->reg_read_start;
+}
+
+/*
+ * Have the model make ready what is read next.  reg_lock is held, and let go while the model works
+ * on it: what it does may need that.  False: this thread does not wait.
+ */
+static bool wait_ready(struct vfio_device *dev, unsigned index, uint64_t off, uint64_t len,
+		       enum patience patience)
+{
+	uint64_t ticket;
+
+	if (patience == NO_WAIT)
+		return false;
+	ticket = ++dev->read_ticket;
+	dev->model->reg_read_start(dev->priv, index, off, piece_size(&dev->bars[index], off, len),
+				   ticket);
+	pthread_mutex_unlock(&dev->reg_lock);
+	uvfio_defer_handover();
+	pthread_mutex_lock(&dev->quiet_lock);
+	while (dev->read_ready < ticket)
+		pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
+	pthread_mutex_unlock(&dev->quiet_lock);
+	pthread_mutex_lock(&dev->reg_lock);
+	return true;
+}
+
+void uvfio_reg_read_ready(struct uvfio_device *udev, uint64_t ticket)
+{
+	struct vfio_device *dev = (struct vfio_device *)udev;
+
+	pthread_mutex_lock(&dev->quiet_lock);
+	if (dev->read_ready < ticket)
+		dev->read_ready = ticket;
+	pthread_cond_broadcast(&dev->quiet_cond);
+	pthread_mutex_unlock(&dev->quiet_lock);
+}
+
 /* How many whole words from @off on may be copied as they are: bytes.  0: do a piece. */
 static size_t run_length(const struct bar *bar, uint64_t off, size_t len)
 {
@@ -245,6 +289,11 @@ ssize_t bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *
 
 		pthread_mutex_lock(&dev->reg_lock);
 		pass = pass_gate(dev, bar, off + done, mapped, patience);
+		/* Much may have happened meanwhile: the gate is looked at again. */
+		if (pass == PASS && !write && reads_later(dev, bar, off + done))
+			pass = wait_ready(dev, index, off + done, len - done, patience)
+				       ? pass_gate(dev, bar, off + done, mapped, patience)
+				       : PASS_LATER;
 		if (pass == PASS)
 			done += access_some(dev, index, off + done, p, len - done, write, mapped);
 		else if (pass == PASS_NOBODY)

@@ -270,6 +270,8 @@ void device_free(struct vfio_device *dev)
 	uio_fini(dev);
 	/* Work that was kicked before the last close has been answered. */
 	uvfio_ctx_flush(dev->ctx);
+	/* One that was pulled out has had no reset at its last close. */
+	device_quiesce(dev);
 	dev->model->destroy(dev->priv);
 	device_release_all(dev);
 }

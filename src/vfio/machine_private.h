@@ -321,6 +321,8 @@ struct vfio_device {
 	pthread_mutex_t reg_lock;
 	pthread_cond_t mem_cond;
 	enum mem_gate mem;
+	uint64_t read_ticket; /* the last that was given out; under reg_lock */
+	uint64_t read_ready;  /* those up to this one may read; under quiet_lock */
 
 	pthread_mutex_t quiet_lock;
 	pthread_cond_t quiet_cond;

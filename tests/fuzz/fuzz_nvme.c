@@ -106,6 +106,7 @@ static void bring_up(struct harness *h)
 
 	h_write32(h, 0x14, 0);
 	h_write(h, NVME_REG_CMBMSC, 8, 0);
+	h_write32(h, NVME_REG_PMRMSCL, 0);
 	h_run(h);
 	for (unsigned i = 0; i < 6; i++) {
 		h->q[i] = (struct h_queue){.sq = base,
@@ -240,7 +241,7 @@ static void one(struct harness *h, struct input *in)
 			break;
 		case 5:
 			if (h->nr_blocks) {
-				struct block *b = h->blocks[0];
+				struct block *b = h->blocks[1]; /* 0: the PMR's */
 
 				b->info.size = b->info.size == 1 << 20 ? 1 << 19 : 1 << 20;
 				h->in_ctx = true;
@@ -262,15 +263,27 @@ static void one(struct harness *h, struct input *in)
 			h_write(h, NVME_REG_CMBMSC, 8, pointer(in) | (how >> 2 & 3));
 		else if (how % 4 == 2)
 			h_lose_memory(how & 4);
+		else if (how & 4)
+			h_pmrsts_ask(h);
+		else if (how & 8)
+			h_write32(h, NVME_REG_PMRCTL, how >> 4 & 1);
+		else
+			h_write32(h, NVME_REG_PMRMSCL, (uint32_t)pointer(in) | (how >> 4 & 2));
 		break;
 	}
 	}
 }
 
+static void with_file(struct harness *h)
+{
+	h->file_size = 64 << 10;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct harness *h = h_new("memory=1M,queues=5,cmb=32K,ns=memory=256K:blocksize=4096,"
-				  "ns=memory=64K:readonly=on");
+	struct harness *h = h_new_with("memory=1M,queues=5,cmb=32K,pmr=region,"
+				       "ns=memory=256K:blocksize=4096,ns=memory=64K:readonly=on",
+				       with_file);
 	struct input in = {data, size};
 	struct nvme_sqe read = h_rw(NVME_IO_READ, 1, 0, 1, PLAY_BASE, 0);
 

@@ -68,6 +68,17 @@ uint64_t h_read64(struct harness *h, uint64_t offset)
 	return uvfio_reg_get(&h->dev, 0, offset, 8);
 }
 
+uint64_t h_pmrsts_ask(struct harness *h)
+{
+	nvme_model.reg_read_start(h->priv, 0, NVME_REG_PMRSTS, 4, ++h->read_ticket);
+	return h->read_ticket;
+}
+
+uint32_t h_pmrsts(struct harness *h)
+{
+	return (uint32_t)nvme_model.reg_read(h->priv, 0, NVME_REG_PMRSTS, 4);
+}
+
 void h_ring_sq(struct harness *h, unsigned qid)
 {
 	h_write32(h, 0x1000 + 8 * qid, h->q[qid].tail);

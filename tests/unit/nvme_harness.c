@@ -95,6 +95,12 @@ int uvfio_copy(void *dst, const void *src, size_t len)
 	return 0;
 }
 
+void uvfio_reg_read_ready(struct uvfio_device *dev, uint64_t ticket)
+{
+	if (__atomic_load_n(&dev->h->read_ready, __ATOMIC_SEQ_CST) < ticket)
+		__atomic_store_n(&dev->h->read_ready, ticket, __ATOMIC_SEQ_CST);
+}
+
 void uvfio_kick(struct uvfio_device *dev)
 {
 	__atomic_store_n(&dev->h->kicked, true, __ATOMIC_SEQ_CST);
@@ -276,9 +282,10 @@ int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct b
 	       struct uvfio_error *err)
 {
 	struct harness *h = ctx->h;
+	uint64_t size = opts->memory ? opts->memory : h->file_size;
 	struct block *b;
 
-	if (!opts->memory)
+	if (!opts->memory && !(opts->file && h->file_size))
 		return uvfio_error_set(err, -ENOENT, "cannot open %s",
 				       opts->file ? opts->file : opts->nbd);
 	if (h->nr_blocks == H_BLOCKS)
@@ -286,7 +293,7 @@ int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct b
 	b = calloc(1, sizeof(*b));
 	b->h = h;
 	b->info = (struct block_info){
-		.size = opts->memory,
+		.size = size,
 		.align = h->block_align,
 		.readonly = opts->readonly,
 		.can_discard = !h->block_no_discard,
@@ -298,8 +305,8 @@ int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct b
 	if (h->block_note)
 		snprintf(b->note, sizeof(b->note), "%s", h->block_note);
 	b->direct = h->block_direct;
-	b->data = calloc(1, opts->memory);
-	b->durable = calloc(1, opts->memory);
+	b->data = calloc(1, size);
+	b->durable = calloc(1, size);
 	h->blocks[h->nr_blocks++] = b;
 	*out = b;
 	return 0;

@@ -120,6 +120,9 @@ struct harness {
 	const char *block_note; /* what block_note() finds */
 	struct block *blocks[H_BLOCKS];
 	unsigned nr_blocks;
+	uint64_t file_size;  /* of the file that block_open() finds; 0: there is none */
+	uint64_t read_ready; /* uvfio_reg_read_ready() */
+	uint64_t read_ticket;
 	void *io_head, *io_tail;
 	unsigned nr_io_pending;
 
@@ -157,6 +160,9 @@ void h_write(struct harness *h, uint64_t offset, unsigned size, uint64_t value);
 void h_write32(struct harness *h, uint64_t offset, uint32_t value);
 uint32_t h_read32(struct harness *h, uint64_t offset);
 uint64_t h_read64(struct harness *h, uint64_t offset);
+/* PMRSTS: ask for it; and its value, when it is known (h->read_ready). */
+uint64_t h_pmrsts_ask(struct harness *h);
+uint32_t h_pmrsts(struct harness *h);
 
 /* Run the work context until nothing moves. */
 void h_run(struct harness *h);

@@ -60,14 +60,17 @@ void nvme_events_reset(struct nvme_ctrl *c)
 unsigned nvme_critical_warning(const struct nvme_ctrl *c)
 {
 	/* A threshold of 0 is under every temperature, and one of FFFFh above. */
-	return c->temperature >= c->feat.temp_over || c->temperature <= c->feat.temp_under
-		       ? NVME_SMART_WARN_TEMPERATURE
-		       : 0;
+	bool hot_or_cold =
+		c->temperature >= c->feat.temp_over || c->temperature <= c->feat.temp_under;
+	bool unreliable = atomic_load(&c->pmr.health) == NVME_PMR_UNRELIABLE;
+
+	return (hot_or_cold ? NVME_SMART_WARN_TEMPERATURE : 0) |
+	       (unreliable ? NVME_SMART_WARN_PMR : 0);
 }
 
 void nvme_check_temperature(struct nvme_ctrl *c)
 {
-	if (nvme_critical_warning(c) & c->feat.async_events)
+	if (nvme_critical_warning(c) & c->feat.async_events & NVME_SMART_WARN_TEMPERATURE)
 		nvme_event(c, NVME_EVENT_SMART, NVME_EVENT_SMART_TEMPERATURE);
 }
 

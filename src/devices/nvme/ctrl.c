@@ -277,6 +277,7 @@ void nvme_quiesce(void *priv)
 	struct nvme_ctrl *c = priv;
 
 	c->stopped = true;
+	nvme_pmr_quiesce(c);
 	if (c->external)
 		c->quiescing = true;
 	else
@@ -337,6 +338,7 @@ void nvme_reset(void *priv, enum uvfio_reset_kind kind)
 		nvme_cmb_regs_reset(c);
 	if (kind == UVFIO_RESET_CLOSE || kind == UVFIO_RESET_OPEN)
 		nvme_cmb_clear(c);
+	nvme_pmr_reset(c);
 	nvme_cmb_update(c);
 	nvme_regs_reset(c);
 	c->resets_done = atomic_load(&c->shared.resets);
@@ -368,6 +370,8 @@ bool nvme_work(void *priv)
 			block_kick(c->ns[i].blk);
 		}
 	}
+	if (c->pmr.blk)
+		more |= nvme_pmr_run(c);
 	if (!TAILQ_EMPTY(&c->dirty_cqs))
 		nvme_cqs_post(c);
 	nvme_irq_run(c);

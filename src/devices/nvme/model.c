@@ -4,7 +4,7 @@
  *
  * BAR 0:  0x0000  registers       0x1000  doorbells, one page
  *         0x2000  MSI-X table     0x4000  MSI-X pending bits
- * BAR 2:  the controller memory buffer, if there is one
+ * BAR 2:  the controller memory buffer, BAR 4: the persistent memory region, if there is one
  *
  * The vendor and device numbers are of no product, unless the options say otherwise: drivers bind
  * by the class code, and none has a workaround for these, as Linux has for those of QEMU's
@@ -50,6 +50,9 @@ static const struct uvfio_key keys[] = {
 	{"queues", "N", "I/O queue pairs, each with a vector, 1 to 511; default 64"},
 	{"cmb", "SIZE",
 	 "a controller memory buffer in BAR 2, a power of 2, 4K to 1G; default none"},
+	{"pmr", "PATH",
+	 "a persistent memory region in BAR 4, kept in this file, whose size is a power of 2, 4K to "
+	 "1G; default none"},
 	{"interrupts", "msix|msi|intx", "the best kind that it has, INTx always; default msix"},
 };
 
@@ -109,10 +112,15 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 		{0, NVME_REG_INTMC, UVFIO_AREA_REGISTERS, UVFIO_AREA_POLLABLE},
 		{NVME_REG_INTMC, 4, UVFIO_AREA_REGISTERS,
 		 UVFIO_AREA_POLLABLE | UVFIO_AREA_POLL_ZERO},
-		{NVME_REG_INTMC + 4, NVME_REG_DOORBELLS - NVME_REG_INTMC - 4, UVFIO_AREA_REGISTERS,
+		{NVME_REG_INTMC + 4, NVME_REG_PMRSTS - NVME_REG_INTMC - 4, UVFIO_AREA_REGISTERS,
+		 UVFIO_AREA_POLLABLE},
+		{NVME_REG_PMRSTS, 4, UVFIO_AREA_REGISTERS,
+		 c->pmr.blk ? UVFIO_AREA_READ_EVENT | UVFIO_AREA_READ_LATER : UVFIO_AREA_POLLABLE},
+		{NVME_REG_PMREBS, NVME_REG_DOORBELLS - NVME_REG_PMREBS, UVFIO_AREA_REGISTERS,
 		 UVFIO_AREA_POLLABLE},
 		{NVME_REG_DOORBELLS, 4096, UVFIO_AREA_DOORBELLS, 0},
 	};
+	const struct uvfio_area pmr = {0, c->pmr.window.size, UVFIO_AREA_MEMORY, 0};
 	const struct uvfio_area cmb = {0, c->cmb.size, UVFIO_AREA_MEMORY, 0};
 	const struct uvfio_pci_desc desc = {
 		.vendor = c->vendor,
@@ -125,7 +133,9 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 		.bars = {[NVME_BAR] = {BAR_SIZE, UVFIO_BAR_MEM64, areas,
 				       sizeof(areas) / sizeof(areas[0])},
 			 [NVME_BAR_CMB] = {c->cmb.size, UVFIO_BAR_MEM64 | UVFIO_BAR_PREFETCH, &cmb,
-					   c->cmb.size ? 1 : 0}},
+					   c->cmb.size ? 1 : 0},
+			 [NVME_BAR_PMR] = {c->pmr.window.size, UVFIO_BAR_MEM64 | UVFIO_BAR_PREFETCH,
+					   &pmr, c->pmr.blk ? 1 : 0}},
 		.msi_vectors = c->msi_vectors,
 		.msi_masking = true,
 		.msix_vectors = c->msi_vectors || c->intx_only ? 0 : c->nr_vectors,
@@ -181,6 +191,7 @@ static void release(struct nvme_ctrl *c)
 	size_t nr = c->nr_queues + 1;
 
 	nvme_ns_close_all(c);
+	nvme_pmr_close(c);
 	if (c->irq_timer)
 		uvfio_timer_free(c->irq_timer);
 	if (c->size_timer)
@@ -259,11 +270,16 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 				    c->nr_queues);
 		goto fail;
 	}
-	r = describe(c, err);
+	r = nvme_pmr_open(c, args, err);
+	if (!r)
+		r = describe(c, err);
 	if (r)
 		goto fail;
 	if (c->cmb.size)
 		c->cmb.memory = uvfio_bar_memory(dev, NVME_BAR_CMB, 0);
+	r = nvme_pmr_start(c, err);
+	if (r)
+		goto fail;
 	c->irq_timer = uvfio_timer_new(dev, nvme_irq_timer, c);
 	c->size_timer = uvfio_timer_new(dev, nvme_size_timer, c);
 	if (!c->irq_timer || !c->size_timer) {
@@ -297,6 +313,8 @@ const struct uvfio_model nvme_model = {
 	.create = create,
 	.destroy = destroy,
 	.reg_write = nvme_reg_write,
+	.reg_read = nvme_reg_read,
+	.reg_read_start = nvme_pmr_read_start,
 	.work = nvme_work,
 	.quiesce = nvme_quiesce,
 	.resume = nvme_resume,

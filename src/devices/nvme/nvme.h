@@ -58,8 +58,9 @@ void nvme_doorbell_clear(struct nvme_ctrl *c, unsigned index);
 bool nvme_cmb_write(struct nvme_ctrl *c, uint64_t offset, uint32_t value);
 /* CMBMSC as a whole. */
 void nvme_cmb_write_msc(struct nvme_ctrl *c, uint64_t value);
-/* Back to what they are after power-on, CMBMSC included. */
+/* Back to what they are after power-on, CMBMSC included, or PMRMSCL and PMRMSCU. */
 void nvme_cmb_regs_reset(struct nvme_ctrl *c);
+void nvme_pmr_msc_reset(struct nvme_ctrl *c);
 /* The rest is the work context's.  Take up what the registers say. */
 void nvme_cmb_update(struct nvme_ctrl *c);
 /* Zeros: what one user has left there is not for the next. */
@@ -76,6 +77,25 @@ int nvme_place_dma(struct nvme_ctrl *c, const struct uvfio_dma *op);
 /* Something of a list of @req's is about to be read: false, with req->status set, when it is partly
  * in one place and partly in another. */
 bool nvme_list_place(struct nvme_req *req, uint64_t addr, uint64_t len);
+
+/* ---- pmr.c: the persistent memory region ---- */
+/* Open the file that @args name.  0 or -errno with a message. */
+int nvme_pmr_open(struct nvme_ctrl *c, const struct uvfio_args *args, struct uvfio_error *err);
+/* The BAR is there. */
+int nvme_pmr_start(struct nvme_ctrl *c, struct uvfio_error *err);
+void nvme_pmr_close(struct nvme_ctrl *c);
+/* PMRCTL; the thread that writes it. */
+void nvme_pmr_write_ctl(struct nvme_ctrl *c, uint32_t value);
+/* PMRSTS; any thread. */
+uint32_t nvme_pmr_status(struct nvme_ctrl *c);
+void nvme_pmr_read_start(void *priv, unsigned bar, uint64_t offset, unsigned size, uint64_t ticket);
+uint64_t nvme_reg_read(void *priv, unsigned bar, uint64_t offset, unsigned size);
+/* The work context: go on with what is to be done.  True: there is more. */
+bool nvme_pmr_run(struct nvme_ctrl *c);
+/* Have all of it in the file; counted in ctrl->external until it is. */
+void nvme_pmr_quiesce(struct nvme_ctrl *c);
+/* A reset of the function, in every way: it is disabled. */
+void nvme_pmr_reset(struct nvme_ctrl *c);
 
 /* ---- queue.c ---- */
 const char *nvme_req_state_name(enum nvme_req_state state);

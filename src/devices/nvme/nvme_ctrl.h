@@ -17,6 +17,7 @@
 
 #define NVME_BAR        0
 #define NVME_BAR_CMB    2
+#define NVME_BAR_PMR    4
 
 #define NVME_PCI_VENDOR 0x1234
 #define NVME_PCI_DEVICE 0x4e56
@@ -64,6 +65,7 @@ TAILQ_HEAD(nvme_req_set, nvme_req);
 enum nvme_place {
 	NVME_AT_HOST,   /* by DMA */
 	NVME_AT_CMB,    /* the controller memory buffer */
+	NVME_AT_PMR,    /* the persistent memory region */
 	NVME_AT_NOTHING /* data that an SGL bit bucket swallows */
 };
 
@@ -152,6 +154,44 @@ struct nvme_ns {
 		uint64_t start, end; /* in blocks; @end is behind it */
 	} * bad;
 	unsigned nr_bad;
+};
+
+/* The persistent memory region; see pmr.c.  The work context's, but for the atomics. */
+struct nvme_pmr {
+	struct nvme_window window;
+	struct block *blk; /* NULL: there is none */
+	uint8_t *image;    /* what the file holds, once it is loaded */
+	bool loaded;
+	enum nvme_pmr_op {
+		NVME_PMR_IDLE,
+		NVME_PMR_READING,  /* the file into the image */
+		NVME_PMR_SHOWING,  /* the image into the BAR */
+		NVME_PMR_SCANNING, /* the BAR for what is not in the image */
+		NVME_PMR_WRITING,  /* such a run of pages, to the file */
+		NVME_PMR_FLUSHING,
+		NVME_PMR_NR_OPS
+	} op;
+	bool ready;    /* it is the host's */
+	bool written;  /* since the last flush */
+	bool all;      /* the next save writes all: the last one has failed */
+	bool failed;   /* the save, or the load, that goes on */
+	bool save_due; /* for quiesce */
+	bool holds;    /* counted in ctrl->external */
+	unsigned gen;  /* the transition of PMRCTL.EN that is carried out */
+	uint64_t at, len;
+	uint64_t ticket; /* that the save answers */
+	struct block_io io;
+	struct iovec iov;
+	struct {
+		uint64_t saves, written, errors; /* written: bytes */
+	} stats;
+
+	/* Shared with the threads that access registers. */
+	atomic_uint transitions;          /* of PMRCTL.EN: it is set while this is odd */
+	atomic_uint done;                 /* those that are complete */
+	_Atomic uint64_t asked, answered; /* tickets of those who read PMRSTS */
+	atomic_uint err, health;
+	atomic_bool cbai;
 };
 
 enum nvme_req_state {
@@ -311,9 +351,11 @@ struct nvme_shared {
 	atomic_uint subsystem_resets;
 	atomic_uint nssro_clears;
 	_Atomic uint64_t cmbmsc;
-	_Atomic uint64_t cmb_base; /* bit 0: the host may supply addresses of it */
-	atomic_bool irq_check;     /* INTMS or INTMC was written */
-	atomic_bool db_strange;    /* a doorbell that no queue of this controller can have */
+	_Atomic uint64_t pmrmsc;
+	/* Where the host supplies addresses of them; bit 0: it may. */
+	_Atomic uint64_t cmb_base, pmr_base;
+	atomic_bool irq_check;  /* INTMS or INTMC was written */
+	atomic_bool db_strange; /* a doorbell that no queue of this controller can have */
 	atomic_uint doorbells[2 * (NVME_MAX_QUEUES + 1)];
 	_Atomic uint64_t db_dirty[2 * (NVME_MAX_QUEUES + 1) / 64];
 };
@@ -368,6 +410,8 @@ struct nvme_ctrl {
 	bool intx_only;
 	uint32_t page_bits;
 	struct nvme_window cmb;
+	struct nvme_pmr pmr;
+	bool windows_on; /* one of them is */
 	/* nr_queues + 1 of each.  A queue is all zero until it is first created, and costs no
 	 * memory. */
 	struct nvme_sq *sqs;

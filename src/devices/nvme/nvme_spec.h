@@ -27,6 +27,13 @@ enum nvme_reg {
 	NVME_REG_CMBSZ = 0x3c,
 	NVME_REG_CMBMSC = 0x50,
 	NVME_REG_CMBSTS = 0x58,
+	NVME_REG_PMRCAP = 0xe00,
+	NVME_REG_PMRCTL = 0xe04,
+	NVME_REG_PMRSTS = 0xe08,
+	NVME_REG_PMREBS = 0xe0c,
+	NVME_REG_PMRSWTP = 0xe10,
+	NVME_REG_PMRMSCL = 0xe14,
+	NVME_REG_PMRMSCU = 0xe18,
 	NVME_REG_DOORBELLS = 0x1000,
 };
 
@@ -41,6 +48,7 @@ enum nvme_reg {
 #define NVME_CAP_CSS_IOCS        (1ull << 43) /* one or more I/O command sets, Identify CNS 1Ch */
 #define NVME_CAP_MPSMIN(n)       ((uint64_t)(n) << 48)
 #define NVME_CAP_MPSMAX(n)       ((uint64_t)(n) << 52)
+#define NVME_CAP_PMRS            (1ull << 56)
 #define NVME_CAP_CMBS            (1ull << 57)
 
 #define NVME_CC_EN               (1u << 0)
@@ -81,6 +89,23 @@ enum nvme_reg {
 #define NVME_CMBMSC_CMSE         (1ull << 1)
 #define NVME_CMBMSC_CBA          (~0xfffull)
 #define NVME_CMBSTS_CBAI         (1u << 0)
+
+#define NVME_PMRCAP_RDS          (1u << 3)
+#define NVME_PMRCAP_WDS          (1u << 4)
+#define NVME_PMRCAP_BIR(bar)     ((uint32_t)(bar) << 5)
+#define NVME_PMRCAP_PMRTU_500MS  (0u << 8)
+#define NVME_PMRCAP_PMRWBM_STS   (2u << 10) /* a read of PMRSTS is the barrier */
+#define NVME_PMRCAP_PMRTO(n)     ((uint32_t)(n) << 16)
+#define NVME_PMRCAP_CMSS         (1u << 24)
+#define NVME_PMRCTL_EN           (1u << 0)
+#define NVME_PMRSTS_ERR(n)       ((uint32_t)(n))
+#define NVME_PMRSTS_NRDY         (1u << 8)
+#define NVME_PMRSTS_HSTS(n)      ((uint32_t)(n) << 9)
+#define NVME_PMRSTS_CBAI         (1u << 12)
+#define NVME_PMRMSC_CMSE         (1ull << 1)
+#define NVME_PMR_NORMAL          0
+#define NVME_PMR_RESTORE_ERROR   1
+#define NVME_PMR_UNRELIABLE      3
 
 /* ---- commands ---- */
 
@@ -493,10 +518,12 @@ enum nvme_event_type {
 
 #define NVME_EVENT_ERROR_DB_REGISTER 0
 #define NVME_EVENT_ERROR_DB_VALUE    1
+#define NVME_EVENT_SMART_RELIABILITY 0
 #define NVME_EVENT_SMART_TEMPERATURE 1
 #define NVME_EVENT_NOTICE_NS_ATTR    0
 
 #define NVME_SMART_WARN_TEMPERATURE  (1u << 1)
+#define NVME_SMART_WARN_PMR          (1u << 5) /* read-only or unreliable */
 #define NVME_AEC_NS_ATTR             (1u << 8)
 
 #endif

@@ -18,7 +18,8 @@ static uint64_t cap_value(const struct nvme_ctrl *c)
 {
 	return NVME_CAP_MQES(NVME_QUEUE_ENTRIES - 1) | NVME_CAP_CQR | NVME_CAP_TO(30) |
 	       NVME_CAP_NSSRS | NVME_CAP_CSS_NVM | NVME_CAP_CSS_IOCS | NVME_CAP_MPSMIN(0) |
-	       NVME_CAP_MPSMAX(NVME_MPSMAX) | (c->cmb.size ? NVME_CAP_CMBS : 0);
+	       NVME_CAP_MPSMAX(NVME_MPSMAX) | (c->cmb.size ? NVME_CAP_CMBS : 0) |
+	       (c->pmr.blk ? NVME_CAP_PMRS : 0);
 }
 
 static void publish32(struct nvme_ctrl *c, uint64_t offset, uint32_t value)
@@ -118,6 +119,8 @@ static bool write_register(struct nvme_ctrl *c, uint64_t offset, uint32_t value)
 			return false;
 		clear_queue_regs(c);
 		nvme_cmb_regs_reset(c);
+		nvme_pmr_msc_reset(c);
+		nvme_pmr_write_ctl(c, 0);
 		atomic_fetch_add(&s->subsystem_resets, 1);
 		return true;
 	case NVME_REG_AQA:

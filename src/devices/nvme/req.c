@@ -107,7 +107,7 @@ int nvme_dma_raw(struct nvme_ctrl *c, struct uvfio_dma *op)
 {
 	uint64_t n = op->len, at;
 
-	if (c->cmb.on && (nvme_place(c, op->iova, &n, &at) != NVME_AT_HOST || n != op->len))
+	if (c->windows_on && (nvme_place(c, op->iova, &n, &at) != NVME_AT_HOST || n != op->len))
 		return may_transfer(c) ? nvme_place_dma(c, op) : -EPERM;
 	return submit(c, op);
 }
@@ -168,7 +168,7 @@ static bool add_piece(struct nvme_req *req, enum nvme_place place, uint64_t iova
 
 bool nvme_segs_add(struct nvme_req *req, uint64_t iova, uint32_t len)
 {
-	if (!req->ctrl->cmb.on)
+	if (!req->ctrl->windows_on)
 		return add_piece(req, NVME_AT_HOST, iova, len);
 	while (len) {
 		uint64_t n = len, at;

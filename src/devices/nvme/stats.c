@@ -147,6 +147,15 @@ void nvme_stats(void *priv, struct uvfio_stats *out)
 	report_queues(c, out);
 	report_ops(c, out);
 	report_namespaces(c, out);
+	if (c->pmr.blk) {
+		uvfio_stat_counter(out, "pmr_saves",
+				   "times that the PMR was compared with its file",
+				   load(&c->pmr.stats.saves), NULL);
+		uvfio_stat_counter(out, "pmr_saved_bytes", "bytes of the PMR written to its file",
+				   load(&c->pmr.stats.written), NULL);
+		uvfio_stat_counter(out, "pmr_errors", "errors of the PMR's file",
+				   load(&c->pmr.stats.errors), NULL);
+	}
 	uvfio_stat_counter(out, "doorbells",
 			   "doorbells found rung (several rings may be found as one)",
 			   load(&c->stats.doorbells), NULL);
