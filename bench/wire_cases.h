@@ -12,8 +12,8 @@
 #define ROUNDS 7u
 /* Runs so short that most of them see nobody else on their CPU: as many, and long enough between
  * two for who spins (a millisecond) to have given up. */
-#define SHORT_ROUNDS  301u
-#define SHORT_WAIT_US 3000u
+#define SHORT_ROUNDS  201u
+#define SHORT_WAIT_US 4000u
 
 /* A row alone, and two in turns, of which the first says what the second may be: so many times as
  * much, or with 0 what it says itself.  Before each run whoever spins from another one has given
@@ -50,7 +50,7 @@ static inline int beside(struct bench_case *limit, struct bench_case *c, double 
 	return bench_print(c);
 }
 
-/* beside() for cases that take about a tenth of a millisecond. */
+/* beside() for cases that take about a tenth of a millisecond each. */
 static inline int beside_short(struct bench_case *limit, struct bench_case *c, double factor)
 {
 	static double v[2][SHORT_ROUNDS];
@@ -67,6 +67,25 @@ static inline int beside_short(struct bench_case *limit, struct bench_case *c, d
 	c->limit = limit->median * factor;
 	bench_print(limit);
 	return bench_print(c);
+}
+
+/* Several rows in turns, at most 4. */
+static inline int in_turns(struct bench_case *c, unsigned n)
+{
+	double v[4][ROUNDS];
+	int missed = 0;
+
+	for (unsigned r = 0; r < ROUNDS; r++) {
+		for (unsigned i = 0; i < n; i++) {
+			pair_settle();
+			v[i][r] = c[i].fn(c[i].arg);
+		}
+	}
+	for (unsigned i = 0; i < n; i++) {
+		c[i].median = bench_median(v[i], ROUNDS);
+		missed += bench_print(&c[i]);
+	}
+	return missed;
 }
 
 /* SET_IRQS of many eventfds, by a client of the server at @place. */

@@ -15,7 +15,7 @@
 #include "wire_model.h"
 #include "wire_talk.h"
 
-#define SPINS 20000u
+#define SPINS 4000u /* about a millisecond */
 
 void talk_die(const char *what)
 {
