@@ -16,6 +16,9 @@ static void job_release(struct wire_conn *conn)
 		vfio_device_release(conn->df);
 	}
 	conn->df = NULL;
+	if (conn->view_fd >= 0)
+		close(conn->view_fd);
+	conn->view_fd = -1;
 	if (conn->group_file)
 		vfio_group_release(conn->group_file);
 	conn->group_file = NULL;

@@ -76,6 +76,7 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 	conn->listener = listener;
 	conn->unmask_fd = -1;
 	conn->doorbell_fd = -1;
+	conn->view_fd = -1;
 	TAILQ_INIT(&conn->pending);
 	conn->max_xfer = VFIO_USER_DEFAULT_XFER_SIZE;
 	conn->go_work.fn = go_work;

@@ -75,9 +75,22 @@ static unsigned fill_areas(struct wire_conn *conn, struct region_reply *r)
 	return n;
 }
 
-static void region_info(struct wire_conn *conn, struct wire_msg *msg)
+/* The file behind the BARs.  Its making may take a while: -EAGAIN for who cannot wait. */
+static int view_fd(struct wire_conn *conn, bool job)
 {
-	struct vfio_device *dev = vfio_device_file_device(conn->df);
+	if (conn->view_fd < 0 && !job)
+		return -EAGAIN;
+	if (conn->view_fd < 0) {
+		int fd = vfio_device_view_fd(vfio_device_file_device(conn->df));
+
+		conn->view_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	}
+	return conn->view_fd < 0 ? -1 : fcntl(conn->view_fd, F_DUPFD_CLOEXEC, 3);
+}
+
+/* False: a worker has to do it. */
+static bool region_info(struct wire_conn *conn, struct wire_msg *msg, bool job)
+{
 	struct region_reply r = {0};
 	struct wire_client c;
 	uint32_t argsz;
@@ -89,7 +102,7 @@ static void region_info(struct wire_conn *conn, struct wire_msg *msg)
 	argsz = r.info.argsz;
 	if (argsz < sizeof(r.info)) {
 		wire_reply_error(conn, msg, EINVAL);
-		return;
+		return true;
 	}
 	r.info.argsz = sizeof(r.info);
 	wire_client_init(&c, conn, msg, &r.info, sizeof(r.info), sizeof(r.info));
@@ -100,7 +113,7 @@ static void region_info(struct wire_conn *conn, struct wire_msg *msg)
 		ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_GET_REGION_INFO, 0);
 	if (ret) {
 		wire_reply_error(conn, msg, -ret);
-		return;
+		return true;
 	}
 	r.info.argsz = sizeof(r.info);
 	r.info.cap_offset = 0;
@@ -126,33 +139,27 @@ static void region_info(struct wire_conn *conn, struct wire_msg *msg)
 	/* With what says where to map, not before: who has to ask again may take none
 	 * (libvfio-user's sample counts an fd that it has no room for as an error). */
 	if (n && argsz >= r.info.argsz) {
-		fd = vfio_device_view_fd(dev);
-		fd = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		fd = view_fd(conn, job);
+		if (fd == -EAGAIN)
+			return false;
 		if (fd < 0) {
 			wire_reply_error(conn, msg, ENFILE);
-			return;
+			return true;
 		}
 	}
 	wire_reply(conn, msg, &r, len, NULL, 0, &fd, fd >= 0 ? 1 : 0);
+	return true;
 }
 
 static void job_region_info(struct wire_conn *conn)
 {
-	region_info(conn, conn->job_msg);
+	region_info(conn, conn->job_msg, true);
 }
 
 void wire_do_region_info(struct wire_conn *conn, struct wire_msg *msg)
 {
-	struct vfio_region_info info;
-
-	memcpy(&info, msg->payload, sizeof(info));
-	/* Making the view may take a while. */
-	if (vfio_device_sleeps(vfio_device_file_device(conn->df)) ||
-	    (info.index <= VFIO_PCI_BAR5_REGION_INDEX &&
-	     vfio_device_sparse(conn->df, info.index, NULL, 0)))
+	if (vfio_device_sleeps(vfio_device_file_device(conn->df)) || !region_info(conn, msg, false))
 		wire_work(conn, msg, job_region_info);
-	else
-		region_info(conn, msg);
 }
 
 /* ---- GET_REGION_IO_FDS ---- */

@@ -320,6 +320,8 @@ struct wire_conn {
 	uint32_t max_fds;  /* that the client takes */
 	bool twin_socket;
 
+	int view_fd; /* the file behind the BARs, once somebody has asked for it; or -1 */
+
 	/* The ioeventfd of its doorbells; the watch is the device's context's. */
 	int doorbell_fd;
 	struct uvfio_watch *doorbell_watch;
