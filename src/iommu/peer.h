@@ -55,6 +55,12 @@ struct iommu_peer_ops {
 	void (*cancel)(struct iommu_peer *peer, struct iommu_peer_msg *msg);
 	/* The last reference has gone.  No lock is held. */
 	void (*release)(struct iommu_peer *peer);
+	/* Optional: transfer as much as can be had at once and without waiting for anybody, in the
+	 * initiator's thread, from the beginning of [@address, @address + @len): how many bytes.
+	 * The rest goes by messages, which is also where it is found out what is wrong with it.
+	 * The caller holds a reference on the mapping, and no lock. */
+	uint64_t (*copy)(struct iommu_peer *peer, uint64_t address, uint8_t *buf, uint64_t len,
+			 bool write);
 };
 
 struct xfer_part;

@@ -150,6 +150,22 @@ struct request {
 	struct iommu_xfer *xfer;
 };
 
+/* What is behind a peer: at once, as far as that goes; but nothing overtakes what goes by messages.
+ */
+static int ask_peer(struct request *r, const struct hold *h, const struct iommu_piece *piece,
+		    uint64_t iova, uint8_t *buf, uint64_t len)
+{
+	struct iommu_peer *peer = piece->file->peer;
+	uint64_t done = 0;
+
+	if (peer->ops->copy && !r->xfer)
+		done = peer->ops->copy(peer, piece->offset, buf, len, r->to_client);
+	if (done == len)
+		return 0;
+	return xfer_add(&r->xfer, h->m, h->phase, peer, piece->offset + done, iova + done,
+			buf + done, len - done, r->to_client);
+}
+
 /* The part of @r that @h holds, which is not one plain file mapping. */
 static int copy_pieces(struct request *r, const struct hold *h)
 {
@@ -168,8 +184,7 @@ static int copy_pieces(struct request *r, const struct hold *h)
 		else if (!piece.file->peer)
 			ret = copy_process(piece.file->fd, piece.offset, buf, n, r->to_client);
 		else if (r->may_wait)
-			ret = xfer_add(&r->xfer, h->m, h->phase, piece.file->peer, piece.offset,
-				       iova, buf, n, r->to_client);
+			ret = ask_peer(r, h, &piece, iova, buf, n);
 		else
 			ret = -ENOTSUP;
 	}

@@ -356,3 +356,30 @@ ssize_t bar_peer_access(struct vfio_device *dev, uint64_t epoch, uint64_t offset
 	}
 	return (ssize_t)done;
 }
+
+size_t bar_peer_copy(struct vfio_device *dev, uint64_t epoch, uint64_t offset, void *buf,
+		     size_t len, bool write)
+{
+	const struct bar *bar;
+	size_t done = 0;
+	unsigned index;
+	uint64_t pos, end;
+
+	if (region_decode(offset, &index, &pos) || index >= NR_BARS)
+		return 0;
+	bar = &dev->bars[index];
+	if (bar_range(bar, pos, &end)->kind != RANGE_MEMORY)
+		return 0;
+	if (len > end - pos)
+		len = end - pos;
+	if (len > RUN_BYTES)
+		len = RUN_BYTES;
+	if (pthread_mutex_trylock(&dev->reg_lock))
+		return 0;
+	if (peer_may_access(dev, epoch))
+		while (done < len)
+			done += access_some(dev, index, pos + done, (uint8_t *)buf + done,
+					    len - done, write, true);
+	pthread_mutex_unlock(&dev->reg_lock);
+	return done;
+}

@@ -35,5 +35,9 @@ ssize_t bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *
  * callbacks take. */
 ssize_t bar_peer_access(struct vfio_device *dev, uint64_t epoch, uint64_t offset, void *buf,
 			size_t len, bool write);
+/* [any] The same of memory only, if it can be had at once: how many bytes were done, 0 when not
+ * even one.  Never waits, and calls no model. */
+size_t bar_peer_copy(struct vfio_device *dev, uint64_t epoch, uint64_t offset, void *buf,
+		     size_t len, bool write);
 
 #endif

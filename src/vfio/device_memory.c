@@ -13,6 +13,11 @@
  *      QUEUED ──work──▶ CURRENT ──last step──▶ done
  *         └──cancel──▶ ENDED ◀──cancel: waits for the step──┘
  *
+ * Memory needs no callback of the model's, so it is copied by the initiator's own thread where that
+ * can be had at once: nobody has reg_lock, under which the gate is looked at as in a step.
+ * Registers are always the owner's: a model may hold a lock of its own when it starts a transfer,
+ * and the other one want that lock in its callback.
+ *
  * A cancelled message does not land: cancel() takes it out of the queue, or waits for the step that
  * is going on, which is a callback that never waits.  It is then ended by the work.
  *
@@ -45,7 +50,8 @@ struct memory_peer {
 	LIST_ENTRY(memory_peer) link;
 	bool listed;
 	uint64_t epoch; /* in which its memory was mapped, or COMES_BACK; constant */
-	/* The owner; stays until nothing is queued any more. */
+	/* The owner; NULL when it was closed, and nothing is queued any more.  Written under @lock;
+	 * the work may read it without. */
 	struct vfio_device *dev;
 	char name[16]; /* the owner's; it may have gone */
 	struct uvfio_work work;
@@ -209,7 +215,31 @@ static void release(struct iommu_peer *iommu)
 	free(p);
 }
 
-static const struct iommu_peer_ops ops = {.start = start, .cancel = cancel, .release = release};
+/* In the initiator's thread.  Under the lock, which nobody has for long, the owner stays. */
+static uint64_t copy(struct iommu_peer *iommu, uint64_t address, uint8_t *buf, uint64_t len,
+		     bool write)
+{
+	struct memory_peer *p = of_iommu(iommu);
+	uint64_t done = 0;
+	size_t n;
+
+	do {
+		pthread_mutex_lock(&p->lock);
+		n = p->dev ? bar_peer_copy(p->dev, p->epoch, address + done, buf + done, len - done,
+					   write)
+			   : 0;
+		pthread_mutex_unlock(&p->lock);
+		done += n;
+	} while (n && done < len);
+	return done;
+}
+
+static const struct iommu_peer_ops ops = {
+	.start = start,
+	.cancel = cancel,
+	.copy = copy,
+	.release = release,
+};
 
 /* The peer of @dev for mappings that are made in @epoch, with a reference; NULL: out of memory.
  * memory_lock held. */
@@ -469,8 +499,8 @@ int vfio_export_memory(struct vfio_device_export *export, uint64_t offset, uint6
 	else if (offset > export->size || len > export->size - offset)
 		ret = -EINVAL;
 	else
-		ret = memory_locked(export->dev, epoch, export->bar,
-				    export->range.offset + offset, len, out);
+		ret = memory_locked(export->dev, epoch, export->bar, export->range.offset + offset,
+				    len, out);
 	pthread_mutex_unlock(&machine->memory_lock);
 	return ret;
 }
@@ -525,7 +555,9 @@ void device_memory_close(struct vfio_device *dev)
 		uvfio_ctx_flush(dev->ctx);
 	while ((p = LIST_FIRST(&ending))) {
 		LIST_REMOVE(p, link);
+		pthread_mutex_lock(&p->lock);
 		p->dev = NULL;
+		pthread_mutex_unlock(&p->lock);
 		iommu_peer_unref(&p->iommu);
 	}
 }

@@ -6,9 +6,8 @@
  */
 #include <linux/pci_regs.h>
 #include "p2p_fixture.h"
-#include "vfio/machine_private.h"
 
-#define ROUNDS 5000u
+#define ROUNDS 30000u
 
 /* So often a memory changed while it was away. */
 static atomic_uint changed;
@@ -65,9 +64,14 @@ static void keep_busy(struct race *r, unsigned n)
 
 	for (unsigned i = 0; !atomic_load(&r->stop); i++) {
 		uint32_t before = p2p_done(r->p.probe[n]), status = 0;
+		uint64_t iova = iovas[i & 3] + n * 0x1000000;
+		bool read = i / 8 & 1;
 
-		command(&r->p, n, i / 8 & 1 ? CMD_READ : CMD_WRITE, iovas[i & 3] + n * 0x1000000,
-			i & 4 ? 8192 - 0x800 : 64);
+		/* What is read is written later; a register that counts makes it another each time.
+		 */
+		if (read && i & 1)
+			iova += REG_COUNTER - 0x800;
+		command(&r->p, n, read ? CMD_READ : CMD_WRITE, iova, i & 4 ? 8192 - 0x800 : 64);
 		for (unsigned k = 0; k < 100 && p2p_done(r->p.probe[n]) == before; k++)
 			sched_yield();
 		vfio_device_read(r->p.df[n], VFIO_REGION_OFFSET(0) + REG_DMA_STATUS, &status, 4);

@@ -7,7 +7,6 @@
 #include "p2p_fixture.h"
 #include "vfio/host.h"
 #include "vfio/inject.h"
-#include "vfio/machine_private.h"
 
 /* ---- the memory goes away ---- */
 
@@ -205,10 +204,12 @@ static void begin_write(struct p2p *p, uint64_t iova, uint32_t len)
 {
 	struct fixture *f = p2p_at(p, 0);
 
+	p2p_occupy(p, true);
 	bar_put(f, 0, REG_DMA_IOVA, 8, iova);
 	bar_put(f, 0, REG_DMA_LEN, 4, len);
 	bar_put(f, 0, REG_DMA_CMD, 4, CMD_WRITE);
 	uvfio_ctx_flush(uvfio_device_ctx(p->probe[0]->dev));
+	p2p_occupy(p, false);
 	assert_int_equal(p2p_done(p->probe[0]), 0);
 }
 

@@ -4,7 +4,6 @@
  * (D.4).
  */
 #include "p2p_fixture.h"
-#include "vfio/machine_private.h"
 
 /* Both ways, into another device's memory and into its own, aligned or not. */
 static void test_data(void **state)
@@ -15,9 +14,11 @@ static void test_data(void **state)
 	struct p2p p;
 
 	p2p_up(&p, "probe,memory=on", "probe,memory=on");
-	for (unsigned n = 0; n < 2; n++) {
-		uint64_t iova = IOVA_P2P + n * 0x10000;
+	for (unsigned round = 0; round < 3; round++) {
+		unsigned n = round != 1; /* whose memory */
+		uint64_t iova = IOVA_P2P + round * 0x10000;
 
+		p.by_messages = round == 2;
 		assert_int_equal(p2p_map(&p, iova, BAR_OF(n, 2), 8192, ALL), 0);
 		for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 			uint32_t off = table[i].off, len = table[i].len;
@@ -25,7 +26,7 @@ static void test_data(void **state)
 
 			for (unsigned k = 0; k < len; k++)
 				data[k] = p.probe[0]->buf[k] =
-					(uint8_t)(k * 7 + i + n * 31 + k / 251);
+					(uint8_t)(k * 7 + i + round * 31 + k / 251);
 			assert_int_equal(p2p_command(&p, 0, CMD_WRITE, iova + off, len), 0);
 			memory_is(&p, n, off, data, len);
 			memset(p.probe[0]->buf, 0xee, sizeof(p.probe[0]->buf));

@@ -9,8 +9,7 @@
 #include <semaphore.h>
 #include "vfio_fixture.h"
 #include "iommu/peer.h"
-#include "vfio/device_memory.h"
-#include "vfio/observe.h"
+#include "vfio/machine_private.h"
 
 #define VIEW_OF(n)   (1ull << 62 | (uint64_t)(n) << 56)
 #define BAR_OF(n, i) (VIEW_OF(n) + VFIO_REGION_OFFSET(i))
@@ -24,6 +23,7 @@ struct p2p {
 	struct vfio_device_file *df[2];
 	struct vfio_device *dev[2];
 	struct probe *probe[2];
+	bool by_messages; /* what device 0 asks of device 1 goes the long way */
 };
 
 static inline int p2p_import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
@@ -130,6 +130,16 @@ static inline int p2p_map(struct p2p *p, uint64_t iova, uint64_t vaddr, uint64_t
 	return dma_map(&p->f, iova, vaddr - (uintptr_t)p->f.tc.mem, size, flags);
 }
 
+/* As if somebody were at the registers of device 1 just now, so that its memory cannot be had at
+ * once. */
+static inline void p2p_occupy(struct p2p *p, bool on)
+{
+	if (on)
+		pthread_mutex_lock(&p->dev[1]->reg_lock);
+	else
+		pthread_mutex_unlock(&p->dev[1]->reg_lock);
+}
+
 static inline uint32_t p2p_done(struct probe *probe)
 {
 	uint32_t done;
@@ -145,10 +155,16 @@ static inline int p2p_command(struct p2p *p, unsigned n, uint32_t cmd, uint64_t 
 {
 	struct fixture *f = p2p_at(p, n);
 	uint32_t before = p2p_done(f->probe);
+	bool occupy = p->by_messages && !n;
 
+	if (occupy)
+		p2p_occupy(p, true);
 	bar_put(f, 0, REG_DMA_IOVA, 8, iova);
 	bar_put(f, 0, REG_DMA_LEN, 4, len);
 	bar_put(f, 0, REG_DMA_CMD, 4, cmd);
+	uvfio_ctx_flush(uvfio_device_ctx(p->probe[0]->dev));
+	if (occupy)
+		p2p_occupy(p, false);
 	for (unsigned i = 0; p2p_done(f->probe) == before; i++) {
 		assert_true(i < 100000);
 		uvfio_ctx_flush(uvfio_device_ctx(p->probe[0]->dev));
