@@ -381,6 +381,20 @@ static int device_view_fd(struct uapi_core *core, struct core_device *df)
 	return fd;
 }
 
+/* The file itself: the server knows it. */
+static int device_memory(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			 uint64_t len, struct iommu_mem *out)
+{
+	int view = device_view_fd(core, df);
+
+	if (view < 0)
+		return -EFAULT;
+	*out = (struct iommu_mem){
+		.kind = IOMMU_MEM_FILE, .offset = offset, .len = len, .page = IOMMU_PAGE_SIZE};
+	out->fd = fcntl(view, F_DUPFD_CLOEXEC, 3);
+	return out->fd < 0 ? -ENOMEM : 0;
+}
+
 const struct uapi_core_ops join_guest_ops = {
 	.container_open = container_open,
 	.container_release = container_release,
@@ -406,6 +420,7 @@ const struct uapi_core_ops join_guest_ops = {
 	.device_load = device_load,
 	.device_mmap = device_mmap,
 	.device_view_fd = device_view_fd,
+	.device_memory = device_memory,
 	.resource_open = guest_resource_open,
 	.uio_ioctl = guest_uio_ioctl,
 	.sysfs_serve = guest_sysfs_serve,

@@ -226,6 +226,10 @@ static void release(void *client, struct iommu_mem *mem, unsigned nr)
 	for (unsigned i = 0; i < nr; i++) {
 		bool shared = mem[i].kind == IOMMU_MEM_PROCESS && !mem[i].file_id[1];
 
+		if (mem[i].kind == IOMMU_MEM_PEER) { /* its descriptor has gone with the message */
+			vfio_device_memory_put(&mem[i]);
+			continue;
+		}
 		if (shared && mem[i].fd == process)
 			continue;
 		uvfio_trash_close(trash, mem[i].fd);
@@ -235,11 +239,20 @@ static void release(void *client, struct iommu_mem *mem, unsigned nr)
 	free(mem);
 }
 
-/* A memory file, which is mapped here; or a file that is reached by calls that may wait. */
-static int look_at_file(const struct join_piece *piece, int fd, unsigned prot,
-			struct iommu_mem *mem)
+struct import {
+	struct uvfio_trash *trash;
+	struct vfio_machine *machine; /* whose BARs can be mapped; NULL: none */
+	struct iommu_mem *mem;
+	unsigned nr, room;
+};
+
+/* A BAR of a device of @machine (NULL: that cannot be), what the program may do with it being the
+ * runner's to say; a memory file, which is mapped here; or a file that is reached by calls that may
+ * wait. */
+static int look_at_file(struct vfio_machine *machine, const struct join_piece *piece, int fd,
+			unsigned prot, struct iommu_mem *mem)
 {
-	int flags = fcntl(fd, F_GETFL), seals = fcntl(fd, F_GET_SEALS);
+	int flags = fcntl(fd, F_GETFL), seals = fcntl(fd, F_GET_SEALS), ret;
 	struct statfs fs;
 	struct stat st;
 
@@ -248,6 +261,11 @@ static int look_at_file(const struct join_piece *piece, int fd, unsigned prot,
 	if ((flags & O_ACCMODE) == O_WRONLY ||
 	    (prot & IOMMU_WRITE && (flags & O_ACCMODE) != O_RDWR))
 		return -EFAULT;
+	ret = machine && seals >= 0
+		      ? vfio_device_memory(machine, &st, piece->offset, piece->len, mem)
+		      : -ENOENT;
+	if (ret != -ENOENT)
+		return ret;
 	mem->kind = seals >= 0 ? IOMMU_MEM_FILE : IOMMU_MEM_PROCESS;
 	mem->may_block = seals < 0;
 	mem->file_id[0] = st.st_dev;
@@ -264,7 +282,7 @@ static int look_at_file(const struct join_piece *piece, int fd, unsigned prot,
 	return 0;
 }
 
-static int look_at(const struct join_piece *piece, int fd, unsigned prot, struct uvfio_trash *trash,
+static int look_at(struct import *im, const struct join_piece *piece, int fd, unsigned prot,
 		   struct iommu_mem *mem)
 {
 	struct stat st;
@@ -278,25 +296,19 @@ static int look_at(const struct join_piece *piece, int fd, unsigned prot, struct
 		.page = IOMMU_PAGE_SIZE,
 		.may_block = true,
 		.unpinnable = piece->unpinnable,
-		.trash = trash,
+		.trash = im->trash,
 	};
 	if ((piece->offset | piece->len) & (IOMMU_PAGE_SIZE - 1) || !piece->len ||
 	    piece->offset + piece->len < piece->offset || piece->offset + piece->len > INT64_MAX)
 		return -EFAULT;
 	if (piece->kind == IOMMU_MEM_FILE)
-		return look_at_file(piece, fd, prot, mem);
+		return look_at_file(im->machine, piece, fd, prot, mem);
 	/* /proc/PID/mem, or a file that might as well have come as one. */
 	if (piece->kind != IOMMU_MEM_PROCESS || fcntl(fd, F_GETFL) & O_PATH ||
 	    fcntl(fd, F_GET_SEALS) >= 0 || uvfio_fstat_unasked(fd, &st) || !S_ISREG(st.st_mode))
 		return -EFAULT;
 	return 0;
 }
-
-struct import {
-	struct uvfio_trash *trash;
-	struct iommu_mem *mem;
-	unsigned nr, room;
-};
 
 /* Take the pieces of one message. */
 static int take_pieces(struct import *im, struct join_packet *in, unsigned prot)
@@ -325,7 +337,7 @@ static int take_pieces(struct import *im, struct join_packet *in, unsigned prot)
 		memcpy(&piece, in->data + i * sizeof(piece), sizeof(piece));
 		if (piece.fd >= in->head.fds)
 			return -EFAULT;
-		ret = look_at(&piece, in->fds[piece.fd], prot, im->trash, &mem);
+		ret = look_at(im, &piece, in->fds[piece.fd], prot, &mem);
 		if (ret)
 			return ret;
 		/* A descriptor is a piece's own, but that of a process is all its pieces'. */
@@ -369,6 +381,10 @@ static int ask_pieces(struct host_client *c, const struct join_head *q, unsigned
 	struct join_packet *in = &c->channel->in;
 	struct import im = {.trash = c->channel->connection->trash};
 	int ret = ask(c, q, NULL, 0, true), last;
+
+	/* Files of BARs as such are no memory (D.3). */
+	if (q->kind == JOIN_ASK_IMPORT)
+		im.machine = c->channel->connection->host->machine;
 
 	while (!ret) {
 		unsigned first = im.nr;

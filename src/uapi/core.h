@@ -88,6 +88,10 @@ struct uapi_core_ops {
 			   uint64_t len, bool shared, bool *writable, bool *trap_reads);
 	/* vfio_device_file_fd(): the core's, until the handle is released. */
 	int (*device_view_fd)(struct uapi_core *core, struct core_device *df);
+	/* [@offset, +@len) of that file as memory for DMA (D.4): as vfio_device_memory(), or a piece
+	 * of the file for a core elsewhere to recognise, whose fd is the caller's to close. */
+	int (*device_memory)(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			     uint64_t len, struct iommu_mem *out);
 
 	/* vfio_export_put(). */
 	void (*export_release)(struct uapi_core *core, struct core_export *export);

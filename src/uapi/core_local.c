@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/fd.h"
 #include "sysfs/snapshot.h"
 #include "uapi/core.h"
 #include "vfio/device_memory.h"
@@ -217,6 +218,17 @@ static void export_release(struct uapi_core *core, struct core_export *export)
 	vfio_export_put((struct vfio_device_export *)export);
 }
 
+static int device_memory(struct uapi_core *core, struct core_device *df, uint64_t offset,
+			 uint64_t len, struct iommu_mem *out)
+{
+	int fd = vfio_device_file_fd(file_of_handle(df));
+	struct stat st;
+
+	if (fd < 0 || uvfio_fstat(fd, &st))
+		return -EFAULT;
+	return vfio_device_memory(core->machine, &st, offset, len, out);
+}
+
 static int resource_open(struct uapi_core *core, const struct uapi_device *dev,
 			 enum vfio_mmio_mode mode, struct core_device **out, int *view)
 {
@@ -283,6 +295,7 @@ static const struct uapi_core_ops local_ops = {
 	.device_mmap = device_mmap,
 	.device_view_fd = device_view_fd,
 	.export_release = export_release,
+	.device_memory = device_memory,
 	.resource_open = resource_open,
 	.uio_ioctl = uio_ioctl,
 	.sysfs_snapshot = snapshot,

@@ -19,6 +19,7 @@
 #include "uapi/process.h"
 #include "uapi/task.h"
 #include "uapi/vma.h"
+#include "vfio/device_memory.h"
 
 #define CACHE_ENTRIES 64   /* tasks that map memory at a time; more only cost time */
 #define MAX_PIECES    4096 /* of one mapping: bounds what a request can allocate */
@@ -40,19 +41,18 @@ struct memory_cache {
 	pthread_mutex_t lock;
 	struct mem_entry *entries[CACHE_ENTRIES];
 	uint64_t last_id, clock;
-	bool (*is_device)(void *arg, dev_t dev, ino_t ino);
-	void *arg;
+	struct memory_devices devices;
 };
 
-struct memory_cache *memory_cache_new(bool (*is_device)(void *arg, dev_t dev, ino_t ino), void *arg)
+struct memory_cache *memory_cache_new(const struct memory_devices *devices)
 {
 	struct memory_cache *cache = calloc(1, sizeof(*cache));
 
 	if (!cache)
 		return NULL;
 	pthread_mutex_init(&cache->lock, NULL);
-	cache->is_device = is_device;
-	cache->arg = arg;
+	if (devices)
+		cache->devices = *devices;
 	return cache;
 }
 
@@ -239,21 +239,30 @@ struct import {
 	struct mem_entry *entry;
 	int process_fd; /* a duplicate of the entry's, for all pieces */
 	uint64_t start, end;
-	unsigned prot;
+	unsigned prot, asked;
 	struct iommu_mem *mem;
 	unsigned nr, allocated;
 };
+
+/* What a piece holds besides the process's fd, which all share. */
+static void drop_piece(const struct iommu_mem *piece)
+{
+	if (piece->kind == IOMMU_MEM_FILE)
+		close(piece->fd);
+	else if (piece->kind == IOMMU_MEM_PEER)
+		vfio_device_memory_put(piece);
+}
 
 static int add_piece(struct import *im, const struct iommu_mem *piece)
 {
 	struct iommu_mem *last = im->nr ? &im->mem[im->nr - 1] : NULL;
 
 	if (last && last->kind == piece->kind && last->may_block == piece->may_block &&
-	    last->unpinnable == piece->unpinnable && last->file_id[0] == piece->file_id[0] &&
-	    last->file_id[1] == piece->file_id[1] && last->offset + last->len == piece->offset) {
+	    last->unpinnable == piece->unpinnable && last->peer == piece->peer &&
+	    last->file_id[0] == piece->file_id[0] && last->file_id[1] == piece->file_id[1] &&
+	    last->offset + last->len == piece->offset) {
 		last->len += piece->len;
-		if (piece->kind == IOMMU_MEM_FILE)
-			close(piece->fd);
+		drop_piece(piece);
 		return 0;
 	}
 	if (im->nr == im->allocated) {
@@ -354,11 +363,19 @@ static bool is_regular(int proc, const struct vma *vma)
 	return is;
 }
 
-/* Which memory is it that no file gave?  @piece says where; what cannot be pinned is taken as long
- * as it can be reached, and marked: the core decides (D.2). */
-static int look_at_process(struct import *im, const struct vma *vma, struct iommu_mem *piece)
+/* What cannot be pinned is taken as long as it can be reached, and marked: the core decides (D.2).
+ * It is mapped whole, so this waits for nobody. */
+static int add_unpinnable(struct import *im, const struct iommu_mem *piece)
 {
 	uint8_t byte;
+
+	return pread(piece->fd, &byte, 1, (off_t)piece->offset) == 1 ? add_piece(im, piece)
+								     : -EFAULT;
+}
+
+/* Add @piece, memory of the process itself, after a look at what it is. */
+static int add_process(struct import *im, const struct vma *vma, struct iommu_mem *piece)
+{
 	int ret;
 
 	piece->unpinnable = vma->kernels;
@@ -367,10 +384,34 @@ static int look_at_process(struct import *im, const struct vma *vma, struct iomm
 		if (ret)
 			return ret;
 	}
-	/* It is mapped whole, so this waits for nobody. */
-	if (piece->unpinnable && pread(piece->fd, &byte, 1, (off_t)piece->offset) != 1)
-		return -EFAULT;
-	return 0;
+	return piece->unpinnable ? add_unpinnable(im, piece) : add_piece(im, piece);
+}
+
+/* DMA that writes wants a writable mapping, other DMA a readable one. */
+static bool may_access(const struct import *im, unsigned vma_prot)
+{
+	return vma_prot & (im->prot & IOMMU_WRITE ? PROT_WRITE : PROT_READ);
+}
+
+/* If [@addr, +@len) of @vma is of a BAR: 0, -errno or MEMORY_BAR_FOREIGN; else -ENOENT. */
+static int import_bar(struct import *im, const struct vma *vma, uint64_t addr, uint64_t len)
+{
+	const struct memory_devices *devices = &im->cache->devices;
+	struct iommu_mem piece;
+	bool trapped = false;
+	int ret;
+
+	if (!devices->bar)
+		return -ENOENT;
+	ret = devices->bar(devices->arg, vma->dev, vma->ino, vma->offset + (addr - vma->start), len,
+			   &piece, &trapped);
+	if (ret)
+		return ret;
+	ret = may_access(im, vma->prot | (trapped ? im->asked : 0)) ? add_piece(im, &piece)
+								    : -EFAULT;
+	if (ret)
+		drop_piece(&piece);
+	return ret;
 }
 
 static int import_vma(void *arg, const struct vma *vma)
@@ -390,11 +431,15 @@ static int import_vma(void *arg, const struct vma *vma)
 	bool writable = true;
 	int fd = -1, ret;
 
-	if (!(vma->prot & (im->prot & IOMMU_WRITE ? PROT_WRITE : PROT_READ)))
+	ret = vma->file ? import_bar(im, vma, first, last - first) : -ENOENT;
+	if (ret == MEMORY_BAR_FOREIGN)
+		piece.unpinnable = true;
+	else if (ret != -ENOENT)
+		return ret;
+	if (!may_access(im, vma->prot))
 		return -EFAULT;
-	if (vma->file && im->cache->is_device &&
-	    im->cache->is_device(im->cache->arg, vma->dev, vma->ino))
-		return -EFAULT;
+	if (piece.unpinnable)
+		return add_unpinnable(im, &piece);
 	if (vma->file && vma->shared) {
 		fd = open_file(im->entry->proc, vma, O_RDWR);
 		if (fd < 0) {
@@ -423,8 +468,7 @@ static int import_vma(void *arg, const struct vma *vma)
 			return add_piece(im, &piece);
 		}
 	}
-	ret = look_at_process(im, vma, &piece);
-	return ret ? ret : add_piece(im, &piece);
+	return add_process(im, vma, &piece);
 }
 
 int memory_import_file(struct memory_cache *cache, int fd, uint64_t offset, uint64_t size,
@@ -439,7 +483,8 @@ int memory_import_file(struct memory_cache *cache, int fd, uint64_t offset, uint
 	if (flags < 0 || seals < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) ||
 	    !never_blocks(fd, &piece.page))
 		return -EINVAL;
-	if (cache->is_device && cache->is_device(cache->arg, st.st_dev, st.st_ino))
+	if (cache->devices.is_ours &&
+	    cache->devices.is_ours(cache->devices.arg, st.st_dev, st.st_ino))
 		return -EINVAL;
 	if (offset > (uint64_t)st.st_size || size > (uint64_t)st.st_size - offset)
 		return -EINVAL;
@@ -463,10 +508,10 @@ void memory_release(struct iommu_mem *mem, unsigned nr)
 	int process = -1;
 
 	for (unsigned i = 0; i < nr; i++) {
-		if (mem[i].kind == IOMMU_MEM_FILE)
-			close(mem[i].fd);
-		else
+		if (mem[i].kind == IOMMU_MEM_PROCESS)
 			process = mem[i].fd;
+		else
+			drop_piece(&mem[i]);
 	}
 	if (process >= 0)
 		close(process);
@@ -474,9 +519,10 @@ void memory_release(struct iommu_mem *mem, unsigned nr)
 }
 
 int memory_import(struct memory_cache *cache, pid_t tid, uint64_t vaddr, uint64_t size,
-		  unsigned prot, struct iommu_mem **mem, unsigned *nr)
+		  unsigned prot, unsigned asked, struct iommu_mem **mem, unsigned *nr)
 {
-	struct import im = {.cache = cache, .start = vaddr, .end = vaddr + size, .prot = prot};
+	struct import im = {
+		.cache = cache, .start = vaddr, .end = vaddr + size, .prot = prot, .asked = asked};
 	int ret = entry_get(cache, tid, &im.entry);
 	bool used = false;
 

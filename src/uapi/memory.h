@@ -28,16 +28,31 @@
 
 struct memory_cache;
 
-/* @is_device: whether a file is the view of one of our BARs (which cannot be a DMA target yet). */
-struct memory_cache *memory_cache_new(bool (*is_device)(void *arg, dev_t dev, ino_t ino),
-				      void *arg);
+/* What the door has open itself, and its programs may have mapped. */
+struct memory_devices {
+	bool (*is_ours)(void *arg, dev_t dev, ino_t ino);
+	/*
+	 * The file of BARs with this identity.  -ENOENT: it is none.  0: *@out is [@offset, +@len)
+	 * of it as memory for DMA, and *@trapped whether the rights of its pages are less than what
+	 * the program asked of mmap.  MEMORY_BAR_FOREIGN: the program has not mapped it through
+	 * VFIO.  -EFAULT, -ENOMEM as of MAP (D.2).
+	 */
+	int (*bar)(void *arg, dev_t dev, ino_t ino, uint64_t offset, uint64_t len,
+		   struct iommu_mem *out, bool *trapped);
+	void *arg;
+};
+#define MEMORY_BAR_FOREIGN 1
+
+/* @devices is copied; NULL: there are none. */
+struct memory_cache *memory_cache_new(const struct memory_devices *devices);
 void memory_cache_free(struct memory_cache *cache);
 
 /* Import [@vaddr, @vaddr + @size) of the task @tid, page aligned, for DMA with @prot (IOMMU_READ,
- * IOMMU_WRITE).  0 and a malloc'ed array; -EFAULT when a part is not mapped or lacks the access;
+ * IOMMU_WRITE).  @asked: what the program asked of mmap for the BARs in it (PROT_…), as far as it
+ * is known.  0 and a malloc'ed array; -EFAULT when a part is not mapped or lacks the access;
  * -ENOMEM, -ESRCH. */
 int memory_import(struct memory_cache *cache, pid_t tid, uint64_t vaddr, uint64_t size,
-		  unsigned prot, struct iommu_mem **mem, unsigned *nr);
+		  unsigned prot, unsigned asked, struct iommu_mem **mem, unsigned *nr);
 /* The same for [@offset, @offset + @size) of the file @fd, which is taken over on success. -EINVAL:
  * it is no memory file, or ends before; -EPERM: it is not open for that. */
 int memory_import_file(struct memory_cache *cache, int fd, uint64_t offset, uint64_t size,

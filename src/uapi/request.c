@@ -241,7 +241,8 @@ static int import(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
 		  struct iommu_mem **mem, unsigned *nr)
 {
 	struct uapi_request *req = of_client(client);
-	int ret = memory_import(req->server->memory, req->tid, vaddr, size, prot, mem, nr);
+	int ret = memory_import(req->server->memory, req->tid, vaddr, size, prot, req->asked_prot,
+				mem, nr);
 
 	if (!ret && !uapi_request_valid(req)) {
 		memory_release(*mem, *nr);

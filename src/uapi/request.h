@@ -47,6 +47,9 @@ struct uapi_request {
 	/* A file that the core was given for the rest of the request. */
 	struct uapi_file *held;
 
+	/* What it asked of mmap for the BARs that it maps for DMA, PROT_…, where it says so. */
+	unsigned asked_prot;
+
 	/* The program's memory at @ahead_addr as it was read beforehand, NULL: none.  While there
 	 * is some, nothing else is read: what is called then holds a lock, and reading may take for
 	 * ever. */

@@ -3,6 +3,7 @@
  * The preloaded helper's side of exact trapping (helper/trap.h), and mmap.
  */
 #include <errno.h>
+#include <linux/vfio.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -88,6 +89,22 @@ static void trap_node(struct uapi_request *req)
 		return;
 	uapi_answer(req,
 		    file->node ? (int64_t)makedev(VFIO_CDEV_MAJOR, file->device->cdev) : -ENOTTY);
+	uapi_files_put(req->server->files, file);
+}
+
+/* The program's own files and memory, so nothing is granted by what it says that it asked for. */
+static void trap_map_dma(struct uapi_request *req)
+{
+	struct uapi_core *core = req->server->core;
+	struct uapi_file *file = uapi_request_subject(req);
+
+	if (!file)
+		return;
+	req->asked_prot = (unsigned)req->args[3] & (PROT_READ | PROT_WRITE);
+	uapi_answer(req, file->kind == UAPI_CONTAINER
+				 ? core->ops->container_ioctl(core, file->container, &req->client,
+							      VFIO_IOMMU_MAP_DMA, req->args[2])
+				 : -ENOTTY);
 	uapi_files_put(req->server->files, file);
 }
 
@@ -190,6 +207,9 @@ bool uapi_do_trap(struct uapi_request *req, unsigned cmd)
 		break;
 	case UVFIO_TRAP_MMAP:
 		trap_mmap(req);
+		break;
+	case UVFIO_TRAP_MAP_DMA:
+		trap_map_dma(req);
 		break;
 	case UVFIO_TRAP_RESOURCE:
 		uapi_do_resource(req);

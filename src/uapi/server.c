@@ -363,21 +363,13 @@ static int prepare_child(struct run *run)
 	return 0;
 }
 
-static bool is_device(void *arg, dev_t dev, ino_t ino)
-{
-	struct uapi_server *server = arg;
-	struct stat st = {.st_dev = dev, .st_ino = ino};
-
-	return uapi_files_open(server->files, &st);
-}
-
 static int start_serving(struct run *run)
 {
 	struct uapi_server *server = &run->server;
 	struct uvfio_error err = {""};
 
 	server->tasks = uapi_tasks_new();
-	server->memory = memory_cache_new(is_device, server);
+	server->memory = uapi_memory_cache(server);
 	server->trash = uvfio_trash_new();
 	if (!server->tasks || !server->memory || !server->trash) {
 		uvfio_error_set(&err, -ENOMEM, "out of memory");

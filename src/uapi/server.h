@@ -63,4 +63,8 @@ int uapi_server_main(const struct uapi_config *config, int up, const sigset_t *m
 /* The body of C: @sock leads to S.  Never returns. */
 _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const sigset_t *mask);
 
+/* bar_memory.c: a memory cache that knows the devices of @server, whose files are open by the time that
+ * something is imported.  NULL when out of memory. */
+struct memory_cache *uapi_memory_cache(struct uapi_server *server);
+
 #endif

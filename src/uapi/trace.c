@@ -102,7 +102,8 @@ static const char *ioctl_name(enum uapi_file_kind kind, unsigned cmd)
 		return "(helper asks which file it is)";
 	switch (kind) {
 	case UAPI_CONTAINER:
-		return NAME(container_ioctls, n);
+		return cmd == UVFIO_TRAP_MAP_DMA ? "IOMMU_MAP_DMA (helper says what mmap was asked)"
+						 : NAME(container_ioctls, n);
 	case UAPI_GROUP:
 		return NAME(group_ioctls, n);
 	case UAPI_IOMMUFD:

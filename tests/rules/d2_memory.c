@@ -274,6 +274,137 @@ static void child(struct t *t)
 	see(t, "more", map(t->container, base + 2 * HUGE, p, PAGE, READ | WRITE), -ENOMEM);
 }
 
+/* ---- device memory --------------------------------------------------------------------------- */
+
+static uint64_t bar_offset(struct t *t)
+{
+	return t->f->region_offset[t->f->bar_index] +
+	       (t->f->register_offset & ~(uint32_t)(PAGE - 1));
+}
+
+/* The page of a register, @prot, at @at if that is not NULL. */
+static char *bar_page(struct t *t, char *at, int prot)
+{
+	char *p = mmap(at, PAGE, prot, MAP_SHARED | (at ? MAP_FIXED : 0), t->dev,
+		       (off_t)bar_offset(t));
+
+	must(t, "mmap", p == MAP_FAILED ? -errno : 0);
+	return p;
+}
+
+/* What mmap was asked for decides. */
+static void device_protections(struct t *t)
+{
+	static const struct {
+		int prot;
+		const char *read, *write;
+		long want_read, want_write;
+	} rows[] = {
+		{PROT_READ | PROT_WRITE, "rw-read", "rw-write", 0, 0},
+		{PROT_READ, "r-read", "r-write", 0, -EFAULT},
+		{PROT_NONE, "none-read", "none-write", -EFAULT, -EFAULT},
+	};
+	const uint64_t base = t->f->iova_first;
+
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *p = bar_page(t, NULL, rows[i].prot);
+
+		see(t, rows[i].read, map(t->container, base + 2 * i * HUGE, p, PAGE, READ),
+		    rows[i].want_read);
+		see(t, rows[i].write, map(t->container, base + (2 * i + 1) * HUGE, p, PAGE, WRITE),
+		    rows[i].want_write);
+	}
+}
+
+/* What is left of a mapping, and where it is now. */
+static void device_mapping_changes(struct t *t)
+{
+	const uint64_t base = t->f->iova_first;
+	char *p = bar_page(t, NULL, PROT_READ | PROT_WRITE), *to = new_pages(t, 2);
+
+	must(t, "protect", sys(mprotect(p, PAGE, PROT_READ)));
+	see(t, "taken-away", map(t->container, base, p, PAGE, WRITE), -EFAULT);
+	must(t, "protect", sys(mprotect(p, PAGE, PROT_READ | PROT_WRITE)));
+	see(t, "given-back", map(t->container, base, p, PAGE, WRITE), 0);
+	must(t, "moved",
+	     mremap(p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 : -errno);
+	see(t, "moved", map(t->container, base + HUGE, to, PAGE, READ | WRITE), 0);
+	see(t, "left", map(t->container, base + 2 * HUGE, p, PAGE, READ), -EFAULT);
+	/* Memory in its place is memory. */
+	must(t, "replaced",
+	     mmap(to, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		  0) == to
+		     ? 0
+		     : -errno);
+	set_memory(t, false);
+	see(t, "replaced", map(t->container, base + 2 * HUGE, to, PAGE, READ | WRITE), 0);
+}
+
+/* Registers between pages of memory. */
+static void device_between_memory(struct t *t)
+{
+	const uint64_t base = t->f->iova_first;
+	uint64_t size = 3 * PAGE;
+	char *p = new_pages(t, 3);
+
+	bar_page(t, p + PAGE, PROT_READ | PROT_WRITE);
+	see(t, "map", map(t->container, base, p, 3 * PAGE, READ | WRITE), 0);
+	see(t, "unmap", dma_unmap(t->container, base, &size), 0);
+	see(t, "size", (long)size, 3 * PAGE);
+	bar_page(t, p + PAGE, PROT_READ);
+	see(t, "read-only-between", map(t->container, base, p, 3 * PAGE, READ | WRITE), -EFAULT);
+	set_memory(t, false);
+	see(t, "off-between", map(t->container, base, p, 3 * PAGE, READ), -EFAULT);
+}
+
+static void device_child(struct t *t)
+{
+	char *p = bar_page(t, NULL, PROT_READ | PROT_WRITE);
+	uint64_t base = t->f->iova_first, size = PAGE;
+	int code = -1;
+	pid_t pid = fork();
+
+	must(t, "fork", sys(pid));
+	if (!pid)
+		_exit((int)-map(t->container, base, p, PAGE, READ | WRITE));
+	waitpid(pid, &code, 0);
+	see(t, "child", WIFEXITED(code) ? -(long)WEXITSTATUS(code) : -EIO, 0);
+	see(t, "unmap", dma_unmap(t->container, base, &size), 0);
+	see(t, "size", (long)size, PAGE);
+}
+
+/* The mapping keeps the device open. */
+static void device_closed(struct t *t)
+{
+	char *p = bar_page(t, NULL, PROT_READ | PROT_WRITE);
+
+	close(t->dev);
+	t->dev = -1;
+	see(t, "map", map(t->container, t->f->iova_first, p, PAGE, READ | WRITE), 0);
+}
+
+/* Another device's. */
+static void device_other(struct t *t)
+{
+	int group = open_group(t->other), dev;
+	uint64_t base = t->f->iova_first;
+	struct t other = *t;
+	char *p;
+
+	must(t, "group", sys(group));
+	must(t, "container", set_container(group, t->container));
+	dev = (int)get_device(group, t->other->bdf);
+	must(t, "device", dev);
+	other.dev = dev;
+	other.f = t->other;
+	set_memory(&other, true);
+	p = bar_page(&other, NULL, PROT_READ | PROT_WRITE);
+	see(t, "map", map(t->container, base, p, PAGE, READ | WRITE), 0);
+	munmap(p, PAGE);
+	close(dev);
+	see(t, "still-mapped", map(t->container, base, p, PAGE, READ | WRITE), -EEXIST);
+}
+
 #define KIND(...)                                                                                  \
 	OPEN_TYPE1V2, 0, kind, &(const struct kind)                                                \
 	{                                                                                          \
@@ -300,5 +431,12 @@ static const struct rule rules[] = {
 	{"D.2/MAP/memory/secret", KIND(secret, -EFAULT, -EFAULT, -EFAULT)},
 	{"D.2/MAP/locked-memory/two-containers", OPEN_TYPE1V2, NEED_OTHER, two_containers},
 	{"D.2/MAP/locked-memory/child", OPEN_TYPE1V2, 0, child},
+	{"D.2/MAP/device-memory/protections", OPEN_DEVICE, NEED_MMAP, device_protections},
+	{"D.2/MAP/device-memory/mapping-changes", OPEN_DEVICE, NEED_MMAP, device_mapping_changes},
+	{"D.2/MAP/device-memory/between-memory", OPEN_DEVICE, NEED_MMAP, device_between_memory},
+	{"D.2/MAP/device-memory/child", OPEN_DEVICE, NEED_MMAP, device_child},
+	{"D.2/MAP/device-memory/device-closed", OPEN_DEVICE, NEED_MMAP, device_closed},
+	{"D.2/MAP/device-memory/of-another-device", OPEN_DEVICE, NEED_MMAP | NEED_OTHER,
+	 device_other},
 };
 const struct section section_d2_memory = SECTION("D.2", rules);

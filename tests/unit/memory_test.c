@@ -269,7 +269,7 @@ static void check(const struct row *row, struct memory_cache *cache, const char 
 	struct iommu_mem *mem = NULL;
 	unsigned nr = 0;
 	int ret = memory_import(cache, (pid_t)syscall(SYS_gettid), (uintptr_t)p, PAGE,
-				write ? IOMMU_WRITE : IOMMU_READ, &mem, &nr);
+				write ? IOMMU_WRITE : IOMMU_READ, 0, &mem, &nr);
 	bool wrong = ret != want->ret;
 
 	if (!ret && !wrong)
@@ -285,7 +285,7 @@ static void check(const struct row *row, struct memory_cache *cache, const char 
 
 static void every_kind(void **state)
 {
-	struct memory_cache *cache = memory_cache_new(NULL, NULL);
+	struct memory_cache *cache = memory_cache_new(NULL);
 
 	if (!is_privileged())
 		skip(); /* shared memory without a descriptor is a process's then */
@@ -344,7 +344,7 @@ static void unpinnable(void **state)
 /* Neighbours of one file are one piece, others are not, and a hole is an error. */
 static void pieces(void **state)
 {
-	struct memory_cache *cache = memory_cache_new(NULL, NULL);
+	struct memory_cache *cache = memory_cache_new(NULL);
 	const pid_t tid = (pid_t)syscall(SYS_gettid);
 	int fd = memfd_create("memory", MFD_CLOEXEC);
 	char *p = map(8 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -361,8 +361,8 @@ static void pieces(void **state)
 		MAP_FAILED);
 	assert_ptr_not_equal(mmap(p + 4 * PAGE, PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 3 * PAGE),
 			     MAP_FAILED);
-	assert_int_equal(memory_import(cache, tid, (uintptr_t)p, 8 * PAGE, IOMMU_WRITE, &mem, &nr),
-			 0);
+	assert_int_equal(
+		memory_import(cache, tid, (uintptr_t)p, 8 * PAGE, IOMMU_WRITE, 0, &mem, &nr), 0);
 	assert_int_equal(nr, 4);
 	assert_int_equal(mem[0].len, 2 * PAGE);
 	assert_int_equal(mem[1].len, 2 * PAGE);
@@ -372,10 +372,11 @@ static void pieces(void **state)
 	memory_release(mem, nr);
 
 	munmap(p + 5 * PAGE, PAGE);
-	assert_int_equal(memory_import(cache, tid, (uintptr_t)p, 8 * PAGE, IOMMU_WRITE, &mem, &nr),
-			 -EFAULT);
-	assert_int_equal(memory_import(cache, tid, (uintptr_t)p, 5 * PAGE, IOMMU_WRITE, &mem, &nr),
-			 0);
+	assert_int_equal(
+		memory_import(cache, tid, (uintptr_t)p, 8 * PAGE, IOMMU_WRITE, 0, &mem, &nr),
+		-EFAULT);
+	assert_int_equal(
+		memory_import(cache, tid, (uintptr_t)p, 5 * PAGE, IOMMU_WRITE, 0, &mem, &nr), 0);
 	memory_release(mem, nr);
 	close(fd);
 	memory_cache_free(cache);

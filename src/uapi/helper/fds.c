@@ -23,6 +23,7 @@
 
 #define VFIO_TYPE                ';'
 #define VFIO_GROUP_GET_DEVICE_FD 0x3B6A
+#define VFIO_IOMMU_MAP_DMA       0x3B71
 #define MAX_FDS                  65536 /* higher ones share one bit */
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4
@@ -133,6 +134,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 {
 	bool keyed;
 	va_list ap;
+	long again;
 	void *arg;
 	int ret;
 
@@ -142,6 +144,9 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	keyed = with_key(fd, request, arg, __builtin_frame_address(0), &ret);
 	if (!keyed)
 		ret = NEXT(ioctl)(fd, request, arg);
+	if (ret < 0 && (uint32_t)request == VFIO_IOMMU_MAP_DMA && errno == EFAULT &&
+	    dma_map_again(fd, arg, &again))
+		ret = (int)again;
 	if ((request >> 8 & 0xff) == VFIO_TYPE && ret >= 0 && helper_active()) {
 		mark(fd);
 		if (!keyed && next_is_libcs())

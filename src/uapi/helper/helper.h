@@ -92,6 +92,10 @@ void keys_learn(int fd);
  * @frame. */
 long keys_ioctl(int fd, unsigned long request, const void *arg, uint64_t key, const void *frame);
 
+/* dma.c: MAP_DMA on @fd with @arg was EFAULT.  Make it again if BARs are in its range; true: then it
+ * has succeeded with *@ret. */
+bool dma_map_again(int fd, const void *arg, long *ret);
+
 /* signals.c */
 void signals_init(void);
 bool signals_arm(void);

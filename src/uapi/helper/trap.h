@@ -17,6 +17,7 @@
  *   UVFIO_TRAP_CLOSED      -1    dev      ino      key      -
  *   UVFIO_TRAP_FATAL       -1    address  length   -        -
  *   UVFIO_TRAP_KEY         fd    &file    -        -        -
+ *   UVFIO_TRAP_MAP_DMA     fd    (its)    prot     -        -
  *   any of VFIO's          fd    (its)    sealed   bytes    bytes
  *
  * Results:
@@ -30,6 +31,8 @@
  * that the process had opened FATAL   0: the runner has printed that text (no newline in it).  Else
  * the helper does KEY     0, and struct uvfio_trap_file written: which file the fd is.  Any error:
  * none of ours
+ *   MAP_DMA as the ioctl of that name of the container fd.  prot is what the program asked of mmap
+ * for each BAR in the range; what the pages themselves allow is less, where accesses are trapped
  *
  * An ioctl of VFIO's that carries a sealed key, in the register behind the three that ioctl has, is
  * one on the file with that key: the helper has looked what its fd is.  When no open file has this
@@ -75,7 +78,7 @@
 
 #include <stdint.h>
 
-#define UVFIO_TRAP_VERSION  8
+#define UVFIO_TRAP_VERSION  9
 
 #define UVFIO_TRAP_STORE    0x3BE0 /* + size 1, 2, 4, 8 */
 #define UVFIO_TRAP_LOAD     0x3BD0 /* + size 1, 2, 4, 8 */
@@ -86,6 +89,7 @@
 #define UVFIO_TRAP_RESOURCE 0x3BC4
 #define UVFIO_TRAP_KEY      0x3BC5
 #define UVFIO_TRAP_NODE     0x3BC6 /* the device number of a device's node, or ENOTTY */
+#define UVFIO_TRAP_MAP_DMA  0x3BC8
 
 struct uvfio_trap_file {
 	uint64_t key, dev, ino; /* the latter two as fstat(2) has them */

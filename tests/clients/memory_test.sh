@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Memory of every kind for DMA, and BARs, through type 1.  Usage: memory_test.sh UVFIO CLIENT
+. "$(dirname "$0")/lib.sh"
+client=$(realpath "$2")
+
+# Huge pages: some if there are none and we may have them; given back at the end.
+huge=/proc/sys/vm/nr_hugepages
+before=
+if [ -w "$huge" ] && [ "$(cat "$huge")" = 0 ]; then
+	before=0
+	echo 8 >"$huge" 2>/dev/null
+	trap 'echo $before >"$huge"; rm -rf "$work"' EXIT
+fi
+
+ask() { # NAME TEST [ARGUMENT …] -- [OPTION …]: in a run
+	local name=$1 args=()
+	shift
+	while [ "$1" != -- ]; do
+		args+=("$1")
+		shift
+	done
+	shift
+	sound "$name" "$UVFIO" run "$@" --device pcitest --device pcitest -- "$client" "${args[@]}"
+	sed -n 's/^SKIP /# not here: /p' "$work/out"
+}
+
+for mmio in exact polled none; do
+	ask "$mmio: kinds of memory" kinds -- --mmio $mmio
+	ask "$mmio: what the program changes later" changes -- --mmio $mmio
+	ask "$mmio: other processes" processes -- --mmio $mmio
+	ask "$mmio: a program that executes itself" exec -- --mmio $mmio
+	[ $mmio != none ] || continue
+	ask "$mmio: BARs" bars -- --mmio $mmio
+	ask "$mmio: BARs that come and go" bars-change -- --mmio $mmio
+done
+
+# A run that has joined a served machine.
+"$UVFIO" serve --control "$work/control" --device pcitest,socket="$work/a" \
+	--device pcitest,socket="$work/b" 2>"$work/serve" &
+server=$!
+await "the server is there" test -S "$work/control"
+for test in kinds changes processes exec bars bars-change; do
+	timeout -s KILL 90 "$UVFIO" run --machine "$work/control" -- "$client" $test >"$work/out" \
+		2>"$work/err"
+	is "joined: $test" 0 $?
+	grep FAIL "$work/out" | sed 's/^/# /'
+done
+kill $server
+wait $server
+is "the server ends well" 0 $?
+
+# Memory that can neither be pinned nor recognised.
+ask "refused: a BAR that VFIO has not mapped" foreign-bars Y --
+grep -q "strict_mmio_maps=N" "$work/err"
+is "and that is said" 0 $?
+if "$UVFIO" run --policy strict_mmio_maps=N -- true 2>/dev/null; then
+	ask "taken: the same with strict_mmio_maps=N" foreign-bars N -- --policy strict_mmio_maps=N
+	grep -q "tainted" "$work/err"
+	is "and that is said" 0 $?
+else
+	skip "strict_mmio_maps=N" "built without what is unsafe"
+fi
+finish
