@@ -242,11 +242,12 @@ static void take_back(struct ioas *ioas, struct ioas_slices *slices)
 	}
 }
 
-/* Memory that could not be had may come until there is a domain. */
+/* Memory that could not be had may come until there is a domain; and what has no right
+ * (-EINVAL) is in nobody's way until then. */
 static bool can_wait(const struct ioas *ioas, const struct ioas_slice *s, int error)
 {
 	return !ioas->nr_domains && s->pages->source == IOAS_USER &&
-	       (error == -EFAULT || error == -ENOMEM);
+	       (error == -EFAULT || error == -ENOMEM || (error == -EINVAL && !s->area->prot));
 }
 
 static void publish_all(struct ioas *ioas, struct ioas_slices *slices)
@@ -303,7 +304,7 @@ static int unmap(struct ioas *ioas, uint64_t first, uint64_t last, uint64_t *unm
 	uint64_t lo = UINT64_MAX, hi = 0;
 	struct iommu_detached list = {0};
 	struct ioas_area *area, *gone = NULL;
-	int ret = -ENOENT;
+	int ret = 0;
 
 	*unmapped = 0;
 	pthread_mutex_lock(&ioas->lock);
@@ -351,7 +352,5 @@ int ioas_unmap(struct ioas *ioas, uint64_t iova, uint64_t length, uint64_t *unma
 
 int ioas_unmap_all(struct ioas *ioas, uint64_t *unmapped)
 {
-	int ret = unmap(ioas, 0, UINT64_MAX, unmapped);
-
-	return ret == -ENOENT ? 0 : ret;
+	return unmap(ioas, 0, UINT64_MAX, unmapped);
 }

@@ -81,7 +81,8 @@ void ioas_slices_drop(struct ioas_slices *slices);
  * result. */
 int ioas_map(struct ioas *ioas, struct ioas_slices *slices, bool fixed, unsigned prot,
 	     uint64_t *iova, const struct type1_memory_ops *ops, void *client, int32_t pid);
-/* D.3 UNMAP.  *@unmapped: bytes, also when it fails in the middle.  Waits for transfers. */
+/* D.3 UNMAP.  *@unmapped: bytes, also when it fails in the middle; 0 and 0 where nothing is mapped.
+ * Waits for transfers. */
 int ioas_unmap(struct ioas *ioas, uint64_t iova, uint64_t length, uint64_t *unmapped);
 int ioas_unmap_all(struct ioas *ioas, uint64_t *unmapped);
 /* Cut the area that contains @iova and @iova + 1 between them (what version 1 of the VFIO interface
@@ -118,7 +119,8 @@ bool ioas_large_pages(struct ioas *ioas);
 /* ---- domains and devices ---- */
 
 /* There is a hardware page table more: from here on everything is aligned to pages, inside the
- * aperture and in memory.  -EADDRINUSE, -EFAULT, -ENOMEM and nothing is changed. */
+ * aperture and in memory.  -EADDRINUSE, -EFAULT, -ENOMEM, -EINVAL for what was mapped without a
+ * right; and nothing is changed. */
 int ioas_domain_add(struct ioas *ioas, const struct type1_memory_ops *ops, void *client,
 		    int32_t pid);
 void ioas_domain_del(struct ioas *ioas);

@@ -77,6 +77,11 @@ int area_back(struct ioas *ioas, const struct ioas_area *area, struct ioas_slice
 	ret = give_memory(ioas, area, slice, ops, client, pid, m);
 	if (!ret)
 		ret = charge(area->pages, ops, client);
+	if (!ret && !area->prot) {
+		/* A hardware page table has no entry without a right. */
+		area_cancel(ioas, m);
+		return -EINVAL;
+	}
 	if (!ret) {
 		*out = m;
 		return 0;

@@ -234,8 +234,15 @@ static int attach(struct vfio_device_file *df, struct vfio_client *client, uint6
 		return -EFAULT;
 	if (req.argsz < ATTACH_MIN || req.flags & ~VFIO_CDEV_PASID)
 		return -EINVAL;
-	if (req.flags)
-		return -EOPNOTSUPP;
+	if (req.flags) {
+		if (req.argsz < sizeof(req))
+			return -EINVAL;
+		if (client->ops->copy_from(client, &req.pasid,
+					   arg + offsetof(struct vfio_cdev_attach, pasid),
+					   sizeof(req.pasid)))
+			return -EFAULT;
+		return iommufd_attach_pasid(df->dev, req.pt_id);
+	}
 	ret = iommufd_attach(df->dev, &req.pt_id, client);
 	if (ret)
 		return ret;
@@ -254,10 +261,18 @@ static int detach(struct vfio_device_file *df, struct vfio_client *client, uint6
 		return -EFAULT;
 	if (req.argsz < DETACH_MIN || req.flags & ~VFIO_CDEV_PASID)
 		return -EINVAL;
-	if (req.flags)
-		return -EOPNOTSUPP;
-	iommufd_detach(df->dev);
-	return 0;
+	if (!req.flags) {
+		iommufd_detach(df->dev);
+		return 0;
+	}
+	if (req.argsz < sizeof(req))
+		return -EINVAL;
+	/* Nothing can be attached to a PASID, and to detach is never an error. */
+	return client->ops->copy_from(client, &req.pasid,
+				      arg + offsetof(struct vfio_cdev_detach, pasid),
+				      sizeof(req.pasid))
+		       ? -EFAULT
+		       : 0;
 }
 
 int cdev_ioctl(struct vfio_device_file *df, struct vfio_client *client, unsigned cmd, uint64_t arg)

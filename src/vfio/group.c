@@ -101,6 +101,7 @@ void group_lost_driver_locked(struct vfio_group *group)
 	if (!group->file || group_has_driver_locked(group))
 		return;
 	group->file->gone = true;
+	group->file->was_iommufds = group->iommufd;
 	group->file = NULL;
 	left = leave_locked(group);
 	pthread_mutex_unlock(&machine->lock);
@@ -193,7 +194,7 @@ int vfio_group_set_container(struct vfio_group_file *gf, struct vfio_container *
 
 	pthread_mutex_lock(&group->machine->lock);
 	if (gf->gone) {
-		ret = -ENODEV;
+		ret = gf->was_iommufds ? -EINVAL : -ENODEV;
 	} else if (group->container || group->iommufd) {
 		ret = -EINVAL;
 	} else if (!container || container->machine != group->machine) {
@@ -220,7 +221,7 @@ int vfio_group_set_iommufd(struct vfio_group_file *gf, struct vfio_iommufd *iomm
 
 	pthread_mutex_lock(&machine->lock);
 	if (gf->gone)
-		ret = -ENODEV;
+		ret = gf->was_iommufds ? -EINVAL : -ENODEV;
 	else if (group->container || group->iommufd)
 		ret = -EINVAL;
 	else if (iommufd->machine != machine)
@@ -250,10 +251,12 @@ int vfio_group_unset_container(struct vfio_group_file *gf)
 	int ret = 0;
 
 	pthread_mutex_lock(&group->machine->lock);
-	if (gf->gone || (!group->container && !group->iommufd))
+	if (gf->gone && gf->was_iommufds)
+		gf->was_iommufds = false;
+	else if (gf->gone || (!group->container && !group->iommufd))
 		ret = -EINVAL;
-	else if (group->device_files)
-		ret = -EBUSY;
+	else if (group->device_files && !group->iommufd)
+		ret = -EBUSY; /* an iommufd stays the devices', whatever the group does (D.3) */
 	else
 		left = leave_locked(group);
 	pthread_mutex_unlock(&group->machine->lock);

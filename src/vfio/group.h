@@ -34,7 +34,9 @@ struct vfio_group {
 
 struct vfio_group_file {
 	struct vfio_group *group;
-	bool gone; /* no function of it was left to vfio-pci; under machine->lock */
+	/* Under machine->lock. */
+	bool gone;         /* no function of it was left to vfio-pci */
+	bool was_iommufds; /* it was in an iommufd then, and nobody has taken it out */
 };
 
 /* What SET_IOMMU made; outlives the container's use of it while a request runs. */

@@ -153,6 +153,8 @@ int iommufd_bind(struct vfio_iommufd *fd, struct vfio_device *dev);
 void iommufd_unbind(struct vfio_device *dev);
 /* D.3 ATTACH: *@pt_id becomes the HWPT's id. */
 int iommufd_attach(struct vfio_device *dev, uint32_t *pt_id, struct vfio_client *client);
+/* The same to a PASID of the device, which nothing here has: -ENOENT, -EINVAL. */
+int iommufd_attach_pasid(struct vfio_device *dev, uint32_t pt_id);
 void iommufd_detach(struct vfio_device *dev);
 /* The id of @dev in @fd; 0: it is not bound, but another of its group is; -1: neither (A.5). */
 int32_t iommufd_id_of(struct vfio_iommufd *fd, const struct vfio_device *dev);

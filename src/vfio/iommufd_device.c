@@ -163,6 +163,17 @@ void iommufd_unbind(struct vfio_device *dev)
 
 /* ---- ATTACH ---- */
 
+int iommufd_attach_pasid(struct vfio_device *dev, uint32_t pt_id)
+{
+	struct iommufd_object *pt = iommufd_obj_use(dev->iommufd, pt_id, IOMMUFD_ANY);
+
+	if (!pt)
+		return -ENOENT;
+	/* No HWPT here is one for PASIDs. */
+	iommufd_obj_put(dev->iommufd, pt);
+	return -EINVAL;
+}
+
 /* The first time.  attach_lock held. */
 static int attach_first(struct vfio_device *dev, struct iommufd_object *hwpt)
 {

@@ -303,6 +303,8 @@ int iommufd_unmap(struct iommufd_call *call)
 		ret = -EOVERFLOW;
 	else
 		ret = ioas_unmap(obj->ioas, cmd->iova, cmd->length, &unmapped);
+	if (!ret && !unmapped && cmd->length != UINT64_MAX)
+		ret = -ENOENT;
 	iommufd_emit(call, VFIO_EVENT_DMA_UNMAP, obj->ioas, cmd->iova, unmapped, 0, ret);
 	if (!ret) {
 		cmd->length = unmapped;

@@ -10,24 +10,25 @@
 #define CASE_SECONDS 60
 
 static const struct section *const sections[] = {
-	&section_a1,           &section_a3,
-	&section_a4,           &section_a5,
-	&section_a5_hot,       &section_a6_info,
-	&section_a6_access,    &section_a6_mmap,
-	&section_a7_header,    &section_a7_bars,
-	&section_a7_caps,      &section_a7_ext,
-	&section_a8_info,      &section_a8_validation,
-	&section_a8_intx,      &section_a8_msix,
-	&section_a8_msi,       &section_a8_err,
-	&section_a8_raise,     &section_a8_ioeventfd,
-	&section_a9,           &section_a10,
-	&section_d1,           &section_d1_drivers,
-	&section_d1_siblings,
-	&section_d1_order,     &section_d2_map,
-	&section_d2_map_order, &section_d2_memory, &section_d2_unmap,
-	&section_d2_dirty,     &section_d2_info,
-	&section_d3_frame,     &section_d3_ioas,
-	&section_d3_device,    &section_d4_export,    &section_d4_map_file, &section_e4,
+	&section_a1,          &section_a3,
+	&section_a4,          &section_a5,
+	&section_a5_hot,      &section_a6_info,
+	&section_a6_access,   &section_a6_mmap,
+	&section_a7_header,   &section_a7_bars,
+	&section_a7_caps,     &section_a7_ext,
+	&section_a8_info,     &section_a8_validation,
+	&section_a8_intx,     &section_a8_msix,
+	&section_a8_msi,      &section_a8_err,
+	&section_a8_raise,    &section_a8_ioeventfd,
+	&section_a9,          &section_a10,
+	&section_d1,          &section_d1_drivers,
+	&section_d1_siblings, &section_d1_order,
+	&section_d2_map,      &section_d2_map_order,
+	&section_d2_memory,   &section_d2_unmap,
+	&section_d2_dirty,    &section_d2_info,
+	&section_d3_frame,    &section_d3_ioas,
+	&section_d3_device,   &section_d4_export,
+	&section_d4_map_file, &section_e4,
 	&section_f1,
 };
 
@@ -195,13 +196,14 @@ static _Noreturn void usage(const char *problem)
 	fprintf(stderr,
 		"rules: %s\n"
 		"usage: rules --device ADDRESS [--other ADDRESS] [--sibling ADDRESS] [--section NAME]\n"
-		"             [--as VERSION] [--json]\n"
+		"             [--container PATH] [--as VERSION] [--json]\n"
 		"       rules --socket PATH [--section NAME] [--as VERSION] [--json]\n"
 		"       rules --list [--section NAME]\n"
 		"\n"
 		"  --device ADDRESS  the PCI device, bound to vfio-pci, for example 0000:01:00.0\n"
 		"  --other ADDRESS   a second one in a group of its own, for the cases that need two\n"
 		"  --sibling ADDRESS one in the same group and on the same bus, likewise\n"
+		"  --container PATH  this file in the place of /dev/vfio/vfio: /dev/iommu\n"
 		"  --socket PATH     the device of the vfio-user server that listens there\n"
 		"  --section NAME    only these cases, for example A.8 or A.8/INTX,A.5\n"
 		"  --ticks           its INTx comes by itself, again and again\n"
@@ -225,6 +227,7 @@ static void parse(struct options *o, int argc, char **argv)
 		{"socket", required_argument, NULL, 'S'},
 		{"ticks", no_argument, NULL, 't'},
 		{"sibling", required_argument, NULL, 'b'},
+		{"container", required_argument, NULL, 'c'},
 		{0},
 	};
 	unsigned major, minor;
@@ -240,6 +243,9 @@ static void parse(struct options *o, int argc, char **argv)
 			break;
 		case 'b':
 			o->sibling = optarg;
+			break;
+		case 'c':
+			use_container(optarg);
 			break;
 		case 'S':
 			o->socket = optarg;

@@ -149,8 +149,8 @@ extern const struct section section_a1, section_a3, section_a4, section_a5, sect
 	section_a7_caps, section_a7_ext, section_a8_info, section_a8_validation, section_a8_intx,
 	section_a8_msix, section_a8_msi, section_a8_err, section_a8_raise, section_a8_ioeventfd,
 	section_a10, section_a9, section_d1, section_d1_drivers, section_d1_siblings,
-	section_d1_order, section_d2_map, section_d2_map_order, section_d2_memory,
-	section_d2_unmap, section_d2_dirty, section_d2_info, section_e4, section_f1;
+	section_d1_order, section_d2_map, section_d2_map_order, section_d2_memory, section_d2_unmap,
+	section_d2_dirty, section_d2_info, section_e4, section_f1;
 
 /* ---- observing (observe.c) ------------------------------------------------------------------- */
 
@@ -179,6 +179,8 @@ bool can_raise(const struct facts *f);
 
 /* ---- acting (act.c) -------------------------------------------------------------------------- */
 
+/* Another file is the container: an iommufd (D.3). */
+void use_container(const char *path);
 int open_container(void);
 int open_group(const struct facts *f);
 long set_container(int group, int container);
