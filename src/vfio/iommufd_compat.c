@@ -77,20 +77,24 @@ static int map_dma(struct vfio_iommufd *fd, struct vfio_client *client, uint64_t
 	return ret;
 }
 
+/* What version 1 allows: what sticks out on either side stays. */
+static int cut(struct ioas *ioas, const struct vfio_iommu_type1_dma_unmap *req)
+{
+	int ret;
+
+	if (req->flags || ioas_large_pages(ioas))
+		return 0;
+	ret = ioas_cut(ioas, req->iova + req->size - 1);
+	if (!ret && req->iova)
+		ret = ioas_cut(ioas, req->iova - 1);
+	return ret;
+}
+
 static int unmap(struct ioas *ioas, const struct vfio_iommu_type1_dma_unmap *req,
 		 uint64_t *unmapped)
 {
 	if (req->flags & VFIO_DMA_UNMAP_FLAG_ALL)
 		return ioas_unmap_all(ioas, unmapped);
-	if (!ioas_large_pages(ioas)) {
-		/* What version 1 allows: what sticks out on either side stays. */
-		int ret = ioas_cut(ioas, req->iova + req->size - 1);
-
-		if (!ret && req->iova)
-			ret = ioas_cut(ioas, req->iova - 1);
-		if (ret)
-			return ret;
-	}
 	return ioas_unmap(ioas, req->iova, req->size, unmapped);
 }
 
@@ -100,6 +104,7 @@ static int unmap_dma(struct vfio_iommufd *fd, struct vfio_client *client, uint64
 	struct iommufd_call call = {.fd = fd, .client = client};
 	struct iommufd_object *obj;
 	uint64_t unmapped = 0;
+	bool tried = false;
 	int ret;
 
 	if (client->ops->copy_from(client, &req, arg, sizeof(req)))
@@ -113,9 +118,15 @@ static int unmap_dma(struct vfio_iommufd *fd, struct vfio_client *client, uint64
 		iommufd_obj_put(fd, obj);
 		return -EINVAL;
 	}
-	ret = unmap(obj->ioas, &req, &unmapped);
+	ret = cut(obj->ioas, &req);
+	if (!ret) {
+		ret = unmap(obj->ioas, &req, &unmapped);
+		tried = true;
+	}
 	iommufd_emit(&call, VFIO_EVENT_DMA_UNMAP, obj->ioas, req.iova, unmapped, req.flags, ret);
 	iommufd_obj_put(fd, obj);
+	if (!tried)
+		return ret;
 	req.size = unmapped;
 	return client->ops->copy_to(client, arg, &req, sizeof(req)) ? -EFAULT : ret;
 }
