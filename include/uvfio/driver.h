@@ -339,12 +339,35 @@ UVFIO_API int uvfio_pci_dma_free(struct uvfio_pci *dev, const struct uvfio_pci_m
  * Over vfio-user the server can map it only when it is given the file: with @fd ≥ 0 the memory is
  * [@offset, +@size) of that file, mapped shared at @addr.  @fd -1: the library answers the
  * server's messages from @addr.  A kernel device needs no @fd.
+ *
+ * A BAR of another device, for DMA between the two: @fd and @offset from uvfio_pci_region_fd(), @addr
+ * its mapping (uvfio_pci_mapping()) or NULL.  A device of a group needs @addr; one by its character
+ * device and one over vfio-user need @fd (share=yes).  What lacks it answers -EOPNOTSUPP.  -ENODEV:
+ * memory decode of the other device is off.  While its memory is away (decode off, reset, D3, low
+ * power) the DMA is an error to the device that does it.  Afterwards a mapping by character device
+ * stays dead, and has to be unmapped and mapped anew (D.4); so unmap before and map after, which
+ * is right for all.
  */
 UVFIO_API int uvfio_pci_dma_map(struct uvfio_pci *dev, void *addr, size_t size, unsigned flags,
 				int fd, uint64_t offset, uint64_t *iova, struct uvfio_error *err);
 /* Undo it, the whole of one mapping: -ENOENT if there is none that starts at @iova with @size.
  * When it returns the device does not touch the memory any more. */
 UVFIO_API int uvfio_pci_dma_unmap(struct uvfio_pci *dev, uint64_t iova, uint64_t size);
+
+/*
+ * A descriptor that stands for [@offset, +@size) of BAR @index, whole pages, which other devices can be
+ * given with uvfio_pci_dma_map(), in this program or in one that it was sent to.  The caller closes
+ * it, at any time.  *@at: where the range begins in the file.
+ *
+ * Of a kernel device it is a dma-buf (Linux 6.19): it cannot be mapped, and is of no use any more when
+ * the device is closed.  Over vfio-user it is the file that the server gave for the region, all of it;
+ * a server knows it for its device's memory, and to another server it is memory like any other.
+ *
+ * Errors: -EINVAL no such range of a BAR; -ENOTTY the kernel is older; -EOPNOTSUPP the server gives no
+ * file for the region.
+ */
+UVFIO_API int uvfio_pci_region_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset,
+				  uint64_t size, uint64_t *at, struct uvfio_error *err);
 
 /*
  * The usable IOVA ranges, those that all devices of the space have in common, at most @max of them

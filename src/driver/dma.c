@@ -172,6 +172,12 @@ static int enter(struct uvfio_dma_space *space, struct drv_mapping *m, uint64_t 
 			why = "no memory, or more than `ulimit -l` lets this user lock";
 		else if (ret == -ENOSPC)
 			why = "the limit of mappings is reached (dma_entry_limit)";
+		else if (ret == -EOPNOTSUPP && !m->addr)
+			why = "it takes no file alone: by a group it needs an address "
+			      "(uvfio_pci_mapping()), over vfio-user share=yes";
+		else if (ret == -ENODEV)
+			why = "the memory of the device behind the file is disabled, or it was "
+			      "closed";
 		*kept = untell(space, m);
 		if (!*kept)
 			unplace(space, m);
@@ -446,6 +452,8 @@ int drv_dma_copy(struct uvfio_dma_space *space, uint64_t iova, void *buf, size_t
 		struct extent *e = extent_floor(&space->mappings, at);
 
 		if (!e || e->last < at)
+			goto out;
+		if (!mapping_of(e)->addr) /* another device's: not ours to copy */
 			goto out;
 		if (!(mapping_of(e)->flags & need)) {
 			ret = -EPERM;

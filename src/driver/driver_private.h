@@ -52,7 +52,7 @@ struct drv_region {
 /* A piece of memory that devices can reach.  The extent is first, so that a set can hold it. */
 struct drv_mapping {
 	struct extent at;
-	uint8_t *addr;
+	uint8_t *addr;        /* NULL: known by its file only */
 	int fd;               /* owned; -1: none */
 	uint64_t file_offset; /* of @addr in @fd */
 	unsigned flags;       /* UVFIO_PCI_DMA_READ, _WRITE */
@@ -185,7 +185,10 @@ struct drv_ops {
 	/* VFIO_DEVICE_FEATURE; @feature->argsz bytes at @feature.  Returns the bytes behind the
 	 * header that GET gave. */
 	ssize_t (*feature)(struct uvfio_pci *dev, struct vfio_device_feature *feature);
-	/* [->change held] */
+	/* uvfio_pci_region_fd() of a range that is in the BAR. */
+	int (*region_fd)(struct uvfio_pci *dev, unsigned index, uint64_t offset, uint64_t size,
+			 uint64_t *at);
+	/* [->change held] -EOPNOTSUPP: not without an address, or by a file. */
 	int (*dma_map)(struct drv_view *view, const struct drv_mapping *m);
 	int (*dma_unmap)(struct drv_view *view, uint64_t iova, uint64_t size);
 	/* Optional: the server is gone, for all that has to do with DMA. */

@@ -14,6 +14,7 @@
 #define DRV_IOVA_RANGES _IO(';', 0x84)
 #define DRV_IOAS_MAP    _IO(';', 0x85)
 #define DRV_IOAS_UNMAP  _IO(';', 0x86)
+#define DRV_IOAS_MAP_FILE _IO(';', 0x8f)
 #define DRV_BIND        _IO(';', 100 + 18)
 #define DRV_ATTACH      _IO(';', 100 + 19)
 #define DRV_DETACH      _IO(';', 100 + 20)
@@ -45,6 +46,12 @@ struct drv_ioas_map {
 	uint64_t addr, length, iova;
 };
 
+struct drv_ioas_map_file {
+	uint32_t size, flags, ioas;
+	int32_t fd;
+	uint64_t start, length, iova;
+};
+
 struct drv_ioas_unmap {
 	uint32_t size, ioas;
 	uint64_t iova, length;
@@ -69,6 +76,7 @@ struct drv_detach {
 
 _Static_assert(sizeof(struct drv_destroy) == 8 && sizeof(struct drv_ioas_alloc) == 12 &&
 		       sizeof(struct drv_iova_ranges) == 32 && sizeof(struct drv_ioas_map) == 40 &&
+		       sizeof(struct drv_ioas_map_file) == 40 &&
 		       sizeof(struct drv_ioas_unmap) == 24 && sizeof(struct drv_bind) == 24 &&
 		       sizeof(struct drv_attach) == 12 && sizeof(struct drv_detach) == 8,
 	       "the kernel's layouts");

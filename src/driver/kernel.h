@@ -50,11 +50,14 @@ int drv_kernel_set_irqs(struct uvfio_pci *dev, const struct vfio_irq_set *set, c
 			bool active);
 int drv_kernel_reset(struct uvfio_pci *dev);
 ssize_t drv_kernel_feature(struct uvfio_pci *dev, struct vfio_device_feature *feature);
+int drv_kernel_region_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset, uint64_t size,
+			 uint64_t *at);
 
 #define DRV_KERNEL_DEVICE_OPS                                                                      \
 	.device_info = drv_kernel_device_info, .region_info = drv_kernel_region_info,              \
 	.map_fd = drv_kernel_map_fd, .irq_info = drv_kernel_irq_info, .read = drv_kernel_read,     \
 	.write = drv_kernel_write, .notify_fd = drv_kernel_notify_fd,                              \
-	.set_irqs = drv_kernel_set_irqs, .reset = drv_kernel_reset, .feature = drv_kernel_feature
+	.set_irqs = drv_kernel_set_irqs, .reset = drv_kernel_reset, .feature = drv_kernel_feature,                                  \
+	.region_fd = drv_kernel_region_fd
 
 #endif

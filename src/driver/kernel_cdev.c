@@ -265,19 +265,45 @@ static void cdev_close(struct uvfio_pci *dev)
 	free(k);
 }
 
+static uint32_t map_flags(const struct drv_mapping *m)
+{
+	return DRV_MAP_FIXED | (m->flags & UVFIO_PCI_DMA_READ ? DRV_MAP_READ : 0) |
+	       (m->flags & UVFIO_PCI_DMA_WRITE ? DRV_MAP_WRITE : 0);
+}
+
+static int map_file(struct drv_view *view, const struct drv_mapping *m)
+{
+	struct drv_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = map_flags(m),
+		.ioas = ioas_of(view)->id,
+		.fd = m->fd,
+		.start = m->file_offset,
+		.length = m->at.last - m->at.first + 1,
+		.iova = m->at.first,
+	};
+
+	return ioctl(ioas_of(view)->iommufd, DRV_IOAS_MAP_FILE, &map) ? -errno : 0;
+}
+
 static int cdev_dma_map(struct drv_view *view, const struct drv_mapping *m)
 {
 	struct drv_ioas_map map = {
 		.size = sizeof(map),
-		.flags = DRV_MAP_FIXED | (m->flags & UVFIO_PCI_DMA_READ ? DRV_MAP_READ : 0) |
-			 (m->flags & UVFIO_PCI_DMA_WRITE ? DRV_MAP_WRITE : 0),
+		.flags = map_flags(m),
 		.ioas = ioas_of(view)->id,
 		.addr = (uintptr_t)m->addr,
 		.length = m->at.last - m->at.first + 1,
 		.iova = m->at.first,
 	};
+	int ret = -EOPNOTSUPP;
 
-	return ioctl(ioas_of(view)->iommufd, DRV_IOAS_MAP, &map) ? -errno : 0;
+	if (m->addr)
+		ret = ioctl(ioas_of(view)->iommufd, DRV_IOAS_MAP, &map) ? -errno : 0;
+	/* A BAR has no address for iommufd (D.4), whose file this may be. */
+	if (m->fd >= 0 && (!m->addr || ret == -EFAULT))
+		ret = map_file(view, m);
+	return ret;
 }
 
 static int cdev_dma_unmap(struct drv_view *view, uint64_t iova, uint64_t size)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The device descriptor of the kernel's VFIO: the same for group and character device. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,4 +190,28 @@ ssize_t drv_kernel_feature(struct uvfio_pci *dev, struct vfio_device_feature *fe
 		return -errno;
 	/* DMA_BUF answers with a descriptor as its result; others fill what they were given. */
 	return ret > 0 ? ret : (ssize_t)len;
+}
+
+/* The kernel's payload of it; Debian 12's headers lack that. */
+#define FEATURE_DMA_BUF 11u
+
+int drv_kernel_region_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset, uint64_t size,
+			 uint64_t *at)
+{
+	struct {
+		struct vfio_device_feature head;
+		uint32_t region_index, open_flags, flags, nr_ranges;
+		uint64_t offset, length;
+	} get = {
+		.head = {.argsz = sizeof(get), .flags = VFIO_DEVICE_FEATURE_GET | FEATURE_DMA_BUF},
+		.region_index = index,
+		.open_flags = O_RDWR | O_CLOEXEC,
+		.nr_ranges = 1,
+		.offset = offset,
+		.length = size,
+	};
+	int fd = ioctl(drv_kernel(dev)->device, VFIO_DEVICE_FEATURE, &get);
+
+	*at = 0;
+	return fd < 0 ? -errno : fd;
 }

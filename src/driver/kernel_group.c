@@ -349,6 +349,8 @@ static int group_dma_map(struct drv_view *view, const struct drv_mapping *m)
 		.size = m->at.last - m->at.first + 1,
 	};
 
+	if (!m->addr)
+		return -EOPNOTSUPP;
 	return ioctl(container_of_view(view)->fd, VFIO_IOMMU_MAP_DMA, &map) ? -errno : 0;
 }
 

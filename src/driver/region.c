@@ -365,6 +365,36 @@ volatile void *uvfio_pci_mapping(struct uvfio_pci *dev, unsigned index, uint64_t
 	return mapped(dev, index, offset, len);
 }
 
+int uvfio_pci_region_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset, uint64_t size,
+			uint64_t *at, struct uvfio_error *err)
+{
+	const struct uvfio_pci_region *r = uvfio_pci_region_info(dev, index);
+	uint64_t start = 0;
+	const char *why;
+	int fd;
+
+	if (index > UVFIO_PCI_BAR5 || !r || !size || (offset | size) & (DRV_PAGE - 1) ||
+	    offset > r->size || size > r->size - offset)
+		return uvfio_error_set(err, -EINVAL,
+				       "%s: [%#llx, +%#llx) is not in whole pages of BAR %u, which "
+				       "has %#llx bytes",
+				       dev->name, (unsigned long long)offset,
+				       (unsigned long long)size, index,
+				       (unsigned long long)(r ? r->size : 0));
+	fd = dev->ops->region_fd(dev, index, offset, size, &start);
+	if (fd >= 0) {
+		*at = start;
+		return fd;
+	}
+	if (fd == -ENOTTY)
+		why = "this kernel exports no BARs: that takes Linux 6.19 with CONFIG_VFIO_PCI_DMABUF";
+	else if (fd == -EOPNOTSUPP)
+		why = "the server gives no file for it";
+	else
+		why = strerror(-fd);
+	return uvfio_error_set(err, fd, "%s: BAR %u for other devices: %s", dev->name, index, why);
+}
+
 unsigned uvfio_pci_nr_regions(const struct uvfio_pci *dev)
 {
 	return dev->nr_regions;

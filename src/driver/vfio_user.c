@@ -7,6 +7,7 @@
  * connection ends.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -481,8 +482,10 @@ static int user_dma_map(struct drv_view *view, const struct drv_mapping *m)
 		map.offset = m->file_offset;
 		call.fds = &fd;
 		call.nr_fds = 1;
-	} else {
+	} else if (m->addr) {
 		vu_stay(conn(dev));
+	} else {
+		return -EOPNOTSUPP;
 	}
 	return vu_call(conn(dev), &call);
 }
@@ -509,6 +512,16 @@ static int user_dma_unmap(struct drv_view *view, uint64_t iova, uint64_t size)
 	return 0;
 }
 
+static int user_region_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset, uint64_t size,
+			  uint64_t *at)
+{
+	const struct drv_region *r = &dev->regions[index];
+	int fd = r->fd < 0 ? -EOPNOTSUPP : fcntl(r->fd, F_DUPFD_CLOEXEC, 0);
+
+	*at = r->file_offset + offset;
+	return fd == -1 ? -errno : fd;
+}
+
 const struct drv_ops drv_vfio_user_ops = {
 	.way = UVFIO_PCI_WAY_VFIO_USER,
 	.open = user_open,
@@ -517,6 +530,7 @@ const struct drv_ops drv_vfio_user_ops = {
 	.device_info = user_device_info,
 	.region_info = user_region_info,
 	.map_fd = user_map_fd,
+	.region_fd = user_region_fd,
 	.irq_info = user_irq_info,
 	.read = user_read,
 	.write = user_write,

@@ -147,6 +147,25 @@ check "a device without IOMMU is in none" bash -c '! "$1" run --policy enable_un
 	--device nvme,memory=32M --device ioat,iommu=off -- "$2" 0000:01:00.0 0000:02:00.0 2>&1 |
 	tee /dev/stderr | grep -q "has no IOMMU"; [ ${PIPESTATUS[2]} = 0 ]' _ "$UVFIO" "$TWO_DEVICES"
 
+# One device's DMA into another one's memory, by each way.
+: "${PEER_TO_PEER:?the example of a device that writes into another}"
+peer="0000:01:00.0 via" owner="0000:02:00.0 via"
+peers() {
+	printf 'sent: arrived\nits memory is off: refused\nmapped anew: arrived\n' | cmp - <("$@")
+}
+for way in cdev group; do
+	check "peer to peer: a character device, and one by its $way" peers "$UVFIO" run --device pcitest \
+		--device pcitest -- "$PEER_TO_PEER" "$peer=cdev" "$owner=$way"
+done
+"$UVFIO" serve --control off --device "pcitest,socket=$scratch/from" --device "pcitest,socket=$scratch/to" \
+	>>"$scratch/serve.log" 2>&1 &
+servers+=("$!")
+for _ in $(seq 600); do
+	"$DRIVE" "unix:$scratch/from" >/dev/null 2>&1 && "$DRIVE" "unix:$scratch/to" >/dev/null 2>&1 && break
+	sleep 0.1
+done
+check "peer to peer: vfio-user" peers "$PEER_TO_PEER" "unix:$scratch/from" "unix:$scratch/to"
+
 # Errors are told.
 "$NVME" identify ffff:ff:1f.0 >"$scratch/log" 2>&1
 [ $? = 1 ] && grep -q "there is no such PCI device" "$scratch/log"

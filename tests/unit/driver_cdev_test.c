@@ -65,6 +65,55 @@ static void test_cdev(void **state)
 	munmap(own, 4096);
 }
 
+/* A BAR for another device: a dma-buf, that iommufd takes by its file and a group by its address.
+ */
+static void test_peer(void **state)
+{
+	static char mapping[4096] __attribute__((aligned(4096)));
+	uint64_t iova = 0, at = 1;
+	struct uvfio_error err;
+	struct uvfio_pci *dev;
+	int fd;
+
+	assert_int_equal(uvfio_pci_open(BDF, NULL, &dev, NULL), 0);
+	fd = uvfio_pci_region_fd(dev, 0, 4096, 4096, &at, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(at, 0);
+	assert_int_equal(k.dma_buf[0], 0);
+	assert_int_equal(k.dma_buf[1], O_RDWR | O_CLOEXEC);
+	assert_int_equal(k.dma_buf[2], 0);
+	assert_int_equal(k.dma_buf[3], 1);
+	assert_int_equal(k.dma_buf_range[0], 4096);
+	assert_int_equal(k.dma_buf_range[1], 4096);
+	assert_int_equal(uvfio_pci_region_fd(dev, 0, 4096, 8192, &at, NULL), -EINVAL);
+	assert_int_equal(
+		uvfio_pci_dma_map(dev, NULL, 4096, UVFIO_PCI_DMA_WRITE, fd, 0, &iova, NULL), 0);
+	assert_int_equal(k.map_file.flags, DRV_MAP_FIXED | DRV_MAP_WRITE);
+	assert_int_equal(k.map_file.iova, iova);
+	assert_int_equal(k.map_file.length, 4096);
+	assert_int_equal(k.map.length, 0);
+	assert_int_equal(uvfio_pci_dma_unmap(dev, iova, 4096), 0);
+	/* With the address of its mapping, too. */
+	k.map_file.length = 0;
+	k.bar_addr = (uintptr_t)mapping;
+	assert_int_equal(uvfio_pci_dma_map(dev, mapping, 4096, 0, fd, 0, &iova, NULL), 0);
+	assert_int_equal(k.map.length, 4096);
+	assert_int_equal(k.map_file.length, 4096);
+	assert_int_equal(uvfio_pci_dma_map(dev, mapping, 4096, 0, -1, 0, &iova, NULL), -EFAULT);
+	k.no_dma_buf = true;
+	assert_int_equal(uvfio_pci_region_fd(dev, 0, 0, 4096, &at, &err), -ENOTTY);
+	assert_non_null(strstr(err.msg, "6.19"));
+	uvfio_pci_close(dev);
+	setup(state);
+	assert_int_equal(uvfio_pci_open(BDF, "via=group", &dev, NULL), 0);
+	assert_int_equal(uvfio_pci_dma_map(dev, NULL, 4096, 0, fd, 0, &iova, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.msg, "needs an address"));
+	assert_int_equal(uvfio_pci_dma_map(dev, mapping, 4096, 0, fd, 0, &iova, NULL), 0);
+	assert_int_equal(k.type1_map.vaddr, (uintptr_t)mapping);
+	uvfio_pci_close(dev);
+	close(fd);
+}
+
 static void test_token(void **state)
 {
 	static const uint8_t bytes[16] = {0x2a, 0xb7, 0x49, 0x24, 0xc3, 0x35, 0x45, 0xf4,
@@ -267,6 +316,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_cdev),
+		T(test_peer),
 		T(test_token),
 		T(test_which_way),
 		T(test_group_without_iommu),

@@ -49,6 +49,11 @@ static struct {
 	char group_name[128];
 	int iommu_type;
 	struct drv_ioas_map map;
+	struct drv_ioas_map_file map_file;
+	uint64_t bar_addr; /* what has no address for iommufd */
+	bool no_dma_buf;
+	uint32_t dma_buf[4]; /* the request for one */
+	uint64_t dma_buf_range[2];
 	struct drv_ioas_unmap unmap;
 	struct vfio_iommu_type1_dma_map type1_map;
 	unsigned maps;
@@ -237,8 +242,16 @@ static int ioctl_iommu(unsigned long request, void *arg)
 		memcpy(&k.map, arg, sizeof(k.map));
 		assert_int_equal(k.map.size, 40);
 		assert_int_equal(k.map.reserved, 0);
+		if (k.bar_addr && k.map.addr == k.bar_addr)
+			return answer(EFAULT);
 		k.maps++;
 		k.maps_in[k.map.ioas - 5]++;
+		return 0;
+	case DRV_IOAS_MAP_FILE:
+		memcpy(&k.map_file, arg, sizeof(k.map_file));
+		assert_int_equal(k.map_file.size, 40);
+		k.maps++;
+		k.maps_in[k.map_file.ioas - 5]++;
 		return 0;
 	case DRV_IOAS_UNMAP:
 		memcpy(&k.unmap, arg, sizeof(k.unmap));
@@ -322,6 +335,14 @@ static int ioctl_device(unsigned long request, void *arg, bool second)
 		return 0;
 	case VFIO_DEVICE_FEATURE:
 		k.feature = feature->flags;
+		if (feature->flags == (VFIO_DEVICE_FEATURE_GET | 11) && !k.no_dma_buf) {
+			assert_int_equal(feature->argsz, 8 + 16 + 16);
+			memcpy(k.dma_buf, feature->data, 16);
+			memcpy(k.dma_buf_range, feature->data + 16, 16);
+			return memfd_create("dmabuf", MFD_CLOEXEC);
+		}
+		if (feature->flags == (VFIO_DEVICE_FEATURE_GET | 11))
+			return answer(ENOTTY);
 		return answer(feature->flags & 0xffff ? 0 : ENOTTY);
 	}
 	return answer(ENOTTY);

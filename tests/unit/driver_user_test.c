@@ -10,11 +10,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uvfio/driver.h>
 
@@ -462,6 +464,70 @@ static void test_dma_own_memory(void **state)
 	close(fd);
 }
 
+/* A BAR for another device: the server's file, of which the device that it is mapped for is told.
+ */
+static void test_peer(void **state)
+{
+	uint64_t iova = 0, at = 1;
+	struct stat st, bar;
+	struct uvfio_error err;
+	struct uvfio_pci *dev;
+	uint8_t value[DMA_LEN];
+	struct server_map map;
+	int fd;
+
+	server_start(&server);
+	dev = open_device(NULL);
+	fd = uvfio_pci_region_fd(dev, UVFIO_PCI_BAR2, 4096, 4096, &at, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(at, 4096);
+	assert_int_equal(fstat(fd, &st) | fstat(server.bar2_fd, &bar), 0);
+	assert_int_equal(st.st_ino, bar.st_ino);
+	/* No file, no whole pages, beyond the end, no BAR. */
+	assert_int_equal(uvfio_pci_region_fd(dev, UVFIO_PCI_BAR0, 0, 4096, &at, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.msg, "gives no file"));
+	assert_int_equal(uvfio_pci_region_fd(dev, UVFIO_PCI_BAR2, 0, 100, &at, NULL), -EINVAL);
+	assert_int_equal(uvfio_pci_region_fd(dev, UVFIO_PCI_BAR2, 4096, 8192, &at, NULL), -EINVAL);
+	assert_int_equal(uvfio_pci_region_fd(dev, UVFIO_PCI_BAR2, 0, 0, &at, NULL), -EINVAL);
+	assert_int_equal(uvfio_pci_region_fd(dev, UVFIO_PCI_BAR2, -4096ull, 8192, &at, NULL),
+			 -EINVAL);
+	assert_int_equal(uvfio_pci_region_fd(dev, UVFIO_PCI_CONFIG, 0, 4096, &at, NULL), -EINVAL);
+	assert_int_equal(uvfio_pci_region_fd(dev, 99, 0, 4096, &at, NULL), -EINVAL);
+	/* By its file alone. */
+	assert_int_equal(uvfio_pci_dma_map(dev, NULL, 4096, UVFIO_PCI_DMA_RW, fd, at, &iova, NULL),
+			 0);
+	pthread_mutex_lock(&server.lock);
+	map = server.maps[0];
+	server.maps[0].mem = NULL;
+	pthread_mutex_unlock(&server.lock);
+	assert_int_equal(map.offset, 4096);
+	assert_true(map.has_fd);
+	/* A server that asks for it all the same: it is not ours to give. */
+	assert_int_equal(uvfio_pci_write(dev, 0, REG_DMA, &iova, 8), 8);
+	while (!uvfio_pci_read32(dev, 0, REG_DONE))
+		sched_yield();
+	assert_int_equal(uvfio_pci_read32(dev, 0, REG_DONE), 0x80000000 | EFAULT);
+	pthread_mutex_lock(&server.lock);
+	server.maps[0].mem = map.mem;
+	pthread_mutex_unlock(&server.lock);
+	for (unsigned i = 0; i < DMA_LEN; i++)
+		value[i] = (uint8_t)i;
+	assert_int_equal(pwrite(fd, value, sizeof(value), (off_t)at), sizeof(value));
+	assert_int_equal(uvfio_pci_write(dev, 0, REG_DMA, &iova, 8), 8);
+	while (uvfio_pci_read32(dev, 0, REG_DONE) != 1)
+		sched_yield();
+	assert_int_equal(pread(fd, value, sizeof(value), (off_t)at + DMA_LEN), sizeof(value));
+	assert_int_equal(value[5], (uint8_t)~5);
+	assert_int_equal(uvfio_pci_dma_unmap(dev, iova, 4096), 0);
+	uvfio_pci_close(dev);
+	/* Nothing is shared. */
+	dev = open_device("share=no");
+	assert_int_equal(uvfio_pci_dma_map(dev, NULL, 4096, 0, fd, at, &iova, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.msg, "share=yes"));
+	uvfio_pci_close(dev);
+	close(fd);
+}
+
 /* Both layouts, with and without a second socket; permissions; adjacent mappings. */
 static void test_dma_by_messages(void **state)
 {
@@ -807,6 +873,7 @@ int main(void)
 		T(test_notify_fd),
 		T(test_dma_shared),
 		T(test_dma_own_memory),
+		T(test_peer),
 		T(test_dma_by_messages),
 		T(test_irqs_in_chunks),
 		T(test_irqs_that_fail_halfway_are_disabled),
