@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/ioctl.h>
@@ -76,6 +77,22 @@ static int copy_to(struct vfio_client *client, uint64_t uaddr, const void *src, 
 	return uapi_copy_to(of_client(client), uaddr, src, len);
 }
 
+void uapi_complain(struct uapi_server *server, struct uvfio_ratelimit *limit, unsigned burst,
+		   const char *fmt, ...)
+{
+	unsigned lost;
+	va_list ap;
+
+	if (!uvfio_ratelimit_ok(limit, burst, 10000, &lost))
+		return;
+	va_start(ap, fmt);
+	uvfio_vlog(server->log, UVFIO_LOG_ERROR, NULL, fmt, ap);
+	va_end(ap);
+	if (lost)
+		uvfio_log(server->log, UVFIO_LOG_ERROR, "%u more such messages were not shown",
+			  lost);
+}
+
 void uapi_request_throw_away(struct uapi_server *server, int fd)
 {
 	if (uvfio_trash_held(server->trash) < TRASH_MAX)
@@ -120,14 +137,12 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 	int ours = uapi_fd_to_keep(req->server->kept ? get_kept(req, fd)
 						     : uapi_task_get_fd(req->tid, fd));
 	int ret = -EBADF;
-	unsigned lost;
 
 	if (uapi_short_of(ours))
 		return -ENFILE;
-	if ((ours == -EPERM || ours == -ENOSYS || ours == -EACCES) &&
-	    uvfio_ratelimit_ok(&req->server->hidden_fds, 3, 10000, &lost))
-		uvfio_log(
-			req->server->log, UVFIO_LOG_ERROR,
+	if (ours == -EPERM || ours == -ENOSYS || ours == -EACCES) {
+		uapi_complain(
+			req->server, &req->server->hidden_fds, 3,
 			"cannot take the eventfd %d of process %d: pidfd_getfd: %s; a container's "
 			"seccomp profile or a security module forbids it%s, or the program made itself "
 			"undumpable: no interrupt can be delivered (`uvfio doctor` says what to allow)",
@@ -135,8 +150,8 @@ static int get_eventfd(struct vfio_client *client, int32_t fd)
 			req->server->kept
 				? ", and this eventfd was made before the run or outside of it"
 				: "");
-	if (ours == -EPERM || ours == -ENOSYS || ours == -EACCES)
 		return -EPERM;
+	}
 	if (ours == -EINVAL)
 		return uapi_request_valid(req) ? -EINVAL : -EBADF;
 	if (ours < 0)
@@ -192,8 +207,8 @@ static int get_path(struct vfio_client *client, int32_t fd)
 	struct uapi_request *req = of_client(client);
 	int ours = fd < 0 ? -EBADF : uapi_task_get_path(req->tid, fd);
 
-	if (ours >= 0 && (!uapi_request_valid(req) ||
-			  uapi_task_fd_is_path(req->server->tasks, req->tid, fd))) {
+	if (ours >= 0 &&
+	    (!uapi_request_valid(req) || uapi_task_fd_is_path(req->server->tasks, req->tid, fd))) {
 		close(ours);
 		ours = -EBADF;
 	}

@@ -102,6 +102,11 @@ struct uapi_file *uapi_request_subject(struct uapi_request *req);
  * up nothing; those of a program that does that again and again hold up its own requests. */
 void uapi_request_throw_away(struct uapi_server *server, int fd);
 
+/* Tell the user what a program does that cannot be answered, or how one ends: an error of the log,
+ * at most @burst of its kind (@limit, of @server) in ten seconds. */
+void uapi_complain(struct uapi_server *server, struct uvfio_ratelimit *limit, unsigned burst,
+		   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
 /* Route @req to its handler. */
 void uapi_dispatch(struct uapi_request *req);
 

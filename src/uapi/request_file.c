@@ -25,16 +25,12 @@
 
 static void complain_unseen(struct uapi_request *req)
 {
-	unsigned lost;
-
-	if (uvfio_ratelimit_ok(&req->server->unseen_opens, 1, 10000, &lost))
-		uvfio_log(
-			req->server->log, UVFIO_LOG_ERROR,
-			"process %d makes a VFIO call on a file of /dev/vfio that it opened where "
-			"uvfio does not see it (for reading only, through io_uring, or as a 32-bit "
-			"program): that is an empty file.  Remedy: open it O_RDWR with open, openat "
-			"or openat2",
-			req->tid);
+	uapi_complain(req->server, &req->server->unseen_opens, 1,
+		      "process %d makes a VFIO call on a file of /dev/vfio that it opened where "
+		      "uvfio does not see it (for reading only, through io_uring, or as a 32-bit "
+		      "program): that is an empty file.  Remedy: open it O_RDWR with open, openat "
+		      "or openat2",
+		      req->tid);
 }
 
 /* The file of a number that was one of ours before, with a reference; NULL with *@ret -errno, or 0:
@@ -109,17 +105,13 @@ struct uapi_file *uapi_request_subject(struct uapi_request *req)
 
 	if (!file)
 		file = uapi_request_file(req, (int)req->args[0], &ret);
-	if (ret == -EACCES && uapi_request_valid(req)) { /* not of one that is dying */
-		unsigned lost;
-
-		if (uvfio_ratelimit_ok(&req->server->hidden_tasks, 1, 10000, &lost))
-			uvfio_log(
-				req->server->log, UVFIO_LOG_ERROR,
-				"process %d has made itself undumpable (PR_SET_DUMPABLE, or an executable "
-				"that cannot be read): what it does with VFIO cannot be answered; run "
-				"uvfio as root",
-				req->tid);
-	}
+	if (ret == -EACCES && uapi_request_valid(req)) /* not of one that is dying */
+		uapi_complain(
+			req->server, &req->server->hidden_tasks, 1,
+			"process %d has made itself undumpable (PR_SET_DUMPABLE, or an executable "
+			"that cannot be read): what it does with VFIO cannot be answered; run "
+			"uvfio as root",
+			req->tid);
 	if (ret == -EBADF) /* the kernel would say so too, but the number may change hands */
 		uapi_answer(req, ret);
 	if (uapi_short_of(ret)) /* it may be ours: the kernel must not take it for a plain file */

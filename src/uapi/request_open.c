@@ -73,7 +73,7 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 {
 	const bool shadow = req->server->shadow;
 	char name[PATH_MAX];
-	unsigned group = 0, lost;
+	unsigned group = 0;
 	ssize_t len;
 	bool open = false;
 	int kind, fd, access;
@@ -87,10 +87,9 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 	if (access == O_ACCMODE)
 		access = O_RDWR;
 	len = uapi_task_read_string(req->tid, name, path, sizeof(name));
-	if ((len == -EPERM || len == -ENOSYS || len == -EACCES) && uapi_request_valid(req) &&
-	    uvfio_ratelimit_ok(&req->server->hidden_tasks, 1, 10000, &lost))
-		uvfio_log(
-			req->server->log, UVFIO_LOG_ERROR,
+	if ((len == -EPERM || len == -ENOSYS || len == -EACCES) && uapi_request_valid(req))
+		uapi_complain(
+			req->server, &req->server->hidden_tasks, 1,
 			"cannot read the memory of process %d: process_vm_readv: %s; a container's "
 			"seccomp profile or a security module forbids it, or the program made "
 			"itself undumpable or runs as another user: it does not find its devices "

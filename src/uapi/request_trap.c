@@ -157,7 +157,6 @@ static void trap_load(struct uapi_request *req, unsigned size)
 static void trap_fatal(struct uapi_request *req)
 {
 	char text[1024];
-	unsigned lost;
 	size_t len = req->args[3] < sizeof(text) - 1 ? req->args[3] : sizeof(text) - 1;
 
 	if (uapi_copy_from(req, text, req->args[2], len)) {
@@ -165,15 +164,13 @@ static void trap_fatal(struct uapi_request *req)
 		return;
 	}
 	uapi_answer(req, 0);
-	/* Each says why a process ends, but nobody makes it end. */
-	if (!uvfio_ratelimit_ok(&req->server->fatal, 20, 10000, &lost))
-		return;
 	text[len] = '\0';
 	for (char *p = text; *p; p++) {
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			*p = '?';
 	}
-	uvfio_log(req->server->log, UVFIO_LOG_ERROR, "process %d: %s", req->tid, text);
+	/* Each says why a process ends, but nobody makes it end. */
+	uapi_complain(req->server, &req->server->fatal, 20, "process %d: %s", req->tid, text);
 }
 
 /* A kernel's close waits for the file that it closes, however long others take. */
@@ -239,16 +236,13 @@ bool uapi_do_trap(struct uapi_request *req, unsigned cmd)
 
 static void refuse(struct uapi_request *req)
 {
-	unsigned lost;
-
-	if (uvfio_ratelimit_ok(&req->server->refused_mmaps, 3, 10000, &lost))
-		uvfio_log(
-			req->server->log, UVFIO_LOG_ERROR,
-			"process %d maps registers of %s without the helper that traps their accesses "
-			"(it is a static program, makes system calls of its own, or has dropped "
-			"LD_PRELOAD): refused.  Remedies: --mmio polled (stores to doorbells are "
-			"polled for), or --mmio none (the program must use read and write)",
-			req->tid, req->device);
+	uapi_complain(
+		req->server, &req->server->refused_mmaps, 3,
+		"process %d maps registers of %s without the helper that traps their accesses "
+		"(it is a static program, makes system calls of its own, or has dropped "
+		"LD_PRELOAD): refused.  Remedies: --mmio polled (stores to doorbells are "
+		"polled for), or --mmio none (the program must use read and write)",
+		req->tid, req->device);
 	uapi_answer(req, -EINVAL);
 }
 
