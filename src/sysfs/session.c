@@ -40,17 +40,24 @@ static ssize_t take(int fd, void *buf, size_t len, void *arg)
 	return n;
 }
 
-/* Until it is sent, or the door ends: who has the other end may never read. */
+/* Until it is sent, or the door ends: who has the other end may never read, or has gone.  libfuse
+ * does not complain of ENOENT, with which a kernel says that nobody waits for the answer. */
 static ssize_t give_socket(const struct sysfs *fs, int fd, const struct msghdr *msg)
 {
 	for (;;) {
 		struct pollfd fds[2] = {{fd, POLLOUT, 0}, {fs->fuse->wake, POLLIN, 0}};
 		ssize_t n = sendmsg(fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		if (n >= 0 || errno != EAGAIN)
+		if (n >= 0)
 			return n;
+		if (errno == EPIPE || errno == ECONNRESET) {
+			errno = ENOENT;
+			return -1;
+		}
+		if (errno != EAGAIN)
+			return -1;
 		if (poll(fds, 2, -1) > 0 && fds[1].revents) {
-			errno = ENOENT; /* what libfuse does not complain of */
+			errno = ENOENT;
 			return -1;
 		}
 	}

@@ -48,7 +48,8 @@ uint64_t uapi_task_locked(pid_t tid);
 
 /* ---- its descriptors (task_fd.c) ---- */
 
-/* stat of the task's fd: 0, -EBADF, or -EACCES when the task hides itself (not dumpable). */
+/* stat of the task's fd: 0, -EBADF, or -EACCES when the task hides itself (not dumpable).  All
+ * zeros where the file's own file system does not let us ask (FUSE of another user). */
 int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st);
 /* Which inode the task's fd is, also where its file system does not let us ask (FUSE that was
  * mounted in the program's user namespace).  Asks nothing of whoever is behind it.  0 or -errno. */

@@ -8,6 +8,7 @@
 #include <linux/magic.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -45,9 +46,26 @@ static int stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, int flags, struc
 	return ret;
 }
 
+/* Which file system it is on, and what else that says to anybody: FUSE that was mounted in another
+ * user namespace says no more.  Asks nothing of whoever serves it. */
+static int statx_fd(pid_t tid, int fd, struct statx *stx)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
+	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, 0, stx) ? -errno : 0;
+}
+
 int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *st)
 {
-	return stat_fd(tasks, tid, fd, 0, st);
+	int ret = stat_fd(tasks, tid, fd, 0, st);
+	struct statx stx;
+
+	/* A task that hides itself does not let us get as far as the file. */
+	if (ret != -EACCES || statx_fd(tid, fd, &stx))
+		return ret;
+	memset(st, 0, sizeof(*st));
+	return 0;
 }
 
 /* The number of the inode, as /proc says it (Linux 5.14); 0: it says none. */
@@ -71,13 +89,11 @@ static uint64_t inode_of(pid_t tid, int fd)
 
 int uapi_task_identify_fd(pid_t tid, int fd, dev_t *dev, ino_t *ino)
 {
-	char path[48];
 	struct statx stx;
+	int ret = statx_fd(tid, fd, &stx);
 
-	/* A FUSE file system of another user namespace tells us which one it is, and no more. */
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
-	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, 0, &stx))
-		return -errno;
+	if (ret)
+		return ret;
 	*dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
 	*ino = inode_of(tid, fd);
 	return *ino ? 0 : -ENOENT;

@@ -52,8 +52,9 @@ dmadev() {
 		grep -qE 'test_dma_[a-z_]* [Ff]ailed|Error performing API tests' log || break
 		echo "# try $try: the skeleton device has failed"
 	done
-	sed -n '/instance 0 \[0000:01:00.0\]/,/instance 1/p' log >ours
-	{ [ "$status" -lt 124 ] || [ "$status" = 255 ]; } && grep -q 'instance 1' ours && all_ran ours
+	sed -nE '/instance 0 \[0000:01:00.0\]/,/(instance|infrastructure using) 1/p' log >ours
+	{ [ "$status" -lt 124 ] || [ "$status" = 255 ]; } && tail -1 ours | grep -qE '(instance|infrastructure using) 1' &&
+		all_ran ours
 	ok $? "$1"
 }
 
@@ -85,17 +86,11 @@ cp out log
 ok $? "testpmd starts and stops"
 
 # An ordinary user
-if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
-	install -d -o 65534 -g 65534 user
-	mkdir -p tree/src/uapi/helper
-	cp "$UVFIO" tree/uvfio
-	cp "$(dirname "$UVFIO")"/src/uapi/helper/*.so tree/src/uapi/helper/ 2>/dev/null
-	chmod -R a+rX tree
-	under=(setpriv --reuid 65534 --regid 65534 --clear-groups env "XDG_RUNTIME_DIR=$scratch/user" tree/uvfio run
-		--device "$ioat")
+if ordinary_user; then
+	under=("${as_user[@]}" tree/uvfio run --device "$ioat")
 	dmadev "dmadev_autotest as an ordinary user" dpdk-test 256
 else
-	skip "an ordinary user beside root" "not run as root: everything above was run by an ordinary user"
+	skip "an ordinary user beside root" "$not_as_root"
 fi
 
 # A served machine

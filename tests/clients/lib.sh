@@ -106,6 +106,21 @@ servers() {
 }
 no_servers() { [ -z "$(all_of_ours)" ]; }
 
+# ---- an ordinary user, beside root ----
+
+# Copies of uvfio and of each PROGRAM, in $work/tree, because the build may lie where only root may
+# look, and a folder $work/user for whoever "${as_user[@]}" runs.  False: it is no root that asks.
+ordinary_user() { # [PROGRAM …]
+	[ "$(id -u)" = 0 ] && command -v setpriv >/dev/null || return 1
+	as_user=(setpriv --reuid 65534 --regid 65534 --clear-groups env "XDG_RUNTIME_DIR=$work/user")
+	install -d -o 65534 -g 65534 "$work/user"
+	mkdir -p "$work/tree/src/uapi/helper"
+	cp "$UVFIO" "$@" "$work/tree"
+	cp "$(dirname "$UVFIO")"/src/uapi/helper/*.so "$work/tree/src/uapi/helper/" 2>/dev/null
+	chmod -R a+rX "$work/tree"
+}
+not_as_root="not run as root: everything above was run by an ordinary user"
+
 # ---- programs that check for themselves ----
 
 # sound NAME COMMAND [ARG …]: it says FAIL lines and exits 0, or SKIP; of its runs no server is left.

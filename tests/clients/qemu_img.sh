@@ -80,18 +80,12 @@ else
 	skip "an NBD server" "nbdkit is missing (package nbdkit)"
 fi
 
-if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
-	install -d -o 65534 -g 65534 user
+if ordinary_user; then
 	cp disk.img user/ && chown 65534:65534 user/disk.img
-	# A copy, because the build may lie where only root may look.
-	mkdir -p tree/src/uapi/helper
-	cp "$UVFIO" tree/uvfio
-	cp "$(dirname "$UVFIO")"/src/uapi/helper/*.so tree/src/uapi/helper/ 2>/dev/null
-	chmod -R a+rX tree
-	check "an ordinary user" setpriv --reuid 65534 --regid 65534 --clear-groups timeout 120 tree/uvfio run \
+	check "an ordinary user" "${as_user[@]}" timeout 120 tree/uvfio run \
 		--device nvme,file=user/disk.img -- qemu-img convert -O raw "$disk" user/copy.img
 	check "the ordinary user's copy is identical" cmp disk.img user/copy.img
 else
-	skip "an ordinary user beside root" "not run as root: everything above was run by an ordinary user"
+	skip "an ordinary user beside root" "$not_as_root"
 fi
 done_testing

@@ -27,7 +27,6 @@ holds() { # TEXT COMMAND [ARG …]
 
 # ---- as on a kernel, but for what docs/uio.md says ----
 
-"$UVFIO" run --device nvme,memory=16M -- "$UIO_FACTS" 0000:01:00.0 >"$scratch/facts" 2>&1
 sed -e 's/^\(read\|write\) of 0: EINVAL/\1 of 0: 0/' \
 	-e 's/^write of 1: ENOSYS/write of 1: 4/' \
 	-e 's/^pread that would wait: EAGAIN/pread that would wait: ESPIPE/' \
@@ -36,7 +35,8 @@ sed -e 's/^\(read\|write\) of 0: EINVAL/\1 of 0: 0/' \
 	-e 's/^\(bus mastering as the host has set it\): 1/\1: 0/' \
 	-e 's/^\(mapped when it is removed\): a register/\1: SIGBUS/' \
 	"$here/uio_facts.txt" >"$scratch/want"
-is "what a program meets" "" "$(diff "$scratch/want" "$scratch/facts")"
+facts() { "$@" run --device nvme,memory=16M -- "$UIO_FACTS" 0000:01:00.0 2>&1 | diff "$scratch/want" -; }
+is "what a program meets" "" "$(facts "$UVFIO")"
 
 # ---- what a driver does ----
 
@@ -50,6 +50,22 @@ for t in vectors memory; do
 	sound "$t, polled" "$UVFIO" run --device $pcitest,mmio=polled --device nvme,memory=16M -- \
 		"$UIO_CLIENT" $t
 done
+
+# ---- an ordinary user: uioN and resourceN are files of a file system of its own namespace ----
+
+if ! ordinary_user "$UIO_CLIENT" "$UIO_FACTS"; then
+	skip "an ordinary user beside root" "$not_as_root"
+elif ! "${as_user[@]}" "$work/tree/uvfio" run --sysfs on --device nvme,memory=16M -- true 2>"$scratch/err"; then
+	skip "an ordinary user" "/sys cannot be served to it here: $(tail -1 "$scratch/err")"
+else
+	roots=$UVFIO UVFIO=$work/tree/uvfio
+	is "what an ordinary user's program meets" "" "$(UIO_FACTS=$work/tree/uio_facts facts "${as_user[@]}" "$UVFIO")"
+	for t in line signal files vectors memory; do
+		sound "$t, an ordinary user" "${as_user[@]}" "$UVFIO" run --device $pcitest -- "$work/tree/uio_client" $t
+		is "$t, an ordinary user: nothing else to say" "" "$(grep -v ': DMA .* refused: ' "$work/err")"
+	done
+	UVFIO=$roots
+fi
 
 # ---- on a machine that a server has ----
 

@@ -156,10 +156,8 @@ static void on_signal(int sig)
 
 static void *reader(void *arg)
 {
-	struct sigaction sa = {.sa_handler = on_signal};
 	int32_t n;
 
-	sigaction(SIGUSR1, &sa, NULL);
 	*(int *)arg = read(uio, &n, sizeof(n)) < 0 ? errno : 0;
 	return NULL;
 }
@@ -167,10 +165,12 @@ static void *reader(void *arg)
 /* A read that waits is interrupted by a signal, and keeps nobody from writing. */
 static void test_signal(void)
 {
+	struct sigaction sa = {.sa_handler = on_signal};
 	pthread_t thread;
 	int result = -1;
 
 	begin();
+	sigaction(SIGUSR1, &sa, NULL);
 	pthread_create(&thread, NULL, reader, &result);
 	usleep(20000);
 	unmask(1);
