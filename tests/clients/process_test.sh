@@ -40,6 +40,13 @@ if "${as_user[@]}" "$UVFIO" run -- true 2>/dev/null && ! "${as_user[@]}" test -x
 	chmod 755 "$work/bin"
 	PATH="$closed:$work/bin:$PATH" "${as_user[@]}" "$UVFIO" run -- plain 2>"$work/err"
 	is "a file in PATH that cannot be executed" 126 $?
+	# Its descriptors cannot be looked at by another process without rights over it (PR_SET_DUMPABLE is 4).
+	"${as_user[@]}" "$UVFIO" run --sandbox paths --device nvme,memory=8M -- python3 -c '
+import ctypes, fcntl, os
+fd = os.open("/dev/vfio/vfio", os.O_RDWR)
+ctypes.CDLL(None).prctl(4, 0)
+fcntl.ioctl(fd, 0x3b64)' 2>"$work/err"
+	matches "a program that hides itself is named" "*has made itself undumpable*" "$(cat "$work/err")"
 else
 	skip "an unsearchable PATH" "an ordinary user cannot run $UVFIO here"
 fi
