@@ -22,7 +22,8 @@ static const struct engine_ops *const kinds[NR_ENGINE_KINDS] = {
 
 uint64_t engine_target(struct engine *e, uint32_t len, uint32_t align)
 {
-	uint64_t at = stress_random(&e->seed) % ((uint64_t)WINDOWS * WINDOW_BYTES - len);
+	unsigned windows = WINDOWS + (e->stress->peers.owner ? PEERS : 0);
+	uint64_t at = stress_random(&e->seed) % ((uint64_t)windows * WINDOW_BYTES - len);
 
 	return WINDOW_IOVA + (at & ~(uint64_t)align);
 }
@@ -52,17 +53,44 @@ void engine_wait_irq(struct engine *e)
 	uvfio_pci_irq_take(e->irq);
 }
 
-int engine_open_plain(struct engine *e, const char *name, const char *options, size_t ring)
+static int open_device(struct engine *e, const char *name)
+{
+	struct uvfio_error err;
+	int ret;
+
+	/* Who has just closed it may have to wait until it is free. */
+	for (unsigned i = 0; i < 3000; i++) {
+		ret = uvfio_pci_open_in(e->stress->space, name, e->options, &e->dev, &err);
+		if (ret != -EBUSY || e->stress->reconnect)
+			break;
+		poll(NULL, 0, 10);
+	}
+	if (ret) {
+		if (ret != -EAGAIN)
+			fprintf(stderr, "stress: %s: %s\n", name, err.msg);
+		e->dev = NULL;
+		return ret;
+	}
+	ret = uvfio_pci_enable(e->dev, &err);
+	if (!ret)
+		ret = uvfio_pci_irq_enable(e->dev, UVFIO_PCI_MSIX, 0, 1, &e->irq);
+	if (ret)
+		fprintf(stderr, "stress: %s: MSI-X: %s\n", name, strerror(abs(ret)));
+	return ret;
+}
+
+int engine_open_plain(struct engine *e, const char *name, size_t ring)
 {
 	struct uvfio_dma_space *space = e->stress->space;
 	struct uvfio_error err;
-	int ret = uvfio_pci_open_in(space, name, options, &e->dev, &err);
+	int ret;
 
-	if (!ret)
-		ret = uvfio_pci_enable(e->dev, &err);
-	if (!ret)
-		ret = uvfio_dma_space_alloc(space, MAX_BATCH * SINK_BYTES, UVFIO_PCI_DMA_RW,
-					    &e->sink, &err);
+	e->irq = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ret = open_device(e, name);
+	if (ret)
+		return ret;
+	ret = uvfio_dma_space_alloc(space, MAX_BATCH * SINK_BYTES, UVFIO_PCI_DMA_RW, &e->sink,
+				    &err);
 	if (!ret)
 		ret = uvfio_dma_space_alloc(space, WINDOW_BYTES, UVFIO_PCI_DMA_READ, &e->source,
 					    &err);
@@ -73,11 +101,7 @@ int engine_open_plain(struct engine *e, const char *name, const char *options, s
 		return ret;
 	}
 	memset(e->source.addr, BYTE_DEVICE, WINDOW_BYTES);
-	e->irq = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	ret = uvfio_pci_irq_enable(e->dev, UVFIO_PCI_MSIX, 0, 1, &e->irq);
-	if (ret)
-		fprintf(stderr, "stress: %s: MSI-X: %s\n", name, strerror(abs(ret)));
-	return ret;
+	return 0;
 }
 
 int engine_open(struct stress *s, const char *name, const char *options)
@@ -101,7 +125,9 @@ int engine_open(struct stress *s, const char *name, const char *options)
 	e->seed = stress_random(&s->seed) | 1;
 	snprintf(e->name, sizeof(e->name), "%s%s%s", name, options ? " " : "",
 		 options ? options : "");
-	ret = kinds[kind]->open(e, device + 1, options);
+	snprintf(e->device, sizeof(e->device), "%s", device + 1);
+	e->options = options;
+	ret = kinds[kind]->open(e, e->device);
 	if (!ret)
 		ret = kinds[kind]->start(e);
 	if (ret) {
@@ -109,6 +135,8 @@ int engine_open(struct stress *s, const char *name, const char *options)
 		return 1;
 	}
 	s->nr_engines++;
+	if (s->use_peers && kind == ENGINE_PCITEST && !s->peers.owner)
+		s->peers.owner = e;
 	return 0;
 }
 
@@ -146,8 +174,14 @@ static void must_be_quiet(struct engine *e, const char *after)
 
 static int reset(struct engine *e)
 {
-	int ret = uvfio_pci_reset(e->dev);
+	int ret;
 
+	peers_hold(e);
+	/* While somebody else resets it: try again (A.5). */
+	do
+		ret = uvfio_pci_reset(e->dev);
+	while (ret == -EAGAIN && e->stress->host_resets);
+	peers_let_go(e, PEERS_AWAY);
 	if (ret)
 		return ret;
 	must_be_quiet(e, "a reset");
@@ -169,6 +203,56 @@ static int stop(struct engine *e)
 	return ret ? ret : kinds[e->kind]->stopped(e);
 }
 
+/* ---- for those whose memory others have mapped ---- */
+
+/* Memory decode off, and on again. */
+static int hide(struct engine *e)
+{
+	uint32_t command;
+	int ret;
+
+	peers_hold(e);
+	ret = uvfio_pci_config_read(e->dev, 4, 2, &command);
+	if (!ret)
+		ret = uvfio_pci_config_write(e->dev, 4, 2, command & ~2u);
+	for (unsigned i = 0; i < 4 && !ret; i++) {
+		/* Some time, in which others run into it. */
+		ret = uvfio_pci_config_read(e->dev, 4, 2, &command);
+	}
+	if (!ret)
+		ret = uvfio_pci_config_write(e->dev, 4, 2, command | 2);
+	peers_let_go(e, PEERS_AWAY);
+	e->hides++;
+	return ret;
+}
+
+/* The last close, with a batch under way, and another open. */
+static int reopen(struct engine *e)
+{
+	struct stress *s = e->stress;
+	bool replaced;
+	int ret = 0;
+
+	peers_hold(e);
+	replaced = s->mishap && s->mishap(e);
+	peers_before_close(e, replaced);
+	uvfio_pci_close(e->dev);
+	e->dev = NULL;
+	do {
+		if (s->reconnect)
+			ret = s->reconnect(e, e->device, sizeof(e->device));
+		if (!ret)
+			ret = open_device(e, e->device);
+	} while (ret == -EAGAIN && s->host_resets);
+	peers_let_go(e, ret ? PEERS_NOTHING : replaced ? PEERS_REPLACED : PEERS_CLOSED);
+	if (ret)
+		return ret;
+	e->replaced += replaced;
+	must_be_quiet(e, "its close");
+	e->reopens++;
+	return kinds[e->kind]->start(e);
+}
+
 /* ---- the thread ---- */
 
 static int turn(struct engine *e)
@@ -186,6 +270,12 @@ static int turn(struct engine *e)
 	e->turns++;
 	if (chance == 0)
 		return reset(e);
+	if (chance == 2 && e->stress->peers.owner == e)
+		return reopen(e);
+	if (chance == 3 && e->stress->peers.owner == e)
+		ret = hide(e);
+	if (ret)
+		return ret;
 	if (chance == 1) {
 		ret = stop(e);
 		if (ret)

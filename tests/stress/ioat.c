@@ -31,10 +31,10 @@ static int set(struct engine *e, unsigned offset, unsigned size, uint64_t value)
 	return uvfio_pci_reg_write(e->dev, UVFIO_PCI_BAR0, offset, size, value);
 }
 
-static int ioat_open(struct engine *e, const char *name, const char *options)
+static int ioat_open(struct engine *e, const char *name)
 {
 	struct ioat *i;
-	int ret = engine_open_plain(e, name, options, 2 * STRESS_PAGE);
+	int ret = engine_open_plain(e, name, 2 * STRESS_PAGE);
 
 	if (ret)
 		return ret;

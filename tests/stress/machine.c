@@ -5,6 +5,7 @@
  *
  *	stress_machine [SECONDS [SEED]]      STRESS_SECONDS in the environment: the same
  */
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,9 +27,73 @@ static const char *const devices[] = {"ioat,start-delay=0", "ioat,start-delay=0,
 static const char *const ways[] = {"share=yes", "share=no"};
 #define NR_WAYS 2u
 
-static int populate(struct uvfio_machine *machine, struct stress *s, const char *options)
+static struct uvfio_machine *machine;
+static bool pulled_out; /* the owner's thread's */
+static char names[NR_WAYS][MAX_ENGINES][UVFIO_MACHINE_NAME];
+
+/* The name of its device in the machine. */
+static const char *name_of(const struct engine *e)
 {
-	char name[UVFIO_MACHINE_NAME], where[64], spec[128];
+	return names[e->stress->use_peers ? 0 : 1][e - e->stress->engines];
+}
+
+/* It is pulled out while it is in use, now and then. */
+static bool pull_out(struct engine *e)
+{
+	struct uvfio_error err;
+
+	if (stress_below(&e->seed, 2))
+		return false;
+	if (uvfio_machine_remove(machine, name_of(e), UVFIO_MACHINE_SURPRISE, NULL, NULL, &err)) {
+		stress_bad(e->stress, "%s: %s", e->name, err.msg);
+		return false;
+	}
+	pulled_out = true;
+	return true;
+}
+
+/* Another connection to the device; when it was pulled out, to another device of its name. */
+static int reconnect(struct engine *e, char *name, size_t size)
+{
+	struct uvfio_error err;
+	char spec[64];
+	int ret = 0;
+
+	if (pulled_out) {
+		snprintf(spec, sizeof(spec), "pcitest,addr=%s", name_of(e));
+		ret = uvfio_machine_wait_gone(machine, name_of(e), -1);
+		if (!ret)
+			ret = uvfio_machine_add(machine, spec, NULL, &err);
+		pulled_out = false;
+	}
+	if (!ret)
+		ret = uvfio_machine_connect(machine, name_of(e), &err);
+	if (ret < 0)
+		return ret;
+	snprintf(name, size, "fd:%d", ret);
+	return 0;
+}
+
+/* Resets by the host's hand of the device whose memory others have. */
+static void *reset_by_host(void *arg)
+{
+	struct stress *s = arg;
+	struct uvfio_error err;
+
+	while (!s->stop) {
+		int ret = uvfio_machine_reset(machine, name_of(s->peers.owner), &err);
+
+		/* It may have been pulled out. */
+		if (ret && ret != -ENODEV && ret != -ENOTTY)
+			stress_bad(s, "reset by the host: %s", err.msg);
+		poll(NULL, 0, 20);
+	}
+	return NULL;
+}
+
+static int populate(struct stress *s, unsigned way)
+{
+	char where[64], spec[128];
 	char disk[] = "/tmp/uvfio-stress.XXXXXX";
 	struct uvfio_error err;
 	int file = mkstemp(disk);
@@ -37,7 +102,11 @@ static int populate(struct uvfio_machine *machine, struct stress *s, const char 
 		perror("stress: a disk");
 		return 1;
 	}
+	s->use_peers = s->host_resets = !way;
+	s->reconnect = reconnect;
+	s->mishap = pull_out;
 	for (unsigned i = 0; i < NR_DEVICES; i++) {
+		char *name = names[way][i];
 		int fd = -1;
 
 		snprintf(spec, sizeof(spec), "%s%s", devices[i],
@@ -50,7 +119,7 @@ static int populate(struct uvfio_machine *machine, struct stress *s, const char 
 		}
 		snprintf(where, sizeof(where), "%.*s=fd:%d", (int)strcspn(devices[i], ","),
 			 devices[i], fd);
-		if (engine_open(s, where, options))
+		if (engine_open(s, where, ways[way]))
 			return 1;
 	}
 	unlink(disk);
@@ -63,9 +132,9 @@ int main(int argc, char **argv)
 	const char *text = getenv("STRESS_SECONDS");
 	unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : text ? (unsigned)atoi(text) : 5;
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL);
-	struct uvfio_machine *machine;
 	struct uvfio_error err;
 	bool bad = false;
+	pthread_t host;
 	int status = 0;
 
 	printf("seed %llu\n", (unsigned long long)seed);
@@ -75,14 +144,15 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	for (unsigned i = 0; i < NR_WAYS; i++) {
-		if (stress_new(&stress[i], seed + i, true) ||
-		    populate(machine, &stress[i], ways[i]))
+		if (stress_new(&stress[i], seed + i, true) || populate(&stress[i], i))
 			return 2;
 	}
 	for (unsigned i = 0; i < NR_WAYS; i++) {
 		if (stress_start(&stress[i]))
 			return 2;
 	}
+	if (pthread_create(&host, NULL, reset_by_host, &stress[0]))
+		return 2;
 	for (unsigned n = 0; n < 10 * seconds && !bad; n++) {
 		poll(NULL, 0, 100);
 		for (unsigned i = 0; i < NR_WAYS; i++)
@@ -91,6 +161,7 @@ int main(int argc, char **argv)
 	mutant_ends(bad);
 	for (unsigned i = 0; i < NR_WAYS; i++)
 		stress_end(&stress[i]);
+	pthread_join(host, NULL);
 	for (unsigned i = 0; i < NR_WAYS; i++)
 		status |= stress_finish(&stress[i], ways[i]);
 	uvfio_machine_free(machine);

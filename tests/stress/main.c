@@ -26,6 +26,8 @@ int main(int argc, char **argv)
 	seconds = (unsigned)atoi(argv[1]);
 	if (stress_new(&s, strtoull(argv[2], NULL, 0), true))
 		return 2;
+	/* A server that is given no files cannot be given that of a device's memory. */
+	s.use_peers = !strstr(argv[4], "share=no");
 	for (int i = 4; i < argc; i++) {
 		char *options = strchr(argv[i], ',');
 

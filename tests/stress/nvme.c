@@ -15,9 +15,9 @@ struct nvme_engine {
 	uint32_t sunk[MAX_BATCH];
 };
 
-static int nvme_engine_open(struct engine *e, const char *name, const char *options)
+static int nvme_engine_open(struct engine *e, const char *name)
 {
-	struct nvme_config config = {.options = options,
+	struct nvme_config config = {.options = e->options,
 				     .space = e->stress->space,
 				     .queues = 1,
 				     .slots = MAX_BATCH,

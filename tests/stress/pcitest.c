@@ -18,9 +18,9 @@ static int set(struct engine *e, unsigned offset, unsigned size, uint64_t value)
 	return uvfio_pci_reg_write(e->dev, UVFIO_PCI_BAR0, offset, size, value);
 }
 
-static int pcitest_open(struct engine *e, const char *name, const char *options)
+static int pcitest_open(struct engine *e, const char *name)
 {
-	int ret = engine_open_plain(e, name, options, STRESS_PAGE);
+	int ret = engine_open_plain(e, name, STRESS_PAGE);
 
 	if (ret)
 		return ret;
@@ -64,7 +64,8 @@ static int pcitest_wait(struct engine *e)
 			return ret;
 		if (status == PCITEST_DONE)
 			e->good++;
-		else if (status == PCITEST_FAILED)
+		else if (status == PCITEST_FAILED ||
+			 (status == PCITEST_IDLE && e->stress->host_resets))
 			e->faults++;
 		else if (status != PCITEST_BUSY)
 			return -EPROTO;

@@ -57,6 +57,7 @@ int stress_new(struct stress *s, uint64_t seed, bool cut)
 	memset(s, 0, sizeof(*s));
 	s->seed = seed * 0x9E3779B97F4A7C15ull + 1;
 	s->cut = cut;
+	pthread_mutex_init(&s->peers.lock, NULL);
 	if (uvfio_dma_space_new(&s->space, &err)) {
 		fprintf(stderr, "stress: %s\n", err.msg);
 		return 1;
@@ -66,6 +67,8 @@ int stress_new(struct stress *s, uint64_t seed, bool cut)
 
 int stress_start(struct stress *s)
 {
+	if (peers_start(s))
+		return 1;
 	for (unsigned i = 0; i < s->nr_engines; i++) {
 		if (pthread_create(&s->engines[i].thread, NULL, engine_run, &s->engines[i]))
 			return 1;
@@ -86,6 +89,7 @@ void stress_end(struct stress *s)
 		pthread_join(s->mappers[i].thread, NULL);
 	for (unsigned i = 0; i < s->nr_engines; i++)
 		pthread_join(s->engines[i].thread, NULL);
+	peers_end(s);
 	windows_end(s);
 }
 
@@ -96,10 +100,15 @@ int stress_finish(struct stress *s, const char *title)
 	for (unsigned i = 0; i < s->nr_engines; i++) {
 		struct engine *e = &s->engines[i];
 
-		printf("%s: %s: %llu batches, %llu transferred, %llu refused, %llu resets, %llu stops\n",
+		printf("%s: %s: %llu batches, %llu transferred, %llu refused, %llu resets, %llu stops",
 		       title, e->name, (unsigned long long)e->turns, (unsigned long long)e->good,
 		       (unsigned long long)e->faults, (unsigned long long)e->resets,
 		       (unsigned long long)e->stops);
+		if (s->peers.owner == e)
+			printf(", memory off %llu times, closed %llu times, %llu of them pulled out",
+			       (unsigned long long)e->hides, (unsigned long long)e->reopens,
+			       (unsigned long long)e->replaced);
+		printf("\n");
 		enough = enough && e->good && e->faults;
 		engine_close(e);
 	}
@@ -107,6 +116,11 @@ int stress_finish(struct stress *s, const char *title)
 	       title, (unsigned long long)s->maps, (unsigned long long)s->unmaps,
 	       (unsigned long long)s->lets_go, (unsigned long long)s->cuts,
 	       (unsigned long long)s->checks, (unsigned long long)s->bad);
+	if (s->peers.owner) {
+		printf("%s: device memory: %llu maps, %llu of them gone before they were unmapped\n",
+		       title, (unsigned long long)s->peer_maps, (unsigned long long)s->peer_deaths);
+		enough = enough && s->peer_maps;
+	}
 	uvfio_dma_space_free(s->space);
 	if (!enough)
 		printf("%s: too little happened to say anything\n", title);

@@ -35,6 +35,7 @@
 #define WINDOW_BYTES 65536u
 #define WINDOWS      24u
 #define WINDOW_IOVA  0x300000000ull
+#define PEERS        8u /* windows behind the others, of device memory: peers.c */
 #define MAPPERS      2u
 #define MAX_ENGINES  8u
 #define SINK_BYTES   WINDOW_BYTES
@@ -58,8 +59,22 @@ struct engine {
 	struct uvfio_pci_mem sink, source, ring;
 	bool sinks_quiet; /* all of ->sink is BYTE_QUIET, and must be */
 	void *priv;
-	_Atomic uint64_t turns, good, faults, resets, stops;
+	char device[96]; /* what it was opened by */
+	const char *options;
+	_Atomic uint64_t turns, good, faults, resets, stops, hides, reopens, replaced;
 	pthread_t thread;
+};
+
+/* A part of device memory: peers.c. */
+enum part { PART_UNMAPPED, PART_MAPPED, PART_DEAD /* mapped, and nobody may reach it by that */ };
+struct peers {
+	struct stress *stress;
+	struct engine *owner; /* NULL: there is no device memory */
+	pthread_mutex_t lock;
+	uint64_t seed;
+	enum part parts[PEERS];
+	pthread_t thread;
+	uint8_t data[WINDOW_BYTES];
 };
 
 struct stress {
@@ -78,8 +93,17 @@ struct stress {
 		int mapped; /* which one, -1: none */
 	} windows[WINDOWS];
 	int slices; /* a file that several windows have a part of */
+	bool use_peers;
+	struct peers peers;
+	/* A device that was closed is opened again by this name (KIND=DEVICE, @size bytes); NULL:
+	 * by the one that it had. */
+	int (*reconnect)(struct engine *e, char *name, size_t size);
+	/* Before that: what else may happen to a device that is in use.  True: it is another one
+	 * afterwards, of the same name. */
+	bool (*mishap)(struct engine *e);
+	bool host_resets; /* the owner of the peers is also reset by somebody else */
 	atomic_bool stop;
-	_Atomic uint64_t maps, unmaps, checks, lets_go, cuts;
+	_Atomic uint64_t maps, unmaps, checks, lets_go, cuts, peer_maps, peer_deaths;
 	_Atomic uint64_t bad; /* what must not happen; each is printed, up to a limit */
 };
 
@@ -103,6 +127,18 @@ int windows_new(struct stress *s);
 void windows_end(struct stress *s);
 void *mapper_run(void *mapper);
 
+/* ---- peers.c ---- */
+
+/* After engines were opened, and before their threads run: the memory of the first test device is
+ * mapped for all. */
+int peers_start(struct stress *s);
+void peers_end(struct stress *s);
+enum peers_event { PEERS_NOTHING, PEERS_AWAY, PEERS_CLOSED, PEERS_REPLACED };
+/* Around what takes @e's memory away and back; only the owner of the peers waits for anything. */
+void peers_hold(struct engine *e);
+void peers_before_close(struct engine *e, bool replaced); /* held */
+void peers_let_go(struct engine *e, enum peers_event event);
+
 /* ---- engine.c ---- */
 
 /* Open @name, KIND=DEVICE, with @options (uvfio_pci_open()) as the next engine.  0, or 1 and says
@@ -114,7 +150,7 @@ void *engine_run(void *engine);
 /* What a kind of device can do.  All return 0 or -errno. */
 struct engine_ops {
 	const char *name;
-	int (*open)(struct engine *e, const char *name, const char *options);
+	int (*open)(struct engine *e, const char *name);
 	/* Bring it up from any state. */
 	int (*start)(struct engine *e);
 	/* Begin a batch of transfers. */
@@ -130,7 +166,7 @@ struct engine_ops {
 extern const struct engine_ops ioat_ops, pcitest_ops, nvme_ops;
 
 /* Open it, with sinks, source, ->ring and ->irq. */
-int engine_open_plain(struct engine *e, const char *name, const char *options, size_t ring);
+int engine_open_plain(struct engine *e, const char *name, size_t ring);
 /* An IOVA in the windows, for a transfer of @len bytes, with the low bits of @align clear. */
 uint64_t engine_target(struct engine *e, uint32_t len, uint32_t align);
 /* Mostly short, up to WINDOW_BYTES. */
