@@ -198,7 +198,7 @@ static bool wait_ready(struct vfio_device *dev, unsigned index, uint64_t off, ui
 	while (dev->read_ready < ticket)
 		pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
 	pthread_mutex_unlock(&dev->quiet_lock);
-	pthread_mutex_lock(&dev->reg_lock);
+	device_lock_regs(dev);
 	return true;
 }
 
@@ -287,7 +287,7 @@ ssize_t bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *
 		uint8_t *p = (uint8_t *)buf + done;
 		enum pass pass;
 
-		pthread_mutex_lock(&dev->reg_lock);
+		device_lock_regs(dev);
 		pass = pass_gate(dev, bar, off + done, mapped, patience);
 		/* Much may have happened meanwhile: the gate is looked at again. */
 		if (pass == PASS && !write && reads_later(dev, bar, off + done))
@@ -336,7 +336,7 @@ ssize_t bar_peer_access(struct vfio_device *dev, uint64_t epoch, uint64_t offset
 		size_t n = len - done;
 		bool may;
 
-		pthread_mutex_lock(&dev->reg_lock);
+		device_lock_regs(dev);
 		may = peer_may_access(dev, epoch);
 		if (may && at >= bar->size) {
 			/* The last page of a small BAR: nothing is there. */
@@ -374,7 +374,8 @@ size_t bar_peer_copy(struct vfio_device *dev, uint64_t epoch, uint64_t offset, v
 		len = end - pos;
 	if (len > RUN_BYTES)
 		len = RUN_BYTES;
-	if (pthread_mutex_trylock(&dev->reg_lock))
+	if (atomic_load_explicit(&dev->reg_wanted, memory_order_relaxed) ||
+	    pthread_mutex_trylock(&dev->reg_lock))
 		return 0;
 	if (peer_may_access(dev, epoch))
 		while (done < len)

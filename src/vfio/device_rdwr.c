@@ -46,7 +46,7 @@ static ssize_t rom_read(struct vfio_device *dev, uint64_t pos, void *buf, size_t
 	bar = pci_func_desc(dev->func)->rom_size;
 	if (!dev->rom || (bar && !pci_memory_decoded(dev->func)))
 		return -ENOMEM;
-	pthread_mutex_lock(&dev->reg_lock);
+	device_lock_regs(dev);
 	if (dev->mem == MEM_WAIT && patience == NO_WAIT) {
 		pthread_mutex_unlock(&dev->reg_lock);
 		return -EAGAIN;
@@ -209,7 +209,7 @@ static void mask_vector(struct vfio_device *dev, uint64_t offset, const void *bu
 	    (pos - range->first) % PCI_MSIX_ENTRY_SIZE != PCI_MSIX_ENTRY_VECTOR_CTRL)
 		return;
 	memcpy(&value, buf, sizeof(value));
-	pthread_mutex_lock(&dev->reg_lock);
+	device_lock_regs(dev);
 	bar_write_msix(dev, pos - range->first, sizeof(value), value);
 	pthread_mutex_unlock(&dev->reg_lock);
 }

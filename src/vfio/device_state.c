@@ -88,7 +88,7 @@ void device_memory(struct vfio_device *dev, enum mem_gate gate)
 		view_show(dev, view);
 		poll_start(dev);
 	}
-	pthread_mutex_lock(&dev->reg_lock);
+	device_lock_regs(dev);
 	dev->mem = gate;
 	device_memory_note(dev, view == VIEW_OUT);
 	if (gate != MEM_WAIT)

@@ -96,7 +96,7 @@ static uint32_t read_pieces(struct vfio_device *dev, unsigned bar, uint64_t off,
 void vfio_device_host_io(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size,
 			 bool write, uint32_t *value)
 {
-	pthread_mutex_lock(&dev->reg_lock);
+	device_lock_regs(dev);
 	while (dev->mem == MEM_WAIT)
 		pthread_cond_wait(&dev->mem_cond, &dev->reg_lock);
 	if (device_is_cut(dev))

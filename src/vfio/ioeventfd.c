@@ -33,7 +33,7 @@ static void signalled(void *arg)
 	/* Non-blocking: another reader may have been faster. */
 	if (preadv2(io->fd, &iov, 1, -1, RWF_NOWAIT) != (ssize_t)sizeof(count))
 		return;
-	pthread_mutex_lock(&dev->reg_lock);
+	device_lock_regs(dev);
 	if (dev->bars[io->bar].flags & UVFIO_BAR_IO)
 		on = dev->mem != MEM_WAIT && pci_io_decoded(dev->func);
 	else

@@ -319,6 +319,7 @@ struct vfio_device {
 	unsigned nr_ioeventfds;
 
 	pthread_mutex_t reg_lock;
+	atomic_uint reg_wanted; /* who waits for it, so that initiators let it be */
 	pthread_cond_t mem_cond;
 	enum mem_gate mem;
 	uint64_t read_ticket; /* the last that was given out; under reg_lock */
@@ -506,6 +507,16 @@ void unplug_stop(struct vfio_machine *machine);
 /* Give a device that no driver has to one: @to is DEVICE_PRESENT (vfio-pci) or DEVICE_UIO.
  * machine->lock held.  -EBUSY: one has it, or its group is another driver's user's; -ENODEV: gone. */
 int device_take_locked(struct vfio_device *dev, enum device_state to);
+/* reg_lock, for who may wait for it: those that copy into the device's memory (D.4) could otherwise
+ * have it all the time. */
+static inline void device_lock_regs(struct vfio_device *dev)
+{
+	if (__builtin_expect(!pthread_mutex_trylock(&dev->reg_lock), 1))
+		return;
+	atomic_fetch_add(&dev->reg_wanted, 1);
+	pthread_mutex_lock(&dev->reg_lock);
+	atomic_fetch_sub(&dev->reg_wanted, 1);
+}
 /* Was the device pulled out? */
 static inline bool device_is_cut(const struct vfio_device *dev)
 {

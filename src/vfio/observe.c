@@ -161,7 +161,7 @@ void vfio_device_bus_state(struct vfio_device *dev, struct vfio_bus_state *out)
 		.power = pci_power_state(dev->func),
 		.leaving = atomic_load(&dev->state) >= DEVICE_ASKED,
 	};
-	pthread_mutex_lock(&dev->reg_lock);
+	device_lock_regs(dev);
 	out->resetting = dev->mem == MEM_WAIT;
 	pthread_mutex_unlock(&dev->reg_lock);
 }

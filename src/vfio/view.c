@@ -147,7 +147,7 @@ static void call_exchange(struct vfio_device *dev, void *arg)
 {
 	struct exchange_call *call = arg;
 
-	pthread_mutex_lock(&dev->reg_lock);
+	device_lock_regs(dev);
 	for (unsigned i = 0; i < NR_BARS && !call->ret; i++) {
 		if (dev->bars[i].memory_len)
 			call->ret = exchange(&dev->bars[i], call->out ? dev->view.fd : -1,
