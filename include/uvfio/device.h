@@ -382,14 +382,18 @@ UVFIO_API bool uvfio_irq_is_message(struct uvfio_device *dev);
  * been transferred.  @op belongs to the core until it completes.  Only from the work context.
  *
  * A transfer goes on later where memory is reached by messages to the client, or is a process's and
- * may block.  Several are then in progress at once and may complete in any order; what must be seen
- * first must have completed first.  One that a client does not answer ends with -EFAULT when it
- * unmaps the memory, with -EIO when it dies, and with -EPERM when the device must become quiet.
+ * may block, or is a device's: the registers of another one, or of this one, which are then written
+ * or read in the context of whose they are (while its memory is away: -EIO).  So is its memory when
+ * it cannot be had at once.  Several are then in progress at once and may complete in any order;
+ * what must be seen first must have completed first.  One that a client does not answer ends with
+ * -EFAULT when it unmaps the memory, with -EIO when it dies, and with -EPERM when the device must
+ * become quiet.
  *
  * Order within one transfer to a client, of at most 256 bytes, at an IOVA and with a length that
  * are multiples of 16, to memory that is mapped here (files: memfd, shm, hugetlbfs): ascending, in
  * stores of 16 bytes, so that who polls the last bytes of a 16-byte entry sees it whole.  Memory of
- * other kinds gets what its copying gives: one entry a transfer is safe everywhere.
+ * other kinds gets what its copying gives: one entry a transfer is safe everywhere.  A device's
+ * memory gets ascending words of 8 bytes where IOVA and length are multiples of that.
  */
 struct uvfio_dma {
 	uint64_t iova;
