@@ -50,14 +50,16 @@ kill $server
 wait $server
 is "the server ends well" 0 $?
 
+said() { # NAME PATTERN: unless the test before was skipped
+	grep -q "cannot be mapped here" "$work/out" || is "$1" yes "$(grep -q "$2" "$work/err" && echo yes)"
+}
+
 # Memory that can neither be pinned nor recognised.
 ask "refused: a BAR that VFIO has not mapped" foreign-bars Y --
-grep -q "strict_mmio_maps=N" "$work/err"
-is "and that is said" 0 $?
+said "refused: that is said" "strict_mmio_maps=N"
 if "$UVFIO" run --policy strict_mmio_maps=N -- true 2>/dev/null; then
 	ask "taken: the same with strict_mmio_maps=N" foreign-bars N -- --policy strict_mmio_maps=N
-	grep -q "tainted" "$work/err"
-	is "and that is said" 0 $?
+	said "taken: that is said" "tainted"
 else
 	skip "strict_mmio_maps=N" "built without what is unsafe"
 fi
