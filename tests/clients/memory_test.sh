@@ -50,6 +50,33 @@ kill $server
 wait $server
 is "the server ends well" 0 $?
 
+# QEMU maps the BARs of each device for the other, and warns when that fails.
+two_in_qemu() { # MMIO LINES PATTERN
+	"$UVFIO" run --mmio "$1" --trace "$work/trace" --device pcitest --device pcitest -- \
+		qemu-system-x86_64 -machine q35,accel=tcg -m 128 -display none -nodefaults \
+		-device vfio-pci,host=0000:01:00.0 -device vfio-pci,host=0000:02:00.0 \
+		>"$work/out" 2>"$work/err" &
+	local run=$!
+	# The firmware has given them addresses when this has come.
+	if await "$1: QEMU maps BARs" at_least "$2" "$3"; then
+		is "$1: QEMU has no warning" "" "$(grep -i "warning\|fail\|error" "$work/err")"
+	fi
+	kill $run
+	wait $run 2>/dev/null
+	await "$1: QEMU: no server is left" no_servers
+}
+at_least() { # LINES PATTERN
+	[ "$(grep -c "$2" "$work/trace")" -ge "$1" ]
+}
+if type qemu-system-x86_64 >/dev/null 2>&1; then
+	: >"$work/trace"
+	two_in_qemu exact 3 "IOMMU_MAP_DMA (helper.* = 0"
+	: >"$work/trace"
+	two_in_qemu polled 20 "IOMMU_MAP_DMA.* = 0"
+else
+	skip "two devices in QEMU" "qemu-system-x86_64 is not installed (package qemu-system-x86)"
+fi
+
 said() { # NAME PATTERN: unless the test before was skipped
 	grep -q "cannot be mapped here" "$work/out" || is "$1" yes "$(grep -q "$2" "$work/err" && echo yes)"
 }
