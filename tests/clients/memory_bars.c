@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* memory_client.h: mapped BARs as memory for DMA (D.2, D.4). */
+#include <sys/syscall.h>
 #include "memory_client.h"
+#include "uapi/helper/trap.h"
 
 static char *map_bar(const struct device *d, unsigned bar, size_t len, int prot)
 {
@@ -132,12 +134,83 @@ static void rights(void)
 	}
 }
 
+/* Dirty pages are told of it as of any memory: all that is mapped. */
+static void dirty_pages(void)
+{
+	struct {
+		struct vfio_iommu_type1_dirty_bitmap head;
+		struct vfio_iommu_type1_dirty_bitmap_get get;
+	} dirty = {.head = {.argsz = sizeof(dirty), .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_START}};
+	struct {
+		struct vfio_iommu_type1_dma_unmap head;
+		struct vfio_bitmap bitmap;
+	} unmap = {.head = {.argsz = sizeof(unmap),
+			    .flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+			    .iova = IOVA,
+			    .size = 3 * PAGE}};
+	char *p = map_bar(&devices[1], 2, 3 * PAGE, RW);
+	uint64_t word = 0;
+
+	doing = "dirty pages of a BAR";
+	NEED(dma_map(IOVA, p, 3 * PAGE, DMA_READ | DMA_WRITE) == 0);
+	CHECK(!ioctl(container, VFIO_IOMMU_DIRTY_PAGES, &dirty));
+	dirty.head.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
+	dirty.get = (struct vfio_iommu_type1_dirty_bitmap_get){
+		.iova = IOVA,
+		.size = 3 * PAGE,
+		.bitmap = {.pgsize = PAGE, .size = 8, .data = (void *)&word},
+	};
+	CHECK(!ioctl(container, VFIO_IOMMU_DIRTY_PAGES, &dirty) && word == 7);
+	word = 0;
+	unmap.bitmap = dirty.get.bitmap;
+	CHECK(!ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) && word == 7);
+	dirty.head.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP;
+	CHECK(!ioctl(container, VFIO_IOMMU_DIRTY_PAGES, &dirty));
+	check_neither(IOVA, EFAULT);
+	munmap(p, 3 * PAGE);
+}
+
+/* What a program says in the helper's name counts for BARs whose accesses are trapped, and for
+ * nothing else. */
+static void as_the_helper(void)
+{
+	char *p = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = DMA_READ | DMA_WRITE,
+		.vaddr = (uintptr_t)p,
+		.iova = IOVA,
+		.size = PAGE,
+	};
+
+	doing = "as the helper";
+	NEED(p != MAP_FAILED);
+	CHECK(syscall(SYS_ioctl, container, UVFIO_TRAP_MAP_DMA, &map, RW) < 0 && errno == EFAULT);
+	CHECK(syscall(SYS_ioctl, container, UVFIO_TRAP_MAP_DMA, 8, RW) < 0 && errno == EFAULT);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK(syscall(SYS_ioctl, i ? devices[0].fd : devices[0].group, UVFIO_TRAP_MAP_DMA,
+			      &map, RW) < 0 &&
+		      errno == ENOTTY);
+	munmap(p, PAGE);
+	/* And without it the pages' own rights count, which are never more. */
+	p = map_bar(&devices[1], 0, PAGE, RW);
+	map.vaddr = (uintptr_t)p;
+	if (syscall(SYS_ioctl, container, VFIO_IOMMU_MAP_DMA, &map) == 0)
+		CHECK(strcmp(getenv("UVFIO_MMIO") ? getenv("UVFIO_MMIO") : "", "exact") != 0);
+	else
+		CHECK(errno == EFAULT);
+	dma_unmap(IOVA, PAGE);
+	munmap(p, PAGE);
+}
+
 void bars(void)
 {
 	other_memory();
 	registers();
 	side_by_side();
 	rights();
+	dirty_pages();
+	as_the_helper();
 }
 
 /* ---- the owner comes and goes ---- */
