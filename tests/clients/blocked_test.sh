@@ -27,7 +27,12 @@ for i in 6 8 10 12; do
 done
 "$UVFIO" serve --control "$socket" "${arguments[@]}" 2>serve.err &
 keeper=$!
-await "a server" "$UVFIO" list --control "$socket"
+served() {
+	local i
+	"$UVFIO" list --control "$socket" || return
+	for i in $(seq 13); do [ -S "$work/$i.sock" ] || return; done
+}
+await "a server" served
 join() { "$UVFIO" run --machine "$socket" --sysfs off -- "$@"; }
 
 # ---- they get stuck ----

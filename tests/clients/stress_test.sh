@@ -38,7 +38,12 @@ for door in "${doors[@]}"; do
 done
 "$UVFIO" serve --control "$socket" "${arguments[@]}" 2>serve.err &
 keeper=$!
-await "a server with ${number} devices" "$UVFIO" list --control "$socket"
+served() {
+	local i
+	"$UVFIO" list --control "$socket" || return
+	for ((i = 1; i <= number; i++)); do [ -S "$work/$i.sock" ] || return; done
+}
+await "a server with ${number} devices" served
 
 pids=()
 for i in "${!doors[@]}"; do
