@@ -29,11 +29,13 @@ struct mem_entry {
 	pid_t tid;
 	int proc;       /* /proc/TID */
 	int mem;        /* /proc/TID/mem */
+	int maps;       /* /proc/TID/maps */
 	unsigned users; /* imports under way */
 	bool stale;     /* to be freed with the last user */
 	uint64_t id;
 	uint64_t used;                 /* for eviction */
 	struct iommu_account *account; /* made when needed: the lock */
+	uint64_t random_at;            /* the address of @random in the program */
 	uint8_t random[RANDOM_BYTES];
 };
 
@@ -59,8 +61,12 @@ struct memory_cache *memory_cache_new(const struct memory_devices *devices)
 static void entry_free(struct mem_entry *entry)
 {
 	iommu_account_unref(entry->account);
-	close(entry->mem);
-	close(entry->proc);
+	if (entry->maps >= 0)
+		close(entry->maps);
+	if (entry->mem >= 0)
+		close(entry->mem);
+	if (entry->proc >= 0)
+		close(entry->proc);
 	free(entry);
 }
 
@@ -75,13 +81,14 @@ void memory_cache_free(struct memory_cache *cache)
 	free(cache);
 }
 
-/* The 16 bytes that the kernel gave the program at its exec. */
-static int read_random(pid_t tid, int proc, uint8_t out[RANDOM_BYTES])
+/* Where in the program the 16 bytes are that the kernel gave it at its exec; 0: nowhere. */
+static int find_random(int proc, uint64_t *at)
 {
 	Elf64_auxv_t auxv[64];
-	uint64_t at = 0;
 	int fd = openat(proc, "auxv", O_RDONLY | O_CLOEXEC);
 	ssize_t n;
+
+	*at = 0;
 
 	if (fd < 0)
 		return -errno;
@@ -91,12 +98,31 @@ static int read_random(pid_t tid, int proc, uint8_t out[RANDOM_BYTES])
 		return -errno;
 	for (size_t i = 0; i < (size_t)n / sizeof(auxv[0]); i++)
 		if (auxv[i].a_type == AT_RANDOM)
-			at = auxv[i].a_un.a_val;
+			*at = auxv[i].a_un.a_val;
+	return 0;
+}
+
+static int read_random(pid_t tid, uint64_t at, uint8_t out[RANDOM_BYTES])
+{
+	ssize_t n;
+
 	/* A program may unmap its stack; then the bytes are zero from then on, and it is on its
 	 * own. */
 	memset(out, 0, RANDOM_BYTES);
 	n = at ? uapi_task_read(tid, out, at, RANDOM_BYTES) : 0;
 	return n < 0 && n != -EFAULT ? (int)n : 0;
+}
+
+/* Does the program of @entry still run?  After an exec other bytes are there, or none. */
+static bool same_program(const struct mem_entry *entry)
+{
+	static const uint8_t zero[RANDOM_BYTES];
+	uint64_t at = entry->random_at;
+	uint8_t random[RANDOM_BYTES];
+
+	if (!memcmp(entry->random, zero, RANDOM_BYTES) && find_random(entry->proc, &at))
+		return false;
+	return !read_random(entry->tid, at, random) && !memcmp(random, entry->random, RANDOM_BYTES);
 }
 
 static int entry_open(pid_t tid, struct mem_entry **out)
@@ -109,17 +135,17 @@ static int entry_open(pid_t tid, struct mem_entry **out)
 		return -ENOMEM;
 	snprintf(path, sizeof(path), "/proc/%d", tid);
 	entry->tid = tid;
-	entry->mem = -1;
+	entry->mem = entry->maps = -1;
 	entry->proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (entry->proc >= 0)
 		entry->mem = openat(entry->proc, "mem", O_RDWR | O_CLOEXEC);
-	ret = entry->mem >= 0 ? read_random(tid, entry->proc, entry->random) : -errno;
+	if (entry->mem >= 0)
+		entry->maps = openat(entry->proc, "maps", O_RDONLY | O_CLOEXEC);
+	ret = entry->maps >= 0 ? find_random(entry->proc, &entry->random_at) : -errno;
+	if (!ret)
+		ret = read_random(tid, entry->random_at, entry->random);
 	if (ret) {
-		if (entry->mem >= 0)
-			close(entry->mem);
-		if (entry->proc >= 0)
-			close(entry->proc);
-		free(entry);
+		entry_free(entry);
 		return ret;
 	}
 	*out = entry;
@@ -172,7 +198,6 @@ static void entry_put(struct memory_cache *cache, struct mem_entry *entry)
 static int entry_get(struct memory_cache *cache, pid_t tid, struct mem_entry **out)
 {
 	struct mem_entry *entry = NULL;
-	uint8_t random[RANDOM_BYTES];
 	int ret;
 
 	pthread_mutex_lock(&cache->lock);
@@ -186,8 +211,7 @@ static int entry_get(struct memory_cache *cache, pid_t tid, struct mem_entry **o
 	pthread_mutex_unlock(&cache->lock);
 
 	if (entry) {
-		if (!read_random(tid, entry->proc, random) &&
-		    !memcmp(random, entry->random, RANDOM_BYTES)) {
+		if (same_program(entry)) {
 			*out = entry;
 			return 0;
 		}
@@ -533,7 +557,9 @@ int memory_import(struct memory_cache *cache, pid_t tid, uint64_t vaddr, uint64_
 	if (im.process_fd < 0)
 		ret = im.process_fd;
 	else
-		ret = size ? vma_walk(im.entry->proc, im.start, im.end, import_vma, &im) : -EINVAL;
+		ret = size ? vma_walk(im.entry->proc, im.entry->maps, im.start, im.end, import_vma,
+				      &im)
+			   : -EINVAL;
 	entry_put(cache, im.entry);
 	for (unsigned i = 0; i < im.nr; i++)
 		used |= im.mem[i].kind == IOMMU_MEM_PROCESS;

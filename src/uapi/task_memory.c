@@ -41,7 +41,7 @@ static int check(pid_t tid, uint64_t uaddr, size_t len, unsigned prot)
 	if (proc < 0)
 		return proc;
 	ret = uaddr + len < uaddr ? -EFAULT
-				  : vma_walk(proc, uaddr, uaddr + len, is_permitted, &prot);
+				  : vma_walk(proc, -1, uaddr, uaddr + len, is_permitted, &prot);
 	close(proc);
 	return ret;
 }

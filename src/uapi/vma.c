@@ -135,13 +135,14 @@ static bool get_line(FILE *file, char *line, int size)
 	return true;
 }
 
-static int walk_text(int maps, uint64_t start, uint64_t end, int (*fn)(void *, const struct vma *),
+static int walk_text(int proc, uint64_t start, uint64_t end, int (*fn)(void *, const struct vma *),
 		     void *arg)
 {
 	uint64_t addr = start;
 	char line[512];
 	FILE *file;
-	int ret = -EFAULT, fd = dup(maps);
+	/* Whoever reads text has a place in it. */
+	int ret = -EFAULT, fd = openat(proc, "maps", O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;
@@ -167,17 +168,18 @@ static int walk_text(int maps, uint64_t start, uint64_t end, int (*fn)(void *, c
 	return ret;
 }
 
-int vma_walk(int proc, uint64_t start, uint64_t end, int (*fn)(void *, const struct vma *),
-	     void *arg)
+int vma_walk(int proc, int maps, uint64_t start, uint64_t end,
+	     int (*fn)(void *, const struct vma *), void *arg)
 {
-	int maps = openat(proc, "maps", O_RDONLY | O_CLOEXEC), ret;
+	int own = maps < 0 ? openat(proc, "maps", O_RDONLY | O_CLOEXEC) : -1, ret;
 
-	if (maps < 0)
+	if (maps < 0 && own < 0)
 		return -errno;
-	ret = walk_queries(maps, start, end, fn, arg);
+	ret = walk_queries(maps < 0 ? own : maps, start, end, fn, arg);
 	if (ret == -ENOTTY)
-		ret = walk_text(maps, start, end, fn, arg);
-	close(maps);
+		ret = walk_text(proc, start, end, fn, arg);
+	if (own >= 0)
+		close(own);
 	return ret;
 }
 

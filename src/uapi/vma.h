@@ -22,10 +22,11 @@ struct vma {
 };
 
 /* Call @fn for each VMA that intersects [@start, @end), in ascending order, until it returns
- * non-zero, which is then returned.  @proc: an fd of the directory /proc/TID.  -EFAULT as soon as
- * there is a hole; -ESRCH or another -errno when the task has gone or may not be looked at. */
-int vma_walk(int proc, uint64_t start, uint64_t end, int (*fn)(void *arg, const struct vma *vma),
-	     void *arg);
+ * non-zero, which is then returned.  @proc: an fd of the directory /proc/TID; @maps: of the file
+ * "maps" in it, for who asks often, or -1.  -EFAULT as soon as there is a hole; -ESRCH or another
+ * -errno when the task has gone or may not be looked at. */
+int vma_walk(int proc, int maps, uint64_t start, uint64_t end,
+	     int (*fn)(void *arg, const struct vma *vma), void *arg);
 
 /* Is there nothing behind @vma, which the walk gave, that the kernel could pin?  So it is with
  * registers of a device and other pages that a driver put there (VM_IO, VM_PFNMAP), and with secret

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "uapi/memory.h"
 #include "uapi/vma.h"
@@ -329,7 +331,7 @@ static void unpinnable(void **state)
 
 		if (!p)
 			continue;
-		assert_int_equal(vma_walk(proc, p, p + PAGE, one, &vma), 0);
+		assert_int_equal(vma_walk(proc, -1, p, p + PAGE, one, &vma), 0);
 		assert_int_equal(vma_unpinnable(proc, &vma, &is), 0);
 		if (is != kinds[i].is)
 			fail_msg("%s can%s be pinned", kinds[i].name, is ? "not" : "");
@@ -382,12 +384,76 @@ static void pieces(void **state)
 	memory_cache_free(cache);
 }
 
+/* ---- exec ---- */
+
+/* Where the stack of @pid is now, from the text. */
+static uint64_t stack_of(pid_t pid)
+{
+	unsigned long start = 0;
+	char path[32], line[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (strstr(line, "[stack]"))
+			sscanf(line, "%lx-", &start);
+	fclose(f);
+	assert_true(start);
+	return start;
+}
+
+/* What is imported of a program that has exec'ed is the new one's, and counts as another's. */
+static void exec(void **state)
+{
+	struct memory_cache *cache = memory_cache_new(NULL);
+	char *p = anonymous(), byte;
+	struct iommu_mem *mem;
+	uint64_t before, stack;
+	int go[2], gone[2];
+	unsigned nr;
+	pid_t pid;
+
+	assert_int_equal(pipe(go) | pipe2(gone, O_CLOEXEC), 0);
+	pid = fork();
+	if (!pid) {
+		if (read(go[0], &byte, 1) == 1)
+			execlp("sleep", "sleep", "1000", NULL);
+		_exit(1);
+	}
+	close(gone[1]);
+	for (unsigned i = 0; i < 2; i++) { /* the second time from the cache */
+		assert_int_equal(
+			memory_import(cache, pid, (uintptr_t)p, PAGE, IOMMU_READ, 0, &mem, &nr), 0);
+		assert_int_equal(nr, 1);
+		assert_true(!i || mem[0].file_id[0] == before);
+		before = mem[0].file_id[0];
+		memory_release(mem, nr);
+	}
+	assert_int_equal(write(go[1], "", 1), 1);
+	assert_int_equal(read(gone[0], &byte, 1), 0);
+	stack = stack_of(pid);
+	assert_int_equal(memory_import(cache, pid, stack, PAGE, IOMMU_READ, 0, &mem, &nr), 0);
+	assert_int_equal(nr, 1);
+	assert_true(mem[0].file_id[0] != before);
+	assert_int_equal(pread(mem[0].fd, &byte, 1, (off_t)stack), 1);
+	memory_release(mem, nr);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(go[0]);
+	close(go[1]);
+	close(gone[0]);
+	memory_cache_free(cache);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_kind),
 		cmocka_unit_test(unpinnable),
 		cmocka_unit_test(pieces),
+		cmocka_unit_test(exec),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
