@@ -105,6 +105,7 @@ int uapi_files_add_export(struct uapi_files *files, struct core_export *export, 
 			  int flags);
 /* Release exports that are closed by now, if there are many. */
 void uapi_files_settle_exports(struct uapi_files *files);
+bool uapi_files_have_exports(struct uapi_files *files);
 
 /* Release what is closed by now, and wait until nothing of @group is left that is.  Any thread,
  * without locks. */

@@ -45,13 +45,23 @@ int uapi_files_add_export(struct uapi_files *files, struct core_export *export, 
 	return ret < 0 ? ret : fd;
 }
 
-void uapi_files_settle_exports(struct uapi_files *files)
+static unsigned count_exports(struct uapi_files *files)
 {
-	bool many;
+	unsigned n;
 
 	pthread_mutex_lock(&files->lock);
-	many = files->nr_exports >= MANY_EXPORTS;
+	n = files->nr_exports;
 	pthread_mutex_unlock(&files->lock);
-	if (many)
+	return n;
+}
+
+bool uapi_files_have_exports(struct uapi_files *files)
+{
+	return count_exports(files) > 0;
+}
+
+void uapi_files_settle_exports(struct uapi_files *files)
+{
+	if (count_exports(files) >= MANY_EXPORTS)
 		uapi_files_settle_one(files, 0, 0, 0);
 }

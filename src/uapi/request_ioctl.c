@@ -162,8 +162,9 @@ void uapi_do_ioctl(struct uapi_request *req)
 		uapi_answer(req, -ENOTTY);
 		break;
 	case UAPI_IOMMUFD:
-		/* EBUSY only for what is open now. */
-		if (cmd == IOMMUFD_DESTROY || cmd == IOMMUFD_OPTION)
+		/* EBUSY only for what is open now, and BARs only of that. */
+		if (cmd == IOMMUFD_DESTROY || cmd == IOMMUFD_OPTION ||
+		    (cmd == IOMMUFD_MAP_FILE && uapi_files_have_exports(req->server->files)))
 			uapi_files_settle_own(req->server->files, uapi_task_tgid(req->tid));
 		uapi_answer(req,
 			    core->ops->iommufd_ioctl(core, file->iommufd, &req->client, cmd, arg));
