@@ -67,6 +67,50 @@ static inline int64_t call(int sock, struct join_head head)
 	return packet.head.value;
 }
 
+/* A group in a container of type 1; the group's handle. */
+static inline uint32_t open_group(int sock, unsigned number, uint32_t *container)
+{
+	int64_t c = call(sock, (struct join_head){.kind = JOIN_CONTAINER_OPEN}), g;
+
+	assert_true(c > 0);
+	g = call(sock, (struct join_head){.kind = JOIN_GROUP_OPEN, .arg = {number}});
+	assert_true(g > 0);
+	assert_int_equal(call(sock, (struct join_head){.kind = JOIN_GROUP_SET,
+						       .handle = (uint32_t)g,
+						       .arg = {(uint64_t)c}}),
+			 0);
+	assert_int_equal(
+		call(sock, (struct join_head){.kind = JOIN_CONTAINER_IOCTL,
+					      .handle = (uint32_t)c,
+					      .arg = {1, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU}}),
+		0);
+	if (container)
+		*container = (uint32_t)c;
+	return (uint32_t)g;
+}
+
+/* The device of @group, asked for with its name at address 1. */
+static inline uint32_t open_device(int sock, uint32_t group, const char *name)
+{
+	char text[VFIO_NAME_BYTES] = "";
+
+	strcpy(text, name);
+	post(sock,
+	     (struct join_head){.kind = JOIN_GROUP_GET_DEVICE, .handle = group, .arg = {1, 1}},
+	     NULL, 0, -1);
+	for (;;) {
+		assert_int_equal(join_receive(sock, &packet), 0);
+		if (packet.head.kind == JOIN_DONE)
+			break;
+		assert_int_equal(packet.head.kind, JOIN_ASK_FROM);
+		assert_true(packet.head.arg[0] - 1 + packet.head.arg[1] <= sizeof(text));
+		post(sock, (struct join_head){.kind = JOIN_ANSWER}, text + packet.head.arg[0] - 1,
+		     packet.head.arg[1], -1);
+	}
+	assert_true(packet.head.value > 0);
+	return (uint32_t)packet.head.value;
+}
+
 static inline void expect_end(int sock)
 {
 	char byte;
