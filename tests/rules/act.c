@@ -5,6 +5,8 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <linux/capability.h>
 #include "rules.h"
 #include "wire.h"
 
@@ -309,4 +311,15 @@ long dma_unmap(int container, uint64_t iova, uint64_t *size)
 
 	*size = unmap.size;
 	return rc;
+}
+
+bool drop_ipc_lock(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &head, data))
+		return false;
+	data[0].effective &= ~(1u << CAP_IPC_LOCK);
+	return !syscall(SYS_capset, &head, data);
 }

@@ -3,9 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <linux/capability.h>
 #include "facts.h"
 
 #define READ  VFIO_DMA_MAP_FLAG_READ
@@ -257,17 +255,6 @@ static void entries_refunded(struct t *t)
 			break;
 	}
 	see(t, "available", avail ? (long)avail->avail : -1, 65535);
-}
-
-static bool drop_ipc_lock(void)
-{
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2];
-
-	if (syscall(SYS_capget, &head, data))
-		return false;
-	data[0].effective &= ~(1u << CAP_IPC_LOCK);
-	return !syscall(SYS_capset, &head, data);
 }
 
 static void locked_memory_privileged(struct t *t)

@@ -101,8 +101,8 @@ long unmap(struct t *t, uint32_t ioas, uint64_t iova, uint64_t *length)
 	return rc;
 }
 
-long map_file(struct t *t, uint32_t ioas, int fd, uint64_t start, uint64_t length,
-		     uint32_t flags, uint64_t iova)
+long map_file(struct t *t, uint32_t ioas, int fd, uint64_t start, uint64_t length, uint32_t flags,
+	      uint64_t iova)
 {
 	struct iommufd_map_file arg = {.size = sizeof(arg),
 				       .flags = flags,
@@ -115,8 +115,8 @@ long map_file(struct t *t, uint32_t ioas, int fd, uint64_t start, uint64_t lengt
 	return call(t->container, IOMMUFD_MAP_FILE, &arg);
 }
 
-long copy(struct t *t, uint32_t dst, uint64_t to, uint32_t src, uint64_t from,
-		 uint64_t length, uint32_t flags)
+long copy(struct t *t, uint32_t dst, uint64_t to, uint32_t src, uint64_t from, uint64_t length,
+	  uint32_t flags)
 {
 	struct iommufd_copy arg = {.size = sizeof(arg),
 				   .flags = flags,

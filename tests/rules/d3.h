@@ -40,7 +40,7 @@ long map_file(struct t *t, uint32_t ioas, int fd, uint64_t start, uint64_t lengt
 long copy(struct t *t, uint32_t dst, uint64_t to, uint32_t src, uint64_t from, uint64_t length,
 	  uint32_t flags);
 
-extern const struct section section_d3_frame, section_d3_ioas, section_d3_device,
+extern const struct section section_d3_frame, section_d3_ioas, section_d3_device, section_d3_groups,
 	section_d4_export, section_d4_map_file;
 
 #endif

@@ -27,9 +27,9 @@ static const struct section *const sections[] = {
 	&section_d2_memory,   &section_d2_unmap,
 	&section_d2_dirty,    &section_d2_info,
 	&section_d3_frame,    &section_d3_ioas,
-	&section_d3_device,   &section_d4_export,
-	&section_d4_map_file, &section_e4,
-	&section_f1,
+	&section_d3_device,   &section_d3_groups,
+	&section_d4_export,   &section_d4_map_file,
+	&section_e4,          &section_f1,
 };
 
 struct options {

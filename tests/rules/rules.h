@@ -228,5 +228,7 @@ void *new_pages(struct t *t, size_t pages);
 void *at_page_end(struct t *t, size_t size);
 long dma_map(int container, uint64_t iova, const void *vaddr, uint64_t size);
 long dma_unmap(int container, uint64_t iova, uint64_t *size);
+/* Without CAP_IPC_LOCK RLIMIT_MEMLOCK is a limit.  False: the process cannot change that. */
+bool drop_ipc_lock(void);
 
 #endif

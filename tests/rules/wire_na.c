@@ -60,6 +60,7 @@ static const struct {
 	{"E.4/START/none", "without ranges a message means all of the memory"},
 	{"E.4/faults", NO_ADDRESSES},
 	{"F.1/attach/*", NO_GROUPS},
+	{"F.1/bind/*", "a connection is its own address space: there are no iommufds and no nodes"},
 	{"F.1/window/ranges", "the protocol cannot ask what the address space offers"},
 	{"F.1/window/reserved-region", "the machine's sysfs is not the client's"},
 };
