@@ -491,6 +491,8 @@ static int import_vma(void *arg, const struct vma *vma)
 				return -EFAULT;
 			return add_piece(im, &piece);
 		}
+		if (im->prot & IOMMU_WRITE && vma_written_back(im->entry->proc, vma))
+			return -EFAULT;
 	}
 	return add_process(im, vma, &piece);
 }

@@ -212,3 +212,33 @@ int vma_unpinnable(int proc, const struct vma *vma, bool *unpinnable)
 	fclose(file);
 	return ret;
 }
+
+bool vma_written_back(int proc, const struct vma *vma)
+{
+	static const char *const memory[] = {"tmpfs", "ramfs", "hugetlbfs", "devtmpfs"};
+	int fd = openat(proc, "mountinfo", O_RDONLY | O_CLOEXEC);
+	FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+	bool found = false, back = false;
+	char line[2048], type[32];
+
+	if (!file) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	/* ID PARENT MAJOR:MINOR … - TYPE SOURCE …; what is mounted by the kernel itself is not
+	 * there. */
+	while (!found && get_line(file, line, sizeof(line))) {
+		const char *rest = strstr(line, " - ");
+		unsigned major, minor;
+
+		found = sscanf(line, "%*u %*u %u:%u", &major, &minor) == 2 &&
+			makedev(major, minor) == vma->dev && rest &&
+			sscanf(rest, " - %31s", type) == 1;
+	}
+	fclose(file);
+	back = found;
+	for (unsigned i = 0; i < sizeof(memory) / sizeof(memory[0]) && back; i++)
+		back = strcmp(type, memory[i]) != 0;
+	return back;
+}

@@ -33,4 +33,8 @@ int vma_walk(int proc, int maps, uint64_t start, uint64_t end,
  * memory.  Takes the longer the more memory the process has.  -errno as above. */
 int vma_unpinnable(int proc, const struct vma *vma, bool *unpinnable);
 
+/* Is @vma of a file that is written back to a disk or a server, as the task's mounts say?  For
+ * files that cannot be opened to be asked; false: not that it is known. */
+bool vma_written_back(int proc, const struct vma *vma);
+
 #endif

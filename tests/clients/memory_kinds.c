@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* memory_client.h: memory of every kind, and what the program does with it while it is mapped. */
+#include <linux/magic.h>
 #include <sys/shm.h>
+#include <sys/vfs.h>
 #include "memory_client.h"
 
 #ifndef MAP_HUGE_SHIFT
@@ -62,6 +64,13 @@ static char *own_file(const char *template, int flags)
 	p = map(2 * PAGE, RW, flags, fd);
 	close(fd);
 	return p;
+}
+
+static bool on_disk(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC;
 }
 
 static char *shm_file(void)
@@ -189,6 +198,20 @@ void kinds_of_memory(void)
 		}
 		CHECK(dma_unmap(IOVA, 2 * PAGE) == 0);
 		check_neither(IOVA, EFAULT);
+	}
+
+	/* What would have to be written back to a disk is refused, also when nobody has it open. */
+	doing = "shared file on a disk";
+	char *file = own_file("/var/tmp/uvfio-memory.XXXXXX", MAP_SHARED);
+
+	if (file && on_disk("/var/tmp")) {
+		*(uint64_t *)file = 3;
+		CHECK(dma_map(IOVA, file, PAGE, DMA_READ | DMA_WRITE) == -EFAULT);
+		CHECK(dma_map(IOVA, file, PAGE, DMA_READ) == 0);
+		CHECK(dma_get(IOVA, &(uint64_t){0}) == 0);
+		CHECK(dma_unmap(IOVA, PAGE) == 0);
+	} else {
+		printf("SKIP %s\n", doing);
 	}
 
 	/* For reading only: the program's own instructions. */

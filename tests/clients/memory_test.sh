@@ -50,6 +50,19 @@ kill $server
 wait $server
 is "the server ends well" 0 $?
 
+# An ordinary user: what is behind a mapping is known by the program's own descriptors, or not at all.
+if ordinary_user "$client"; then
+	for test in kinds changes processes exec bars bars-change; do
+		timeout -s KILL 90 "${as_user[@]}" "$work/tree/uvfio" run --device pcitest \
+			--device pcitest -- "$work/tree/$(basename "$client")" $test \
+			>"$work/out" 2>"$work/err"
+		is "ordinary user: $test" 0 $?
+		grep FAIL "$work/out" | sed 's/^/# /'
+	done
+else
+	skip "ordinary user" "$not_as_root"
+fi
+
 # QEMU maps the BARs of each device for the other, and warns when that fails.
 two_in_qemu() { # MMIO LINES PATTERN
 	"$UVFIO" run --mmio "$1" --trace "$work/trace" --device pcitest --device pcitest -- \
