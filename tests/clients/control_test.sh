@@ -107,6 +107,27 @@ check "reset: no such device" bash -c "! '$UVFIO' reset --control '$sock' 09:00.
 check "devices of a run cannot be removed" holds "stay until it ends" u remove 02:00.0
 check "nor added" holds "cannot be added" u add nvme,memory=1M
 
+# ---- a DMA that is refused ----
+
+mkfifo "$scratch/go"
+refused=$scratch/refused.sock
+"$UVFIO" run --control "$refused" --device nvme,memory=16M \
+	-- sh -c "read -r word <'$scratch/go'; '$EXAMPLE' 0000:01:00.0; read -r word <'$scratch/go'" \
+	>"$scratch/refused.log" 2>&1 &
+pids+=($!)
+refused_run=$!
+await "$UVFIO" list --control "$refused"
+"$UVFIO" inject 01:00.0 fault --control "$refused" >/dev/null
+echo >"$scratch/go"
+f() { "$UVFIO" faults "$@" --control "$refused"; }
+check "a DMA that is refused is counted" await json machines.0.devices.0.total 1 f --json
+check "it says in which address space" json machines.0.devices.0.faults.0.space 1 f --json
+check "why" json machines.0.devices.0.faults.0.reason injected f --json
+check "and the table does" holds "a fault was asked for" f 01:00.0
+check "with its columns" bash -c \
+	"head -1 '$scratch/out' | grep -qE 'TIME +DEVICE +NUMBER +SPACE +ACCESS +IOVA +LENGTH +REASON'"
+kill "$refused_run"
+
 # ---- lspci ----
 
 u lspci >"$scratch/dump"
