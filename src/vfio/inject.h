@@ -51,7 +51,8 @@ void vfio_device_inject_faults(struct vfio_device *dev, unsigned count);
  * for any reset.  The device is not reset. */
 #define VFIO_STUCK_MAX_NS 60000000000ull
 void vfio_device_inject_stuck_resets(struct vfio_device *dev, unsigned count, uint64_t ns);
-/* Each access to a BAR that is not a load from a mapping takes @ns longer; 0: as ever. */
+/* Each access of a client's to a BAR that is not a load from a mapping takes @ns longer; 0: as
+ * ever. */
 #define VFIO_SLOW_MAX_NS 1000000000ull
 void vfio_device_inject_slow_mmio(struct vfio_device *dev, uint64_t ns);
 /* Interrupts that the device has no reason for: of every vector that SET_IRQS has enabled, at once,

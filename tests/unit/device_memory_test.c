@@ -4,6 +4,7 @@
  * (D.4).
  */
 #include "p2p_fixture.h"
+#include "vfio/host.h"
 
 /* Both ways, into another device's memory and into its own, aligned or not. */
 static void test_data(void **state)
@@ -168,6 +169,30 @@ static void test_what_can_be_mapped(void **state)
 		if (!ret)
 			assert_int_equal(dma_unmap(&p.f, IOVA_P2P, table[i].size, NULL), 0);
 	}
+	p2p_down(&p);
+}
+
+/* What the host maps is nobody's to reach by DMA, though it is a device's (sysfs, uio). */
+static void test_host_mapped(void **state)
+{
+	struct vfio_device_file *df;
+	struct iommu_mem mem;
+	struct stat st;
+	struct p2p p;
+	int view;
+
+	p2p_up(&p, "probe", "probe,memory=on");
+	p2p_shut(&p, 1);
+	assert_int_equal(vfio_device_host_open(p.dev[1], VFIO_MMIO_EXACT, &df, &view), 0);
+	assert_int_equal(fstat(view, &st), 0);
+	assert_int_equal(vfio_device_memory(p.f.machine, &st, VFIO_REGION_OFFSET(2), 4096, &mem),
+			 -EFAULT);
+	/* VFIO's open takes the BARs; that file is no view any more. */
+	p2p_open(&p, 1);
+	assert_int_equal(vfio_device_memory(p.f.machine, &st, VFIO_REGION_OFFSET(2), 4096, &mem),
+			 -ENOENT);
+	vfio_device_release(df);
+	close(view);
 	p2p_down(&p);
 }
 
@@ -386,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_own_registers),
 		cmocka_unit_test(test_msix_table),
 		cmocka_unit_test(test_what_can_be_mapped),
+		cmocka_unit_test(test_host_mapped),
 		cmocka_unit_test(test_initiator),
 		cmocka_unit_test(test_listed),
 		cmocka_unit_test(test_limits),
