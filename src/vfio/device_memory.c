@@ -245,11 +245,14 @@ static const struct iommu_peer_ops ops = {
  * memory_lock held. */
 static struct memory_peer *get_peer_locked(struct vfio_device *dev, uint64_t epoch)
 {
+	struct memory_peers *peers = &dev->memory.peers[epoch != COMES_BACK];
 	struct memory_peer *p;
 
-	LIST_FOREACH(p, &dev->memory.peers, link)
+	LIST_FOREACH(p, peers, link)
 	{
-		if (p->epoch == epoch && iommu_peer_tryref(&p->iommu))
+		if (p->epoch != epoch)
+			break;
+		if (iommu_peer_tryref(&p->iommu))
 			return p;
 	}
 	p = calloc(1, sizeof(*p));
@@ -266,7 +269,7 @@ static struct memory_peer *get_peer_locked(struct vfio_device *dev, uint64_t epo
 	p->last = &p->first;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->stepped, NULL);
-	LIST_INSERT_HEAD(&dev->memory.peers, p, link);
+	LIST_INSERT_HEAD(peers, p, link);
 	p->listed = true;
 	return p;
 }
@@ -511,7 +514,8 @@ void device_memory_init(struct vfio_device *dev)
 {
 	atomic_init(&dev->memory.epoch, 1);
 	dev->memory.view.dev = dev;
-	LIST_INIT(&dev->memory.peers);
+	LIST_INIT(&dev->memory.peers[0]);
+	LIST_INIT(&dev->memory.peers[1]);
 	LIST_INIT(&dev->memory.exports);
 }
 
@@ -528,24 +532,42 @@ void device_memory_open(struct vfio_device *dev)
 	pthread_mutex_unlock(&dev->machine->memory_lock);
 }
 
+/* Move some of the peers of @dev to @ending, with a reference; false: there are no more.  In
+ * between the lock is everybody's. */
+static bool unlist_some(struct vfio_device *dev, struct memory_peers *ending)
+{
+	struct device_memory *memory = &dev->memory;
+	struct memory_peer *p = NULL;
+
+	pthread_mutex_lock(&dev->machine->memory_lock);
+	for (unsigned i = 0; i < 64; i++) {
+		p = LIST_FIRST(&memory->peers[LIST_EMPTY(&memory->peers[0])]);
+		if (!p)
+			break;
+		LIST_REMOVE(p, link);
+		p->listed = false;
+		if (iommu_peer_tryref(&p->iommu))
+			LIST_INSERT_HEAD(ending, p, link);
+	}
+	pthread_mutex_unlock(&dev->machine->memory_lock);
+	return p;
+}
+
 void device_memory_close(struct vfio_device *dev)
 {
+	struct memory_peers ending = LIST_HEAD_INITIALIZER(ending);
 	struct vfio_machine *machine = dev->machine;
-	LIST_HEAD(, memory_peer) ending = LIST_HEAD_INITIALIZER(ending);
 	struct vfio_device_export *export;
 	struct memory_peer *p;
 
+	/* From here on there are no new ones. */
 	pthread_mutex_lock(&machine->memory_lock);
 	dev->memory.open = false;
 	while ((export = LIST_FIRST(&dev->memory.exports)))
 		export_leave_locked(export);
-	while ((p = LIST_FIRST(&dev->memory.peers))) {
-		LIST_REMOVE(p, link);
-		p->listed = false;
-		if (iommu_peer_tryref(&p->iommu))
-			LIST_INSERT_HEAD(&ending, p, link);
-	}
 	pthread_mutex_unlock(&machine->memory_lock);
+	while (unlist_some(dev, &ending))
+		;
 	/* Nothing is started any more, and what was has been taken back; then that is ended. */
 	LIST_FOREACH(p, &ending, link)
 	{

@@ -103,7 +103,9 @@ struct device_memory {
 	bool has_view;
 	bool open; /* for VFIO */
 	unsigned nr_exports;
-	LIST_HEAD(, memory_peer) peers;
+	/* Those that come back, which is one unless it is being freed; and those that are latched,
+	 * the newest first: however many there are, only the first ones are looked at. */
+	LIST_HEAD(memory_peers, memory_peer) peers[2];
 	LIST_HEAD(, vfio_device_export) exports;
 };
 
