@@ -55,8 +55,12 @@ int vfio_cdev_open(struct vfio_machine *machine, unsigned number, struct vfio_de
 	df = calloc(1, sizeof(*df));
 	if (df)
 		df->file = memfd_create("uvfio-bars", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (!df || df->file < 0) {
-		ret = df ? -errno : -ENOMEM;
+	ret = !df ? -ENOMEM : df->file < 0 ? -errno : 0;
+	if (!ret)
+		ret = device_memory_claim(machine, &df->claim, df->file);
+	if (ret) {
+		if (df && df->file >= 0)
+			close(df->file);
 		free(df);
 		device_put_user(dev);
 		return ret;
@@ -111,8 +115,9 @@ void cdev_release(struct vfio_device_file *df)
 		close_bound(df);
 		device_emit(dev, VFIO_EVENT_CLOSE, dev->group->number, 0, 0, 0);
 	}
-	device_put_user(dev);
+	device_memory_claim(dev->machine, &df->claim, -1);
 	close(df->file);
+	device_put_user(dev);
 	free(df);
 }
 

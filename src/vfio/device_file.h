@@ -18,6 +18,7 @@ struct vfio_device_file {
 	 * is bound it is no open of the device's. */
 	bool cdev;
 	int file;
+	struct memory_file claim; /* what the file is until there is a view in it */
 	_Atomic(enum bind_state) bind;
 	enum vfio_mmio_mode wanted_mmio; /* what was chosen before */
 	_Atomic int mmio;                /* enum vfio_mmio_mode */

@@ -297,7 +297,7 @@ void vfio_device_memory_put(const struct iommu_mem *mem)
 	iommu_peer_unref(mem->peer);
 }
 
-/* ---- files ---- */
+/* ---- files: the last one that was added is what a file is ---- */
 
 static struct memory_files *bucket_of(struct vfio_machine *machine, uint64_t ino)
 {
@@ -338,6 +338,21 @@ int device_memory_view(struct vfio_device *dev, int fd)
 	memory->has_view = fd >= 0;
 	if (memory->has_view)
 		add_file_locked(machine, &memory->view, &st);
+	pthread_mutex_unlock(&machine->memory_lock);
+	return 0;
+}
+
+int device_memory_claim(struct vfio_machine *machine, struct memory_file *file, int fd)
+{
+	struct stat st;
+
+	if (fd >= 0 && uvfio_fstat(fd, &st))
+		return -errno;
+	pthread_mutex_lock(&machine->memory_lock);
+	if (fd >= 0)
+		add_file_locked(machine, file, &st);
+	else
+		LIST_REMOVE(file, link);
 	pthread_mutex_unlock(&machine->memory_lock);
 	return 0;
 }

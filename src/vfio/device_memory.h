@@ -86,8 +86,8 @@ int vfio_export_memory(struct vfio_device_export *export, uint64_t offset, uint6
 /* A file, and what is behind it. */
 struct memory_file {
 	LIST_ENTRY(memory_file) link;
-	uint64_t id[2]; /* st_dev, st_ino */
-	struct vfio_device *dev;
+	uint64_t id[2];                    /* st_dev, st_ino */
+	struct vfio_device *dev;           /* NULL: claimed only */
 	struct vfio_device_export *export; /* NULL: the view */
 };
 LIST_HEAD(memory_files, memory_file);
@@ -109,6 +109,10 @@ struct device_memory {
 	LIST_HEAD(, vfio_device_export) exports;
 };
 
+/* @fd is of a file in which there will be a view, and until then, and afterwards, nobody's memory:
+ * vfio_device_memory() is -EFAULT.  So that nobody maps it as a file of pages beforehand, past the
+ * gate.  @file, zeroed, is the caller's until @fd is -1, which ends it.  0 or -errno. */
+int device_memory_claim(struct vfio_machine *machine, struct memory_file *file, int fd);
 void device_memory_init(struct vfio_device *dev);
 /* Note whether memory can be accessed; reg_lock held. */
 void device_memory_note(struct vfio_device *dev, bool on);
