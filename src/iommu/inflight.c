@@ -5,11 +5,15 @@
  */
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include "iommu/space_private.h"
 #include "iommu/xfer.h"
+
+#define LOOKS   100u    /* without asking the kernel, */
+#define LOOK_NS 100000u /* and with */
 
 static uint32_t *half_of(struct iommu_mapping *m, unsigned phase)
 {
@@ -30,11 +34,43 @@ void mapping_put(struct iommu_mapping *m, unsigned phase)
 		syscall(SYS_futex, half, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Most transfers end in less time than it takes to sleep and be woken up, which is 20 us and more
+ * where the CPU has nothing else to do.  So look for a while first; who has work for this CPU, the
+ * transfer perhaps, gets it. */
+static bool ends_soon(struct iommu_mapping *m, unsigned phase)
+{
+	uint64_t start = 0;
+
+	for (unsigned i = 0;; i++) {
+		if (!mapping_count(__atomic_load_n(&m->state, __ATOMIC_ACQUIRE), phase))
+			return true;
+		if (i < LOOKS) {
+			__builtin_ia32_pause();
+			continue;
+		}
+		if (!start)
+			start = now_ns();
+		else if (now_ns() - start > LOOK_NS)
+			return false;
+		sched_yield();
+	}
+}
+
 /* Wait until no transfer is in @phase.  DEAD or DRAIN is set. */
 static void wait_phase(struct iommu_mapping *m, unsigned phase)
 {
 	uint64_t state;
 
+	if (ends_soon(m, phase))
+		return;
 	while (mapping_count(state = __atomic_load_n(&m->state, __ATOMIC_ACQUIRE), phase))
 		syscall(SYS_futex, half_of(m, phase), FUTEX_WAIT_PRIVATE,
 			(uint32_t)(state >> (32 * phase)), NULL, NULL, 0);
