@@ -44,13 +44,13 @@ static int bar(void *arg, dev_t dev, ino_t ino, uint64_t offset, uint64_t len,
 {
 	const struct stat st = {.st_dev = dev, .st_ino = ino};
 	struct uapi_server *server = arg;
-	struct uapi_file *file = uapi_files_find(server->files, &st);
+	struct uapi_file *file = uapi_files_find(server->files, &st, 0);
 	int ret;
 
 	if (!file)
 		return -ENOENT;
 	ret = of_file(server, file, offset, len, out, trapped);
-	uapi_files_put(server->files, file);
+	uapi_files_put(server->files, file, 0);
 	return ret == -ENOENT ? -EFAULT : ret;
 }
 

@@ -4,9 +4,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/thread.h"
@@ -58,11 +60,9 @@ static struct uapi_file *collect(struct uapi_files *files, enum uapi_file_kind k
 		while ((file = *p)) {
 			bool gone = file->kind == kind && (all || unused(file));
 
-			if (gone && file->refs && !all) {
-				file->closed = true;
-				gone = false;
-			}
-			if (!gone) {
+			if (file->kind == kind)
+				file->closed = gone && file->refs && !all;
+			if (!gone || file->closed) {
 				p = &file->next;
 				continue;
 			}
@@ -159,28 +159,70 @@ static bool one_is_dying(const struct uapi_files *files, dev_t dev, ino_t ino, u
 	return file;
 }
 
-static void await_death(struct uapi_files *files, unsigned group)
+static bool is_dead(const struct uapi_files *files, uint64_t call)
 {
-	pthread_mutex_lock(&files->lock);
-	while (is_dying(files, group))
-		pthread_cond_wait(&files->died, &files->lock);
-	pthread_mutex_unlock(&files->lock);
+	return ioctl(files->server->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &call) != 0;
 }
 
-void uapi_files_open_begin(struct uapi_files *files, unsigned group)
+/* Is @file closed, and still used by a call whose process is dead? */
+static bool is_used_by_dead(const struct uapi_files *files, const struct uapi_file *file)
+{
+	if (!file->closed || !file->refs)
+		return false;
+	for (unsigned i = 0; i < UAPI_FILE_USERS; i++) {
+		if (file->users[i] && is_dead(files, file->users[i]))
+			return true;
+	}
+	return false;
+}
+
+/* What a call has to wait for that will not be there for who opens something of @group.
+ * files->lock held. */
+static bool is_going(const struct uapi_files *files, unsigned group, uint64_t call)
+{
+	if (is_dying(files, group))
+		return true;
+	if (group == NO_GROUP)
+		return false;
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		for (const struct uapi_file *f = files->table[i]; f; f = f->next) {
+			if ((f->kind == UAPI_DEVICE || f->kind == UAPI_RESOURCE ||
+			     f->kind == UAPI_GROUP) &&
+			    f->group == group && is_used_by_dead(files, f))
+				return !is_dead(files, call);
+		}
+	}
+	return false;
+}
+
+/* True when there was something to wait for. */
+static bool await_death(struct uapi_files *files, unsigned group, uint64_t call)
+{
+	bool waited = false;
+
+	pthread_mutex_lock(&files->lock);
+	while (is_going(files, group, call)) {
+		pthread_cond_wait(&files->died, &files->lock);
+		waited = true;
+	}
+	pthread_mutex_unlock(&files->lock);
+	return waited;
+}
+
+void uapi_files_open_begin(struct uapi_files *files, unsigned group, uint64_t call)
 {
 	for (;;) {
-		bool dying;
+		bool going;
 
 		pthread_mutex_lock(&files->opening);
 		reap_locked(files, false);
 		pthread_mutex_lock(&files->lock);
-		dying = is_dying(files, group);
+		going = is_going(files, group, call);
 		pthread_mutex_unlock(&files->lock);
-		if (!dying)
+		if (!going)
 			return;
 		pthread_mutex_unlock(&files->opening);
-		await_death(files, group);
+		await_death(files, group, call);
 	}
 }
 
@@ -194,10 +236,11 @@ static uint64_t reap(struct uapi_files *files)
 	return round;
 }
 
-void uapi_files_settle(struct uapi_files *files, unsigned group)
+void uapi_files_settle(struct uapi_files *files, unsigned group, uint64_t call)
 {
-	reap(files);
-	await_death(files, group);
+	do
+		reap(files);
+	while (await_death(files, group, call));
 }
 
 void uapi_files_settle_own(struct uapi_files *files, pid_t owner)

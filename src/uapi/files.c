@@ -125,14 +125,26 @@ static struct uapi_file *lookup(struct uapi_files *files, dev_t dev, ino_t ino)
 	return file;
 }
 
-struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st)
+/* files->lock held. */
+static void ref(struct uapi_file *file, uint64_t call)
+{
+	unsigned i = 0;
+
+	file->refs++;
+	while (call && i < UAPI_FILE_USERS && file->users[i])
+		i++;
+	if (call && i < UAPI_FILE_USERS)
+		file->users[i] = call;
+}
+
+struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st, uint64_t call)
 {
 	struct uapi_file *file;
 
 	pthread_mutex_lock(&files->lock);
 	file = lookup(files, st->st_dev, st->st_ino);
 	if (file)
-		file->refs++;
+		ref(file, call);
 	pthread_mutex_unlock(&files->lock);
 	return file;
 }
@@ -147,7 +159,7 @@ bool uapi_files_open(struct uapi_files *files, const struct stat *st)
 	return found;
 }
 
-struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key)
+struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key, uint64_t call)
 {
 	struct uapi_file *found = NULL;
 
@@ -158,18 +170,25 @@ struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key)
 	while (found && found->key != key)
 		found = found->next;
 	if (found)
-		found->refs++;
+		ref(found, call);
 	pthread_mutex_unlock(&files->lock);
 	return found;
 }
 
-void uapi_files_put(struct uapi_files *files, struct uapi_file *file)
+void uapi_files_put(struct uapi_files *files, struct uapi_file *file, uint64_t call)
 {
+	unsigned i = 0;
 	bool closed;
 
 	if (!file)
 		return;
 	pthread_mutex_lock(&files->lock);
+	while (call && i < UAPI_FILE_USERS && file->users[i] != call)
+		i++;
+	if (call && i < UAPI_FILE_USERS)
+		file->users[i] = 0;
+	if (file->closed)
+		pthread_cond_broadcast(&files->died); /* somebody may wait for this call */
 	closed = --file->refs == 0 && file->closed;
 	file->closed &= !closed;
 	pthread_mutex_unlock(&files->lock);
@@ -291,8 +310,9 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file, int acce
 	file->probe = uapi_fd_to_keep(file->probe);
 	if (file->probe < 0)
 		return file->probe;
-	fd = fchmod(file->probe, 0666) ? -errno
-				       : uapi_file_reopen(file->probe, access); /* whatever the umask is */
+	fd = fchmod(file->probe, 0666)
+		     ? -errno
+		     : uapi_file_reopen(file->probe, access); /* whatever the umask is */
 	if (fd < 0)
 		return fd;
 	if (renameat(dir, fresh, dir, name)) {
@@ -418,13 +438,14 @@ static int give_device(struct uapi_files *files, struct core_device *df,
 }
 
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
-			   struct vfio_client *client, uint64_t arg, const struct uapi_device **dev)
+			   struct vfio_client *client, uint64_t arg, uint64_t call,
+			   const struct uapi_device **dev)
 {
 	struct uapi_core *core = files->server->core;
 	struct core_device *df = NULL;
 	int ret;
 
-	uapi_files_open_begin(files, group->group);
+	uapi_files_open_begin(files, group->group, call);
 	ret = core->ops->group_get_device(core, group->group_file, client, arg, &df, dev);
 	if (!ret)
 		ret = give_device(files, df, *dev, O_RDWR, client->pid, false);
@@ -443,11 +464,11 @@ static int open_cdev_locked(struct uapi_files *files, unsigned which, int access
 }
 
 int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
-			 int access, pid_t tid)
+			 int access, pid_t tid, uint64_t call)
 {
 	int ret;
 
-	uapi_files_open_begin(files, kind == UAPI_GROUP ? group : NO_GROUP);
+	uapi_files_open_begin(files, kind == UAPI_GROUP ? group : NO_GROUP, call);
 	ret = kind == UAPI_CDEV ? open_cdev_locked(files, group, access, tid)
 				: open_node_locked(files, kind, group, access);
 	pthread_mutex_unlock(&files->opening);
@@ -455,13 +476,13 @@ int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, uns
 }
 
 int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device *dev, int access,
-			     pid_t owner)
+			     pid_t owner, uint64_t call)
 {
 	struct uapi_core *core = files->server->core;
 	struct core_device *df;
 	int fd, view, ret;
 
-	uapi_files_open_begin(files, dev->group);
+	uapi_files_open_begin(files, dev->group, call);
 	ret = core->ops->resource_open(core, dev, mmio_mode(files->server, dev), &df, &view);
 	if (ret) {
 		pthread_mutex_unlock(&files->opening);

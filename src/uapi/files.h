@@ -19,6 +19,12 @@
  * The release of a device waits until it is quiet, for as long as its backend likes.  So each has a
  * thread of its own, and only requests on the same group wait for it: nobody else's opens do.
  *
+ * A call that is being carried out keeps its file, also when that is closed meanwhile; so it is with
+ * the kernel, where the group is busy then.  But there a process is not gone before its calls have
+ * ended; here it is, and what its calls still use would be busy for who waited for its death.  So
+ * who opens waits for the calls of those who are dead.  A call whose own process is dead does not
+ * wait, so nobody waits in a circle.
+ *
  * Locks: `opening` serialises opens and the other releases, held across calls into the core that do
  * not wait for a device other than the one being opened; then `lock` for the table, never held
  * across anything that waits.  A file that a request uses (a reference) is not released.
@@ -41,6 +47,8 @@ enum uapi_file_kind {
 	UAPI_FILE_KINDS,
 };
 
+#define UAPI_FILE_USERS 32u
+
 struct uapi_file {
 	struct uapi_file *next; /* in the table */
 	enum uapi_file_kind kind;
@@ -52,6 +60,7 @@ struct uapi_file {
 	int watch;
 	unsigned refs;  /* requests that use it: files->lock */
 	bool closed;    /* found closed while in use: files->lock */
+	uint64_t users[UAPI_FILE_USERS]; /* the first of these requests, 0: none: files->lock */
 	uint64_t round; /* of the search that found it closed */
 	pid_t owner;    /* process that opened it first, of a device */
 	struct uapi_files *files;
@@ -73,11 +82,13 @@ struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error
 /* Releases everything; no request is being handled. */
 void uapi_files_free(struct uapi_files *files);
 
-/* The file of an fd, with a reference; NULL when it is not ours. */
-struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st);
+/* The file of an fd, with a reference for the notified call @call (0: for none); NULL when it is not
+ * ours. */
+struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st, uint64_t call);
 /* The file with @key, likewise. */
-struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key);
-void uapi_files_put(struct uapi_files *files, struct uapi_file *file);
+struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key, uint64_t call);
+/* Give the reference of that call back; NULL is allowed. */
+void uapi_files_put(struct uapi_files *files, struct uapi_file *file, uint64_t call);
 
 /* Is what @st describes open now: a container, a group or a device? */
 bool uapi_files_open(struct uapi_files *files, const struct stat *st);
@@ -89,15 +100,15 @@ enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat 
 /* Open what a node stands for, with @access (O_RDONLY, …), for task @tid.  Returns an fd to be
  * given to the program and then closed, or -errno. */
 int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
-			 int access, pid_t tid);
+			 int access, pid_t tid, uint64_t call);
 /* GROUP_GET_DEVICE_FD, likewise.  *@dev is set on success. */
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
-			   struct vfio_client *client, uint64_t arg,
+			   struct vfio_client *client, uint64_t arg, uint64_t call,
 			   const struct uapi_device **dev);
 
 /* Map BARs of @dev as the host, likewise, for the process @owner; @access as for open(2). */
 int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device *dev, int access,
-			     pid_t owner);
+			     pid_t owner, uint64_t call);
 
 /* An fd for the program on the export @export (taken over) behind the memory file @memory, with
  * @flags (O_NONBLOCK), or -errno. */
@@ -107,9 +118,9 @@ int uapi_files_add_export(struct uapi_files *files, struct core_export *export, 
 void uapi_files_settle_exports(struct uapi_files *files);
 bool uapi_files_have_exports(struct uapi_files *files);
 
-/* Release what is closed by now, and wait until nothing of @group is left that is.  Any thread,
- * without locks. */
-void uapi_files_settle(struct uapi_files *files, unsigned group);
+/* Release what is closed by now, and wait until nothing of @group is left that is, for the call
+ * @call.  Any thread, without locks. */
+void uapi_files_settle(struct uapi_files *files, unsigned group, uint64_t call);
 /* The same for what this call found closed, and what the process @owner had opened. */
 void uapi_files_settle_own(struct uapi_files *files, pid_t owner);
 /* The same for one file: that with inode @ino of @dev, or when @ino is 0 that with @key.  Others

@@ -60,7 +60,7 @@ int uapi_file_insert(struct uapi_files *files, struct uapi_file *file);
 /* files->opening held, or the end. */
 void uapi_file_destroy(struct uapi_files *files, struct uapi_file *file);
 /* Lock `opening` with nothing left of @group that is closed. */
-void uapi_files_open_begin(struct uapi_files *files, unsigned group);
+void uapi_files_open_begin(struct uapi_files *files, unsigned group, uint64_t call);
 /* The janitor looks again, or ends. */
 void uapi_files_wake(struct uapi_files *files);
 int uapi_files_start_janitor(struct uapi_files *files);

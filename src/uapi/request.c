@@ -177,7 +177,7 @@ static int get_group(struct vfio_client *client, int32_t fd)
 	ret = file->kind != UAPI_GROUP   ? -EINVAL
 	      : !uapi_request_valid(req) ? -EBADF
 					 : (int)file->group;
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 	return ret;
 }
 
@@ -194,7 +194,7 @@ static int get_iommufd(struct vfio_client *client, int32_t fd, struct vfio_iommu
 	else if (!uapi_request_valid(req))
 		ret = -EBADF;
 	if (ret) {
-		uapi_files_put(req->server->files, file);
+		uapi_files_put(req->server->files, file, req->id);
 		return ret;
 	}
 	req->held = file;

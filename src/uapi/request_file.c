@@ -50,7 +50,7 @@ static struct uapi_file *known_file(struct uapi_request *req, int fd, int *ret)
 		uapi_request_throw_away(server, copy);
 	} else {
 		if (!uvfio_fstat(copy, &st))
-			file = uapi_files_find(server->files, &st);
+			file = uapi_files_find(server->files, &st, req->id);
 		close(copy);
 	}
 	if (!file)
@@ -70,9 +70,9 @@ struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret)
 	*ret = uapi_task_stat_fd(server->tasks, req->tid, fd, &st);
 	if (*ret)
 		return NULL;
-	file = uapi_files_find(server->files, &st);
+	file = uapi_files_find(server->files, &st, req->id);
 	if (file && uapi_task_fd_is_path(server->tasks, req->tid, fd)) {
-		uapi_files_put(server->files, file);
+		uapi_files_put(server->files, file, req->id);
 		*ret = -EBADF;
 		return NULL;
 	}
@@ -93,7 +93,7 @@ static struct uapi_file *keyed_file(struct uapi_request *req)
 		return NULL;
 	key = uvfio_trap_seal(req->args[3], (int)req->args[0], (uint32_t)req->args[1],
 			      req->args[2]);
-	file = uapi_files_by_key(req->server->files, key & ~UVFIO_TRAP_CARRIES);
+	file = uapi_files_by_key(req->server->files, key & ~UVFIO_TRAP_CARRIES, req->id);
 	req->carries = file && (key & UVFIO_TRAP_CARRIES);
 	return file;
 }

@@ -46,7 +46,7 @@ static int set_container(struct uapi_request *req, struct uapi_file *group, uint
 	if (uapi_copy_from(req, &fd, arg, sizeof(fd)))
 		return -EFAULT;
 	/* A group that still seems to be in a container may not be. */
-	uapi_files_settle(files, group->group);
+	uapi_files_settle(files, group->group, req->id);
 	container = uapi_request_file(req, fd, &ret);
 	if (!container && ret)
 		return -EBADF;
@@ -59,7 +59,7 @@ static int set_container(struct uapi_request *req, struct uapi_file *group, uint
 						     container && container->kind == UAPI_CONTAINER
 							     ? container->container
 							     : NULL);
-	uapi_files_put(files, container);
+	uapi_files_put(files, container, req->id);
 	return ret;
 }
 
@@ -81,7 +81,8 @@ static void get_device(struct uapi_request *req, struct uapi_file *group, uint64
 	req->ahead = name;
 	req->ahead_addr = arg;
 	req->ahead_len = sizeof(name);
-	ret = uapi_files_open_device(req->server->files, group, &req->client, arg, &req->changed);
+	ret = uapi_files_open_device(req->server->files, group, &req->client, arg, req->id,
+				     &req->changed);
 	req->ahead = NULL;
 	if (ret < 0) {
 		uapi_answer(req, ret);
@@ -107,7 +108,7 @@ static void group_ioctl(struct uapi_request *req, struct uapi_file *file, unsign
 		break;
 	case VFIO_GROUP_UNSET_CONTAINER:
 		/* EBUSY only for what is open now. */
-		uapi_files_settle(req->server->files, file->group);
+		uapi_files_settle(req->server->files, file->group, req->id);
 		uapi_answer(req, core->ops->group_unset_container(core, file->group_file));
 		break;
 	case VFIO_GROUP_GET_DEVICE_FD:
@@ -171,7 +172,7 @@ void uapi_do_ioctl(struct uapi_request *req)
 		break;
 	default:
 		if (cmd == VFIO_CDEV_BIND)
-			uapi_files_settle(req->server->files, file->group);
+			uapi_files_settle(req->server->files, file->group, req->id);
 		device_ioctl(req, file, cmd, arg);
 		if (cmd == VFIO_DEVICE_SET_IRQS || cmd == VFIO_DEVICE_RESET ||
 		    cmd == VFIO_DEVICE_PCI_HOT_RESET || cmd == VFIO_DEVICE_FEATURE ||
@@ -179,7 +180,7 @@ void uapi_do_ioctl(struct uapi_request *req)
 			req->changed = file->device;
 	}
 out:
-	uapi_files_put(req->server->files, req->held);
+	uapi_files_put(req->server->files, req->held, req->id);
 	req->held = NULL;
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }

@@ -119,7 +119,7 @@ static void open_path(struct uapi_request *req, int dirfd, uint64_t path, uint64
 		return;
 	}
 	fd = uapi_files_open_node(req->server->files, (enum uapi_file_kind)kind, group, access,
-				  req->tid);
+				  req->tid, req->id);
 	if (fd < 0) {
 		uapi_answer(req, fd);
 		return;

@@ -95,7 +95,7 @@ void uapi_do_rw(struct uapi_request *req, bool write)
 	req->stored = write;
 	if (file->kind == UAPI_DEVICE && write && is_config(req))
 		req->changed = file->device;
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }
 
 static int64_t vectored(struct uapi_request *req, struct core_device *df, bool write)
@@ -156,5 +156,5 @@ void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags)
 	req->stored = write;
 	if (file->kind == UAPI_DEVICE && write && is_config(req))
 		req->changed = file->device;
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }

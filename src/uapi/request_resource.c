@@ -55,7 +55,7 @@ static int open_bar(struct uapi_request *req, const struct uapi_device *dev, uns
 	if (ret)
 		return ret;
 	return uapi_files_open_resource(req->server->files, dev, access & W_OK ? O_RDWR : O_RDONLY,
-					uapi_task_tgid(req->tid));
+					uapi_task_tgid(req->tid), req->id);
 }
 
 void uapi_do_resource(struct uapi_request *req)

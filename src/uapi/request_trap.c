@@ -66,7 +66,7 @@ static void trap_mmap(struct uapi_request *req)
 		answer = -EFAULT;
 	uapi_answer(req, answer);
 out:
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }
 
 static void trap_key(struct uapi_request *req)
@@ -78,7 +78,7 @@ static void trap_key(struct uapi_request *req)
 		return;
 	answer = (struct uvfio_trap_file){file->key, file->dev, file->ino};
 	uapi_answer(req, uapi_copy_to(req, req->args[2], &answer, sizeof(answer)));
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }
 
 static void trap_node(struct uapi_request *req)
@@ -89,7 +89,7 @@ static void trap_node(struct uapi_request *req)
 		return;
 	uapi_answer(req,
 		    file->node ? (int64_t)makedev(VFIO_CDEV_MAJOR, file->device->cdev) : -ENOTTY);
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }
 
 /* The program's own files and memory, so nothing is granted by what it says that it asked for. */
@@ -105,17 +105,17 @@ static void trap_map_dma(struct uapi_request *req)
 				 ? core->ops->container_ioctl(core, file->container, &req->client,
 							      VFIO_IOMMU_MAP_DMA, req->args[2])
 				 : -ENOTTY);
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }
 
 /* The device that a LOAD or STORE is about, with a reference. */
 static struct uapi_file *device_by_key(struct uapi_request *req)
 {
-	struct uapi_file *file = uapi_files_by_key(req->server->files, req->args[4]);
+	struct uapi_file *file = uapi_files_by_key(req->server->files, req->args[4], req->id);
 
 	if (!file || file->device_file)
 		return file;
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 	return NULL;
 }
 
@@ -132,7 +132,7 @@ static void trap_store(struct uapi_request *req, unsigned size)
 	req->stored = true;
 	uapi_answer(req, core->ops->device_store(core, file->device_file, req->args[2], size,
 						 req->args[3]));
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }
 
 static void trap_load(struct uapi_request *req, unsigned size)
@@ -151,7 +151,7 @@ static void trap_load(struct uapi_request *req, unsigned size)
 	if (!ret && size == 8)
 		ret = uapi_copy_to(req, req->args[3], &value, sizeof(value));
 	uapi_answer(req, ret ? ret : size == 8 ? 0 : (int64_t)value);
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }
 
 static void trap_fatal(struct uapi_request *req)
@@ -289,5 +289,5 @@ void uapi_do_mmap(struct uapi_request *req)
 		refuse(req);
 	else if (ret)
 		uapi_answer(req, ret);
-	uapi_files_put(req->server->files, file);
+	uapi_files_put(req->server->files, file, req->id);
 }

@@ -22,6 +22,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+int failures;
+
 #define skip(...)                                                                                  \
 	do {                                                                                       \
 		printf(__VA_ARGS__);                                                               \

@@ -27,13 +27,14 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "uapi/helper/trap.h"
 
 #define PAGE          4096ul
 #define CONFIG_OFFSET (7ull << 40)
 #define IOVA          0x10000ul
 #define SECONDS       10 /* after which something counts as stuck */
 
-static int failures;
+extern int failures; /* of all files */
 
 #define CHECK(ok)                                                                                  \
 	do {                                                                                       \
@@ -206,7 +207,16 @@ static inline void release_page(int fd, void *addr)
 		CHECK(errno == EEXIST);
 }
 
+/* A store as the helper sends it, with any key. */
+static inline long trap_store(struct device *d, uint64_t key, uint64_t value)
+{
+	return syscall(SYS_ioctl, -1, UVFIO_TRAP_STORE | 4, d->bar + 0x24, value, key);
+}
+
 /* hostile_memory.c */
 void memory_held_up(void);
+/* hostile_keys.c */
+void keys_of_files(void);
+void lying_registers(void);
 
 #endif

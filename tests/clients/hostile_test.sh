@@ -26,6 +26,7 @@ mmio=exact
 attack guessed-keys && silent guessed-keys
 attack keys-of-files && silent keys-of-files
 attack lying-registers && silent lying-registers
+attack dies-in-a-call && silent dies-in-a-call
 mmio=none
 
 # A backend that takes 8 s for a read.
