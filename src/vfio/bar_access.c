@@ -320,6 +320,19 @@ static bool peer_may_access(const struct vfio_device *dev, uint64_t epoch)
 	return !(now & 1) && (epoch == UINT64_MAX || epoch == now);
 }
 
+/* What a device writes into @bar, but for memory, is told like a client's store. */
+static void tell_peer_write(struct vfio_device *dev, const struct bar *bar, uint64_t at,
+			    uint64_t offset, const void *p, size_t n)
+{
+	uint64_t value = 0, end;
+
+	if (!machine_observed(dev->machine) || n > sizeof(value) || at >= bar->size ||
+	    bar_range(bar, at, &end)->kind == RANGE_MEMORY)
+		return;
+	memcpy(&value, p, n);
+	device_emit(dev, VFIO_EVENT_STORE, offset, n, value, 0);
+}
+
 ssize_t bar_peer_access(struct vfio_device *dev, uint64_t epoch, uint64_t offset, void *buf,
 			size_t len, bool write)
 {
@@ -350,6 +363,8 @@ ssize_t bar_peer_access(struct vfio_device *dev, uint64_t epoch, uint64_t offset
 		pthread_mutex_unlock(&dev->reg_lock);
 		if (!may)
 			return -ENODEV;
+		if (write)
+			tell_peer_write(dev, bar, at, offset + done, p, n);
 		done += n;
 		if (n >= RUN_LEAST)
 			break;

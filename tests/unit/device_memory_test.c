@@ -40,22 +40,41 @@ static void test_data(void **state)
 
 /* ---- registers ---- */
 
-/* Cut into naturally aligned pieces, in order, each once. */
+struct stores {
+	unsigned nr, sizes;
+};
+
+static void observe_stores(void *arg, const struct vfio_event *event)
+{
+	struct stores *stores = arg;
+
+	if (event->kind != VFIO_EVENT_STORE || strcmp(event->device, "0000:02:00.0"))
+		return;
+	stores->nr++;
+	stores->sizes += (unsigned)event->b;
+}
+
+/* Cut into naturally aligned pieces, in order, each once; who looks on is told of each. */
 static void test_registers(void **state)
 {
 	static const uint32_t want[][3] = {
 		{0x09, 1, 0x01},       {0x0a, 2, 0x0302}, {0x0c, 4, 0x07060504},
 		{0x10, 8, 0x0b0a0908}, {0x18, 2, 0x1110}, {0x1a, 1, 0x12},
 	};
+	struct stores stores = {0};
 	struct p2p p;
 	uint64_t value;
 
 	p2p_up(&p, "probe", "probe");
+	assert_int_equal(vfio_machine_observe(p.f.machine, observe_stores, &stores), 0);
 	assert_int_equal(p2p_map(&p, IOVA_P2P, BAR_OF(1, 0), 16384, ALL), 0);
 	for (unsigned i = 0; i < 64; i++)
 		p.probe[0]->buf[i] = (uint8_t)(i + 1);
 	assert_int_equal(p2p_command(&p, 0, CMD_WRITE, IOVA_P2P + 9, 18), 0);
 	assert_int_equal(p.probe[1]->nr_log, 6);
+	assert_int_equal(stores.nr, 6);
+	assert_int_equal(stores.sizes, 18);
+	vfio_machine_unobserve(p.f.machine, observe_stores, &stores);
 	for (unsigned i = 0; i < 6; i++)
 		assert_memory_equal(p.probe[1]->log[i], want[i], sizeof(want[i]));
 	/* Reading what is published, and what counts its reads. */
