@@ -18,6 +18,9 @@
  *                       the last close can shut interrupts off under config_lock
  *   dev->reg_lock       accesses to BARs and the state of the memory gate
  *   dev->poller.lock    what the poller last saw in the pages
+ *   machine->memory_lock  which file is which device's memory, and the peers there are
+ *                       (device_memory.h); a leaf.  A peer's own lock comes before reg_lock, which
+ *                       is only tried for within it
  *   dev->quiet_lock     the model's answer to ->quiesce(), the number of transfers in flight
  *
  * Atomics: dev->dma_on, dev->space and dev->power_d0 are written under config_lock, dev->irq_mode
