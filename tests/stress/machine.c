@@ -133,7 +133,6 @@ int main(int argc, char **argv)
 	unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : text ? (unsigned)atoi(text) : 5;
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL);
 	struct uvfio_error err;
-	bool bad = false;
 	pthread_t host;
 	int status = 0;
 
@@ -153,12 +152,7 @@ int main(int argc, char **argv)
 	}
 	if (pthread_create(&host, NULL, reset_by_host, &stress[0]))
 		return 2;
-	for (unsigned n = 0; n < 10 * seconds && !bad; n++) {
-		poll(NULL, 0, 100);
-		for (unsigned i = 0; i < NR_WAYS; i++)
-			bad |= stress[i].bad;
-	}
-	mutant_ends(bad);
+	mutant_ends(!stress_wait(stress, NR_WAYS, seconds));
 	for (unsigned i = 0; i < NR_WAYS; i++)
 		stress_end(&stress[i]);
 	pthread_join(host, NULL);

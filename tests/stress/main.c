@@ -7,7 +7,6 @@
  * All devices are in one DMA space.  DEVICE and OPTIONS are uvfio_pci_open()'s.  Ends early when
  * something is wrong.  0: nothing was.
  */
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,8 +39,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	if (stress_start(&s))
 		return 2;
-	for (unsigned i = 0; i < 10 * seconds && !s.bad; i++)
-		poll(NULL, 0, 100);
+	stress_wait(&s, 1, seconds);
 	stress_end(&s);
 	return stress_finish(&s, argv[3]);
 }

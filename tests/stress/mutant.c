@@ -15,6 +15,15 @@
 void __real_space_finish(struct iommu_space *s, struct iommu_detached *list);
 void __wrap_space_finish(struct iommu_space *s, struct iommu_detached *list);
 
+void __real_iommu_space_free(struct iommu_space *s);
+void __wrap_iommu_space_free(struct iommu_space *s);
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t less;
+	unsigned nr; /* that are still to be finished */
+} late_ones = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+
 struct late {
 	struct iommu_space *s;
 	struct iommu_detached list;
@@ -26,6 +35,10 @@ static void *finish(void *arg)
 
 	__real_space_finish(late->s, &late->list);
 	free(late);
+	pthread_mutex_lock(&late_ones.lock);
+	if (!--late_ones.nr)
+		pthread_cond_broadcast(&late_ones.less);
+	pthread_mutex_unlock(&late_ones.lock);
 	return NULL;
 }
 
@@ -38,10 +51,23 @@ void __wrap_space_finish(struct iommu_space *s, struct iommu_detached *list)
 		abort();
 	*late = (struct late){s, *list};
 	list->head = 0;
+	pthread_mutex_lock(&late_ones.lock);
+	late_ones.nr++;
+	pthread_mutex_unlock(&late_ones.lock);
 	if (pthread_create(&thread, NULL, finish, late))
 		finish(late);
 	else
 		pthread_detach(thread);
+}
+
+/* The end of a space is not what is wrong. */
+void __wrap_iommu_space_free(struct iommu_space *s)
+{
+	pthread_mutex_lock(&late_ones.lock);
+	while (late_ones.nr)
+		pthread_cond_wait(&late_ones.less, &late_ones.lock);
+	pthread_mutex_unlock(&late_ones.lock);
+	__real_iommu_space_free(s);
 }
 
 /* What it left behind is no matter. */

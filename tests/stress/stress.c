@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What all have in common, start and end: stress.h. */
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,9 +94,36 @@ void stress_end(struct stress *s)
 	windows_end(s);
 }
 
+/* Has enough happened to say that nothing went wrong? */
+static bool enough(const struct stress *s)
+{
+	for (unsigned i = 0; i < s->nr_engines; i++) {
+		if (!s->engines[i].good || !s->engines[i].faults)
+			return false;
+	}
+	return s->maps && s->unmaps && s->checks && (!s->peers.owner || s->peer_maps);
+}
+
+bool stress_wait(struct stress *s, unsigned nr, unsigned seconds)
+{
+	bool more = true;
+
+	/* On a busy machine a second may be nothing. */
+	for (unsigned n = 0; more && n < 10 * (seconds + STRESS_PATIENCE); n++) {
+		more = n < 10 * seconds;
+		poll(NULL, 0, 100);
+		for (unsigned i = 0; i < nr; i++) {
+			if (s[i].bad)
+				return false;
+			more |= !enough(&s[i]);
+		}
+	}
+	return true;
+}
+
 int stress_finish(struct stress *s, const char *title)
 {
-	bool enough = s->maps && s->unmaps && s->checks;
+	bool done = enough(s);
 
 	for (unsigned i = 0; i < s->nr_engines; i++) {
 		struct engine *e = &s->engines[i];
@@ -109,7 +137,6 @@ int stress_finish(struct stress *s, const char *title)
 			       (unsigned long long)e->hides, (unsigned long long)e->reopens,
 			       (unsigned long long)e->replaced);
 		printf("\n");
-		enough = enough && e->good && e->faults;
 		engine_close(e);
 	}
 	printf("%s: %llu maps, %llu unmaps, %llu let go, %llu cut, %llu looked at, %llu bad\n",
@@ -119,10 +146,9 @@ int stress_finish(struct stress *s, const char *title)
 	if (s->peers.owner) {
 		printf("%s: device memory: %llu maps, %llu of them gone before they were unmapped\n",
 		       title, (unsigned long long)s->peer_maps, (unsigned long long)s->peer_deaths);
-		enough = enough && s->peer_maps;
 	}
 	uvfio_dma_space_free(s->space);
-	if (!enough)
+	if (!done)
 		printf("%s: too little happened to say anything\n", title);
-	return s->bad || !enough;
+	return s->bad || !done;
 }

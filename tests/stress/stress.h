@@ -188,8 +188,11 @@ void engine_wait_irq(struct engine *e);
 /* ---- stress.c ---- */
 
 int stress_new(struct stress *s, uint64_t seed, bool cut);
-/* Let it run for @seconds; ends at once when something bad was seen.  0 when all is well. */
 int stress_start(struct stress *s);
+/* Until @seconds have passed and enough has happened in each of the @nr; false: at once, when
+ * something bad was seen. */
+#define STRESS_PATIENCE 60u /* s, for that */
+bool stress_wait(struct stress *s, unsigned nr, unsigned seconds);
 void stress_end(struct stress *s);
 /* Everything is closed.  0: nothing bad, and enough was done. */
 int stress_finish(struct stress *s, const char *title);
