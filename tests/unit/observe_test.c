@@ -2,7 +2,7 @@
 /* src/vfio/observe.c, irq/observe.c and iommu/list.c: what is told of a machine at work. */
 #include <unistd.h>
 #include "vfio_fixture.h"
-#include "vfio/observe.h"
+#include "vfio/machine_private.h"
 #include "vfio/stats.h"
 
 #define IOVA 0x40000000ull
@@ -248,6 +248,43 @@ static void test_faults(void **state)
 	fixture_close(&f);
 }
 
+/* A client's driver can cause any number of them: the log has some of them, whole. */
+static void test_faults_logged(void **state)
+{
+	enum { FAULTS = 2000 };
+	int fd = memfd_create("log", MFD_CLOEXEC);
+	struct uvfio_log *log = uvfio_log_new(fd, UVFIO_LOG_WARN);
+	unsigned shown = 0;
+	struct fixture f;
+	struct stat st;
+	char *text;
+
+	assert_true(fd >= 0);
+	assert_non_null(log);
+	fixture_machine(&f);
+	f.machine->log = log;
+	fixture_add(&f, "probe");
+	fixture_open(&f);
+	config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+	for (unsigned i = 0; i < FAULTS; i++)
+		assert_int_equal(probe_command(&f, CMD_WRITE, 0x2000, 16), -EFAULT);
+	fixture_close(&f);
+	uvfio_log_flush(log);
+	assert_int_equal(fstat(fd, &st), 0);
+	text = calloc(1, (size_t)st.st_size + 1);
+	assert_non_null(text);
+	assert_int_equal(pread(fd, text, (size_t)st.st_size, 0), st.st_size);
+	assert_non_null(strstr(text, "0000:01:00.0: DMA write of 16 bytes at IOVA 0x2000 refused: "
+				     "the address is not mapped"));
+	for (const char *p = text; (p = strstr(p, "refused")); p++)
+		shown++;
+	/* A few a second. */
+	assert_in_range(shown, 1, FAULTS - 1);
+	free(text);
+	uvfio_log_free(log);
+	close(fd);
+}
+
 /* A host's reset is not asked for by a user, so it works also where no user could reset. */
 static void test_host_reset(void **state)
 {
@@ -474,8 +511,9 @@ int main(void)
 		cmocka_unit_test(test_devices),         cmocka_unit_test(test_openers),
 		cmocka_unit_test(test_regions_and_bus), cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_mappings),        cmocka_unit_test(test_faults),
-		cmocka_unit_test(test_host_reset),      cmocka_unit_test(test_observers),
-		cmocka_unit_test(test_looking_on),      cmocka_unit_test(test_steady_events),
+		cmocka_unit_test(test_faults_logged),   cmocka_unit_test(test_host_reset),
+		cmocka_unit_test(test_observers),       cmocka_unit_test(test_looking_on),
+		cmocka_unit_test(test_steady_events),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
