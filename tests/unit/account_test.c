@@ -314,6 +314,58 @@ static void test_dirty(void **state)
 	payers_free(p, 1);
 }
 
+/* Two containers, and in each two threads of the same two processes. */
+
+struct racer {
+	struct type1 *t1;
+	struct payer *payers;
+	uint64_t first;
+	unsigned refused;
+};
+
+static void *race(void *arg)
+{
+	struct racer *r = arg;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		struct payer *p = &r->payers[i % 2];
+		uint64_t at = r->first + i % 4 * 2;
+		int ret = map(r->t1, p, R, at, 2);
+
+		assert_true(ret == 0 || ret == -ENOMEM);
+		r->refused += ret != 0;
+		if (!ret && i % 3 == 0) {
+			assert_int_equal(unmap(r->t1, VFIO_DMA_UNMAP_FLAG_VADDR, at, 2), 2);
+			ret = map(r->t1, &r->payers[(i + 1) % 2], V, at, 2);
+			assert_true(ret == 0 || ret == -ENOMEM);
+		}
+		assert_true(unmap(r->t1, 0, at, 2) >= 0);
+		assert_true(locked(p) <= 5);
+	}
+	return NULL;
+}
+
+static void test_race(void **state)
+{
+	struct type1 *t1[2] = {type1_new(true, 100), type1_new(true, 100)};
+	struct racer racers[4];
+	pthread_t threads[4];
+	struct payer p[2];
+
+	payers(p, 2, 5);
+	for (unsigned i = 0; i < 4; i++) {
+		racers[i] = (struct racer){t1[i % 2], p, i * 16, 0};
+		assert_int_equal(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(locked(&p[0]), 0);
+	assert_int_equal(locked(&p[1]), 0);
+	type1_free(t1[0]);
+	type1_free(t1[1]);
+	payers_free(p, 2);
+}
+
 /* ---- strict_mmio_maps ---- */
 
 static int import_unpinnable(void *client, uint64_t vaddr, uint64_t size, unsigned prot,
@@ -377,6 +429,7 @@ int main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_device_memory),
 		cmocka_unit_test(test_dirty),
+		cmocka_unit_test(test_race),
 		cmocka_unit_test(test_policy),
 	};
 
