@@ -248,7 +248,8 @@ struct uvfio_model {
 	/* Optional: a read in an area with UVFIO_AREA_READ_EVENT. */
 	uint64_t (*reg_read)(void *priv, unsigned bar, uint64_t offset, unsigned size);
 	/*
-	 * Needed for areas with UVFIO_AREA_READ_LATER: somebody reads there, and waits.  As
+	 * Needed for areas with UVFIO_AREA_READ_LATER, whose BAR cannot be mapped by who polls
+	 * (`--mmio polled`): somebody reads there, and waits.  As
 	 * ->reg_write(): record, kick, return.  The read goes on, with ->reg_read(), when
 	 * uvfio_reg_read_ready() has been called with this @ticket or a later one; they count up
 	 * from 1.  That must come whatever happens, a reset included, and may be at once.  Reads of

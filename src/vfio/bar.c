@@ -117,6 +117,8 @@ static int build_storage(struct bar *bar, struct uvfio_error *err)
 		} else {
 			bar->shadow_len = end;
 			bar->has_registers = true;
+			if (bar->ranges[i].flags & UVFIO_AREA_READ_LATER)
+				bar->reads_later = true;
 		}
 	}
 	if (bar->memory_len)
@@ -268,6 +270,9 @@ bool bar_mappable(const struct vfio_device *dev, unsigned index, enum vfio_mmio_
 		return false;
 	bar = &dev->bars[index];
 	if (!bar->size || bar->flags & (UVFIO_BAR_IO | UVFIO_BAR_NO_MMAP))
+		return false;
+	/* Where loads are not trapped nobody could wait for the answer of such a register. */
+	if (mode == VFIO_MMIO_POLLED && bar->reads_later)
 		return false;
 	return mode != VFIO_MMIO_NONE || !bar->has_registers;
 }

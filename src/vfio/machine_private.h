@@ -175,6 +175,7 @@ struct bar {
 	uint8_t *memory;
 	uint64_t memory_len;
 	bool has_registers; /* registers, doorbells, table: not plain memory */
+	bool reads_later;   /* one with UVFIO_AREA_READ_LATER */
 };
 
 /* May BARs be accessed (A.6: memory enabled)? */

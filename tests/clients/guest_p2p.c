@@ -4,7 +4,7 @@
  *
  *	guest_p2p ALLOCATE DISK [BYTES]
  *
- * ALLOCATE is .../p2pmem/allocate of the controller with a memory buffer, DISK a block device.  What
+ * ALLOCATE is .../p2pmem/allocate of the controller with a memory buffer, DISK a block device. What
  * is read from DISK goes into the buffer by the DMA of DISK's controller, and what is written to it
  * comes from there: O_DIRECT, the kernel does not touch it.  All is compared with what goes through
  * ordinary memory.  Status 0 when it is right; says what is not.

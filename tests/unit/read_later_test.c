@@ -240,6 +240,26 @@ static void test_memory_off(void **state)
 	fixture_close(&f);
 }
 
+/* Who polls has no loads trapped, so the BAR is not to be mapped there. */
+static void test_not_polled(void **state)
+{
+	bool writable, trap_reads;
+	struct fixture f;
+
+	up(&f);
+	assert_int_equal(
+		vfio_device_mmap(f.df, VFIO_REGION_OFFSET(0), 4096, true, &writable, &trap_reads),
+		0);
+	assert_true(trap_reads);
+	fixture_close(&f);
+	up(&f);
+	assert_int_equal(vfio_device_file_set_mmio(f.df, VFIO_MMIO_POLLED), 0);
+	assert_int_equal(
+		vfio_device_mmap(f.df, VFIO_REGION_OFFSET(0), 4096, true, &writable, &trap_reads),
+		-EINVAL);
+	fixture_close(&f);
+}
+
 /* A model is quiet when it goes, also when there was no last reset. */
 static void test_goes_quiet(void **state)
 {
@@ -260,7 +280,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_at_once),    cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_tickets),    cmocka_unit_test(test_reset),
-		cmocka_unit_test(test_memory_off), cmocka_unit_test(test_goes_quiet),
+		cmocka_unit_test(test_memory_off), cmocka_unit_test(test_not_polled),
+		cmocka_unit_test(test_goes_quiet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
