@@ -166,6 +166,22 @@ static double depth_32(void *arg)
 	return reads(arg, DEPTH, IOS * 4);
 }
 
+/* ms until a device is ready; it has been given back by whoever had it before. */
+static double open_device(void *arg)
+{
+	struct uvfio_error err;
+	struct uvfio_pci *dev;
+	uint64_t start;
+
+	usleep(20000);
+	start = bench_ns();
+	if (uvfio_pci_open(arg, NULL, &dev, &err))
+		die(err.msg);
+	start = bench_ns() - start;
+	uvfio_pci_close(dev);
+	return (double)start / 1e6;
+}
+
 /* ---- */
 
 static pid_t start_server(const char *uvfio, const char *path)
@@ -194,6 +210,12 @@ int main(int argc, char **argv)
 		{"4 KiB random reads, depth 32", "k/s", depth_32, &w},
 	};
 	char dir[] = "/tmp/bench-driver-XXXXXX", path[64], name[80];
+	struct bench_case opening = {"open a device: connect, and all questions",
+				     "ms",
+				     open_device,
+				     name,
+				     BENCH_AT_MOST,
+				     1};
 	pid_t server, echo;
 	int status = 0, missed;
 
@@ -212,10 +234,12 @@ int main(int argc, char **argv)
 			die("the server has not started");
 		usleep(10000);
 	}
+	missed = bench_run("opening over vfio-user", &opening, 1, ROUNDS);
+	usleep(20000);
 	if (nvme_open(&w.nvme, name, &config))
 		return 1;
-	missed = bench_run("the driver side over vfio-user", cases,
-			   sizeof(cases) / sizeof(cases[0]), ROUNDS);
+	missed += bench_run("the driver side over vfio-user", cases,
+			    sizeof(cases) / sizeof(cases[0]), ROUNDS);
 	nvme_close(&w.nvme);
 	kill(server, SIGTERM);
 	close(w.echo);

@@ -20,6 +20,7 @@
 #define DRV_NR_IRQS     5u
 #define DRV_MAX_REGIONS 256u   /* what a server may claim to have */
 #define DRV_MAX_INFO    65536u /* bytes of a region's info with its capabilities */
+#define DRV_FIRST_INFO  (sizeof(struct vfio_region_info) + 1024) /* and room for it at first */
 
 enum drv_via { DRV_VIA_AUTO, DRV_VIA_GROUP, DRV_VIA_CDEV };
 
@@ -157,6 +158,10 @@ struct drv_ops {
 	 * view (@dev->view->devices is 1) takes its ->place along. */
 	void (*close)(struct uvfio_pci *dev);
 	int (*device_info)(struct uvfio_pci *dev, struct vfio_device_info *info);
+	/* Optional: all the questions of the next two follow, until ->asked (which is also called
+	 * when not all did).  [alone] */
+	void (*ask_ahead)(struct uvfio_pci *dev);
+	void (*asked)(struct uvfio_pci *dev);
 	/* ->index is set; fills at most @size bytes at @info (zeroed), capabilities included, which
 	 * ->argsz then tells the need of.  *@fd: a descriptor to map, owned by the caller, or -1
 	 * when the way has its own (drv_ops.map_fd).  [alone] */

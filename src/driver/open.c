@@ -134,6 +134,7 @@ int uvfio_pci_open_in(struct uvfio_dma_space *space, const char *name, const cha
 		      struct uvfio_pci **out, struct uvfio_error *err)
 {
 	struct uvfio_pci *dev = calloc(1, sizeof(*dev));
+	bool asking;
 	int ret;
 
 	if (!dev)
@@ -150,10 +151,17 @@ int uvfio_pci_open_in(struct uvfio_dma_space *space, const char *name, const cha
 		ret = drv_space_attach(dev, err);
 	if (!ret)
 		ret = identify(dev, err);
+	asking = !ret && dev->ops->ask_ahead;
+	if (asking)
+		dev->ops->ask_ahead(dev);
 	if (!ret)
 		ret = drv_regions_init(dev, err);
 	if (!ret)
 		ret = drv_irqs_init(dev, err);
+	if (asking && ret && dev->ops->hang_up) /* the other answers need not come */
+		dev->ops->hang_up(dev);
+	if (asking)
+		dev->ops->asked(dev);
 	if (!ret)
 		ret = read_id(dev, &dev->id, err);
 	if (ret)

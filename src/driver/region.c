@@ -115,7 +115,7 @@ static int parse_caps(struct uvfio_pci *dev, unsigned index, struct drv_region *
 static int query(struct uvfio_pci *dev, unsigned index, struct drv_region *r,
 		 struct uvfio_error *err)
 {
-	size_t size = sizeof(struct vfio_region_info) + 1024;
+	size_t size = DRV_FIRST_INFO;
 	struct vfio_region_info *info = NULL, *bigger;
 	struct uvfio_pci_area whole = {0};
 	int ret;

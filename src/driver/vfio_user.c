@@ -149,7 +149,7 @@ static int user_device_info(struct uvfio_pci *dev, struct vfio_device_info *info
 static int user_region_info(struct uvfio_pci *dev, struct vfio_region_info *info, size_t size,
 			    int *fd)
 {
-	struct vfio_region_info request = {.argsz = (uint32_t)size, .index = info->index};
+	const struct vfio_region_info request = {.argsz = (uint32_t)size, .index = info->index};
 	int fds[VFIO_USER_MAX_FDS], ret;
 	struct vu_call call = {
 		.command = VFIO_USER_DEVICE_GET_REGION_INFO,
@@ -161,7 +161,7 @@ static int user_region_info(struct uvfio_pci *dev, struct vfio_region_info *info
 	};
 
 	*fd = -1;
-	ret = vu_call(conn(dev), &call);
+	ret = vu_call_ahead(dev, &call);
 	if (ret)
 		return ret;
 	if (call.got < sizeof(*info) || info->index != request.index ||
@@ -196,7 +196,7 @@ static int user_irq_info(struct uvfio_pci *dev, struct vfio_irq_info *info)
 		.reply = info,
 		.reply_len = sizeof(*info),
 	};
-	int ret = vu_call(conn(dev), &call);
+	int ret = vu_call_ahead(dev, &call);
 
 	if (ret)
 		return ret;
@@ -528,6 +528,8 @@ const struct drv_ops drv_vfio_user_ops = {
 	.hang_up = user_give_up,
 	.close = user_close,
 	.device_info = user_device_info,
+	.ask_ahead = vu_ask_ahead,
+	.asked = vu_forget_ahead,
 	.region_info = user_region_info,
 	.map_fd = user_map_fd,
 	.region_fd = user_region_fd,

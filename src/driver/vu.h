@@ -119,6 +119,10 @@ void vu_disconnect(struct vu_conn *c);
 /* Send the command and wait for its reply: 0, the -errno of the reply, -ENOTCONN, or what ended the
  * connection meanwhile. */
 int vu_call(struct vu_conn *c, struct vu_call *call);
+/* Its two halves.  vu_begin(): 0, and the other half must follow, before the connection ends; or an
+ * error.  @call and what it points to stay where they are in between. */
+int vu_begin(struct vu_conn *c, struct vu_call *call);
+int vu_end(struct vu_conn *c, struct vu_call *call);
 /* Send a command without a reply. */
 int vu_post(struct vu_conn *c, const struct vu_call *call);
 /* From now on the connection's thread listens all the time. */
@@ -126,8 +130,18 @@ void vu_stay(struct vu_conn *c);
 /* The server cannot be trusted or reached any more: every call ends with @error. */
 void vu_die(struct vu_conn *c, int error);
 
+/* vu_ahead.c: the questions about regions and interrupts are sent, and answered by vu_call_ahead(),
+ * which is vu_call() for all others; what nobody wanted to know is dropped.  A question about a
+ * region is found again when its argsz is VU_AHEAD_REPLY. */
+#define VU_AHEAD_REPLY DRV_FIRST_INFO
+struct vu_ahead;
+void vu_ask_ahead(struct uvfio_pci *dev);
+int vu_call_ahead(struct uvfio_pci *dev, struct vu_call *call);
+void vu_forget_ahead(struct uvfio_pci *dev);
+
 /* The way of a vfio-user device. */
 struct drv_vu {
+	struct vu_ahead *ahead; /* NULL but while it is opened */
 	const char *path;     /* NULL: it came as a descriptor */
 	struct vu_conn *conn; /* never NULL; dead after the server is gone */
 	int lost_fd;

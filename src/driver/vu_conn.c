@@ -268,7 +268,15 @@ static int enter(struct vu_conn *c, struct vu_call *call)
 	return 0;
 }
 
-int vu_call(struct vu_conn *c, struct vu_call *call)
+/* [lock held] Nobody answers it any more. */
+static void leave(struct vu_conn *c, struct vu_call *call)
+{
+	c->calls[call->id % VU_CALLS] = NULL;
+	c->in_flight--;
+	pthread_cond_signal(&c->room);
+}
+
+int vu_begin(struct vu_conn *c, struct vu_call *call)
 {
 	int ret;
 
@@ -279,24 +287,39 @@ int vu_call(struct vu_conn *c, struct vu_call *call)
 	pthread_mutex_lock(&c->lock);
 	init_cond(&call->wake);
 	ret = enter(c, call);
-	if (ret)
-		goto out;
 	pthread_mutex_unlock(&c->lock);
-	ret = send_command(c, call, call->id, 0);
-	pthread_mutex_lock(&c->lock);
-	if (ret == -ENOTCONN || ret == -ETIMEDOUT)
-		die_locked(c, ret);
 	if (!ret) {
-		await(c, call);
-		ret = call->done ? call->status : atomic_load(&c->dead);
+		ret = send_command(c, call, call->id, 0);
+		if (!ret)
+			return 0;
+		pthread_mutex_lock(&c->lock);
+		if (ret == -ENOTCONN || ret == -ETIMEDOUT)
+			die_locked(c, ret);
+		leave(c, call);
+		pthread_mutex_unlock(&c->lock);
 	}
-	c->calls[call->id % VU_CALLS] = NULL;
-	c->in_flight--;
-	pthread_cond_signal(&c->room);
-out:
+	pthread_cond_destroy(&call->wake);
+	return ret;
+}
+
+int vu_end(struct vu_conn *c, struct vu_call *call)
+{
+	int ret;
+
+	pthread_mutex_lock(&c->lock);
+	await(c, call);
+	ret = call->done ? call->status : atomic_load(&c->dead);
+	leave(c, call);
 	pthread_mutex_unlock(&c->lock);
 	pthread_cond_destroy(&call->wake);
 	return ret;
+}
+
+int vu_call(struct vu_conn *c, struct vu_call *call)
+{
+	int ret = vu_begin(c, call);
+
+	return ret ? ret : vu_end(c, call);
 }
 
 int vu_post(struct vu_conn *c, const struct vu_call *call)

@@ -637,16 +637,52 @@ static void test_a_server_that_stalls_is_given_up(void **state)
 	}
 }
 
+/* The first question about a region is answered by an error, and no other one at all. */
+static bool one_error(struct server *s, const struct vfio_user_header *h, uint8_t *payload,
+		      int *fds, unsigned nr_fds)
+{
+	struct vfio_user_header reply = *h;
+
+	if (h->command != VFIO_USER_DEVICE_GET_REGION_INFO &&
+	    h->command != VFIO_USER_DEVICE_GET_IRQ_INFO)
+		return false;
+	if (atomic_exchange(&lying, false)) {
+		reply.flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR;
+		reply.error = EIO;
+		reply.size = sizeof(reply);
+		server_send(s->fd, &reply, sizeof(reply), NULL, 0);
+	}
+	return true;
+}
+
+/* They are all asked at once; who has failed does not wait for the others. */
+static void test_no_answer_behind_an_error(void **state)
+{
+	struct uvfio_pci *dev;
+
+	server.hook = one_error;
+	server_start(&server);
+	atomic_store(&lying, true);
+	assert_int_equal(uvfio_pci_open(name, "timeout=0", &dev, NULL), -EIO);
+	server_stop(&server);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_version),          T(test_version_numbers),
-		T(test_device_info),      T(test_region_info),
-		T(test_irq_info),         T(test_replies),
-		T(test_a_reply_too_many), T(test_unmap),
-		T(test_notify_fds),       T(test_a_server_that_stalls_is_given_up),
+		T(test_version),
+		T(test_version_numbers),
+		T(test_device_info),
+		T(test_region_info),
+		T(test_irq_info),
+		T(test_replies),
+		T(test_a_reply_too_many),
+		T(test_unmap),
+		T(test_notify_fds),
+		T(test_a_server_that_stalls_is_given_up),
+		T(test_no_answer_behind_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
