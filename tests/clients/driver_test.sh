@@ -153,9 +153,9 @@ peer="0000:01:00.0 via" owner="0000:02:00.0 via"
 peers() {
 	printf 'sent: arrived\nits memory is off: refused\nmapped anew: arrived\n' | cmp - <("$@")
 }
-for way in cdev group; do
-	check "peer to peer: a character device, and one by its $way" peers "$UVFIO" run --device pcitest \
-		--device pcitest -- "$PEER_TO_PEER" "$peer=cdev" "$owner=$way"
+for ways in "cdev cdev" "cdev group" "group cdev" "group group"; do
+	check "peer to peer: by $ways" peers "$UVFIO" run --device pcitest \
+		--device pcitest -- "$PEER_TO_PEER" "$peer=${ways% *}" "$owner=${ways#* }"
 done
 "$UVFIO" serve --control off --device "pcitest,socket=$scratch/from" --device "pcitest,socket=$scratch/to" \
 	>>"$scratch/serve.log" 2>&1 &
