@@ -28,7 +28,7 @@ void ioas_ctx_put(struct ioas_ctx *ctx)
 {
 	if (!ctx || __atomic_sub_fetch(&ctx->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	assert(!ctx->nr_areas && !ctx->locked);
+	assert(!ctx->nr_areas);
 	files_drop(ctx->files);
 	pthread_mutex_destroy(&ctx->lock);
 	free(ctx);
@@ -158,20 +158,6 @@ uint64_t ioas_areas(struct ioas *ioas)
 	nr = ioas->nr_areas;
 	pthread_mutex_unlock(&ioas->lock);
 	return nr;
-}
-
-int ioas_all_files(struct ioas *ioas)
-{
-	int ret = 1;
-
-	pthread_mutex_lock(&ioas->lock);
-	for (struct ioas_area *area = areas_from(ioas->areas, 0); area && ret == 1;
-	     area = areas_next(ioas->areas, area))
-		ret = area->pages->source == IOAS_FILE;
-	if (ioas->nr_filling)
-		ret = -EBUSY;
-	pthread_mutex_unlock(&ioas->lock);
-	return ret;
 }
 
 /* ---- MAP ---- */

@@ -37,9 +37,15 @@ struct ioas_ctx;
 struct uvfio_trash;
 
 /* What the IOASs of one iommufd have in common: the files and processes behind their mappings, the
- * count of areas, and the locked memory.  Counted references; NULL when out of memory. */
+ * count of areas, and whose locked memory it is.  Counted references; NULL when out of memory. */
 struct ioas_ctx *ioas_ctx_new(void);
 void ioas_ctx_put(struct ioas_ctx *ctx);
+/* The account of who maps, with a reference, or NULL; asked of clients that have a limit.  No lock
+ * of this directory is held. */
+typedef struct iommu_account *(*ioas_account_fn)(void *arg, const struct type1_memory_ops *ops,
+						 void *client);
+/* Before anything is mapped; without it nothing is counted. */
+void ioas_ctx_set_accounts(struct ioas_ctx *ctx, ioas_account_fn fn, void *arg);
 
 /* One reference is the caller's; an IOAS keeps its context.  NULL when out of memory. */
 struct ioas *ioas_new(struct ioas_ctx *ctx);
@@ -128,8 +134,11 @@ void ioas_domain_del(struct ioas *ioas);
 int ioas_device_add(struct ioas *ioas);
 void ioas_device_del(struct ioas *ioas);
 
-/* Is everything in it of a file?  1, 0, or -EBUSY while something is being mapped. */
-int ioas_all_files(struct ioas *ioas);
+/* What is mapped in all @nr IOASs of one context, in an order that is always the same, is the
+ * locked memory of @client's from now on: -EBUSY while something is being mapped, -EINVAL when not
+ * all of it is of files, -ENOMEM beyond its limit; and nothing is changed. */
+int ioas_change_process(struct ioas *const *all, unsigned nr, const struct type1_memory_ops *ops,
+			void *client);
 uint64_t ioas_areas(struct ioas *ioas);
 
 #endif

@@ -37,26 +37,6 @@ static int give_memory(struct ioas *ioas, const struct ioas_area *area, struct i
 	return import(ioas, area, m, ops, client);
 }
 
-/* Once for all areas that have a slice of the same pages. */
-static int charge(struct ioas_pages *pages, const struct type1_memory_ops *ops, void *client)
-{
-	uint64_t limit = ops->lock_limit ? ops->lock_limit(client) : UINT64_MAX;
-	struct ioas_ctx *ctx = pages->ctx;
-	int ret = 0;
-
-	pthread_mutex_lock(&ctx->lock);
-	if (pages->charged || pages->source == IOAS_DEVICE) {
-		;
-	} else if (pages->length > limit || ctx->locked > limit - pages->length) {
-		ret = -ENOMEM;
-	} else {
-		ctx->locked += pages->length;
-		pages->charged = true;
-	}
-	pthread_mutex_unlock(&ctx->lock);
-	return ret;
-}
-
 int area_back(struct ioas *ioas, const struct ioas_area *area, struct ioas_slice *slice,
 	      const struct type1_memory_ops *ops, void *client, int32_t pid,
 	      struct iommu_mapping **out)
@@ -76,7 +56,7 @@ int area_back(struct ioas *ioas, const struct ioas_area *area, struct ioas_slice
 		return ret;
 	ret = give_memory(ioas, area, slice, ops, client, pid, m);
 	if (!ret)
-		ret = charge(area->pages, ops, client);
+		ret = pages_charge(area->pages, ops, client);
 	if (!ret && !area->prot) {
 		/* A hardware page table has no entry without a right. */
 		area_cancel(ioas, m);

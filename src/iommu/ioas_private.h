@@ -20,9 +20,10 @@ struct ioas_pages {
 	enum ioas_source source;
 	uint64_t addr; /* USER: in the client; else in the file */
 	uint64_t length;
-	int32_t pid;   /* who mapped it: the client's */
-	bool writable; /* was it mapped for writing at first? */
-	bool charged;  /* ctx->lock */
+	int32_t pid;                   /* who mapped it: the client's */
+	bool writable;                 /* was it mapped for writing at first? */
+	bool moves;                    /* CHANGE_PROCESS */
+	struct iommu_account *account; /* that it is charged to, a reference: ctx->lock */
 };
 
 enum ioas_area_state { AREA_FILLING, AREA_READY };
@@ -57,7 +58,9 @@ struct ioas_ctx {
 	uint32_t refs; /* atomic */
 	struct iommu_files *files;
 	pthread_mutex_t lock; /* what follows; a leaf */
-	uint64_t nr_areas, locked;
+	uint64_t nr_areas;
+	ioas_account_fn account_of;
+	void *account_arg;
 };
 
 struct ioas {
@@ -108,6 +111,13 @@ static inline bool area_is_odd(const struct ioas_area *area)
 	return (area->first | (area->last + 1) | (area->pages->addr + area->start)) &
 	       (IOMMU_PAGE_SIZE - 1);
 }
+
+/* ---- ioas_locked.c ---- */
+
+/* Once for all areas that have a slice of the same pages.  -ENOMEM. */
+int pages_charge(struct ioas_pages *pages, const struct type1_memory_ops *ops, void *client);
+/* Nobody has them any more. */
+void pages_refund(struct ioas_pages *pages);
 
 /* ---- ioas_back.c ---- */
 

@@ -25,10 +25,7 @@ void pages_put(struct ioas_pages *pages)
 {
 	if (!pages || __atomic_sub_fetch(&pages->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	pthread_mutex_lock(&pages->ctx->lock);
-	if (pages->charged)
-		pages->ctx->locked -= pages->length;
-	pthread_mutex_unlock(&pages->ctx->lock);
+	pages_refund(pages);
 	free(pages);
 }
 

@@ -25,6 +25,7 @@ int vfio_iommufd_open(struct vfio_machine *machine, struct vfio_iommufd **out)
 	atomic_init(&fd->refs, 1);
 	pthread_mutex_init(&fd->attach_lock, NULL);
 	pthread_mutex_init(&fd->lock, NULL);
+	ioas_ctx_set_accounts(fd->ctx, iommufd_account, fd);
 	*out = fd;
 	return 0;
 }

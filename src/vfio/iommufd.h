@@ -132,6 +132,9 @@ int iommufd_set_dirty(struct iommufd_call *call);
 int iommufd_get_dirty(struct iommufd_call *call);
 int iommufd_invalidate(struct iommufd_call *call);
 
+/* iommufd_locked.c: whose account it is what @client maps (ioas_account_fn). */
+struct iommu_account *iommufd_account(void *arg, const struct type1_memory_ops *ops, void *client);
+
 /* A new IOAS that is not ready; NULL: -ENOMEM. */
 struct iommufd_object *iommufd_new_ioas(struct vfio_iommufd *fd);
 

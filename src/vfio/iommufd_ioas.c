@@ -314,25 +314,6 @@ int iommufd_unmap(struct iommufd_call *call)
 	return ret;
 }
 
-/* Memory of files belongs to no process, so there is nothing to be moved; other memory cannot be.
- */
-int iommufd_change_process(struct iommufd_call *call)
-{
-	int ret = 0;
-
-	if (call->cmd.process.reserved)
-		return -EOPNOTSUPP;
-	for (uint32_t id = 1; id <= IOMMUFD_MAX_OBJECTS && !ret; id++) {
-		struct iommufd_object *obj = use_ioas(call, id);
-		int files = obj ? ioas_all_files(obj->ioas) : 1;
-
-		if (obj)
-			iommufd_obj_put(call->fd, obj);
-		ret = files < 0 ? files : files ? 0 : -EINVAL;
-	}
-	return ret;
-}
-
 int iommufd_option_huge(struct iommufd_call *call)
 {
 	struct iommufd_option *cmd = &call->cmd.option;

@@ -71,6 +71,7 @@ void vfio_machine_free(struct vfio_machine *machine)
 	for (unsigned i = 0; i < machine->nr_devices; i++)
 		device_free(machine->devices[i]);
 	iommu_space_free(machine->blocked);
+	iommufd_accounts_free(machine);
 	for (unsigned i = 0; i < machine->nr_loops; i++)
 		uvfio_loop_free(machine->loops[i]);
 	for (unsigned i = 0; i < machine->nr_groups; i++)

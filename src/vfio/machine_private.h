@@ -110,6 +110,7 @@ struct vfio_machine {
 	struct memory_files memory_files[MEMORY_FILE_BUCKETS];
 	atomic_uint nr_exports; /* changed under memory_lock */
 
+	struct user_account *user_accounts; /* iommufd_locked.c; under lock */
 	struct iommu_space *blocked; /* empty: of devices that are attached to nothing */
 	struct uvfio_trash *trash;   /* of address spaces whose last user was one that looked */
 
@@ -543,6 +544,9 @@ void host_map_release(struct vfio_device_file *df);
 /* Bracket the use of a file's device, which is NULL when it was taken away. */
 struct vfio_device *file_enter(struct vfio_device_file *df);
 void file_leave(struct vfio_device_file *df);
+
+/* iommufd_locked.c */
+void iommufd_accounts_free(struct vfio_machine *machine);
 
 /* container.c: of an address space in which nothing is ever mapped; NULL: out of memory. */
 struct backend *backend_new_empty(void);
