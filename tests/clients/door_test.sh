@@ -15,7 +15,7 @@ once() { # NAME [COMMAND …]
 	shift
 	mkdir "$work/$name"
 	chmod 777 "$work/$name"
-	timeout 120 "$@" "$UVFIO" run --mmio polled --device nvme,memory=16M -- "$client" "$work/$name" \
+	timeout 280 "$@" "$UVFIO" run --mmio polled --device nvme,memory=16M -- "$client" "$work/$name" \
 		>"$work/out" 2>"$work/err"
 	is "$name: door_client" 0 $?
 	grep FAIL "$work/out" | sed 's/^/# /'

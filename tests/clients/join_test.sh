@@ -21,7 +21,7 @@ start() {
 	keeper=$!
 	await "$1" "$UVFIO" list --control "$socket"
 }
-run() { timeout -k 5 120 "$UVFIO" run --machine "$socket" "$@"; }
+run() { timeout -k 5 280 "$UVFIO" run --machine "$socket" "$@"; }
 one=0000:01:00.0
 two=0000:02:00.0
 users() { "$UVFIO" list --control "$socket" | awk -v d="$1" '$2 == d { print $6 }'; }
