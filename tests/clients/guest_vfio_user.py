@@ -179,7 +179,10 @@ def main():
     if why:
         print(f"1..0 # SKIP {why}")
         return 0
-    cases = [case for case in CASES if len(sys.argv) < 4 or case.__name__ in sys.argv[3:]]
+    # Names on the command line: these alone; with an exclamation mark: all but these.
+    names = sys.argv[3:]
+    cases = [case for case in CASES if "!" + case.__name__ not in names and
+             (case.__name__ in names or all(name.startswith("!") for name in names))]
     print(f"1..{len(cases)}")
     failed = False
     for number, case in enumerate(cases, 1):
