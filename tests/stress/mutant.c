@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "iommu/space_private.h"
 #include "stress/mutant.h"
 
@@ -45,7 +46,6 @@ static void *finish(void *arg)
 void __wrap_space_finish(struct iommu_space *s, struct iommu_detached *list)
 {
 	struct late *late = malloc(sizeof(*late));
-	pthread_t thread;
 
 	if (!late)
 		abort();
@@ -54,10 +54,9 @@ void __wrap_space_finish(struct iommu_space *s, struct iommu_detached *list)
 	pthread_mutex_lock(&late_ones.lock);
 	late_ones.nr++;
 	pthread_mutex_unlock(&late_ones.lock);
-	if (pthread_create(&thread, NULL, finish, late))
+	/* From the beginning: the end may come before this thread could detach it. */
+	if (uvfio_thread_detached(0, finish, late))
 		finish(late);
-	else
-		pthread_detach(thread);
 }
 
 /* The end of a space is not what is wrong. */
