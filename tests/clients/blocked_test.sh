@@ -60,9 +60,14 @@ start_blockers() {
 		pids[i]=$!
 		eval "exec $((10 + i))>go$i $((20 + i))<said$i"
 		hear "$i"
-		if [ "$line" = "" ] && ! kill -0 ${pids[i]} 2>/dev/null && wait ${pids[i]}; [ $? = 77 ]; then
-			skip "$1: $kind, $door: stuck" "$(cat "blocker$i.err")"
-			continue
+		heard=$?
+		# The end of what it says, without a word (not that it takes its time): it ends.
+		if [ -z "$line" ] && [ $heard -gt 0 ] && [ $heard -le 128 ]; then
+			wait ${pids[i]}
+			if [ $? = 77 ]; then
+				skip "$1: $kind, $door: stuck" "$(cat "blocker$i.err")"
+				continue
+			fi
 		fi
 		is "$1: $kind, $door: $(state $kind)" "$(state $kind)" "$line"
 		sed 's/^/# /' "blocker$i.err"

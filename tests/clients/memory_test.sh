@@ -39,7 +39,8 @@ done
 "$UVFIO" serve --control "$work/control" --device pcitest,socket="$work/a" \
 	--device pcitest,socket="$work/b" 2>"$work/serve" &
 server=$!
-await "the server is there" test -S "$work/control"
+served() { "$UVFIO" list --control "$work/control" && [ -S "$work/a" ] && [ -S "$work/b" ]; }
+await "the server is there" served
 for test in kinds changes processes exec bars bars-change; do
 	timeout -s KILL 90 "$UVFIO" run --machine "$work/control" -- "$client" $test >"$work/out" \
 		2>"$work/err"

@@ -4,6 +4,7 @@
  * and what is below.  Which requests are refused is tests/rules'; here is where transfers go, when
  * they stop, and what a client can make us hold.
  */
+#include <sys/resource.h>
 #include "iommufd_fixture.h"
 #include "iommu/peer.h"
 #include "vfio/device_memory.h"
@@ -562,8 +563,17 @@ static void test_dirty(void **state)
 
 static void test_limit(void **state)
 {
+	const rlim_t want = VFIO_EXPORTS + 256;
+	struct rlimit limit;
 	struct two t;
 
+	/* Each is a file of ours here. */
+	getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < want) {
+		limit.rlim_cur = want;
+		if (limit.rlim_max < want || setrlimit(RLIMIT_NOFILE, &limit))
+			skip();
+	}
 	two_up(&t, "probe", "probe,memory=on");
 	for (unsigned i = 0; i < VFIO_EXPORTS; i++)
 		assert_int_equal(export_of(&t, 1, 2, 0, PAGE), 0);
