@@ -294,13 +294,16 @@ static void test_lost_and_back(void **state)
 
 static atomic_bool stop;
 
+/* What went wrong, of a thread's own; or NULL. */
 static void *map_and_unmap(void *arg)
 {
+	struct uvfio_error *err = arg;
+
 	while (!atomic_load(&stop)) {
 		struct uvfio_pci_mem mem;
 
-		if (uvfio_dma_space_alloc(space, 4096, 0, &mem, NULL))
-			return "alloc";
+		if (uvfio_dma_space_alloc(space, 4096, 0, &mem, err))
+			return err->msg;
 		memset(mem.addr, 1, 4096);
 		if (uvfio_dma_space_release(space, &mem))
 			return "release";
@@ -311,6 +314,7 @@ static void *map_and_unmap(void *arg)
 static void test_while_others_map(void **state)
 {
 	struct uvfio_pci_mem fixed;
+	struct uvfio_error errs[2] = {{""}, {""}};
 	pthread_t threads[2];
 	void *what;
 
@@ -318,7 +322,7 @@ static void test_while_others_map(void **state)
 	open_both();
 	assert_int_equal(uvfio_dma_space_alloc(space, 4096, 0, &fixed, NULL), 0);
 	for (unsigned i = 0; i < 2; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, map_and_unmap, NULL), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, map_and_unmap, &errs[i]), 0);
 	/* One comes, goes and loses its server; the other one is there all the time. */
 	for (unsigned i = 0; i < 20; i++) {
 		uint8_t *at = (uint8_t *)fixed.addr + 2048;

@@ -287,10 +287,11 @@ static void check(const struct row *row, struct memory_cache *cache, const char 
 
 static void every_kind(void **state)
 {
-	struct memory_cache *cache = memory_cache_new(NULL);
+	struct memory_cache *cache;
 
 	if (!is_privileged())
 		skip(); /* shared memory without a descriptor is a process's then */
+	cache = memory_cache_new(NULL);
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const char *p = rows[i].make();
 

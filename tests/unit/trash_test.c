@@ -79,11 +79,13 @@ static void at_once(void **state)
 static void stalls_nobody(void **state)
 {
 	struct stalling_file *f = stalling_file_make(4096, true);
-	struct uvfio_trash *trash = uvfio_trash_new(), *other = uvfio_trash_new();
+	struct uvfio_trash *trash, *other;
 	int fds[3];
 
 	if (!f)
 		skip();
+	trash = uvfio_trash_new();
+	other = uvfio_trash_new();
 	for (unsigned i = 0; i < 3; i++)
 		fds[i] = open(f->path, O_RDONLY | O_CLOEXEC);
 	for (unsigned i = 0; i < 3; i++)
