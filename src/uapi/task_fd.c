@@ -68,23 +68,32 @@ int uapi_task_stat_fd(struct uapi_tasks *tasks, pid_t tid, int fd, struct stat *
 	return 0;
 }
 
-/* The number of the inode, as /proc says it (Linux 5.14); 0: it says none. */
-static uint64_t inode_of(pid_t tid, int fd)
+/* The first number that /proc says of descriptor @fd in a line of @format, of the task whose folder
+ * is @dir.  False: it says none. */
+static bool read_fdinfo(const char *dir, int fd, const char *format, unsigned long *number)
 {
 	char path[64], line[128];
-	unsigned long ino = 0;
+	bool found = false;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", tid, fd);
+	snprintf(path, sizeof(path), "%s/fdinfo/%d", dir, fd);
 	f = fopen(path, "re");
 	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "ino: %lu", &ino) == 1)
-			break;
-	}
+		return false;
+	while (!found && fgets(line, sizeof(line), f))
+		found = sscanf(line, format, number) == 1;
 	fclose(f);
-	return ino;
+	return found;
+}
+
+/* The number of the inode (Linux 5.14); 0: it is not said. */
+static uint64_t inode_of(pid_t tid, int fd)
+{
+	unsigned long ino;
+	char dir[32];
+
+	snprintf(dir, sizeof(dir), "/proc/%d", tid);
+	return read_fdinfo(dir, fd, "ino: %lu", &ino) ? ino : 0;
 }
 
 int uapi_task_identify_fd(pid_t tid, int fd, dev_t *dev, ino_t *ino)
@@ -191,22 +200,10 @@ int uapi_task_borrow_fd(struct uapi_tasks *tasks, pid_t tid, int fd)
 /* The number that the kernel gave an eventfd (Linux 5.2); 0: it is none, or has gone. */
 static unsigned long eventfd_id(const char *dir, int fd)
 {
-	char path[64], line[128];
-	unsigned long id = 0;
-	FILE *f;
+	unsigned long id;
 
-	snprintf(path, sizeof(path), "%s/fdinfo/%d", dir, fd);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "eventfd-id: %lu", &id) == 1) {
-			id++; /* they count from 0 */
-			break;
-		}
-	}
-	fclose(f);
-	return id;
+	/* They count from 0. */
+	return read_fdinfo(dir, fd, "eventfd-id: %lu", &id) ? id + 1 : 0;
 }
 
 unsigned long uapi_task_eventfd_id(pid_t tid, int fd)
