@@ -8,13 +8,11 @@ interrupt when it has.  What cannot be fetched makes a case a skip, by name.
 """
 import os
 import shutil
-import subprocess
 import sys
-import traceback
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
-from guest import Bench, Failure, GuestError, fetch_guest, must, require  # noqa: E402
+from guest import Bench, attempt, fetch_guest, must, require  # noqa: E402
 
 UVFIO = os.path.realpath(sys.argv[1])
 MODULES = ("dca", "ioatdma")
@@ -90,16 +88,8 @@ def main():
         if why:
             print(f"ok {number} - {name} # SKIP {why}")
             continue
-        with Bench(UVFIO, qemu, folder) as bench:
-            try:
-                function(bench, *args, **options)
-                print(f"ok {number} - {name}")
-            except (Failure, GuestError, subprocess.TimeoutExpired, OSError) as e:
-                failed = True
-                print(f"not ok {number} - {name}")
-                for line in (str(e) + "\n" + traceback.format_exc()).split("\n"):
-                    print("# " + line)
-        sys.stdout.flush()
+        failed |= not attempt(number, name, Bench(UVFIO, qemu, folder),
+                              lambda bench: function(bench, *args, **options))
     return 1 if failed else 0
 
 

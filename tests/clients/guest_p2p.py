@@ -10,13 +10,11 @@ cannot be fetched makes the whole test a skip, by name.
 import json
 import os
 import re
-import subprocess
 import sys
-import traceback
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
-from guest import Bench, Failure, GuestError, WAIT, fetch_guest, must, require, vfio_user  # noqa: E402
+from guest import WAIT, must, require, run_cases, vfio_user  # noqa: E402
 
 UVFIO, PROGRAM = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
 KERNEL = ("trixie-backports", "amd64")  # the others have no peer-to-peer DMA
@@ -148,32 +146,4 @@ CASES = [
 ]
 
 
-def main():
-    qemu, kernel, why = fetch_guest(KERNEL)
-    if why:
-        print(f"1..0 # SKIP {why}")
-        return 0
-    cases = [case for case in CASES if len(sys.argv) < 4 or case.__name__ in sys.argv[3:]]
-    print(f"1..{len(cases)}")
-    failed = False
-    for number, case in enumerate(cases, 1):
-        name = case.__name__.replace("_", " ")
-        with Bench(UVFIO, qemu, kernel) as bench:
-            try:
-                case(bench)
-                print(f"ok {number} - {name}")
-            except (Failure, GuestError, subprocess.TimeoutExpired, OSError) as e:
-                failed = True
-                print(f"not ok {number} - {name}")
-                lines = [str(e)] + traceback.format_exc().split("\n")[-6:]
-                for log in ("server.log", "qemu.log"):
-                    if os.path.exists(bench.path(log)):
-                        with open(bench.path(log)) as f:
-                            lines += [log + ": " + line for line in f.read().split("\n")[-20:]]
-                for line in "\n".join(lines).split("\n"):
-                    print("# " + line)
-        sys.stdout.flush()
-    return 1 if failed else 0
-
-
-sys.exit(main())
+sys.exit(run_cases(CASES, sys.argv[3:], UVFIO, KERNEL))

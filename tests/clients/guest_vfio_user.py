@@ -8,13 +8,11 @@ Each case starts a server of its own.  What cannot be fetched makes the whole te
 import os
 import re
 import signal
-import subprocess
 import sys
-import traceback
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
-from guest import Bench, Failure, GuestError, WAIT, fetch_guest, must, require, vfio_user  # noqa: E402
+from guest import WAIT, must, require, run_cases, vfio_user  # noqa: E402
 
 UVFIO, RULES = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
 
@@ -174,33 +172,4 @@ CASES = [
 ]
 
 
-def main():
-    qemu, kernel, why = fetch_guest()
-    if why:
-        print(f"1..0 # SKIP {why}")
-        return 0
-    # Names on the command line: these alone; with an exclamation mark: all but these.
-    names = sys.argv[3:]
-    cases = [case for case in CASES if "!" + case.__name__ not in names and
-             (case.__name__ in names or all(name.startswith("!") for name in names))]
-    print(f"1..{len(cases)}")
-    failed = False
-    for number, case in enumerate(cases, 1):
-        name = case.__name__.replace("_", " ")
-        with Bench(UVFIO, qemu, kernel) as bench:
-            try:
-                case(bench)
-                print(f"ok {number} - {name}")
-            except (Failure, GuestError, subprocess.TimeoutExpired, OSError) as e:
-                failed = True
-                print(f"not ok {number} - {name}")
-                lines = [str(e)] + traceback.format_exc().split("\n")[-6:]
-                with open(bench.path("server.log")) as log:
-                    lines += ["server: " + line for line in log.read().split("\n")[-20:]]
-                for line in "\n".join(lines).split("\n"):
-                    print("# " + line)
-        sys.stdout.flush()
-    return 1 if failed else 0
-
-
-sys.exit(main())
+sys.exit(run_cases(CASES, sys.argv[3:], UVFIO))

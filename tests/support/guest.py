@@ -10,8 +10,10 @@ import select
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import traceback
 
 TOP = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..")
 MIB = 1 << 20
@@ -347,3 +349,39 @@ def fetch_guest(kernel=("trixie",)):
             return "", "", (result.stderr.strip().split("\n") or ["?"])[-1]
         found.append(result.stdout.strip())
     return os.path.join(found[0], "qemu-system-x86_64"), found[1], None
+
+
+def attempt(number, name, bench, case):
+    """Run case(bench), say in TAP what came of it, and end the bench.  True when it passed."""
+    with bench:
+        try:
+            case(bench)
+            print(f"ok {number} - {name}")
+            return True
+        except (Failure, GuestError, subprocess.TimeoutExpired, OSError) as e:
+            print(f"not ok {number} - {name}")
+            lines = [str(e), traceback.format_exc()]
+            for log in ("server.log", "qemu.log"):
+                if os.path.exists(bench.path(log)):
+                    with open(bench.path(log)) as f:
+                        lines += [log + ": " + line for line in f.read().split("\n")[-20:]]
+            for line in "\n".join(lines).split("\n"):
+                print("# " + line)
+            return False
+        finally:
+            sys.stdout.flush()
+
+
+def run_cases(cases, names, uvfio, kernel=("trixie",)):
+    """Each of the functions on a bench of its own; the exit status.  names: these alone; those with an exclamation
+    mark: all but these; none: all."""
+    qemu, folder, why = fetch_guest(kernel)
+    if why:
+        print(f"1..0 # SKIP {why}")
+        return 0
+    cases = [case for case in cases if "!" + case.__name__ not in names and
+             (case.__name__ in names or all(name.startswith("!") for name in names))]
+    print(f"1..{len(cases)}")
+    passed = [attempt(number, case.__name__.replace("_", " "), Bench(uvfio, qemu, folder), case)
+              for number, case in enumerate(cases, 1)]
+    return 0 if all(passed) else 1
