@@ -42,7 +42,7 @@ extern "C" {
 #endif
 
 /* Raised when this header changes so that a model must be compiled anew. */
-#define UVFIO_DEVICE_ABI 5
+#define UVFIO_DEVICE_ABI 6
 
 struct uvfio_device;
 struct uvfio_ctx;
@@ -170,6 +170,28 @@ enum uvfio_pcie_type { /* values of the device/port type field */
 			       9, /* of a root complex: without link registers */
 };
 
+/*
+ * SR-IOV: a function that has this is a physical function (PF).  It makes virtual ones (VFs), each
+ * of them a device of its own with its users, when the host enables them: see ->vf_create().  VF i
+ * answers at the PF's address + @first_offset + i * @stride, in units of functions; the machine
+ * keeps these addresses free, over 255 into the next bus.
+ */
+struct uvfio_sriov_desc {
+	unsigned total_vfs;            /* 1 to 4095 */
+	uint16_t vf_device;            /* device id of the VFs; their vendor is the PF's */
+	uint16_t first_offset, stride; /* 0: 1 */
+	/* What each VF is: memory BARs, capabilities, reset methods.  @msix_vectors is the most
+	 * that one VF may have, which is how the table is laid out.  Ids, class, interrupt pin, MSI
+	 * and ROM are not looked at: a VF has none of its own. */
+	const struct uvfio_pci_desc *vf;
+	/* VF BARs that can be resized: bit n: 1 << (n + 20) bytes is possible, besides the size in
+	 * @vf; 0: fixed. */
+	uint64_t vf_bar_sizes[6];
+	/* MSI-X vectors that all VFs share, and how many of them one VF may have; @msix_max 0: what
+	 * @vf says.  @msix_pool 0: no pool, each VF has vf->msix_vectors for good. */
+	unsigned msix_pool, msix_min, msix_max;
+};
+
 /* What the function is.  Copied; must stay valid only during uvfio_device_init(). */
 struct uvfio_pci_desc {
 	uint16_t vendor, device, subsystem_vendor, subsystem_device;
@@ -214,6 +236,8 @@ struct uvfio_pci_desc {
 	unsigned nr_caps;
 	const struct uvfio_config_area *config;
 	unsigned nr_config;
+
+	const struct uvfio_sriov_desc *sriov; /* NULL: no PF; else `pcie` is needed */
 };
 
 /* ---- the model ---- */
@@ -282,6 +306,35 @@ struct uvfio_model {
 	 * so on, the same names in the same order each time.  [any] thread, at any time between
 	 * ->create() and ->destroy(), also while the device works or is reset: it never waits. */
 	void (*stats)(void *priv, struct uvfio_stats *out);
+
+	/*
+	 * SR-IOV; needed by a model whose functions have @sriov, and called for these (@pf is the
+	 * PF's priv) in a thread that is neither's work context, one at a time for a PF.
+	 *
+	 * ->vfs_start(), optional: the host wants @n VFs; 0, or -errno with a message: it gets
+	 * none. Then ->vf_create() for each from 0 on: @vf is what the description says, so without
+	 * uvfio_device_init(); set *@priv, with which all other functions above are called for the
+	 * VF, ->destroy() too, which comes before the PF's.  0 or -errno with a message, and none
+	 * stays.  ->vfs_stop(), optional: the last one has been destroyed; also after a failure.
+	 *
+	 * A PF and its VFs have work contexts of their own, which may run at the same time: they
+	 * reach each other with atomics or locks of the model's, and uvfio_kick().  What a PF knows
+	 * of a VF may be used from ->vf_create() until ->destroy() of that VF returns; the PF
+	 * outlives them all.  A reset of the PF resets its VFs first, each by its own ->quiesce()
+	 * and ->reset(), while the PF is quiet.
+	 */
+	int (*vfs_start)(void *pf, unsigned n, struct uvfio_error *err);
+	int (*vf_create)(void *pf, unsigned index, struct uvfio_device *vf, void **priv,
+			 struct uvfio_error *err);
+	void (*vfs_stop)(void *pf);
+	/* Optional: VF @index is to have @n MSI-X vectors of the pool from now on; 0, or -errno and
+	 * all stays as it is.  [any] thread: it never waits. */
+	int (*vf_vectors)(void *pf, unsigned index, unsigned n);
+
+	/* Optional [work context]: the host's own driver of this model takes the function (bound)
+	 * or leaves it: `driver=` with the model's name, or `bind` in sysfs.  The model does what
+	 * such a driver would have done by its registers, as far as others depend on it. */
+	void (*host_driver)(void *priv, bool bound);
 };
 
 /*
@@ -352,6 +405,18 @@ UVFIO_API void uvfio_config_set(struct uvfio_device *dev, unsigned offset, unsig
 				uint32_t mask, uint32_t value);
 /* Where a capability lies, 0 when there is none; also the core's.  [any] */
 UVFIO_API unsigned uvfio_config_cap(struct uvfio_device *dev, bool extended, unsigned id);
+
+/* The PF of a VF; NULL: @dev is none.  [any] */
+UVFIO_API struct uvfio_device *uvfio_vf_pf(struct uvfio_device *dev);
+/* Which VF of its PF it is, from 0; 0 when it is none.  [any] */
+UVFIO_API unsigned uvfio_vf_index(const struct uvfio_device *vf);
+/* How many MSI-X vectors the VF has now: there is nothing behind them.  [any] */
+UVFIO_API unsigned uvfio_vf_vectors(const struct uvfio_device *vf);
+/* What a management command of the PF does: give VF @index @n vectors of the pool, without
+ * ->vf_vectors() being asked.  0; -EINVAL: there is no such VF or no pool, or it is fewer than the
+ * minimum; -EOVERFLOW: more than the maximum; -ENOSPC: more than the pool has left.  Never waits.
+ * [any] */
+UVFIO_API int uvfio_vf_set_vectors(struct uvfio_device *pf, unsigned index, unsigned n);
 
 /* Have ->work() called soon in the work context.  [any] */
 UVFIO_API void uvfio_kick(struct uvfio_device *dev);

@@ -13,6 +13,7 @@
 #include <linux/pci_regs.h>
 #include "base/guard.h"
 #include "vfio/machine_private.h"
+#include "vfio/sriov_private.h"
 #include "vfio/uio_private.h"
 
 #define LOG_BURST       10
@@ -177,6 +178,7 @@ static void device_release_all(struct vfio_device *dev)
 	if (dev->func)
 		pci_func_free(dev->func);
 	free(dev->rom);
+	sriov_fini(dev);
 	mishap_fini(dev);
 	pthread_cond_destroy(&dev->quiet_cond);
 	pthread_cond_destroy(&dev->mem_cond);
@@ -216,6 +218,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	dev->work.fn = run_work;
 	dev->wakeup_fd = -1;
 	dev->mem = MEM_OFF;
+	atomic_init(&dev->driver, VFIO_DRIVER_VFIO);
 	pci_addr_format(addr, dev->name);
 	pthread_mutex_init(&dev->open_lock, NULL);
 	pthread_mutex_init(&dev->config_lock, NULL);
@@ -321,7 +324,9 @@ int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *gi
 
 	if (dev->func)
 		return uvfio_error_set(err, -EINVAL, "uvfio_device_init() is called twice");
-	ret = poll_irq_init(dev, desc, err);
+	ret = sriov_init(dev, desc, err);
+	if (!ret)
+		ret = poll_irq_init(dev, desc, err);
 	if (!ret)
 		ret = pci_func_new(desc, &dev->addr, &func_ops, dev, &dev->func, err);
 	if (ret)

@@ -113,10 +113,13 @@ bool group_other_driver_locked(const struct vfio_group *group)
 {
 	const struct vfio_machine *machine = group->machine;
 
-	for (unsigned i = 0; i < machine->nr_devices; i++)
+	for (unsigned i = 0; i < machine->nr_devices; i++) {
+		enum vfio_driver driver = vfio_device_driver(machine->devices[i]);
+
 		if (machine->devices[i]->group == group &&
-		    atomic_load(&machine->devices[i]->state) == DEVICE_UIO)
+		    (driver == VFIO_DRIVER_UIO || driver == VFIO_DRIVER_MODEL))
 			return true;
+	}
 	return false;
 }
 

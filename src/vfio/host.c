@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the host does with a function: see host.h.  Binding is in unplug.c. */
+/* What the host does with a function: see host.h.  Drivers are in driver.c. */
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <string.h>
@@ -15,13 +15,6 @@ uint64_t vfio_device_serial(const struct vfio_device *dev)
 unsigned vfio_machine_changes(const struct vfio_machine *machine)
 {
 	return atomic_load(&((struct vfio_machine *)(uintptr_t)machine)->changes);
-}
-
-bool vfio_device_bound(const struct vfio_device *dev)
-{
-	enum device_state state = atomic_load(&((struct vfio_device *)(uintptr_t)dev)->state);
-
-	return state != DEVICE_UNBOUND && state != DEVICE_UIO;
 }
 
 /* How many bytes of [off, off + len) the next access takes. */

@@ -16,19 +16,43 @@ uint64_t vfio_device_serial(const struct vfio_device *dev);
 unsigned vfio_machine_changes(const struct vfio_machine *machine);
 
 /*
- * Every device starts bound to vfio-pci.  Unbinding asks its users for it by REQ, at once and every
- * 10 seconds, and lasts until the last one has closed it (A.2, A.8); it cannot be opened meanwhile.
- * An unbound device is in its group, and is not to be had: GET_DEVICE_FD answers ENODEV, and a
- * group without a bound device cannot be opened.
+ * Drivers of a function.  What starts is bound to vfio-pci, or as the key driver= says.
+ */
+enum vfio_driver {
+	VFIO_DRIVER_NONE,
+	VFIO_DRIVER_VFIO, /* vfio-pci */
+	VFIO_DRIVER_UIO,  /* uio_pci_generic (uio.h) */
+	VFIO_DRIVER_STUB, /* pci-pf-stub: enables VFs, and does no DMA: its group stays viable (D.1)
+			   */
+	VFIO_DRIVER_MODEL, /* the host's own, named like the model; its group is not viable */
+	NR_VFIO_DRIVERS
+};
+#define VFIO_STUB_DRIVER "pci-pf-stub"
+/* Which one has it; while it is being taken away, it has. */
+enum vfio_driver vfio_device_driver(const struct vfio_device *dev);
+/* "vfio-pci", …; NULL: none has it.  Valid while @dev is held. */
+const char *vfio_device_driver_name(const struct vfio_device *dev);
+/* The driver of that name for @dev; VFIO_DRIVER_NONE: there is none. */
+enum vfio_driver vfio_device_find_driver(const struct vfio_device *dev, const char *name);
+
+/*
+ * Unbinding from vfio-pci asks its users for it by REQ, at once and every 10 seconds, and lasts
+ * until the last one has closed it (A.2, A.8); it cannot be opened meanwhile.  An unbound device is
+ * in its group, and is not to be had: GET_DEVICE_FD answers ENODEV, and a group without a bound
+ * device cannot be opened.  A PF loses its VFs first, whose users are asked likewise; but
+ * pci-pf-stub leaves them, as the kernel's does.
  *
- * Unbind: 0, and @done is called once, in a thread of the machine's, when it is unbound or was
- * removed instead; -EBUSY: it is being unbound or removed; -ENODEV: it is not bound; -ENOMEM,
- * -EAGAIN.
+ * Unbind, from any driver but uio_pci_generic (vfio_device_uio_unbind()): 0, and @done is called
+ * once, in a thread of the machine's, when it is unbound or was removed instead; -EBUSY: it is
+ * being unbound or removed; -ENODEV: it is not bound; -ENOMEM, -EAGAIN.
  */
 int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *arg);
-/* 0; -EBUSY: it is bound, or being unbound; -ENODEV: it is gone. */
-int vfio_device_bind(struct vfio_device *dev);
-/* Is it bound?  What is being unbound still is. */
+/* Give it to a driver.  0; -EBUSY: one has it, or it is being unbound; it has VFs, and vfio-pci is
+ * to have it (A.2); a user has its group, and the driver does DMA (D.1); -ENODEV: it is gone, or
+ * the driver does not take it; -EINVAL: VFIO_DRIVER_NONE.  Waits for the device's work context. */
+int vfio_device_bind_to(struct vfio_device *dev, enum vfio_driver driver);
+int vfio_device_bind(struct vfio_device *dev); /* to vfio-pci */
+/* Is it bound to vfio-pci?  What is being unbound still is. */
 bool vfio_device_bound(const struct vfio_device *dev);
 
 /* A write to the file `config`: to the hardware's config space, in naturally aligned pieces of at

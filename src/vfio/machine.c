@@ -328,7 +328,7 @@ static int attach_device(struct vfio_machine *machine, struct vfio_device *dev,
 		group->refs++;
 		dev->serial = ++machine->last_serial;
 		if (keys->driver && strcmp(keys->driver, "vfio-pci") != 0)
-			atomic_store(&dev->state, DEVICE_UNBOUND);
+			device_set_state(dev, DEVICE_UNBOUND);
 		devices[machine->nr_devices++] = dev;
 		atomic_fetch_add(&machine->changes, 1);
 	}
@@ -431,8 +431,8 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 	tell_slot(machine, &addr);
 	if (spec.keys.noiommu)
 		taint_noiommu(machine, dev);
-	if (for_uio(&spec.keys))
-		vfio_device_uio_bind(dev);
+	if (spec.keys.driver && vfio_device_driver(dev) == VFIO_DRIVER_NONE)
+		vfio_device_bind_to(dev, vfio_device_find_driver(dev, spec.keys.driver));
 out:
 	spec_fini(&spec);
 	return ret;

@@ -5,6 +5,7 @@
  * Locks, in the order in which they are taken:
  *
  *   machine->add_lock   adding a device, which may take as long as its backend takes to open
+ *   pf->sriov_lock      sriov->lock of a PF: who may change its VFs
  *   machine->lock       lists of models, devices and groups; which group is in which container; how
  *                       many device files a group has.  Held for a few instructions, never across
  *                       a call into a device, a client or another room that waits.
@@ -13,7 +14,7 @@
  *                       the device may do (memory, bus mastering, interrupts), resets.  Held while
  *                       a reset or a COMMAND write waits for the device to become quiet, so that
  *                       config accesses wait for a reset as A.5 says.  Nothing that a device model
- *                       calls takes it.
+ *                       calls takes it.  A PF's comes before those of its VFs.
  *   the mutex of the device's irq_set; nothing that is called under it takes config_lock, so that
  *                       the last close can shut interrupts off under config_lock
  *   dev->reg_lock       accesses to BARs and the state of the memory gate
@@ -43,6 +44,7 @@
 #include "vfio/device_memory.h"
 #include "vfio/dma_log.h"
 #include "vfio/group.h"
+#include "vfio/host.h"
 #include "vfio/low_power.h"
 #include "vfio/observe.h"
 #include "vfio/spec.h"
@@ -111,14 +113,14 @@ struct vfio_machine {
 	atomic_uint nr_exports; /* changed under memory_lock */
 
 	struct user_account *user_accounts; /* iommufd_locked.c; under lock */
-	struct iommu_space *blocked; /* empty: of devices that are attached to nothing */
-	struct uvfio_trash *trash;   /* of address spaces whose last user was one that looked */
+	struct iommu_space *blocked;        /* empty: of devices that are attached to nothing */
+	struct uvfio_trash *trash; /* of address spaces whose last user was one that looked */
 
-	pthread_cond_t watch_cond; /* a device has lost its last watcher */
-	uint64_t last_serial;      /* of a device; under lock */
+	pthread_cond_t watch_cond;   /* a device has lost its last watcher */
+	uint64_t last_serial;        /* of a device; under lock */
 	_Atomic uint64_t last_space; /* number of an address space */
-	unsigned uio_first;        /* the first uioN */
-	atomic_uint changes;       /* counts devices that came or went */
+	unsigned uio_first;          /* the first uioN */
+	atomic_uint changes;         /* counts devices that came or went */
 
 	/* unplug.c; under lock */
 	struct removal *removals;
@@ -265,6 +267,8 @@ enum device_state {
 	DEVICE_PRESENT,
 	DEVICE_UNBOUND, /* no driver has it (host.h) */
 	DEVICE_UIO,     /* uio_pci_generic has it (uio.h) */
+	DEVICE_STUB,    /* pci-pf-stub has it (host.h) */
+	DEVICE_MODEL,   /* the host's own driver of its model has it */
 	DEVICE_ASKED,
 	DEVICE_CUT,
 	DEVICE_LEFT,
@@ -275,7 +279,13 @@ struct vfio_device {
 	struct vfio_machine *machine;
 	struct vfio_group *group;
 	struct uvfio_loop *loop;
-	_Atomic(enum device_state) state; /* written under machine->lock; CUT: under config_lock */
+	/* Written under machine->lock; CUT: under config_lock.  See device_set_state(). */
+	_Atomic(enum device_state) state;
+	_Atomic(enum vfio_driver) driver; /* follows it; stays while it is taken away */
+	bool host_bound;                  /* ->host_driver() was called so; in its work context */
+	struct sriov *sriov;              /* of a PF; constant once it is made */
+	struct vfio_device *physfn;       /* of a VF, which holds it; constant */
+	unsigned vf_index;
 	char name[16];
 	uint64_t serial; /* no two devices of a machine have the same */
 	struct pci_addr addr;
@@ -313,9 +323,9 @@ struct vfio_device {
 	bool no_idle_d3;             /* the knob disable_idle_d3, when the device was made */
 	int wakeup_fd;               /* to be signalled when low power ends, or -1 */
 	struct device_pme pme;
-	unsigned power_state;        /* what was last put into effect */
-	bool running;                /* bus mastering is in effect: the model was resumed */
-	uint64_t irq_mode_applied;   /* the irq_mode that config space shows */
+	unsigned power_state;      /* what was last put into effect */
+	bool running;              /* bus mastering is in effect: the model was resumed */
+	uint64_t irq_mode_applied; /* the irq_mode that config space shows */
 	struct view view;
 	unsigned untrapped; /* files that are not in exact mode; under config_lock */
 	struct poller poller;
@@ -509,9 +519,15 @@ static inline void mishap_slow(struct vfio_device *dev)
 
 /* unplug.c: finish what is being removed (nothing is open) and end the thread. */
 void unplug_stop(struct vfio_machine *machine);
-/* Give a device that no driver has to one: @to is DEVICE_PRESENT (vfio-pci) or DEVICE_UIO.
- * machine->lock held.  -EBUSY: one has it, or its group is another driver's user's; -ENODEV: gone. */
+/* Change the state, and the driver that goes with it.  machine->lock held. */
+void device_set_state(struct vfio_device *dev, enum device_state state);
+/* Give a device that no driver has to one: @to is DEVICE_PRESENT (vfio-pci), _UIO, _STUB or _MODEL.
+ * machine->lock held.  -EBUSY: one has it, its group is another driver's user's, or (vfio-pci) it
+ * has VFs already (A.2); -ENODEV: gone. */
 int device_take_locked(struct vfio_device *dev, enum device_state to);
+/* driver.c: tell the model whether the host's own driver has the device now.  Waits for its work
+ * context. */
+void device_host_driver(struct vfio_device *dev);
 /* reg_lock, for who may wait for it: those that copy into the device's memory (D.4) could otherwise
  * have it all the time. */
 static inline void device_lock_regs(struct vfio_device *dev)

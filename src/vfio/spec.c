@@ -113,7 +113,8 @@ static int parse_bus_reset(struct device_keys *keys, const char *value, struct u
 
 static int parse_driver(struct device_keys *keys, const char *value, struct uvfio_error *err)
 {
-	static const char *const names[] = {"vfio-pci", VFIO_UIO_DRIVER, "none"};
+	const char *const names[] = {"vfio-pci", VFIO_UIO_DRIVER, VFIO_STUB_DRIVER,
+				     keys->model->name, "none"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
 		if (!strcmp(names[i], value)) {
@@ -121,8 +122,9 @@ static int parse_driver(struct device_keys *keys, const char *value, struct uvfi
 			return 0;
 		}
 	}
-	return uvfio_error_set(err, -EINVAL, "driver=%s: valid are vfio-pci, %s and none", value,
-			       VFIO_UIO_DRIVER);
+	return uvfio_error_set(
+		err, -EINVAL, "driver=%s: valid are vfio-pci, %s, %s, %s (the host's own) and none",
+		value, VFIO_UIO_DRIVER, VFIO_STUB_DRIVER, keys->model->name);
 }
 
 static const struct {
@@ -271,6 +273,7 @@ int spec_parse(struct vfio_machine *machine, const char *text, struct device_spe
 	*model = find_model(machine, spec->model, err);
 	if (!*model)
 		return -EINVAL;
+	spec->keys.model = *model;
 	while ((part = spec_next(&pos))) {
 		ret = spec_option(spec, *model, part, &seen, err);
 		if (ret)

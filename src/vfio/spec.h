@@ -11,6 +11,7 @@
 
 /* The core's own keys, which any device has. */
 struct device_keys {
+	const struct uvfio_model *model;
 	const char *addr; /* NULL: not given */
 	bool has_group;
 	unsigned group;

@@ -282,7 +282,7 @@ int vfio_device_uio_unbind(struct vfio_device *dev)
 	/* Bound until it is closed, so that nobody else opens it before. */
 	pthread_mutex_lock(&dev->machine->lock);
 	dev->uio = NULL;
-	atomic_store(&dev->state, DEVICE_UNBOUND);
+	device_set_state(dev, DEVICE_UNBOUND);
 	pthread_mutex_unlock(&dev->machine->lock);
 
 	uio_put(uio); /* the binding's */

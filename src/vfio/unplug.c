@@ -35,6 +35,7 @@
 #include "base/thread.h"
 #include "vfio/host.h"
 #include "vfio/machine_private.h"
+#include "vfio/sriov.h"
 #include "vfio/uio.h"
 
 struct removal {
@@ -53,14 +54,23 @@ struct removal {
 
 static const char *const state_names[] = {
 	[DEVICE_PRESENT] = "present", [DEVICE_UNBOUND] = "unbound", [DEVICE_UIO] = "uio",
-	[DEVICE_ASKED] = "asked",     [DEVICE_CUT] = "cut",         [DEVICE_LEFT] = "left",
+	[DEVICE_STUB] = "stub",       [DEVICE_MODEL] = "model",     [DEVICE_ASKED] = "asked",
+	[DEVICE_CUT] = "cut",         [DEVICE_LEFT] = "left",
 };
 static_assert(sizeof(state_names) / sizeof(state_names[0]) == NR_DEVICE_STATES, "a name each");
 
-static void set_state(struct vfio_device *dev, enum device_state state)
+void device_set_state(struct vfio_device *dev, enum device_state state)
 {
+	static const enum vfio_driver drivers[] = {
+		[DEVICE_PRESENT] = VFIO_DRIVER_VFIO, [DEVICE_UNBOUND] = VFIO_DRIVER_NONE,
+		[DEVICE_UIO] = VFIO_DRIVER_UIO,      [DEVICE_STUB] = VFIO_DRIVER_STUB,
+		[DEVICE_MODEL] = VFIO_DRIVER_MODEL,
+	};
+
 	uvfio_log(dev->machine->log, UVFIO_LOG_DEBUG, "%s: %s → %s", dev->name,
 		  state_names[atomic_load(&dev->state)], state_names[state]);
+	if (state < DEVICE_ASKED)
+		atomic_store(&dev->driver, drivers[state]);
 	atomic_store(&dev->state, state);
 }
 
@@ -73,7 +83,7 @@ static void cut(struct vfio_device *dev, bool surprise)
 			   : "its user did not give it back in time: it is taken away");
 	mishap_clear(dev); /* a reset that is stuck has the lock */
 	pthread_mutex_lock(&dev->config_lock);
-	set_state(dev, DEVICE_CUT);
+	device_set_state(dev, DEVICE_CUT);
 	device_apply(dev); /* which now finds that it may do nothing */
 	device_memory_close(dev);
 	irq_intx_level(dev->irqs, false);
@@ -94,7 +104,7 @@ static void leave_locked(struct vfio_device *dev)
 	atomic_fetch_add(&machine->changes, 1);
 	if (!--dev->group->nr_devices)
 		machine_forget_group_locked(machine, dev->group);
-	set_state(dev, DEVICE_LEFT);
+	device_set_state(dev, DEVICE_LEFT);
 }
 
 static void finish(struct removal *r)
@@ -103,6 +113,7 @@ static void finish(struct removal *r)
 	char name[sizeof(r->dev->name)];
 	struct vfio_group *group;
 
+	device_host_driver(r->dev);
 	if (r->unbound)
 		r->unbound(r->unbound_arg);
 	if (!r->leaves) {
@@ -209,7 +220,7 @@ static void given_back(struct removal *r)
 	if (r->leaves)
 		leave_locked(r->dev);
 	else
-		set_state(r->dev, DEVICE_UNBOUND);
+		device_set_state(r->dev, DEVICE_UNBOUND);
 	group_lost_driver_locked(r->dev->group);
 	run_step(r, finish_thread);
 }
@@ -377,7 +388,7 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 				      .done = done,
 				      .arg = arg};
 		machine->removals = r;
-		set_state(dev, DEVICE_ASKED);
+		device_set_state(dev, DEVICE_ASKED);
 		r = NULL;
 	}
 	pthread_cond_signal(&machine->removal_cond);
@@ -397,6 +408,8 @@ int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *a
 	pthread_mutex_lock(&machine->lock);
 	switch (atomic_load(&dev->state)) {
 	case DEVICE_PRESENT:
+	case DEVICE_STUB:
+	case DEVICE_MODEL:
 		ret = start_remover(machine);
 		break;
 	case DEVICE_ASKED:
@@ -415,7 +428,7 @@ int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *a
 				      .unbound = done,
 				      .unbound_arg = arg};
 		machine->removals = r;
-		set_state(dev, DEVICE_ASKED);
+		device_set_state(dev, DEVICE_ASKED);
 		r = NULL;
 	}
 	pthread_cond_signal(&machine->removal_cond);
@@ -426,28 +439,24 @@ int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *a
 
 int device_take_locked(struct vfio_device *dev, enum device_state to)
 {
+	bool does_dma = to == DEVICE_UIO || to == DEVICE_MODEL;
+
 	switch (atomic_load(&dev->state)) {
 	case DEVICE_UNBOUND:
-		/* Not to another driver than vfio-pci while a user has the rest of the group (D.1). */
-		if (to != DEVICE_PRESENT && group_claimed_locked(dev->group))
+		/* Not to who does DMA for the host while a user has the rest of the group (D.1). */
+		if (does_dma && group_claimed_locked(dev->group))
 			return -EBUSY;
-		set_state(dev, to);
+		if (to == DEVICE_PRESENT && vfio_device_num_vfs(dev))
+			return -EBUSY;
+		device_set_state(dev, to);
 		return 0;
 	case DEVICE_PRESENT:
 	case DEVICE_UIO:
+	case DEVICE_STUB:
+	case DEVICE_MODEL:
 	case DEVICE_ASKED:
 		return -EBUSY;
 	default:
 		return -ENODEV;
 	}
-}
-
-int vfio_device_bind(struct vfio_device *dev)
-{
-	int ret;
-
-	pthread_mutex_lock(&dev->machine->lock);
-	ret = device_take_locked(dev, DEVICE_PRESENT);
-	pthread_mutex_unlock(&dev->machine->lock);
-	return ret;
 }
