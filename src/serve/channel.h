@@ -13,9 +13,10 @@ enum serve_kind {
 	/* keeper → server, on tell */
 	SERVE_ADD,    /* @id; text: the spec; the listening socket */
 	SERVE_REMOVE, /* @id */
+	SERVE_READY,  /* what was to be served from the beginning is: control may answer */
 	SERVE_END,
 	/* server → keeper, on tell */
-	SERVE_STARTED, /* @value: 0 or -errno; text: a message */
+	SERVE_STARTED, /* @value: 0 or -errno, also of READY then; text: a message */
 	SERVE_DONE,    /* of ADD or REMOVE; @value: 0 or -errno; text: a message, or the name */
 	SERVE_GONE,    /* @id was removed by somebody else */
 	/* server → keeper, on ask; with a socket for the answer */

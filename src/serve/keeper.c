@@ -9,7 +9,8 @@
  *                      └──failed──▶ (gone)                          (gone) ◀──done──┘
  *
  * What is to be removed goes first, so that its file and socket are free for what is added.  When
- * nothing is left to do the first time, the server is ready.
+ * nothing is left to do the first time, the server is ready, and answers control from then on: who
+ * waits for an answer finds all devices.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -284,6 +285,8 @@ static void idle(struct keeper *keeper)
 	if (!keeper->ready) {
 		warn_of_unused(keeper);
 		keeper->ready = true;
+		serve_outbox_send(&keeper->tell, &(struct serve_message){.kind = SERVE_READY}, NULL,
+				  -1);
 	}
 	keeper->busy = false;
 	serve_notify("READY=1");

@@ -329,6 +329,13 @@ static void answer(struct server *server, const struct serve_message *msg, int r
 	serve_send(server->config->tell, &done, text, -1);
 }
 
+static void tell_started(struct server *server, int ret, const char *text)
+{
+	const struct serve_message started = {.kind = SERVE_STARTED, .value = ret};
+
+	serve_send(server->config->tell, &started, text, -1);
+}
+
 static void listen_to_keeper(struct server *server)
 {
 	static const char no_socket[] = "no socket came with it";
@@ -352,6 +359,11 @@ static void listen_to_keeper(struct server *server)
 		case SERVE_REMOVE:
 			ret = server_remove_device(server, msg.id, NULL, CONTROL_FORCE, &err);
 			answer(server, &msg, ret, err.msg);
+			break;
+		case SERVE_READY:
+			ret = server_start_control(server, &err);
+			if (ret)
+				tell_started(server, ret, err.msg);
 			break;
 		default: /* END */
 			free(text);
@@ -441,12 +453,7 @@ static int start(struct server *server, struct uvfio_error *err)
 	server->join = join_host_new(server->machine, server->log);
 	if (!server->join)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
-	if (server->config->sysfs_fd >= 0) {
-		ret = start_sysfs(server, err);
-		if (ret)
-			return ret;
-	}
-	return server_start_control(server, err);
+	return server->config->sysfs_fd < 0 ? 0 : start_sysfs(server, err);
 }
 
 /* Beside stop(): it takes too long. */
@@ -503,9 +510,9 @@ static void stop(struct server *server)
 int serve_server(const struct serve_server_config *config)
 {
 	struct server server = {.config = config};
-	struct serve_message started = {.kind = SERVE_STARTED};
 	struct uvfio_error err = {""};
 	pthread_condattr_t attr;
+	int ret;
 
 	pthread_mutex_init(&server.turn, NULL);
 	pthread_mutex_init(&server.lock, NULL);
@@ -516,13 +523,13 @@ int serve_server(const struct serve_server_config *config)
 	signal(SIGPIPE, SIG_IGN);
 	if (chdir("/")) { /* do not keep a file system busy */
 	}
-	started.value = start(&server, &err);
-	serve_send(config->tell, &started, err.msg, -1);
-	if (!started.value)
+	ret = start(&server, &err);
+	tell_started(&server, ret, err.msg);
+	if (!ret)
 		listen_to_keeper(&server);
 	stop(&server);
 	pthread_cond_destroy(&server.changed);
 	pthread_mutex_destroy(&server.lock);
 	pthread_mutex_destroy(&server.turn);
-	return started.value ? 1 : 0;
+	return ret ? 1 : 0;
 }

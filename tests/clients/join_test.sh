@@ -20,6 +20,7 @@ start() {
 		--device nvme,memory=32M,socket=b.sock 2>serve.err &
 	keeper=$!
 	await "$1" "$UVFIO" list --control "$socket"
+	is "$1: who is answered finds all devices" 2 "$("$UVFIO" list --control "$socket" | grep -c '0000:')"
 }
 run() { timeout -k 5 280 "$UVFIO" run --machine "$socket" "$@"; }
 one=0000:01:00.0
@@ -141,7 +142,7 @@ is "without the server the program gets errors" "EIO SIGBUS" "$line"
 let_go "and goes on"
 matches "the runner says why" "*the server of the machine $socket has ended*" "$(cat hold.err)"
 start "a new server starts"
-is "and is joined" open "$(run -- "$client" $two)"
+is "and is joined" open "$(run -- "$client" $two 2>&1)"
 kill -TERM "$keeper"
 wait "$keeper"
 is "it ends as it should" 0 $?
