@@ -205,25 +205,23 @@ static int stop(struct engine *e)
 
 /* ---- for those whose memory others have mapped ---- */
 
-/* Memory decode off, and on again. */
+/* Its memory goes, and comes back. */
 static int hide(struct engine *e)
 {
-	uint32_t command;
+	enum away which;
 	int ret;
 
 	peers_hold(e);
-	ret = uvfio_pci_config_read(e->dev, 4, 2, &command);
-	if (!ret)
-		ret = uvfio_pci_config_write(e->dev, 4, 2, command & ~2u);
-	for (unsigned i = 0; i < 4 && !ret; i++) {
-		/* Some time, in which others run into it. */
-		ret = uvfio_pci_config_read(e->dev, 4, 2, &command);
-	}
-	if (!ret)
-		ret = uvfio_pci_config_write(e->dev, 4, 2, command | 2);
+	ret = away_once(e, &which);
 	peers_let_go(e, PEERS_AWAY);
-	e->hides++;
-	return ret;
+	if (ret || (which != AWAY_FLR && which != AWAY_HOT && which != AWAY_D3))
+		return ret;
+	/* FLR is left out when somebody else resets it (A.7). */
+	if (!e->stress->host_resets) {
+		must_be_quiet(e, away_names[which]);
+		e->sinks_quiet = true;
+	}
+	return kinds[e->kind]->start(e);
 }
 
 /* The last close, with a batch under way, and another open. */
@@ -272,7 +270,7 @@ static int turn(struct engine *e)
 		return reset(e);
 	if (chance == 2 && e->stress->peers.owner == e)
 		return reopen(e);
-	if (chance == 3 && e->stress->peers.owner == e)
+	if ((chance == 3 || chance == 4) && e->stress->peers.owner == e)
 		ret = hide(e);
 	if (ret)
 		return ret;

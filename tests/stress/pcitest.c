@@ -65,7 +65,7 @@ static int pcitest_wait(struct engine *e)
 		if (status == PCITEST_DONE)
 			e->good++;
 		else if (status == PCITEST_FAILED ||
-			 (status == PCITEST_IDLE && e->stress->host_resets))
+			 (status == PCITEST_IDLE && e == e->stress->peers.owner))
 			e->faults++;
 		else if (status != PCITEST_BUSY)
 			return -EPROTO;

@@ -132,10 +132,13 @@ int stress_finish(struct stress *s, const char *title)
 		       title, e->name, (unsigned long long)e->turns, (unsigned long long)e->good,
 		       (unsigned long long)e->faults, (unsigned long long)e->resets,
 		       (unsigned long long)e->stops);
-		if (s->peers.owner == e)
-			printf(", memory off %llu times, closed %llu times, %llu of them pulled out",
-			       (unsigned long long)e->hides, (unsigned long long)e->reopens,
-			       (unsigned long long)e->replaced);
+		if (s->peers.owner == e) {
+			printf(", closed %llu times, %llu of them pulled out",
+			       (unsigned long long)e->reopens, (unsigned long long)e->replaced);
+			for (unsigned w = 0; w < NR_AWAYS; w++)
+				printf(", %s %llu times", away_names[w],
+				       (unsigned long long)e->away[w]);
+		}
 		printf("\n");
 		engine_close(e);
 	}

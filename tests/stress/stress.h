@@ -48,6 +48,10 @@ struct stress;
 
 enum engine_kind { ENGINE_IOAT, ENGINE_PCITEST, ENGINE_NVME, NR_ENGINE_KINDS };
 
+/* What takes a device's memory away for a while: away.c. */
+enum away { AWAY_DECODE, AWAY_D3, AWAY_LOW_POWER, AWAY_FLR, AWAY_HOT, NR_AWAYS };
+extern const char *const away_names[NR_AWAYS];
+
 struct engine {
 	struct stress *stress;
 	struct uvfio_pci *dev;
@@ -61,7 +65,8 @@ struct engine {
 	void *priv;
 	char device[96]; /* what it was opened by */
 	const char *options;
-	_Atomic uint64_t turns, good, faults, resets, stops, hides, reopens, replaced;
+	_Atomic uint64_t turns, good, faults, resets, stops, reopens, replaced;
+	_Atomic uint64_t away[NR_AWAYS];
 	pthread_t thread;
 };
 
@@ -138,6 +143,11 @@ enum peers_event { PEERS_NOTHING, PEERS_AWAY, PEERS_CLOSED, PEERS_REPLACED };
 void peers_hold(struct engine *e);
 void peers_before_close(struct engine *e, bool replaced); /* held */
 void peers_let_go(struct engine *e, enum peers_event event);
+
+/* ---- away.c ---- */
+
+/* Take the memory of @e's device away and give it back, in one way of those that it has. */
+int away_once(struct engine *e, enum away *which);
 
 /* ---- engine.c ---- */
 
