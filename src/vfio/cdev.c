@@ -14,10 +14,9 @@
 #include <unistd.h>
 #include "vfio/iommufd.h"
 
-#define BIND_MIN    16u
-#define ATTACH_MIN  12u
-#define DETACH_MIN  8u
-#define TOKEN_BYTES 16u
+#define BIND_MIN   16u
+#define ATTACH_MIN 12u
+#define DETACH_MIN 8u
 
 unsigned vfio_device_cdev(const struct vfio_device *dev)
 {
@@ -148,15 +147,22 @@ static int copy_bind(struct vfio_client *client, uint64_t arg, struct vfio_cdev_
 		       : 0;
 }
 
-/* The matrix of C.  No function here is a PF or a VF, and only those have use for a token. */
-static int check_token(struct vfio_client *client, const struct vfio_cdev_bind *bind)
+/* The matrix of C. */
+static int check_token(struct vfio_device *dev, struct vfio_client *client,
+		       const struct vfio_cdev_bind *bind)
 {
-	uint8_t token[TOKEN_BYTES];
+	const bool given = bind->flags & VFIO_CDEV_BIND_TOKEN;
+	enum vf_token_refusal why = VF_TOKEN_OK;
+	struct vfio_token token;
+	int ret = 0;
 
-	if (!(bind->flags & VFIO_CDEV_BIND_TOKEN))
-		return 0;
-	return client->ops->copy_from(client, token, bind->token, sizeof(token)) ? -EFAULT
-										 : -EINVAL;
+	if (given && client->ops->copy_from(client, &token, bind->token, sizeof(token)))
+		ret = -EFAULT;
+	if (!ret)
+		ret = vf_token_check(dev, given ? &token : NULL, &why);
+	vfio_token_wipe(&token);
+	vf_token_remark(dev, why);
+	return ret;
 }
 
 /* The device is open, its group blocked; the client is told, and gets the view. */
@@ -183,7 +189,7 @@ static int open_bound(struct vfio_device_file *df, struct vfio_client *client,
 		      const struct vfio_cdev_bind *bind, uint64_t arg)
 {
 	struct vfio_iommufd *iommufd;
-	int ret = check_token(client, bind);
+	int ret = check_token(df->dev, client, bind);
 
 	if (!ret)
 		ret = client->ops->get_iommufd

@@ -180,6 +180,7 @@ static void device_release_all(struct vfio_device *dev)
 	free(dev->rom);
 	sriov_fini(dev);
 	mishap_fini(dev);
+	vf_token_fini(dev);
 	pthread_cond_destroy(&dev->quiet_cond);
 	pthread_cond_destroy(&dev->mem_cond);
 	pthread_mutex_destroy(&dev->poller.lock);
@@ -233,6 +234,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	pthread_cond_init(&dev->quiet_cond, &attr);
 	pthread_condattr_destroy(&attr);
 	mishap_init(dev);
+	vf_token_init(dev);
 	view_init(dev);
 	device_memory_init(dev);
 	if (host_maps_init(dev) || device_pme_init(dev)) {

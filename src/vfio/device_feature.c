@@ -71,7 +71,20 @@ static int dma_buf(struct vfio_device *dev, const struct feature_call *call)
 	return device_export_get(dev, call->client, call->data);
 }
 
+static int vf_token(struct vfio_device *dev, const struct feature_call *call)
+{
+	struct vfio_token token;
+	int ret = -EFAULT;
+
+	if (!call->client->ops->copy_from(call->client, &token, call->data, sizeof(token)))
+		ret = vf_token_set(dev, &token);
+	vfio_token_wipe(&token);
+	return ret;
+}
+
 static const struct feature features[] = {
+	{VFIO_DEVICE_FEATURE_PCI_VF_TOKEN, VFIO_DEVICE_FEATURE_SET, sizeof(struct vfio_token),
+	 vf_token},
 	{VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, VFIO_DEVICE_FEATURE_SET, 0, low_power_entry},
 	{VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, VFIO_DEVICE_FEATURE_SET,
 	 sizeof(struct vfio_device_low_power_entry_with_wakeup), low_power_entry_with_wakeup},
@@ -85,8 +98,11 @@ static const struct feature features[] = {
 	 dma_buf},
 };
 
-static const struct feature *find_feature(unsigned index, const struct vfio_client *client)
+static const struct feature *find_feature(const struct vfio_device *dev, unsigned index,
+					  const struct vfio_client *client)
 {
+	if (index == VFIO_DEVICE_FEATURE_PCI_VF_TOKEN && !dev->token.own)
+		return NULL;
 	/* Through a door that can give no descriptor it is not compiled in. */
 	if (index == VFIO_DEVICE_FEATURE_DMA_BUF && !client->ops->give_export)
 		return NULL;
@@ -114,7 +130,7 @@ int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, ui
 	/* Wants PRE_COPY and, unlike the others, says so with EINVAL. */
 	if (index == UVFIO_DEVICE_FEATURE_MIG_PRECOPY_INFO_V2)
 		return -EINVAL;
-	feature = find_feature(index, client);
+	feature = find_feature(dev, index, client);
 	if (!feature)
 		return -ENOTTY;
 	if (hdr.flags & get_set & ~feature->ops)

@@ -185,8 +185,10 @@ static int open_first(struct vfio_device *dev, const struct open_with *with)
 	if (ret)
 		close_sequence(dev);
 	pthread_mutex_unlock(&dev->config_lock);
-	if (!ret && !with->uio)
+	if (!ret && !with->uio) {
 		device_memory_open(dev);
+		vf_token_use(dev, true);
+	}
 	if (!ret)
 		return 1;
 	point_at(dev, NULL);
@@ -222,6 +224,8 @@ void device_close(struct vfio_device *dev)
 	pthread_mutex_lock(&dev->open_lock);
 	last = --dev->open_count == 0;
 	if (last) {
+		if (!dev->uio_open)
+			vf_token_use(dev, false);
 		pthread_mutex_lock(&dev->config_lock);
 		close_sequence(dev);
 		pthread_mutex_unlock(&dev->config_lock);

@@ -3,15 +3,11 @@
  * Group files (D.1): one open each, the container that the group is in, and the devices that are
  * given out by name (C).
  */
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "vfio/host.h"
 #include "vfio/iommufd.h"
-
-#define TOKEN_OPTION "vf_token="
-#define UUID_CHARS   36
 
 /* Is any function of the group bound to vfio-pci, or about to be given back?  Without one there is
  * no group file.  machine->lock held. */
@@ -289,51 +285,39 @@ static int copy_string(struct vfio_client *client, uint64_t uaddr, char *out, si
 	return -EINVAL;
 }
 
-static bool uuid_valid(const char *s)
+/* The options behind the name.  1 and *@token when one was given, 0, or -EINVAL. */
+static int parse_options(const char *options, struct vfio_token *token)
 {
-	for (unsigned i = 0; i < UUID_CHARS; i++) {
-		if (i == 8 || i == 13 || i == 18 || i == 23) {
-			if (s[i] != '-')
-				return false;
-		} else if (!isxdigit((unsigned char)s[i])) {
-			return false;
-		}
-	}
-	return true;
-}
+	int given = 0;
 
-/* The options behind the name.  0 with *@token telling whether one was given, or -EINVAL. */
-static int parse_options(const char *options, bool *token)
-{
-	*token = false;
 	for (;;) {
 		options += strspn(options, " ");
 		if (!*options)
-			return 0;
-		if (*token || strncmp(options, TOKEN_OPTION, strlen(TOKEN_OPTION)))
+			return given;
+		if (given || strncmp(options, VFIO_TOKEN_OPTION, strlen(VFIO_TOKEN_OPTION)) != 0)
 			return -EINVAL;
-		options += strlen(TOKEN_OPTION);
-		if (strnlen(options, UUID_CHARS) < UUID_CHARS || !uuid_valid(options))
+		options += strlen(VFIO_TOKEN_OPTION);
+		if (vfio_token_parse(options, token))
 			return -EINVAL;
-		options += UUID_CHARS;
-		*token = true;
+		options += VFIO_TOKEN_TEXT;
+		given = 1;
 	}
 }
 
 /* May a client that gives @string have @dev?  1: yes; 0: it is not meant; -EINVAL, -EACCES. */
-static int match_device(const struct vfio_device *dev, const char *string)
+static int match_device(struct vfio_device *dev, const char *string, enum vf_token_refusal *why)
 {
 	size_t len = strlen(dev->name);
-	bool token;
+	struct vfio_token token;
 	int ret;
 
-	if (strncmp(string, dev->name, len) || (string[len] && string[len] != ' '))
+	if (strncmp(string, dev->name, len) != 0 || (string[len] && string[len] != ' '))
 		return 0;
 	ret = parse_options(string + len, &token);
-	if (ret)
-		return ret;
-	/* No function here is a PF or a VF, and only those have tokens. */
-	return token ? -EINVAL : 1;
+	if (ret >= 0)
+		ret = vf_token_check(dev, ret ? &token : NULL, why);
+	vfio_token_wipe(&token);
+	return ret ? ret : 1;
 }
 
 /* 0 and *@out, counted among its users; or -errno. */
@@ -342,6 +326,8 @@ static int find_device(const struct vfio_group_file *gf, const char *string,
 {
 	const struct vfio_group *group = gf->group;
 	struct vfio_machine *machine = group->machine;
+	enum vf_token_refusal why = VF_TOKEN_OK;
+	struct vfio_device *refused = NULL;
 	int ret = 0;
 
 	pthread_mutex_lock(&machine->lock);
@@ -350,13 +336,20 @@ static int find_device(const struct vfio_group_file *gf, const char *string,
 
 		if (dev->group != group || atomic_load(&dev->state) != DEVICE_PRESENT)
 			continue;
-		ret = match_device(dev, string);
+		ret = match_device(dev, string, &why);
 		if (ret == 1) {
 			dev->users++;
 			*out = dev;
+		} else if (why != VF_TOKEN_OK) {
+			dev->watchers++;
+			refused = dev;
 		}
 	}
 	pthread_mutex_unlock(&machine->lock);
+	if (refused) {
+		vf_token_remark(refused, why);
+		vfio_device_put(refused);
+	}
 	if (!ret)
 		return -ENODEV;
 	return ret < 0 ? ret : 0;
@@ -463,6 +456,7 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 	ret = copy_string(client, arg, string, sizeof(string));
 	if (!ret)
 		ret = find_device(gf, string, &dev);
+	explicit_bzero(string, sizeof(string)); /* there may be a token in it */
 	if (ret)
 		return ret;
 	df = calloc(1, sizeof(*df));

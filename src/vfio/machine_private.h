@@ -48,6 +48,7 @@
 #include "vfio/low_power.h"
 #include "vfio/observe.h"
 #include "vfio/spec.h"
+#include "vfio/token.h"
 #include "vfio/vfio.h"
 #include "vfio/vfio_uapi.h"
 
@@ -375,6 +376,7 @@ struct vfio_device {
 	bool host_mapped;            /* somebody maps BARs as the host; under config_lock */
 	bool uio_open;               /* it is open for uio, not for VFIO; under open_lock */
 	struct uio *uio;             /* in DEVICE_UIO; under machine->lock */
+	struct vf_token token;
 
 	struct stats stats;
 	struct mishap mishap;
