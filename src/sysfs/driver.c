@@ -14,6 +14,7 @@
 #include "sysfs/driver.h"
 #include "sysfs/functions.h"
 #include "sysfs/jobs.h"
+#include "vfio/sriov.h"
 #include "vfio/uio.h"
 
 int sysfs_number(const struct sysfs_store *s, unsigned long *out)
@@ -53,36 +54,60 @@ static bool id_matches(const struct dynamic_id *id, const struct function *f)
 	       !((id->class ^ f->ids.class) & id->mask);
 }
 
-bool driver_matches(struct sysfs *fs, const struct function *f, enum sysfs_driver driver)
+bool driver_matches(struct sysfs *fs, const struct function *f, unsigned driver)
 {
+	char name[SYSFS_DRIVER_NAME];
+
+	if (driver >= DRIVER_MODEL && f->model != driver - DRIVER_MODEL)
+		return false;
 	if (f->driver_override)
-		return !strcmp(f->driver_override, sysfs_driver_names[driver]);
+		return sysfs_driver_name(fs, driver, name) && !strcmp(f->driver_override, name);
+	if (driver >= DRIVER_MODEL)
+		return true;
 	for (unsigned i = 0; i < fs->nr_ids; i++)
 		if (fs->ids[i].driver == driver && id_matches(&fs->ids[i], f))
 			return true;
 	return false;
 }
 
-static int bind_device(struct vfio_device *dev, enum sysfs_driver driver)
+static int bind_device(struct vfio_device *dev, unsigned driver)
 {
-	return driver == DRIVER_UIO ? vfio_device_uio_bind(dev) : vfio_device_bind(dev);
+	static const enum vfio_driver drivers[] = {
+		[DRIVER_VFIO] = VFIO_DRIVER_VFIO,
+		[DRIVER_UIO] = VFIO_DRIVER_UIO,
+		[DRIVER_STUB] = VFIO_DRIVER_STUB,
+		[DRIVER_MODEL] = VFIO_DRIVER_MODEL,
+	};
+
+	return vfio_device_bind_to(dev, drivers[driver < DRIVER_MODEL ? driver : DRIVER_MODEL]);
 }
 
-void driver_probe(struct sysfs *fs, struct function *f)
+/* Which driver a probe of @f finds: the host's own take by themselves nothing but what they are the
+ * driver_override of. */
+static unsigned probed_driver(struct sysfs *fs, const struct function *f)
 {
-	struct vfio_device *dev = function_device(fs, f);
-
-	for (unsigned i = 0; dev && i < NR_DRIVERS; i++)
-		if (driver_matches(fs, f, (enum sysfs_driver)i))
-			bind_device(dev, (enum sysfs_driver)i);
-	if (dev)
-		vfio_device_put(dev);
+	for (unsigned i = 0; i < DRIVER_MODEL; i++)
+		if (driver_matches(fs, f, i))
+			return i;
+	if (f->driver_override && driver_matches(fs, f, DRIVER_MODEL + f->model))
+		return DRIVER_MODEL + f->model;
+	return SYSFS_NO_DRIVER;
 }
 
-/* ---- jobs of the driver queue ---- */
+/* Have @driver take @f if it does; not one of the host's own, for which one has to wait. */
+static void driver_attach(struct sysfs *fs, struct function *f, unsigned driver)
+{
+	struct vfio_device *dev = driver < DRIVER_MODEL && driver_matches(fs, f, driver)
+					  ? function_device(fs, f)
+					  : NULL;
 
-static ssize_t bind_to(struct sysfs *fs, struct job *job, struct vfio_device *dev,
-		       enum sysfs_driver driver)
+	if (!dev)
+		return;
+	bind_device(dev, driver);
+	vfio_device_put(dev);
+}
+
+static ssize_t bind_to(struct sysfs *fs, struct job *job, struct vfio_device *dev, unsigned driver)
 {
 	bool takes;
 	int ret;
@@ -96,48 +121,56 @@ static ssize_t bind_to(struct sysfs *fs, struct job *job, struct vfio_device *de
 	return ret ? ret : (ssize_t)job->len;
 }
 
-static ssize_t job_bind_vfio(struct sysfs *fs, struct job *job, struct vfio_device *dev)
+/* ---- jobs of the driver queue ---- */
+
+static ssize_t job_bind(struct sysfs *fs, struct job *job, struct vfio_device *dev)
 {
-	return bind_to(fs, job, dev, DRIVER_VFIO);
+	return bind_to(fs, job, dev, (unsigned)job->offset);
 }
 
-static ssize_t job_bind_uio(struct sysfs *fs, struct job *job, struct vfio_device *dev)
+/* From the driver whose file was written to. */
+static ssize_t job_unbind(struct sysfs *fs, struct job *job, struct vfio_device *dev)
 {
-	return bind_to(fs, job, dev, DRIVER_UIO);
-}
+	unsigned driver;
+	int ret;
 
-static ssize_t job_unbind_vfio(struct sysfs *fs, struct job *job, struct vfio_device *dev)
-{
-	int ret = sysfs_job_unbind(fs, job, dev);
-
-	return ret ? ret : (ssize_t)job->len;
-}
-
-static ssize_t job_unbind_uio(struct sysfs *fs, struct job *job, struct vfio_device *dev)
-{
-	int ret = vfio_device_uio_unbind(dev);
-
+	pthread_mutex_lock(&fs->lock);
+	driver = function_driver(fs, job->f);
+	pthread_mutex_unlock(&fs->lock);
+	if (driver != job->offset)
+		return -ENODEV;
+	ret = driver == DRIVER_UIO ? vfio_device_uio_unbind(dev) : sysfs_job_unbind(fs, job, dev);
 	return ret ? ret : (ssize_t)job->len;
 }
 
 /* Like the kernel, it does not tell whether a driver took it. */
 static ssize_t job_probe(struct sysfs *fs, struct job *job, struct vfio_device *dev)
 {
+	unsigned driver;
+
 	pthread_mutex_lock(&fs->lock);
-	if (!job->f->removed)
-		driver_probe(fs, job->f);
+	driver = job->f->removed ? SYSFS_NO_DRIVER : probed_driver(fs, job->f);
 	pthread_mutex_unlock(&fs->lock);
+	if (driver != SYSFS_NO_DRIVER)
+		bind_device(dev, driver);
 	return (ssize_t)job->len;
 }
 
 static ssize_t job_remove(struct sysfs *fs, struct job *job, struct vfio_device *dev)
 {
 	struct function *f = job->f;
-	int ret = vfio_device_bound(dev) ? sysfs_job_unbind(fs, job, dev) : 0;
+	enum vfio_driver driver = vfio_device_driver(dev);
+	int ret = 0;
 
+	/* pci-pf-stub would leave them. */
+	if (driver == VFIO_DRIVER_STUB && vfio_device_num_vfs(dev))
+		ret = sysfs_job_numvfs(fs, job, dev, 0);
+	if (!ret && driver == VFIO_DRIVER_UIO)
+		vfio_device_uio_unbind(dev);
+	else if (!ret && driver != VFIO_DRIVER_NONE)
+		ret = sysfs_job_unbind(fs, job, dev);
 	if (ret)
 		return ret;
-	vfio_device_uio_unbind(dev); /* if that has it */
 	vfio_device_host_revoke(dev);
 	vfio_device_allow_reset(dev, true);
 	pthread_mutex_lock(&fs->lock);
@@ -170,7 +203,7 @@ static ssize_t job_enable(struct sysfs *fs, struct job *job, struct vfio_device 
 	struct function *f = job->f;
 	unsigned before;
 
-	if (vfio_device_bound(dev) || vfio_device_uio(dev, NULL))
+	if (vfio_device_driver(dev) != VFIO_DRIVER_NONE)
 		return -EBUSY;
 	pthread_mutex_lock(&fs->lock);
 	before = f->enabled;
@@ -199,11 +232,13 @@ static ssize_t later(struct sysfs_store *s, struct function *f, sysfs_job_fn fn)
 	return -EINPROGRESS;
 }
 
-/* The function that is named. */
-static ssize_t later_named(struct sysfs *fs, struct sysfs_store *s, sysfs_job_fn fn)
+/* The function that is named, and driver @driver. */
+static ssize_t later_named(struct sysfs *fs, struct sysfs_store *s, sysfs_job_fn fn,
+			   uint64_t driver)
 {
 	struct function *f = sysfs_function_named(fs, s->text, strcspn(s->text, "\n"));
 
+	s->arg = driver;
 	return f ? later(s, f, fn) : -ENODEV;
 }
 
@@ -243,31 +278,30 @@ ssize_t store_rescan(struct sysfs *fs, const struct sysfs_node *node, struct sys
 		if (!f->removed)
 			continue;
 		f->removed = false;
-		if (fs->autoprobe)
-			driver_probe(fs, f);
+		for (unsigned i = 0; i < DRIVER_MODEL && fs->autoprobe; i++)
+			driver_attach(fs, f, i);
 	}
 	return (ssize_t)s->len;
 }
 
 static ssize_t store_bind(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)
 {
-	const enum sysfs_driver driver = (enum sysfs_driver)node->object;
 	struct function *f = sysfs_function_named(fs, s->text, strcspn(s->text, "\n"));
 
 	/* Who does not take it says so before the device is asked. */
-	if (f && !driver_matches(fs, f, driver))
+	if (f && !driver_matches(fs, f, (unsigned)node->object))
 		return -ENODEV;
-	return later_named(fs, s, driver == DRIVER_UIO ? job_bind_uio : job_bind_vfio);
+	return later_named(fs, s, job_bind, node->object);
 }
 
 static ssize_t store_unbind(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)
 {
-	return later_named(fs, s, node->object == DRIVER_UIO ? job_unbind_uio : job_unbind_vfio);
+	return later_named(fs, s, job_unbind, node->object);
 }
 
 static ssize_t store_probe(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)
 {
-	return later_named(fs, s, job_probe);
+	return later_named(fs, s, job_probe, 0);
 }
 
 static ssize_t show_autoprobe(struct sysfs *fs, const struct sysfs_node *node, char *out,
@@ -295,7 +329,7 @@ static int parse_id(const struct sysfs_store *s, struct dynamic_id *id)
 		      &id->subdevice, &id->class, &id->mask, &data);
 }
 
-static bool id_known(const struct sysfs *fs, const struct dynamic_id *id)
+static bool id_known(struct sysfs *fs, const struct dynamic_id *id)
 {
 	const struct function like = {.ids = {(uint16_t)id->vendor, (uint16_t)id->device,
 					      (uint16_t)id->subvendor, (uint16_t)id->subdevice,
@@ -303,6 +337,10 @@ static bool id_known(const struct sysfs *fs, const struct dynamic_id *id)
 
 	for (unsigned i = 0; i < fs->nr_ids; i++)
 		if (fs->ids[i].driver == id->driver && id_matches(&fs->ids[i], &like))
+			return true;
+	/* What a driver of the host's own knows without being told. */
+	for (const struct function *f = fs->functions; f && id->driver >= DRIVER_MODEL; f = f->next)
+		if (f->model == id->driver - DRIVER_MODEL && id_matches(id, f))
 			return true;
 	return false;
 }
@@ -316,16 +354,16 @@ static ssize_t store_new_id(struct sysfs *fs, const struct sysfs_node *node, str
 		return -EINVAL;
 	if (n == 7) /* driver data, which these drivers have none of */
 		return -EINVAL;
-	id.driver = (enum sysfs_driver)node->object;
+	id.driver = (unsigned)node->object;
+	sysfs_sync(fs);
 	if (id_known(fs, &id))
 		return -EEXIST;
 	if (fs->nr_ids == MAX_DYNAMIC_IDS)
 		return -ENOMEM;
 	fs->ids[fs->nr_ids++] = id;
-	sysfs_sync(fs);
 	for (struct function *f = fs->functions; f; f = f->next)
 		if (!f->removed)
-			driver_probe(fs, f);
+			driver_attach(fs, f, id.driver);
 	return (ssize_t)s->len;
 }
 
@@ -354,6 +392,11 @@ static ssize_t store_remove_id(struct sysfs *fs, const struct sysfs_node *node,
 static ssize_t store_event(struct sysfs *fs, const struct sysfs_node *node, struct sysfs_store *s)
 {
 	return (ssize_t)s->len;
+}
+
+static bool has_module(struct sysfs *fs, const struct sysfs_node *node)
+{
+	return node->object == DRIVER_VFIO || node->object == DRIVER_UIO;
 }
 
 static ssize_t show_module(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
@@ -390,6 +433,10 @@ const struct sysfs_entry driver_entries[] = {
 	WRITE("new_id", store_new_id),
 	WRITE("remove_id", store_remove_id),
 	WRITE("uevent", store_event),
-	{.name = "module", .type = SYSFS_LINK, .mode = 0777, .show = show_module},
+	{.name = "module",
+	 .type = SYSFS_LINK,
+	 .mode = 0777,
+	 .show = show_module,
+	 .present = has_module},
 	{0},
 };

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "sysfs/driver.h"
 #include "sysfs/functions.h"
+#include "sysfs/sriov.h"
 
 /* Flags of a resource (the kernel's IORESOURCE_…); the low bits are those of the BAR. */
 #define RES_IO        0x00000100ull
@@ -17,7 +18,8 @@
 #define RES_READONLY  0x00004000ull
 #define RES_SIZEALIGN 0x00040000ull
 #define RES_MEM_64    0x00100000ull
-#define RES_LINES     13 /* BARs, ROM, and the VF BARs of a PF; the rest is for bridges */
+#define RES_VF_BARS   7  /* the first line of a PF's VF BARs, behind BARs and ROM */
+#define RES_LINES     13 /* with these; the rest is for bridges */
 
 #define MAX_NODES     1024 /* of memory, that a kernel may have */
 
@@ -57,14 +59,13 @@ static ssize_t show_modalias(struct sysfs *fs, const struct sysfs_node *node, ch
 static ssize_t show_uevent(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
 	const struct function *f = node->f;
-	enum sysfs_driver driver = function_driver(fs, f);
+	const char *driver = function_driver_name(fs, f, (char[SYSFS_DRIVER_NAME]){""});
 	int n = snprintf(out, size,
 			 "%s%s%sPCI_CLASS=%X\nPCI_ID=%04X:%04X\nPCI_SUBSYS_ID=%04X:%04X\n"
 			 "PCI_SLOT_NAME=%s\nMODALIAS=",
-			 driver == DRIVER_NONE ? "" : "DRIVER=",
-			 driver == DRIVER_NONE ? "" : sysfs_driver_names[driver],
-			 driver == DRIVER_NONE ? "" : "\n", f->ids.class, f->ids.vendor,
-			 f->ids.device, f->ids.subvendor, f->ids.subdevice, f->name);
+			 driver ? "DRIVER=" : "", driver ? driver : "", driver ? "\n" : "",
+			 f->ids.class, f->ids.vendor, f->ids.device, f->ids.subvendor,
+			 f->ids.subdevice, f->name);
 
 	return n + show_modalias(fs, node, out + n, size - (size_t)n);
 }
@@ -84,10 +85,8 @@ static ssize_t store_uevent(struct sysfs *fs, const struct sysfs_node *node, str
 
 /* ---- resources ---- */
 
-static unsigned long long resource_flags(const struct function *f, unsigned bar)
+static unsigned long long resource_flags(unsigned flags)
 {
-	unsigned flags = f->bars[bar].flags;
-
 	if (flags & UVFIO_BAR_IO)
 		return RES_SIZEALIGN | RES_IO | PCI_BASE_ADDRESS_SPACE_IO;
 	return RES_SIZEALIGN | RES_MEM |
@@ -102,12 +101,15 @@ static ssize_t show_resource(struct sysfs *fs, const struct sysfs_node *node, ch
 	size_t len = 0;
 
 	for (unsigned i = 0; i < RES_LINES; i++) {
+		const struct function_bar *bar = i < 6   ? &f->bars[i]
+						 : i > 6 ? &f->vf_bars[i - RES_VF_BARS]
+							 : NULL;
 		unsigned long long start = 0, end = 0, flags = 0;
 
-		if (i < 6 && f->bars[i].size) {
-			start = f->bars[i].address;
-			end = start + f->bars[i].size - 1;
-			flags = resource_flags(f, i);
+		if (bar && bar->size) {
+			start = bar->address;
+			end = start + bar->size - 1;
+			flags = resource_flags(bar->flags);
 		} else if (i == 6 && f->rom_size) {
 			/* It is in no window; programs take its size from here. */
 			end = f->rom_size - 1;
@@ -160,7 +162,9 @@ static ssize_t show_irq(struct sysfs *fs, const struct sysfs_node *node, char *o
 
 static ssize_t show_enable(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
-	bool driver = function_uio(fs, node->f, NULL) || function_open(fs, node->f);
+	unsigned which = function_driver(fs, node->f);
+	bool driver = which == DRIVER_UIO || (which >= DRIVER_MODEL && which != SYSFS_NO_DRIVER) ||
+		      function_open(fs, node->f);
 
 	return snprintf(out, size, "%u\n", node->f->enabled + driver);
 }
@@ -219,6 +223,11 @@ static ssize_t show_constant(struct sysfs *fs, const struct sysfs_node *node, ch
 			     size_t size)
 {
 	return snprintf(out, size, "%u\n", node->entry->arg);
+}
+
+static ssize_t show_ari(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
+{
+	return snprintf(out, size, "%u\n", node->f->ari);
 }
 
 static ssize_t show_power_state(struct sysfs *fs, const struct sysfs_node *node, char *out,
@@ -372,16 +381,16 @@ static ssize_t store_reset_method(struct sysfs *fs, const struct sysfs_node *nod
 
 static bool is_bound(struct sysfs *fs, const struct sysfs_node *node)
 {
-	return function_driver(fs, node->f) != DRIVER_NONE;
+	return function_driver(fs, node->f) != SYSFS_NO_DRIVER;
 }
 
 static ssize_t show_driver(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size)
 {
-	enum sysfs_driver driver = function_driver(fs, node->f);
+	char name[SYSFS_DRIVER_NAME];
 
-	if (driver == DRIVER_NONE)
+	if (!function_driver_name(fs, node->f, name))
 		return -ENOENT;
-	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/%s", sysfs_driver_names[driver]);
+	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/%s", name);
 }
 
 static ssize_t show_subsystem(struct sysfs *fs, const struct sysfs_node *node, char *out,
@@ -447,6 +456,11 @@ static ssize_t store_override(struct sysfs *fs, const struct sysfs_node *node,
 		.name = name_, .type = SYSFS_TEXT, .mode = 0444, .show = show_link, .arg = which_, \
 		.present = is_pcie                                                                 \
 	}
+#define PF_FILE(name_, which_, mode_, store_)                                                      \
+	{                                                                                          \
+		.name = name_, .type = SYSFS_TEXT, .mode = mode_, .show = show_sriov,              \
+		.store = store_, .arg = which_, .present = sriov_is_pf                             \
+	}
 #define BAR(n_)                                                                                    \
 	{.name = "resource" #n_,                                                                   \
 	 .type = SYSFS_BINARY,                                                                     \
@@ -475,7 +489,7 @@ const struct sysfs_entry function_entries[] = {
 	RDWR("broken_parity_status", show_flag, store_flag, FLAG_PARITY),
 	RDWR("d3cold_allowed", show_flag, store_flag, FLAG_D3COLD),
 	RDWR("msi_bus", show_flag, store_flag, FLAG_MSI),
-	READ("ari_enabled", show_constant, 0),
+	READ("ari_enabled", show_ari, 0),
 	READ("dma_mask_bits", show_constant, 32),
 	READ("consistent_dma_mask_bits", show_constant, 32),
 	READ("local_cpus", show_cpus, 0),
@@ -499,6 +513,19 @@ const struct sysfs_entry function_entries[] = {
 	 .present = can_reset},
 	{.name = "remove", .type = SYSFS_TEXT, .mode = 0220, .store = store_remove},
 	{.name = "rescan", .type = SYSFS_TEXT, .mode = 0200, .store = store_rescan},
+	PF_FILE("sriov_totalvfs", SRIOV_TOTAL, 0444, NULL),
+	PF_FILE("sriov_numvfs", SRIOV_NUM, 0644, store_numvfs),
+	PF_FILE("sriov_offset", SRIOV_OFFSET, 0444, NULL),
+	PF_FILE("sriov_stride", SRIOV_STRIDE, 0444, NULL),
+	PF_FILE("sriov_vf_device", SRIOV_VF_DEVICE, 0444, NULL),
+	PF_FILE("sriov_drivers_autoprobe", SRIOV_AUTOPROBE, 0644, store_vf_autoprobe),
+	PF_FILE("sriov_vf_total_msix", SRIOV_TOTAL_MSIX, 0444, NULL),
+	{.name = "sriov_vf_msix_count",
+	 .type = SYSFS_TEXT,
+	 .mode = 0200,
+	 .store = store_msix_count,
+	 .present = sriov_is_vf},
+	LINK("physfn", show_physfn, sriov_is_vf),
 	LINK("driver", show_driver, is_bound),
 	LINK("iommu_group", show_group, NULL),
 	LINK("subsystem", show_subsystem, NULL),

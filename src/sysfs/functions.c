@@ -10,9 +10,12 @@
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "sysfs/functions.h"
+#include "sysfs/sriov.h"
+#include "vfio/sriov.h"
 #include "vfio/uio.h"
 
 #define FIRST_LINE    16u /* interrupt numbers: of INTx lines */
@@ -55,6 +58,8 @@ static void fill(struct function *f, struct vfio_device *dev)
 		memcpy(&f->link_status, config + cap + PCI_EXP_LNKSTA, sizeof(f->link_status));
 	}
 	f->exp = cap;
+	f->ari = pci_find_ext_cap(vfio_device_func(dev), PCI_EXT_CAP_ID_ARI);
+	sriov_fill(f, dev);
 }
 
 /* What a function is when the bus finds it, all but its driver. */
@@ -81,60 +86,148 @@ void sysfs_function_put(struct function *f)
 	free(f);
 }
 
-static void add(struct sysfs *fs, struct vfio_device *dev)
+/* Which of the machine's models @dev is of. */
+static unsigned model_of(struct sysfs *fs, struct vfio_device *dev)
 {
-	struct function *f = calloc(1, sizeof(*f)), **tail = &fs->functions;
+	const struct uvfio_model *model;
+	unsigned i = 0;
+
+	while ((model = vfio_machine_model(fs->config.machine, i)) &&
+	       model != vfio_device_model(dev))
+		i++;
+	return i;
+}
+
+/* What the bus makes of a new one's driver_override: as if somebody had done what users of such
+ * programs do; and vfio-pci says so of the VFs of its PFs, whether they are bound or not (C). */
+static const char *first_override(struct vfio_device *dev)
+{
+	struct vfio_device *pf = vfio_device_physfn(dev);
+	enum vfio_driver driver = vfio_device_driver(dev);
+
+	if (driver == VFIO_DRIVER_NONE && pf && vfio_device_driver(pf) == VFIO_DRIVER_VFIO)
+		return "vfio-pci";
+	return driver == VFIO_DRIVER_NONE ? NULL : vfio_device_driver_name(dev);
+}
+
+static struct function *function_new(struct sysfs *fs, struct vfio_device *dev)
+{
+	const char *override = first_override(dev);
+	struct function *f = calloc(1, sizeof(*f));
 
 	if (!f)
-		return;
+		return NULL;
 	f->id = vfio_device_serial(dev);
 	f->refs = 1;
 	f->bus_knows = true;
 	fill(f, dev);
 	renew(f);
-	/* As if somebody had done what users of such programs do. */
-	if (vfio_device_uio(dev, NULL))
-		f->driver_override = strdup(VFIO_UIO_DRIVER);
-	else if (vfio_device_bound(dev))
-		f->driver_override = strdup("vfio-pci");
-	while (*tail && (*tail)->id < f->id)
-		tail = &(*tail)->next;
-	f->next = *tail;
-	*tail = f;
+	f->model = model_of(fs, dev);
+	if (override)
+		f->driver_override = strdup(override);
+	return f;
 }
 
+/* ---- the list ---- */
+
+static int compare_ids(const void *a, const void *b)
+{
+	const struct function *f = *(struct function *const *)a;
+	const struct function *g = *(struct function *const *)b;
+
+	return f->id < g->id ? -1 : f->id > g->id;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp((*(struct function *const *)a)->name, (*(struct function *const *)b)->name);
+}
+
+struct function *sysfs_function_after(struct sysfs *fs, uint64_t id)
+{
+	unsigned first = 0, end = fs->nr_functions;
+
+	while (first < end) {
+		unsigned mid = first + (end - first) / 2;
+
+		if (fs->by_id[mid]->id <= id)
+			first = mid + 1;
+		else
+			end = mid;
+	}
+	return first < fs->nr_functions ? fs->by_id[first] : NULL;
+}
+
+/* Whether the tree shows it or not. */
+static struct function *find_id(struct sysfs *fs, uint64_t id)
+{
+	struct function *f = id ? sysfs_function_after(fs, id - 1) : NULL;
+
+	return f && f->id == id ? f : NULL;
+}
+
+/* Have @all, by their ids, be the functions; both arrays are taken. */
+static void set_functions(struct sysfs *fs, struct function **all, struct function **named,
+			  unsigned nr)
+{
+	struct function **tail = &fs->functions;
+
+	qsort(all, nr, sizeof(*all), compare_ids);
+	for (unsigned i = 0; i < nr; i++) {
+		named[i] = all[i];
+		*tail = all[i];
+		tail = &all[i]->next;
+	}
+	*tail = NULL;
+	qsort(named, nr, sizeof(*named), compare_names);
+	free(fs->by_id);
+	free(fs->by_name);
+	fs->by_id = all;
+	fs->by_name = named;
+	fs->nr_functions = nr;
+}
+
+/* Without memory the list stays what it is, and is looked at again with the next request. */
 void sysfs_sync(struct sysfs *fs)
 {
-	unsigned changes = vfio_machine_changes(fs->config.machine), nr;
+	unsigned changes = vfio_machine_changes(fs->config.machine), nr, kept = 0;
+	struct function **all, **named;
 	struct vfio_device **devs;
+	bool whole = true;
 
 	if (fs->synced && changes == fs->machine_changes)
 		return;
 	nr = vfio_machine_get_devices(fs->config.machine, &devs);
+	all = malloc((nr + 1) * sizeof(*all));
+	named = malloc((nr + 1) * sizeof(*named));
+	if (!all || !named) {
+		vfio_devices_put(devs, nr);
+		free(all);
+		free(named);
+		return;
+	}
 	for (struct function *f = fs->functions; f; f = f->next)
 		f->bus_knows = false;
 	for (unsigned i = 0; i < nr; i++) {
-		uint64_t serial = vfio_device_serial(devs[i]);
-		struct function *f = fs->functions;
+		struct function *f = find_id(fs, vfio_device_serial(devs[i]));
 
-		while (f && f->id != serial)
-			f = f->next;
-		if (f)
+		if (!f)
+			f = function_new(fs, devs[i]);
+		whole &= f != NULL;
+		if (f) {
 			f->bus_knows = true;
-		else
-			add(fs, devs[i]);
-	}
-	vfio_devices_put(devs, nr);
-	for (struct function **p = &fs->functions, *f; (f = *p);) {
-		if (f->bus_knows) {
-			p = &f->next;
-		} else {
-			*p = f->next;
-			sysfs_function_put(f);
+			all[kept++] = f;
 		}
 	}
+	vfio_devices_put(devs, nr);
+	for (struct function *f = fs->functions, *next; f; f = next) {
+		next = f->next;
+		if (!f->bus_knows)
+			sysfs_function_put(f);
+	}
+	set_functions(fs, all, named, kept);
 	fs->machine_changes = changes;
-	fs->synced = true;
+	fs->synced = whole;
 }
 
 void sysfs_functions_free(struct sysfs *fs)
@@ -145,26 +238,30 @@ void sysfs_functions_free(struct sysfs *fs)
 		fs->functions = f->next;
 		sysfs_function_put(f);
 	}
+	free(fs->by_id);
+	free(fs->by_name);
 }
 
 struct function *sysfs_function(struct sysfs *fs, uint64_t id)
 {
-	struct function *f = fs->functions;
+	struct function *f = find_id(fs, id);
 
-	while (f && f->id < id)
-		f = f->next;
-	return f && f->id == id && !f->removed ? f : NULL;
+	return f && !f->removed ? f : NULL;
 }
 
 struct function *sysfs_function_named(struct sysfs *fs, const char *name, size_t len)
 {
-	struct function *f;
+	struct function key, *k = &key, **found;
 
+	if (len >= sizeof(key.name))
+		return NULL;
+	memcpy(key.name, name, len);
+	key.name[len] = '\0';
 	sysfs_sync(fs);
-	for (f = fs->functions; f; f = f->next)
-		if (!f->removed && strlen(f->name) == len && !memcmp(f->name, name, len))
-			break;
-	return f;
+	found = fs->nr_functions
+			? bsearch(&k, fs->by_name, fs->nr_functions, sizeof(*found), compare_names)
+			: NULL;
+	return found && !(*found)->removed ? *found : NULL;
 }
 
 struct vfio_device *function_device(struct sysfs *fs, const struct function *f)
@@ -198,16 +295,63 @@ bool function_uio(struct sysfs *fs, const struct function *f, unsigned *minor)
 	return bound;
 }
 
-const char *const sysfs_driver_names[NR_DRIVERS] = {
-	[DRIVER_VFIO] = "vfio-pci",
-	[DRIVER_UIO] = VFIO_UIO_DRIVER,
-};
-
-enum sysfs_driver function_driver(struct sysfs *fs, const struct function *f)
+unsigned function_driver(struct sysfs *fs, const struct function *f)
 {
-	if (function_bound(fs, f))
+	struct vfio_device *dev = function_device(fs, f);
+	enum vfio_driver driver = dev ? vfio_device_driver(dev) : VFIO_DRIVER_NONE;
+
+	if (dev)
+		vfio_device_put(dev);
+	switch (driver) {
+	case VFIO_DRIVER_VFIO:
 		return DRIVER_VFIO;
-	return function_uio(fs, f, NULL) ? DRIVER_UIO : DRIVER_NONE;
+	case VFIO_DRIVER_UIO:
+		return DRIVER_UIO;
+	case VFIO_DRIVER_STUB:
+		return DRIVER_STUB;
+	case VFIO_DRIVER_MODEL:
+		return DRIVER_MODEL + f->model;
+	default:
+		return SYSFS_NO_DRIVER;
+	}
+}
+
+bool sysfs_driver_name(struct sysfs *fs, unsigned driver, char out[SYSFS_DRIVER_NAME])
+{
+	static const char *const names[] = {
+		[DRIVER_VFIO] = "vfio-pci",
+		[DRIVER_UIO] = VFIO_UIO_DRIVER,
+		[DRIVER_STUB] = VFIO_STUB_DRIVER,
+	};
+	const struct uvfio_model *model =
+		driver >= DRIVER_MODEL && driver != SYSFS_NO_DRIVER
+			? vfio_machine_model(fs->config.machine, driver - DRIVER_MODEL)
+			: NULL;
+
+	if (driver < DRIVER_MODEL)
+		snprintf(out, SYSFS_DRIVER_NAME, "%s", names[driver]);
+	else if (!model || !*model->name || strchr(model->name, '/') || model->name[0] == '.' ||
+		 (size_t)snprintf(out, SYSFS_DRIVER_NAME, "%s", model->name) >= SYSFS_DRIVER_NAME)
+		return false;
+	return true;
+}
+
+const char *function_driver_name(struct sysfs *fs, const struct function *f,
+				 char out[SYSFS_DRIVER_NAME])
+{
+	return sysfs_driver_name(fs, function_driver(fs, f), out) ? out : NULL;
+}
+
+bool sysfs_driver_exists(struct sysfs *fs, uint64_t driver)
+{
+	char name[SYSFS_DRIVER_NAME];
+	const struct function *f = fs->functions;
+
+	if (driver < DRIVER_MODEL)
+		return driver != DRIVER_UIO || fs->uio;
+	while (f && f->model != driver - DRIVER_MODEL)
+		f = f->next;
+	return f && sysfs_driver_name(fs, (unsigned)driver, name);
 }
 
 bool function_open(struct sysfs *fs, const struct function *f)

@@ -368,10 +368,12 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		} else {
 			memcpy(text, buf, size);
 			text[size] = '\0';
-			store = (struct sysfs_store){text, size, is_admin(req), NULL, NULL};
+			store = (struct sysfs_store){
+				.text = text, .len = size, .admin = is_admin(req)};
 			n = node.entry && node.entry->store ? node.entry->store(fs, &node, &store)
 							    : -EIO;
 			later = store.later;
+			offset = store.arg;
 			id = store.f ? store.f->id : 0;
 		}
 	}

@@ -16,9 +16,11 @@
 #include <string.h>
 #include "base/thread.h"
 #include "sysfs/jobs.h"
+#include "vfio/sriov.h"
 
-#define MAX_JOBS       1024u
-#define MAX_JOBS_QUEUE 64u
+/* A thousand writers to one function wait like one; each keeps what it has written. */
+#define MAX_JOBS       8192u
+#define MAX_JOBS_QUEUE 2048u
 
 struct worker {
 	struct sysfs *fs;
@@ -148,82 +150,108 @@ int sysfs_job_start(struct sysfs *fs, struct function *f, enum sysfs_queue queue
 	return 0;
 }
 
-/* ---- unbinding ---- */
+/* ---- waiting for the machine ---- */
 
 /* Shared with the machine, which may still tell when the door has gone. */
-struct unbinding {
+struct waiting {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	bool done, abandoned;
+	int result;
 	unsigned refs;
 };
 
-static void unbinding_put(struct unbinding *u)
+static struct waiting *waiting_new(void)
+{
+	struct waiting *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->cond, NULL);
+	w->refs = 2;
+	return w;
+}
+
+static void waiting_put(struct waiting *w)
 {
 	bool last;
 
-	pthread_mutex_lock(&u->lock);
-	last = --u->refs == 0;
-	pthread_mutex_unlock(&u->lock);
+	pthread_mutex_lock(&w->lock);
+	last = --w->refs == 0;
+	pthread_mutex_unlock(&w->lock);
 	if (!last)
 		return;
-	pthread_cond_destroy(&u->cond);
-	pthread_mutex_destroy(&u->lock);
-	free(u);
+	pthread_cond_destroy(&w->cond);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
+
+static void done_with(void *arg, int result)
+{
+	struct waiting *w = arg;
+
+	pthread_mutex_lock(&w->lock);
+	w->done = true;
+	w->result = result;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+	waiting_put(w);
 }
 
 static void unbound(void *arg)
 {
-	struct unbinding *u = arg;
-
-	pthread_mutex_lock(&u->lock);
-	u->done = true;
-	pthread_cond_signal(&u->cond);
-	pthread_mutex_unlock(&u->lock);
-	unbinding_put(u);
+	done_with(arg, 0);
 }
 
-static void abandon(struct unbinding *u)
+static void abandon(struct waiting *w)
 {
-	pthread_mutex_lock(&u->lock);
-	u->abandoned = true;
-	pthread_cond_signal(&u->cond);
-	pthread_mutex_unlock(&u->lock);
+	pthread_mutex_lock(&w->lock);
+	w->abandoned = true;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* The machine has begun it, or @ret says why not.  @w is given away. */
+static int wait_for(struct sysfs *fs, struct job *job, struct waiting *w, int ret)
+{
+	bool stopping;
+
+	if (ret) {
+		w->refs = 1;
+		waiting_put(w);
+		return ret;
+	}
+	pthread_mutex_lock(&fs->lock);
+	job->waiting = w;
+	stopping = fs->stopping;
+	pthread_mutex_unlock(&fs->lock);
+
+	pthread_mutex_lock(&w->lock);
+	while (!w->done && !w->abandoned && !stopping)
+		pthread_cond_wait(&w->cond, &w->lock);
+	ret = w->done ? w->result : -EINTR;
+	pthread_mutex_unlock(&w->lock);
+
+	pthread_mutex_lock(&fs->lock);
+	job->waiting = NULL;
+	pthread_mutex_unlock(&fs->lock);
+	waiting_put(w);
+	return ret;
 }
 
 int sysfs_job_unbind(struct sysfs *fs, struct job *job, struct vfio_device *dev)
 {
-	struct unbinding *u = calloc(1, sizeof(*u));
-	bool stopping;
-	int ret;
+	struct waiting *w = waiting_new();
 
-	if (!u)
-		return -ENOMEM;
-	pthread_mutex_init(&u->lock, NULL);
-	pthread_cond_init(&u->cond, NULL);
-	u->refs = 2;
-	ret = vfio_device_unbind(dev, unbound, u);
-	if (ret) {
-		u->refs = 1;
-		unbinding_put(u);
-		return ret;
-	}
-	pthread_mutex_lock(&fs->lock);
-	job->unbinding = u;
-	stopping = fs->stopping;
-	pthread_mutex_unlock(&fs->lock);
+	return w ? wait_for(fs, job, w, vfio_device_unbind(dev, unbound, w)) : -ENOMEM;
+}
 
-	pthread_mutex_lock(&u->lock);
-	while (!u->done && !u->abandoned && !stopping)
-		pthread_cond_wait(&u->cond, &u->lock);
-	ret = u->done ? 0 : -EINTR;
-	pthread_mutex_unlock(&u->lock);
+int sysfs_job_numvfs(struct sysfs *fs, struct job *job, struct vfio_device *pf, unsigned n)
+{
+	struct waiting *w = waiting_new();
 
-	pthread_mutex_lock(&fs->lock);
-	job->unbinding = NULL;
-	pthread_mutex_unlock(&fs->lock);
-	unbinding_put(u);
-	return ret;
+	return w ? wait_for(fs, job, w, vfio_device_set_numvfs(pf, n, done_with, w)) : -ENOMEM;
 }
 
 void sysfs_jobs_stop(struct sysfs *fs)
@@ -232,8 +260,8 @@ void sysfs_jobs_stop(struct sysfs *fs)
 
 	fs->stopping = true;
 	LIST_FOREACH(job, fs->jobs, all)
-	if (job->unbinding)
-		abandon(job->unbinding);
+	if (job->waiting)
+		abandon(job->waiting);
 	while (fs->nr_threads)
 		pthread_cond_wait(&fs->changed_cond, &fs->lock);
 }

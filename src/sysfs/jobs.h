@@ -18,14 +18,14 @@ struct job {
 	const struct sysfs_entry *entry;
 	/* What was written, or room for what is read. */
 	size_t len;
-	uint64_t offset;
+	uint64_t offset;  /* or what the store said */
 	void *request;    /* who is to be answered; NULL: nobody */
 	bool interrupted; /* the caller does not want to wait any more */
 	bool answered;
 	enum sysfs_answer answer;
-	bool always;                 /* also when the device has gone */
-	struct unbinding *unbinding; /* what it waits for */
-	char data[];                 /* len bytes and a 0 */
+	bool always;             /* also when the device has gone */
+	struct waiting *waiting; /* for the machine */
+	char data[];             /* len bytes and a 0 */
 };
 
 LIST_HEAD(job_list, job);
@@ -41,6 +41,10 @@ void sysfs_jobs_stop(struct sysfs *fs);
 
 /* In a job: unbind @dev and wait for it.  0; -ENODEV; -EBUSY; -EINTR: the door ends. */
 int sysfs_job_unbind(struct sysfs *fs, struct job *job, struct vfio_device *dev);
+
+/* In a job: have @n VFs and wait for it.  As vfio_device_set_numvfs() and its @done; -EINTR: the
+ * door ends. */
+int sysfs_job_numvfs(struct sysfs *fs, struct job *job, struct vfio_device *pf, unsigned n);
 
 /* fuse.c (none.c: nothing): answer job->request; job->data has what was read.  Without the lock. */
 void sysfs_fuse_answer(struct job *job, ssize_t result);

@@ -136,8 +136,11 @@ const struct sysfs_entry module_entries[] = {
 static ssize_t show_driver_link(struct sysfs *fs, const struct sysfs_node *node, char *out,
 				size_t size)
 {
-	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/%s",
-			     sysfs_driver_names[node->entry->arg]);
+	char name[SYSFS_DRIVER_NAME];
+
+	if (!sysfs_driver_name(fs, node->entry->arg, name))
+		return -ENOENT;
+	return sysfs_link_to(fs, node, out, size, "bus/pci/drivers/%s", name);
 }
 
 const struct sysfs_entry module_driver_entries[] = {

@@ -15,9 +15,6 @@
 #define ENTRY_MASK   0x3ffull
 #define ENTRY_OTHER  ENTRY_MASK
 #define OBJECT_MASK  ((1ull << INO_ENTRY) - 1)
-#define OTHER_LINKS  (1ull << 40) /* further entries from here on: config.links */
-#define FIRST_COOKIE 4096u        /* of further entries */
-#define MSI_SHIFT    12           /* further entries of msi_irqs: function id, vector */
 
 static bool nested(struct sysfs *fs, const struct sysfs_node *node)
 {
@@ -64,6 +61,11 @@ static const struct sysfs_entry drivers_entries[] = {
 	 .dir = DIR_DRIVER,
 	 .arg = DRIVER_UIO,
 	 .present = has_uio},
+	{.name = VFIO_STUB_DRIVER,
+	 .type = SYSFS_DIR,
+	 .mode = 0755,
+	 .dir = DIR_DRIVER,
+	 .arg = DRIVER_STUB},
 	{0},
 };
 #define MODULE(name_, arg_, present_)                                                              \
@@ -175,7 +177,7 @@ static bool slot_exists(struct sysfs *fs, uint64_t slot)
 {
 	struct function *f = fs->functions;
 
-	while (f && (f->slot != slot || !f->bus_knows))
+	while (f && (f->slot != slot || !f->bus_knows || f->pf))
 		f = f->next;
 	return f != NULL;
 }
@@ -202,7 +204,7 @@ static bool object_exists(struct sysfs *fs, struct sysfs_node *node)
 	case DIR_UIO_N:
 		return function_uio(fs, node->f, NULL);
 	case DIR_DRIVER:
-		return node->object < (fs->uio ? NR_DRIVERS : DRIVER_UIO);
+		return sysfs_driver_exists(fs, node->object);
 	case DIR_CLASS:
 	case DIR_CLASS_UIO:
 	case DIR_NODES:
@@ -231,18 +233,22 @@ static bool further_exists(struct sysfs *fs, struct sysfs_node *node)
 	node->f = sysfs_function(fs, node->which);
 	if (!node->f)
 		return false;
+	if (node->dir == DIR_FUNCTION) { /* virtfnN of its PF */
+		node->object = node->f->pf;
+		return sysfs_function(fs, node->object) != NULL;
+	}
 	if (node->dir == DIR_GROUP_DEVICES)
 		node->object = node->f->group;
 	if (node->dir == DIR_DRIVER) {
 		node->object = function_driver(fs, node->f);
-		return node->object != DRIVER_NONE;
+		return node->object != SYSFS_NO_DRIVER;
 	}
 	if (node->dir == DIR_CLASS_UIO || node->dir == DIR_NODES)
 		return function_uio(fs, node->f, NULL);
 	return node->dir == DIR_PCI_DEVICES || node->dir == DIR_GROUP_DEVICES;
 }
 
-static unsigned nr_entries(enum sysfs_dir dir)
+unsigned sysfs_nr_entries(enum sysfs_dir dir)
 {
 	unsigned n = 0;
 
@@ -268,7 +274,7 @@ bool sysfs_find(struct sysfs *fs, uint64_t ino, struct sysfs_node *out)
 		return further_exists(fs, out);
 	}
 	out->object = ino & OBJECT_MASK;
-	if (!object_exists(fs, out) || entry > nr_entries(out->dir))
+	if (!object_exists(fs, out) || entry > sysfs_nr_entries(out->dir))
 		return false;
 	if (entry) {
 		out->entry = &dirs[dir].entries[entry - 1];
@@ -279,11 +285,8 @@ bool sysfs_find(struct sysfs *fs, uint64_t ino, struct sysfs_node *out)
 	return true;
 }
 
-/* ---- what is in a directory ---- */
-
-/* The node of the static entry @e, if that is there. */
-static bool static_entry(struct sysfs *fs, const struct sysfs_node *dir,
-			 const struct sysfs_entry *e, struct sysfs_node *out)
+bool sysfs_static(struct sysfs *fs, const struct sysfs_node *dir, const struct sysfs_entry *e,
+		  struct sysfs_node *out)
 {
 	*out = *dir;
 	out->entry = e;
@@ -297,167 +300,9 @@ static bool static_entry(struct sysfs *fs, const struct sysfs_node *dir,
 	return object_exists(fs, out);
 }
 
-/* The first function behind @last for which there is an entry in @dir. */
-static struct function *next_function(struct sysfs *fs, const struct sysfs_node *dir, uint64_t last)
+const struct sysfs_entry *sysfs_entries(enum sysfs_dir dir)
 {
-	for (struct function *f = fs->functions; f; f = f->next) {
-		if (f->id <= last || !f->bus_knows || f->removed)
-			continue;
-		if (dir->dir == DIR_GROUP_DEVICES && f->group != dir->object)
-			continue;
-		if (dir->dir == DIR_DRIVER && function_driver(fs, f) != dir->object)
-			continue;
-		if ((dir->dir == DIR_CLASS_UIO || dir->dir == DIR_NODES) &&
-		    !function_uio(fs, f, NULL))
-			continue;
-		return f;
-	}
-	return NULL;
-}
-
-/* The smallest group or slot number that is at least @from. */
-static bool next_number(struct sysfs *fs, bool slot, uint64_t from, uint64_t *out)
-{
-	bool found = false;
-
-	for (const struct function *f = fs->functions; f; f = f->next) {
-		uint64_t n = slot ? f->slot : f->group;
-
-		if (!f->bus_knows || n < from || (found && n >= *out))
-			continue;
-		*out = n;
-		found = true;
-	}
-	return found;
-}
-
-/* The further entry behind *@last (0: the first); *@last becomes its own. */
-static bool next_further(struct sysfs *fs, const struct sysfs_node *dir, uint64_t *last,
-			 struct sysfs_node *out, char name[256])
-{
-	struct function *f;
-	unsigned irq, minor = 0;
-	uint64_t n = 0;
-
-	*out = (struct sysfs_node){.dir = dir->dir, .object = dir->object};
-	switch (dir->dir) {
-	case DIR_FUNCTIONS:
-	case DIR_PCI_DEVICES:
-	case DIR_DRIVER:
-	case DIR_GROUP_DEVICES:
-		f = *last < OTHER_LINKS ? next_function(fs, dir, *last) : NULL;
-		if (f) {
-			*last = f->id;
-			snprintf(name, 256, "%s", f->name);
-			out->f = f;
-			if (dir->dir == DIR_FUNCTIONS) {
-				out->dir = DIR_FUNCTION;
-				out->object = f->id;
-			} else {
-				out->entry = &sysfs_further;
-				out->which = f->id;
-			}
-			return true;
-		}
-		n = *last < OTHER_LINKS ? 0 : *last - OTHER_LINKS + 1;
-		if (dir->dir != DIR_PCI_DEVICES || n >= fs->config.nr_links)
-			return false;
-		*last = out->which = OTHER_LINKS + n;
-		out->entry = &sysfs_further;
-		snprintf(name, 256, "%s", fs->config.links[n].name);
-		return true;
-	case DIR_DEVICES:
-		if (*last)
-			return false;
-		*last = 1;
-		out->dir = DIR_FUNCTIONS;
-		snprintf(name, 256, "%s", fs->config.subdir);
-		return true;
-	case DIR_SLOTS:
-	case DIR_GROUPS:
-		if (!next_number(fs, dir->dir == DIR_SLOTS, *last, &n))
-			return false;
-		*last = n + 1;
-		out->dir = dir->dir == DIR_SLOTS ? DIR_SLOT : DIR_GROUP;
-		out->object = n;
-		snprintf(name, 256, "%llu", (unsigned long long)n);
-		return true;
-	case DIR_CLASS_UIO:
-	case DIR_NODES:
-		f = next_function(fs, dir, *last);
-		if (!f || !function_uio(fs, f, &minor))
-			return false;
-		*last = out->which = f->id;
-		out->f = f;
-		out->entry = &sysfs_further;
-		snprintf(name, 256, "uio%u", minor);
-		return true;
-	case DIR_UIO:
-		if (*last || !function_uio(fs, dir->f, &minor))
-			return false;
-		*last = 1;
-		out->dir = DIR_UIO_N;
-		out->f = dir->f;
-		snprintf(name, 256, "uio%u", minor);
-		return true;
-	case DIR_VFIO_DEV:
-		if (*last)
-			return false;
-		*last = 1;
-		out->dir = DIR_VFIO_DEV_N;
-		out->f = dir->f;
-		snprintf(name, 256, "vfio%llu", (unsigned long long)dir->object - 1);
-		return true;
-	case DIR_MSI_IRQS:
-		if (*last >= function_messages(fs, dir->f, &irq))
-			return false;
-		out->entry = &sysfs_further;
-		out->f = dir->f;
-		out->which = dir->object << MSI_SHIFT | *last;
-		snprintf(name, 256, "%u", irq + (unsigned)*last);
-		++*last;
-		return true;
-	default:
-		return false;
-	}
-}
-
-bool sysfs_next(struct sysfs *fs, const struct sysfs_node *dir, uint64_t *cookie,
-		struct sysfs_node *out, char name[256])
-{
-	const struct sysfs_entry *entries = dirs[dir->dir].entries;
-	uint64_t last;
-
-	for (unsigned n = nr_entries(dir->dir); *cookie < n;) {
-		const struct sysfs_entry *e = &entries[(*cookie)++];
-
-		if (!static_entry(fs, dir, e, out))
-			continue;
-		snprintf(name, 256, "%s", e->name);
-		return true;
-	}
-	last = *cookie < FIRST_COOKIE ? 0 : *cookie - FIRST_COOKIE;
-	if (!next_further(fs, dir, &last, out, name))
-		return false;
-	*cookie = FIRST_COOKIE + last;
-	return true;
-}
-
-bool sysfs_lookup(struct sysfs *fs, const struct sysfs_node *dir, const char *name,
-		  struct sysfs_node *out)
-{
-	uint64_t last = 0;
-	char other[256];
-
-	if (dir->entry)
-		return false;
-	for (const struct sysfs_entry *e = dirs[dir->dir].entries; e->name; e++)
-		if (!strcmp(e->name, name) && static_entry(fs, dir, e, out))
-			return true;
-	while (next_further(fs, dir, &last, out, other))
-		if (!strcmp(other, name))
-			return true;
-	return false;
+	return dirs[dir].entries;
 }
 
 /* ---- of a node ---- */
@@ -506,6 +351,8 @@ static ssize_t show_further(struct sysfs *fs, const struct sysfs_node *node, cha
 		return sysfs_link_to(fs, node, out, size, "%s/%s/uio/uio%u", fs->path,
 				     node->f->name, minor);
 	}
+	if (node->dir == DIR_FUNCTION)
+		return snprintf(out, size, "../%s", node->f->name);
 	return sysfs_link_to(fs, node, out, size, "%s/%s", fs->path, node->f->name);
 }
 

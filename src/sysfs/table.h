@@ -27,12 +27,12 @@ enum sysfs_dir {
 	DIR_PCI,
 	DIR_PCI_DEVICES, /* a link a function; and those of the configuration */
 	DIR_DRIVERS,
-	DIR_DRIVER, /* object: enum sysfs_driver; a link a function that is bound */
+	DIR_DRIVER, /* object: DRIVER_…; a link a function that is bound */
 	DIR_SLOTS,
 	DIR_SLOT, /* object: domain << 8 | bus */
 	DIR_DEVICES,
 	DIR_FUNCTIONS,
-	DIR_FUNCTION, /* object, from here …: the function's id */
+	DIR_FUNCTION, /* object, from here …: the function's id; a link a VF */
 	DIR_POWER,
 	DIR_MSI_IRQS,
 	DIR_UIO,
@@ -66,7 +66,13 @@ enum sysfs_module {
 	NR_MODULES
 };
 
-enum sysfs_driver { DRIVER_VFIO, DRIVER_UIO, NR_DRIVERS, DRIVER_NONE = NR_DRIVERS };
+/* Objects of DIR_DRIVER; from DRIVER_MODEL on the host's own drivers, of the machine's models in
+ * their order. */
+#define DRIVER_VFIO     0u
+#define DRIVER_UIO      1u
+#define DRIVER_STUB     2u
+#define DRIVER_MODEL    3u
+#define SYSFS_NO_DRIVER (~0u)
 
 struct sysfs_entry;
 struct function;
@@ -100,6 +106,7 @@ struct sysfs_store {
 	/* Set with -EINPROGRESS. */
 	struct function *f;
 	sysfs_job_fn later;
+	uint64_t arg; /* the job's offset */
 };
 
 struct sysfs_entry {
@@ -132,8 +139,12 @@ struct function {
 	unsigned refs;         /* the list, and jobs */
 	char name[16];
 	unsigned group;
-	bool noiommu;   /* which is one of no-IOMMU mode (A.9) */
-	unsigned slot;  /* domain << 8 | bus */
+	bool noiommu;  /* which is one of no-IOMMU mode (A.9) */
+	unsigned slot; /* domain << 8 | bus */
+	uint64_t pf;   /* of a VF: the id of its PF; else 0 */
+	unsigned vf;   /* which of the PF's it is, from 0 */
+	bool is_pf, ari;
+	unsigned model; /* which of the machine's */
 	bool removed;   /* by `remove`: not shown until a rescan */
 	bool bus_knows; /* its ids are in the machine still */
 	struct {
@@ -146,10 +157,10 @@ struct function {
 	uint32_t link;             /* its link capabilities */
 	uint16_t link_status;
 	uint64_t rom_size;
-	struct {
+	struct function_bar {
 		uint64_t address, size;
 		unsigned flags;
-	} bars[6];
+	} bars[6], vf_bars[6]; /* of a PF: those of all its VFs together */
 
 	char *driver_override; /* NULL: "(null)" */
 	unsigned enabled;      /* how often `enable` was written with 1 */
@@ -162,7 +173,7 @@ struct function {
 };
 
 struct dynamic_id {
-	enum sysfs_driver driver;
+	unsigned driver;
 	uint32_t vendor, device, subvendor, subdevice, class, mask;
 };
 
@@ -186,7 +197,9 @@ struct sysfs {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed_cond; /* jobs ended; something to be looked at by one that waits */
-	struct function *functions;
+	struct function *functions;  /* by their ids; the same as arrays: */
+	struct function **by_id, **by_name; /* nr_functions */
+	unsigned nr_functions;
 	unsigned machine_changes; /* of which ->functions knows; 0 at first */
 	bool synced;
 	bool autoprobe;
@@ -212,6 +225,8 @@ struct sysfs {
 /* Bring the list of functions up to date. */
 void sysfs_sync(struct sysfs *fs);
 struct function *sysfs_function(struct sysfs *fs, uint64_t id); /* that is shown, or NULL */
+/* The first one with a higher id, shown or not; NULL: none. */
+struct function *sysfs_function_after(struct sysfs *fs, uint64_t id);
 struct function *sysfs_function_named(struct sysfs *fs, const char *name, size_t len);
 void sysfs_function_get(struct function *f);
 void sysfs_function_put(struct function *f);
@@ -221,8 +236,16 @@ struct vfio_device *function_device(struct sysfs *fs, const struct function *f);
 bool function_bound(struct sysfs *fs, const struct function *f);
 /* To uio_pci_generic?  *@minor (may be NULL): the N of uioN. */
 bool function_uio(struct sysfs *fs, const struct function *f, unsigned *minor);
-enum sysfs_driver function_driver(struct sysfs *fs, const struct function *f);
-extern const char *const sysfs_driver_names[NR_DRIVERS];
+/* DRIVER_…, or SYSFS_NO_DRIVER. */
+unsigned function_driver(struct sysfs *fs, const struct function *f);
+#define SYSFS_DRIVER_NAME 64u /* bytes */
+/* Its name, @out; NULL: none has it. */
+const char *function_driver_name(struct sysfs *fs, const struct function *f,
+				 char out[SYSFS_DRIVER_NAME]);
+/* Of driver @driver; false: there is none. */
+bool sysfs_driver_name(struct sysfs *fs, unsigned driver, char out[SYSFS_DRIVER_NAME]);
+/* Has the tree that driver: is it always there, or one of a function? */
+bool sysfs_driver_exists(struct sysfs *fs, uint64_t driver);
 
 /* ---- table.c; the lock held ---- */
 
@@ -235,16 +258,30 @@ uint64_t sysfs_ino(const struct sysfs_node *node);
 bool sysfs_is_uio(uint64_t ino);
 /* False: there is nothing with this number (any more). */
 bool sysfs_find(struct sysfs *fs, uint64_t ino, struct sysfs_node *out);
-bool sysfs_lookup(struct sysfs *fs, const struct sysfs_node *dir, const char *name,
-		  struct sysfs_node *out);
-/* The entry behind @cookie (0: the first), its name and the next cookie; false: no more. */
-bool sysfs_next(struct sysfs *fs, const struct sysfs_node *dir, uint64_t *cookie,
-		struct sysfs_node *out, char name[256]);
 enum sysfs_type sysfs_type(const struct sysfs_node *node);
 mode_t sysfs_mode(const struct sysfs_node *node); /* permissions by the table */
 uint64_t sysfs_size(struct sysfs *fs, const struct sysfs_node *node);
 /* Contents of a text file or a link. */
 ssize_t sysfs_show(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size);
+
+/* ---- lookup.c; the lock held ---- */
+
+bool sysfs_lookup(struct sysfs *fs, const struct sysfs_node *dir, const char *name,
+		  struct sysfs_node *out);
+/* The entry behind @cookie (0: the first), its name and the next cookie; false: no more. */
+bool sysfs_next(struct sysfs *fs, const struct sysfs_node *dir, uint64_t *cookie,
+		struct sysfs_node *out, char name[256]);
+
+/* For lookup.c: the static entries of directories of this kind, and how many; the node of one of
+ * them, if that is there in @dir. */
+const struct sysfs_entry *sysfs_entries(enum sysfs_dir dir);
+unsigned sysfs_nr_entries(enum sysfs_dir dir);
+bool sysfs_static(struct sysfs *fs, const struct sysfs_node *dir, const struct sysfs_entry *e,
+		  struct sysfs_node *out);
+
+/* sysfs_node.which of further entries: of config.links; and of msi_irqs: function id, vector. */
+#define OTHER_LINKS (1ull << 40)
+#define MSI_SHIFT   12
 
 /* ---- shared by the tables ---- */
 
@@ -252,9 +289,7 @@ ssize_t sysfs_show(struct sysfs *fs, const struct sysfs_node *node, char *out, s
 int sysfs_number(const struct sysfs_store *s, unsigned long *out);
 /* Without one line end, as sysfs_streq() compares. */
 bool sysfs_is(const struct sysfs_store *s, const char *word);
-/* Does @driver take @f (its driver_override or a dynamic id says so)? */
-bool driver_matches(struct sysfs *fs, const struct function *f, enum sysfs_driver driver);
-/* Bind it if a driver takes it. */
-void driver_probe(struct sysfs *fs, struct function *f);
-
+/* Does @driver take @f: its driver_override, a dynamic id or, of the host's own, its model says so?
+ */
+bool driver_matches(struct sysfs *fs, const struct function *f, unsigned driver);
 #endif
