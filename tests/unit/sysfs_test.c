@@ -471,6 +471,8 @@ static void test_removed(void **state)
 }
 
 /* What can wait for one function is bounded. */
+#define CROWD 2048u
+
 static void test_crowd(void **state)
 {
 	uint64_t node, to, last_waiting = 0;
@@ -485,7 +487,7 @@ static void test_crowd(void **state)
 	node = node_of(DIR_OF(NAME) "reset");
 	ask_put(DRIVER "unbind", NAME);
 	await(req);
-	for (unsigned i = 0; i < 64; i++)
+	for (unsigned i = 0; i < CROWD; i++)
 		last_waiting = ask(FUSE_WRITE, node, &in, sizeof(in), "1", 1);
 	for (unsigned i = 0; i < 10; i++) {
 		uint64_t me = ask(FUSE_WRITE, node, &in, sizeof(in), "1", 1);
@@ -495,7 +497,7 @@ static void test_crowd(void **state)
 	}
 	vfio_device_release(f.df);
 	f.df = NULL;
-	for (unsigned i = 0; i < 65; i++)
+	for (unsigned i = 0; i < CROWD + 1; i++)
 		assert_int_equal(answer(&to, &out, sizeof(out)), sizeof(out));
 	assert_int_equal(to, last_waiting);
 	down();
