@@ -119,7 +119,10 @@ void irq_raise(struct irq_set *set, unsigned vector)
 		signal_trigger(set, trigger, &v->delivered);
 	} else {
 		atomic_fetch_or(&m->pending[vector / 64], 1ull << (vector % 64));
-		flush_vector(set, m, vector);
+		if (likely(irq_vector_exists(m, vector)))
+			flush_vector(set, m, vector);
+		else /* it has just gone: resize.c */
+			atomic_fetch_and(&m->pending[vector / 64], ~(1ull << (vector % 64)));
 	}
 out:
 	uvfio_rcu_read_unlock();

@@ -31,7 +31,7 @@ struct irq_set;
 /* What the set must know of the device; read live.  Called with the set's mutex possibly held: they
  * call only leaf functions of this room. */
 struct irq_ops {
-	unsigned (*count)(void *arg, unsigned index); /* INTX, MSI, MSIX: pin, 1<<MMC, QSIZE+1 */
+	unsigned (*count)(void *arg, unsigned index); /* INTX, MSI: pin, 1<<MMC */
 	bool (*is_pcie)(void *arg);
 	bool (*power_d0)(void *arg);
 	/* How many of @wanted vectors the host has for MSI or MSI-X; NULL: all of them. */
@@ -45,7 +45,8 @@ struct irq_ops {
  * -EINVAL when it is not an eventfd. */
 typedef int (*irq_get_eventfd)(void *client, int32_t fd);
 
-/* @ctx: where unmask eventfds are watched. */
+/* @ctx: where unmask eventfds are watched.  @msix_vectors: as many as the table has entries; all of
+ * them exist until irq_msix_resize(). */
 struct irq_set *irq_set_new(const struct irq_ops *ops, void *ops_arg, struct uvfio_ctx *ctx,
 			    unsigned msix_vectors, bool msix_dynamic);
 void irq_set_free(struct irq_set *set);
@@ -109,13 +110,19 @@ bool irq_signal_req(struct irq_set *set);
 uint32_t irq_msix_table_read(struct irq_set *set, unsigned off);
 void irq_msix_table_write(struct irq_set *set, unsigned off, uint32_t value);
 uint64_t irq_msix_pba_read(struct irq_set *set, unsigned off); /* @off 8-byte aligned */
+/* From now on there are @vectors MSI-X vectors (B), at most as many as the table has entries. Those
+ * beyond are gone at once, whatever SET_IRQS has done with them: raises are counted as refused,
+ * their entries read as 0 and cannot be written, their pending bits are 0, SET_IRQS does not know
+ * them. Those that are new have nothing of what earlier ones at their places had.  Never waits. */
+void irq_msix_resize(struct irq_set *set, unsigned vectors);
+unsigned irq_msix_vectors(struct irq_set *set);
 
 uint64_t irq_delivered(struct irq_set *set, unsigned index, unsigned vector); /* count */
 /* Raises that were refused: vector not granted, or an eventfd that could not be written. */
 uint64_t irq_dropped(struct irq_set *set);
 
 struct irq_state {
-	unsigned count;     /* what there is: pin, 1 << MMC, QSIZE + 1, 1 */
+	unsigned count;     /* what there is: pin, 1 << MMC, MSI-X vectors, 1 */
 	unsigned vectors;   /* that SET_IRQS has enabled; 0: not the active mode */
 	uint64_t delivered; /* of all vectors, ever */
 	bool masked;        /* INTx */

@@ -25,6 +25,7 @@
 #include "base/trash.h"
 #include "irq/irq.h"
 
+#define IRQ_NO_MODE  (-1)
 #define IRQ_MAX_MSI  32u
 #define IRQ_MAX_MSIX 2048u
 
@@ -39,15 +40,16 @@ struct irq_trigger {
 struct irq_vector {
 	_Atomic(struct irq_trigger *) trigger;
 	_Atomic uint64_t delivered;
-	atomic_bool masked; /* by the client: MSI mask bit, MSI-X vector control */
-	bool allocated;     /* by SET_IRQS; set's mutex */
+	atomic_bool masked;    /* by the client: MSI mask bit, MSI-X vector control */
+	atomic_bool allocated; /* by SET_IRQS, under the set's mutex; off also by resize.c */
 };
 
 /* The vectors of MSI or of MSI-X; they live as long as the set. */
 struct irq_messages {
 	unsigned index;      /* VFIO_PCI_MSI_IRQ_INDEX or VFIO_PCI_MSIX_IRQ_INDEX */
 	unsigned n;          /* entries in v */
-	atomic_uint limit;   /* vectors that the device may raise: MSI as allocated, MSI-X all */
+	atomic_uint limit;   /* vectors that the device may raise: MSI as allocated, MSI-X those
+			      * that there are (resize.c) */
 	atomic_bool enabled; /* the hardware enable bit; MSI-X: always */
 	struct irq_vector *v;
 	_Atomic uint64_t pending[IRQ_MAX_MSIX / 64];
@@ -96,12 +98,13 @@ struct irq_set {
 	struct uvfio_ctx *ctx;
 	bool dynamic; /* MSI-X vectors can be added while active */
 	atomic_int mode;
-	atomic_uint allocated; /* vectors of the active mode */
-	atomic_uint msi_log2;  /* of the last MSI allocation */
+	atomic_uint msi_log2; /* of the last MSI allocation */
 	_Atomic uint64_t dropped;
 
 	struct irq_messages msi, msix;
-	_Atomic uint32_t *table; /* MSI-X: four dwords a vector */
+	pthread_mutex_t resize_lock;           /* a leaf: one change of msix.limit at a time */
+	_Atomic(struct irq_trigger *) orphans; /* of vectors that have gone */
+	_Atomic uint32_t *table;               /* MSI-X: four dwords a vector */
 	struct irq_intx intx;
 	struct irq_closer closer;
 	struct irq_unmask *unmask; /* the registered unmask eventfd; set's mutex */
@@ -163,7 +166,17 @@ bool irq_unmask_same(struct irq_set *set, int fd);
 int32_t irq_unmask_client_fd(struct irq_set *set);
 void irq_unmask_remove(struct irq_set *set);
 
+/* ---- resize.c ---- */
+
+/* Is @vector (below @m->n) one that there is?  Of MSI there always are all. */
+bool irq_vector_exists(struct irq_messages *m, unsigned vector);
+/* Put the eventfds of vectors that have gone on @dead.  Under the set's mutex. */
+void irq_take_orphans(struct irq_set *set, struct irq_trigger **dead);
+
 /* ---- table.c ---- */
+
+/* The entry of a vector is as after power-on. */
+void irq_table_clear(struct irq_set *set, unsigned vector);
 
 /* The host writes (set) or masks (cleared) the entry of a vector. */
 void irq_table_host(struct irq_set *set, unsigned vector, bool set_up);

@@ -30,6 +30,7 @@ static void observe_intx(struct irq_set *set, struct irq_state *out)
 void irq_observe(struct irq_set *set, unsigned index, struct irq_state *out)
 {
 	const struct irq_messages *m = messages_of(set, index);
+	unsigned vectors;
 	struct vfio_irq_info info = {.argsz = sizeof(info), .index = index};
 
 	*out = (struct irq_state){0};
@@ -50,8 +51,8 @@ void irq_observe(struct irq_set *set, unsigned index, struct irq_state *out)
 	default:
 		if (!m)
 			return;
-		if (atomic_load(&set->mode) == (int)index)
-			out->vectors = atomic_load(&set->allocated);
+		if (irq_active(set, &vectors) == (int)index)
+			out->vectors = vectors;
 		for (unsigned i = 0; i < m->n; i++)
 			out->delivered +=
 				atomic_load_explicit(&m->v[i].delivered, memory_order_relaxed);
@@ -64,7 +65,7 @@ unsigned irq_observe_vectors(struct irq_set *set, unsigned index, unsigned first
 	struct irq_messages *m = messages_of(set, index);
 	unsigned n = 0;
 
-	for (unsigned i = first; m && i < m->n && n < max; i++) {
+	for (unsigned i = first; m && i < m->n && n < max && irq_vector_exists(m, i); i++) {
 		struct irq_vector *v = &m->v[i];
 
 		out[n] = (struct irq_vector_state){

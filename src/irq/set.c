@@ -21,8 +21,6 @@
 #define DATA_BITS   VFIO_IRQ_SET_DATA_TYPE_MASK
 #define ACTION_BITS VFIO_IRQ_SET_ACTION_TYPE_MASK
 
-#define NO_MODE     (-1)
-
 /* A request in its second phase. */
 struct request {
 	unsigned index, start, count, data; /* data: one of the DATA bits */
@@ -45,6 +43,8 @@ static unsigned count_of(struct irq_set *set, unsigned index)
 		return set->ops.is_pcie(set->arg) ? 1 : 0;
 	case VFIO_PCI_REQ_IRQ_INDEX:
 		return 1;
+	case VFIO_PCI_MSIX_IRQ_INDEX:
+		return irq_msix_vectors(set);
 	default:
 		return set->ops.count(set->arg, index);
 	}
@@ -74,7 +74,6 @@ static struct irq_messages *messages(struct irq_set *set, unsigned index)
 
 static void set_mode(struct irq_set *set, int mode, unsigned vectors)
 {
-	atomic_store(&set->allocated, vectors);
 	atomic_store(&set->mode, mode);
 	set->ops.mode_changed(set->arg, mode, vectors);
 }
@@ -94,7 +93,7 @@ static int msg_enable(struct irq_set *set, struct irq_messages *m, unsigned want
 		return have ? (int)have : -ENOSPC;
 
 	for (unsigned i = 0; i < want; i++)
-		m->v[i].allocated = true;
+		atomic_store(&m->v[i].allocated, true);
 	if (m == &set->msi) {
 		while (1u << log2 < want)
 			log2++;
@@ -112,16 +111,16 @@ static void msg_disable(struct irq_set *set, struct irq_messages *m, struct irq_
 {
 	atomic_store(&set->active, NULL);
 	for (unsigned i = 0; i < m->n; i++) {
-		if (m == &set->msix && m->v[i].allocated)
+		if (m == &set->msix && atomic_load(&m->v[i].allocated))
 			irq_table_host(set, i, false);
 		irq_trigger_swap(&m->v[i].trigger, NULL, dead);
-		m->v[i].allocated = false;
+		atomic_store(&m->v[i].allocated, false);
 	}
 	/* Raises that still saw the mode may set pending bits until they have left. */
 	uvfio_rcu_synchronize();
 	for (unsigned i = 0; i < (m->n + 63) / 64; i++)
 		atomic_store(&m->pending[i], 0);
-	set_mode(set, NO_MODE, 0);
+	set_mode(set, IRQ_NO_MODE, 0);
 	irq_intx_for_message(set, false);
 }
 
@@ -134,15 +133,14 @@ static int msg_set_vector(struct irq_set *set, struct irq_messages *m, struct re
 
 	irq_trigger_swap(&v->trigger, NULL, &r->dead);
 	if (r->fds[i] < 0) {
-		if (m == &set->msix && v->allocated)
+		if (m == &set->msix && atomic_load(&v->allocated))
 			irq_table_host(set, r->start + i, false);
 		return 0;
 	}
-	if (!v->allocated) {
+	if (!atomic_load(&v->allocated)) {
 		if (m != &set->msix || !set->dynamic)
 			return -EINVAL;
-		v->allocated = true;
-		atomic_fetch_add(&set->allocated, 1);
+		atomic_store(&v->allocated, true);
 	}
 	if (i >= r->taken)
 		return r->error;
@@ -151,6 +149,11 @@ static int msg_set_vector(struct irq_set *set, struct irq_messages *m, struct re
 	if (m == &set->msix)
 		irq_table_host(set, r->start + i, true);
 	irq_trigger_swap(&v->trigger, trigger, &r->dead);
+	/* It may have gone meanwhile: resize.c. */
+	if (!irq_vector_exists(m, r->start + i)) {
+		atomic_store(&v->allocated, false);
+		return -EINVAL;
+	}
 	irq_flush_vector(set, m, r->start + i);
 	return 0;
 }
@@ -166,7 +169,7 @@ static int msg_set_block(struct irq_set *set, struct irq_messages *m, struct req
 		return 0;
 	while (i-- > 0) {
 		irq_trigger_swap(&m->v[r->start + i].trigger, NULL, &r->dead);
-		if (m == &set->msix && m->v[r->start + i].allocated)
+		if (m == &set->msix && atomic_load(&m->v[r->start + i].allocated))
 			irq_table_host(set, r->start + i, false);
 	}
 	return ret;
@@ -177,13 +180,15 @@ static int msg_trigger(struct irq_set *set, struct request *r)
 	struct irq_messages *m = messages(set, r->index);
 	int mode = atomic_load(&set->mode), ret;
 
-	if (r->start + r->count > m->n)
+	/* They may have gone since they were counted. */
+	if (r->start + r->count > m->n ||
+	    !irq_vector_exists(m, r->start + r->count - (r->count > 0)))
 		return -EINVAL;
 	if (mode == (int)r->index && !r->count && r->data == VFIO_IRQ_SET_DATA_NONE) {
 		msg_disable(set, m, &r->dead);
 		return 0;
 	}
-	if (mode != (int)r->index && mode != NO_MODE)
+	if (mode != (int)r->index && mode != IRQ_NO_MODE)
 		return -EINVAL;
 	if (r->data == VFIO_IRQ_SET_DATA_EVENTFD) {
 		if (mode == (int)r->index)
@@ -196,7 +201,7 @@ static int msg_trigger(struct irq_set *set, struct request *r)
 			msg_disable(set, m, &r->dead);
 		return ret;
 	}
-	if (mode == NO_MODE)
+	if (mode == IRQ_NO_MODE)
 		return -EINVAL;
 	/* Loopback. */
 	for (unsigned i = 0; i < r->count; i++) {
@@ -221,7 +226,7 @@ static void intx_stop(struct irq_set *set, struct irq_trigger **dead)
 	irq_unmask_remove(set);
 	irq_intx_stop(set);
 	irq_trigger_swap(&set->intx.trigger, NULL, dead);
-	set_mode(set, NO_MODE, 0);
+	set_mode(set, IRQ_NO_MODE, 0);
 }
 
 static int intx_trigger(struct irq_set *set, struct request *r)
@@ -233,7 +238,7 @@ static int intx_trigger(struct irq_set *set, struct request *r)
 		intx_stop(set, &r->dead);
 		return 0;
 	}
-	if ((!active && atomic_load(&set->mode) != NO_MODE) || r->start || r->count != 1)
+	if ((!active && atomic_load(&set->mode) != IRQ_NO_MODE) || r->start || r->count != 1)
 		return -EINVAL;
 	if (r->data == VFIO_IRQ_SET_DATA_EVENTFD) {
 		if (r->fds[0] >= 0) {
@@ -469,6 +474,7 @@ int irq_set_irqs(struct irq_set *set, const struct vfio_irq_set *hdr,
 
 	pthread_mutex_lock(&set->lock);
 	ret = apply(set, action, &r);
+	irq_take_orphans(set, &r.dead);
 	irq_trigger_reap(&set->closer, r.dead);
 	pthread_mutex_unlock(&set->lock);
 out:
@@ -483,11 +489,26 @@ out:
 
 /* ---- what others ask and cause ---- */
 
+static unsigned allocated(struct irq_set *set, int mode)
+{
+	struct irq_messages *m;
+	unsigned n = 0;
+
+	if (mode == IRQ_NO_MODE || mode == VFIO_PCI_INTX_IRQ_INDEX)
+		return mode == VFIO_PCI_INTX_IRQ_INDEX;
+	m = messages(set, (unsigned)mode);
+	for (unsigned i = 0; i < m->n; i++)
+		n += atomic_load_explicit(&m->v[i].allocated, memory_order_relaxed);
+	return n;
+}
+
 int irq_active(struct irq_set *set, unsigned *vectors)
 {
+	int mode = atomic_load(&set->mode);
+
 	if (vectors)
-		*vectors = atomic_load(&set->allocated);
-	return atomic_load(&set->mode);
+		*vectors = allocated(set, mode);
+	return mode;
 }
 
 bool irq_msi_active(struct irq_set *set, unsigned *log2_allocated)
@@ -517,70 +538,15 @@ void irq_disable_all(struct irq_set *set)
 	mode = atomic_load(&set->mode);
 	if (mode == VFIO_PCI_INTX_IRQ_INDEX)
 		intx_stop(set, &dead);
-	else if (mode != NO_MODE)
+	else if (mode != IRQ_NO_MODE)
 		msg_disable(set, messages(set, (unsigned)mode), &dead);
 	irq_trigger_swap(&set->err, NULL, &dead);
 	irq_trigger_swap(&set->req, NULL, &dead);
+	irq_take_orphans(set, &dead);
 	irq_trigger_reap(NULL, dead);
 	irq_closer_wait(&set->closer);
 	atomic_store(&set->msi_log2, 0);
 	atomic_store(&set->stalls, 0);
 	irq_intx_disable(set, false);
 	pthread_mutex_unlock(&set->lock);
-}
-
-/* ---- life ---- */
-
-static int messages_init(struct irq_messages *m, unsigned index, unsigned n, unsigned limit)
-{
-	m->index = index;
-	m->n = n;
-	atomic_init(&m->limit, limit);
-	m->v = calloc(n + 1u, sizeof(*m->v));
-	return m->v ? 0 : -ENOMEM;
-}
-
-struct irq_set *irq_set_new(const struct irq_ops *ops, void *ops_arg, struct uvfio_ctx *ctx,
-			    unsigned msix_vectors, bool msix_dynamic)
-{
-	struct irq_set *set;
-
-	if (msix_vectors > IRQ_MAX_MSIX)
-		return NULL;
-	set = calloc(1, sizeof(*set));
-	if (!set)
-		return NULL;
-	pthread_mutex_init(&set->lock, NULL);
-	pthread_mutex_init(&set->intx.lock, NULL);
-	irq_closer_init(&set->closer);
-	set->ops = *ops;
-	set->arg = ops_arg;
-	set->ctx = ctx;
-	set->dynamic = msix_dynamic;
-	atomic_init(&set->mode, NO_MODE);
-	set->table = calloc(4u * msix_vectors + 1, sizeof(*set->table));
-	if (messages_init(&set->msi, VFIO_PCI_MSI_IRQ_INDEX, IRQ_MAX_MSI, 0) ||
-	    messages_init(&set->msix, VFIO_PCI_MSIX_IRQ_INDEX, msix_vectors, msix_vectors) ||
-	    !set->table) {
-		irq_set_free(set);
-		return NULL;
-	}
-	for (unsigned i = 0; i < msix_vectors; i++)
-		irq_table_host(set, i, false);
-	return set;
-}
-
-void irq_set_free(struct irq_set *set)
-{
-	if (!set)
-		return;
-	if (set->msi.v && set->msix.v && set->table)
-		irq_disable_all(set);
-	irq_closer_fini(&set->closer);
-	pthread_mutex_destroy(&set->intx.lock);
-	pthread_mutex_destroy(&set->lock);
-	free(set->msi.v);
-	free(set->msix.v);
-	free(set->table);
-	free(set);
 }

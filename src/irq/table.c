@@ -14,9 +14,10 @@
 
 #define MESSAGE_ADDRESS 0xfee00000u
 
-static unsigned dwords(const struct irq_set *set)
+/* Of the entries whose vectors there are. */
+static unsigned dwords(struct irq_set *set)
 {
-	return 4 * set->msix.n;
+	return 4 * irq_msix_vectors(set);
 }
 
 uint32_t irq_msix_table_read(struct irq_set *set, unsigned off)
@@ -66,9 +67,23 @@ void irq_table_host(struct irq_set *set, unsigned vector, bool set_up)
 		atomic_store(&set->msix.v[vector].masked, false);
 }
 
+void irq_table_clear(struct irq_set *set, unsigned vector)
+{
+	_Atomic uint32_t *entry = &set->table[4 * vector];
+
+	set_entry(&entry[PCI_MSIX_ENTRY_LOWER_ADDR / 4], 0);
+	set_entry(&entry[PCI_MSIX_ENTRY_UPPER_ADDR / 4], 0);
+	set_entry(&entry[PCI_MSIX_ENTRY_DATA / 4], 0);
+	irq_table_host(set, vector, false);
+}
+
 uint64_t irq_msix_pba_read(struct irq_set *set, unsigned off)
 {
-	if (off % 8 || off / 8 >= (set->msix.n + 63) / 64)
+	unsigned vectors = irq_msix_vectors(set), first = off * 8;
+	uint64_t bits;
+
+	if (off % 8 || first >= vectors)
 		return 0;
-	return atomic_load(&set->msix.pending[off / 8]);
+	bits = atomic_load(&set->msix.pending[off / 8]);
+	return vectors - first < 64 ? bits & ((1ull << (vectors - first)) - 1) : bits;
 }

@@ -463,5 +463,6 @@ int pci_build(struct pci_func *func, struct uvfio_error *err)
 		ret = build_cap(&b, &desc->caps[i]);
 	if (func->reset[PCI_CAPABILITY_LIST])
 		func->reset[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
+	pci_msix_find_link(func);
 	return ret;
 }

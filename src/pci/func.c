@@ -109,6 +109,8 @@ static uint8_t read_byte(const struct pci_func *func, unsigned off, unsigned msi
 			byte |= PCI_STATUS_INTERRUPT;
 	} else if (msi_pending && off - msi_pending < 4 && ops->msi_pending) {
 		byte = (uint8_t)(ops->msi_pending(func->arg) >> (8 * (off - msi_pending)));
+	} else {
+		pci_msix_live(func, off, &byte);
 	}
 	return byte;
 }
@@ -295,7 +297,6 @@ void pci_func_set_multifunction(struct pci_func *func)
 /* ---- reset, save, restore ---- */
 
 static uint16_t msi_flags(const struct pci_func *func);
-static uint16_t msix_flags(const struct pci_func *func);
 
 void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind)
 {
@@ -340,7 +341,7 @@ void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SI
 	if (func->msi)
 		pci_put16(func->config + func->msi + PCI_MSI_FLAGS, msi_flags(func));
 	if (func->msix)
-		pci_put16(func->config + func->msix + PCI_MSIX_FLAGS, msix_flags(func));
+		pci_put16(func->config + func->msix + PCI_MSIX_FLAGS, pci_msix_flags(func));
 	if (func->aer) {
 		pci_put32(func->config + func->aer + PCI_ERR_UNCOR_STATUS, 0);
 		pci_put32(func->config + func->aer + PCI_ERR_COR_STATUS, 0);
@@ -415,14 +416,7 @@ unsigned pci_msi_count(const struct pci_func *func)
 	return 1u << ((func->config[func->msi + PCI_MSI_FLAGS] & PCI_MSI_FLAGS_QMASK) >> 1);
 }
 
-unsigned pci_msix_count(const struct pci_func *func)
-{
-	if (!func->msix)
-		return 0;
-	return (pci_get16(func->config + func->msix + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
-}
-
-/* Message control of MSI and of MSI-X as the host's mode wants it, from its present value. */
+/* Message control of MSI as the host's mode wants it, from its present value. */
 static uint16_t msi_flags(const struct pci_func *func)
 {
 	uint16_t flags = pci_get16(func->config + func->msi + PCI_MSI_FLAGS);
@@ -437,16 +431,6 @@ static uint16_t msi_flags(const struct pci_func *func)
 	return (uint16_t)(flags | log2 << 4 | PCI_MSI_FLAGS_ENABLE);
 }
 
-static uint16_t msix_flags(const struct pci_func *func)
-{
-	uint16_t flags = pci_get16(func->config + func->msix + PCI_MSIX_FLAGS);
-
-	flags &= (uint16_t) ~(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
-	if (func->irq_mode == VFIO_PCI_MSIX_IRQ_INDEX)
-		flags |= PCI_MSIX_FLAGS_ENABLE;
-	return flags;
-}
-
 void pci_set_irq_mode(struct pci_func *func, int mode, unsigned vectors)
 {
 	func->irq_mode = mode;
@@ -454,13 +438,7 @@ void pci_set_irq_mode(struct pci_func *func, int mode, unsigned vectors)
 	if (func->msi)
 		pci_hw_write(func, func->msi + PCI_MSI_FLAGS, 2, msi_flags(func));
 	if (func->msix)
-		pci_hw_write(func, func->msix + PCI_MSIX_FLAGS, 2, msix_flags(func));
-}
-
-bool pci_msix_enabled(const struct pci_func *func)
-{
-	return func->msix &&
-	       (pci_get16(func->config + func->msix + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_ENABLE);
+		pci_hw_write(func, func->msix + PCI_MSIX_FLAGS, 2, pci_msix_flags(func));
 }
 
 void pci_msi_state(const struct pci_func *func, bool *enabled, uint32_t *mask)

@@ -51,7 +51,8 @@ struct pci_func {
 
 	/* Offsets of capabilities that have behaviour; 0: absent. */
 	unsigned pm, vpd, msi, msix, exp, af, aer, pcix;
-	uint8_t *vpd_data; /* desc.vpd_len bytes */
+	unsigned msix_link; /* where the byte lies that points to @msix */
+	uint8_t *vpd_data;  /* desc.vpd_len bytes */
 };
 
 static inline uint16_t pci_get16(const uint8_t *p)
@@ -79,7 +80,15 @@ static inline void pci_put32(uint8_t *p, uint32_t v)
 /* The mask and pending dwords of the MSI capability at @cap: 0 without per-vector masking. */
 unsigned pci_msi_mask_offset(const struct pci_func *func);
 
-/* vpd.c: what hardware does when the flag's byte is written: the transfer, then the flag changes. */
+/* msix.c */
+void pci_msix_find_link(struct pci_func *func);
+/* Of the byte at @off, as config space stores it, to what a read shows. */
+void pci_msix_live(const struct pci_func *func, unsigned off, uint8_t *byte);
+/* Message control as the host's mode wants it. */
+uint16_t pci_msix_flags(const struct pci_func *func);
+
+/* vpd.c: what hardware does when the flag's byte is written: the transfer, then the flag changes.
+ */
 void pci_vpd_transfer(struct pci_func *func);
 
 /* desc.c */

@@ -48,6 +48,9 @@ struct pci_func_ops {
 	bool (*intx_masked)(void *arg);     /* COMMAND.INTX_DISABLE, which the host owns; NULL: as
 					     * written */
 	uint32_t (*msi_pending)(void *arg); /* the pending dword */
+	/* How many MSI-X vectors there are now (B): Table Size, and the list, which has no MSI-X
+	 * capability while there are none; NULL: as described. */
+	unsigned (*msix_vectors)(void *arg);
 };
 
 /* Build the function's config space from @desc, which is checked (message in @err). */
@@ -105,7 +108,11 @@ unsigned pci_power_state(const struct pci_func *func);
  * ->power() last. */
 int pci_set_power_state(struct pci_func *func, unsigned state);
 
-/* GET_IRQ_INFO's counts, read live: 1 << MMC and QSIZE + 1, 0 without the capability. */
+/* All of config space as reads see it now. */
+void pci_hw_image(const struct pci_func *func, uint8_t bytes[PCI_EXT_CONFIG_SIZE]);
+
+/* GET_IRQ_INFO's counts, read live: 1 << MMC, and the MSI-X vectors that there are; 0 without the
+ * capability. */
 unsigned pci_msi_count(const struct pci_func *func);
 unsigned pci_msix_count(const struct pci_func *func);
 /* What the host writes when interrupt mode @mode (VFIO_PCI_MSI_IRQ_INDEX, …, or -1 for none) has

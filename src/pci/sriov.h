@@ -77,11 +77,4 @@ int pci_func_new_vf(const struct pci_func *pf, unsigned index, const struct pci_
 		    void *ops_arg, struct pci_func **out, struct uvfio_error *err);
 unsigned pci_vf_index(const struct pci_func *vf); /* [any] */
 
-/*
- * The table size of MSI-X becomes @n vectors, at once and whatever is reset later, until the
- * function is freed: what firmware does with a VF's share of a pool.  0, or -EINVAL: no MSI-X, 0,
- * or more than the description's msix_vectors.
- */
-int pci_set_msix_count(struct pci_func *func, unsigned n);
-
 #endif

@@ -62,7 +62,9 @@ uint64_t bar_read_piece(struct vfio_device *dev, unsigned index, uint64_t off, u
 		uvfio_guard_load(bar->memory + off, size, &value);
 		break;
 	case RANGE_MSIX_TABLE:
-		value = mapped ? msix_table_read(dev, off - range->first, size) : UINT64_MAX;
+		value = mapped || !bar_hides(dev, range, off)
+				? msix_table_read(dev, off - range->first, size)
+				: UINT64_MAX;
 		break;
 	case RANGE_MSIX_PBA:
 		off -= range->first;
@@ -90,7 +92,7 @@ void bar_write_piece(struct vfio_device *dev, unsigned index, uint64_t off, unsi
 		uvfio_guard_store(bar->memory + off, size, value);
 		break;
 	case RANGE_MSIX_TABLE:
-		if (mapped)
+		if (mapped || !bar_hides(dev, range, off))
 			bar_write_msix(dev, off - range->first, size, value);
 		break;
 	case RANGE_MSIX_PBA:
@@ -154,7 +156,7 @@ static enum pass pass_gate(struct vfio_device *dev, const struct bar *bar, uint6
 {
 	uint64_t end;
 
-	if (!mapped && bar_range(bar, off, &end)->kind == RANGE_MSIX_TABLE)
+	if (!mapped && bar_hides(dev, bar_range(bar, off, &end), off))
 		return PASS;
 	if (dev->mem == MEM_WAIT && patience == NO_WAIT)
 		return PASS_LATER;

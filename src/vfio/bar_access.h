@@ -3,9 +3,18 @@
 #ifndef UVFIO_VFIO_BAR_ACCESS_H
 #define UVFIO_VFIO_BAR_ACCESS_H
 
+#include <linux/pci_regs.h>
 #include "vfio/machine_private.h"
 
 enum patience { WAIT, NO_WAIT };
+
+/* Is byte @off, in @range of a BAR, one of the MSI-X table that read and write hide (A.6)?  It is
+ * what the table was when the device was opened. */
+static inline bool bar_hides(const struct vfio_device *dev, const struct range *range, uint64_t off)
+{
+	return range->kind == RANGE_MSIX_TABLE &&
+	       off - range->first < dev->msix_window * PCI_MSIX_ENTRY_SIZE;
+}
 
 /* One naturally aligned piece inside one range; reg_lock held, the gate looked at.  @mapped:
  * through a mapping, where the MSI-X table is the hardware's. */

@@ -92,6 +92,13 @@ static uint32_t func_msi_pending(void *arg)
 	return dev->irqs ? irq_msi_pending(dev->irqs) : 0;
 }
 
+static unsigned func_msix_vectors(void *arg)
+{
+	struct vfio_device *dev = arg;
+
+	return dev->irqs ? irq_msix_vectors(dev->irqs) : pci_func_desc(dev->func)->msix_vectors;
+}
+
 static void func_model_write(void *arg, unsigned off, unsigned size, uint32_t value)
 {
 	struct vfio_device *dev = arg;
@@ -114,6 +121,7 @@ static const struct pci_func_ops func_ops = {
 	.intx_line = func_intx_line,
 	.intx_masked = func_intx_masked,
 	.msi_pending = func_msi_pending,
+	.msix_vectors = func_msix_vectors,
 	.flr = func_flr,
 };
 
@@ -568,17 +576,12 @@ struct pci_func *vfio_device_func(struct vfio_device *dev)
 
 bool vfio_device_hw_config(struct vfio_device *dev, uint8_t *bytes, bool wait)
 {
-	uint32_t command;
-
 	if (wait)
 		pthread_mutex_lock(&dev->config_lock);
 	else if (pthread_mutex_trylock(&dev->config_lock))
 		return false;
-	pci_hw_save(dev->func, bytes);
-	/* Some bits of COMMAND and STATUS are others' and only seen by a read. */
-	command = pci_hw_read(dev->func, PCI_COMMAND, 4);
+	pci_hw_image(dev->func, bytes);
 	pthread_mutex_unlock(&dev->config_lock);
-	memcpy(bytes + PCI_COMMAND, &command, sizeof(command));
 	return true;
 }
 
@@ -600,7 +603,9 @@ void vfio_device_stats(struct vfio_device *dev, struct vfio_device_stats *out)
 	};
 	out->irqs_dropped = irq_dropped(dev->irqs);
 	for (unsigned index = VFIO_PCI_INTX_IRQ_INDEX; index <= VFIO_PCI_MSIX_IRQ_INDEX; index++) {
-		for (unsigned i = 0; i < dev->irq_counts[index]; i++)
-			out->irqs += irq_delivered(dev->irqs, index, i);
+		struct irq_state state;
+
+		irq_observe(dev->irqs, index, &state);
+		out->irqs += state.delivered;
 	}
 }

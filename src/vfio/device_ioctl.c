@@ -55,7 +55,7 @@ static bool describe_bar(struct vfio_device *dev, enum vfio_mmio_mode mode,
 	if (!bar_mappable(dev, info->index, mode))
 		return false;
 	info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
-	return desc->msix_vectors && desc->msix_bar == info->index;
+	return dev->msix_window && desc->msix_bar == info->index;
 }
 
 static int get_region_info(struct vfio_device_file *df, struct vfio_client *client, uint64_t arg)

@@ -102,6 +102,7 @@ static int open_sequence(struct vfio_device *dev)
 	if (ret)
 		return ret;
 	irq_intx_disable(dev->irqs, pci_vconfig_intx_disabled(dev->vconfig));
+	dev->msix_window = pci_msix_count(dev->func);
 	device_apply(dev);
 	return 0;
 }

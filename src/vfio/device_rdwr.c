@@ -205,7 +205,7 @@ static void mask_vector(struct vfio_device *dev, uint64_t offset, const void *bu
 	    pos >= dev->bars[index].size)
 		return;
 	range = bar_range(&dev->bars[index], pos, &end);
-	if (range->kind != RANGE_MSIX_TABLE ||
+	if (!bar_hides(dev, range, pos) ||
 	    (pos - range->first) % PCI_MSIX_ENTRY_SIZE != PCI_MSIX_ENTRY_VECTOR_CTRL)
 		return;
 	memcpy(&value, buf, sizeof(value));

@@ -136,7 +136,6 @@ void device_count_irqs(struct vfio_device *dev)
 	atomic_store(&dev->irq_counts[VFIO_PCI_INTX_IRQ_INDEX],
 		     desc->interrupt_pin && !desc->broken_intx ? 1 : 0);
 	atomic_store(&dev->irq_counts[VFIO_PCI_MSI_IRQ_INDEX], pci_msi_count(dev->func));
-	atomic_store(&dev->irq_counts[VFIO_PCI_MSIX_IRQ_INDEX], pci_msix_count(dev->func));
 }
 
 /* MSI-X may have been lost with config space; MSI's enable bit is irq_msi_config()'s. */

@@ -155,8 +155,8 @@ static bool overlaps_table(struct vfio_device *dev, const struct ioeventfd *key)
 {
 	const struct uvfio_pci_desc *desc = pci_func_desc(dev->func);
 
-	return desc->msix_vectors && desc->msix_bar == key->bar &&
-	       key->off < desc->msix_table + desc->msix_vectors * 16ull &&
+	return dev->msix_window && desc->msix_bar == key->bar &&
+	       key->off < desc->msix_table + dev->msix_window * 16ull &&
 	       key->off + key->size > desc->msix_table;
 }
 

@@ -318,6 +318,7 @@ struct vfio_device {
 	atomic_bool in_reset;        /* between device_reset_prepare() and _done() */
 	atomic_uint host_resets;     /* resets that somebody else has asked for */
 	bool needs_reset;            /* set at close, cleared by a reset that succeeded */
+	unsigned msix_window;        /* entries of the MSI-X table, when it was opened (A.3) */
 	bool flr_requested;          /* the user wrote an FLR bit; done when the write is */
 	atomic_bool low_power;       /* LOW_POWER_ENTRY (A.10); written under config_lock */
 	atomic_bool suspended;       /* by it, for as long as nobody calls */
@@ -353,7 +354,7 @@ struct vfio_device {
 
 	atomic_bool dma_on;
 	atomic_bool power_d0;
-	atomic_uint irq_counts[3];           /* of INTX, MSI, MSIX, as config space says */
+	atomic_uint irq_counts[2];           /* of INTX, MSI, as config space says */
 	atomic_uint accesses;                /* calls on the file that are under way */
 	_Atomic uint64_t irq_mode;           /* (mode + 1) << 32 | vectors */
 	_Atomic(struct iommu_space *) space; /* while open */

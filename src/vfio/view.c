@@ -263,12 +263,16 @@ void view_publish_vector(struct vfio_device *dev, unsigned vector)
 	if (!atomic_load(&dev->view.live))
 		return;
 	/* Most of a large table is as it was, and whoever stored that into the shadow publishes it.
-	 */
+	 * Of two at once, the one that is late looks again. */
 	for (unsigned off = vector * 16; off < vector * 16 + 16; off += 4) {
-		uint32_t value = irq_msix_table_read(dev->irqs, off);
+		uint32_t value, now = irq_msix_table_read(dev->irqs, off);
 
-		if (shadow_load(bar, desc->msix_table + off, 4) != value)
-			view_store(dev, desc->msix_bar, desc->msix_table + off, 4, value);
+		do {
+			value = now;
+			if (shadow_load(bar, desc->msix_table + off, 4) != value)
+				view_store(dev, desc->msix_bar, desc->msix_table + off, 4, value);
+			now = irq_msix_table_read(dev->irqs, off);
+		} while (now != value);
 	}
 }
 

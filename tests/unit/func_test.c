@@ -12,6 +12,7 @@ struct seen {
 	unsigned power_old, power_new;
 	bool line, masked;
 	uint32_t pending;
+	unsigned vectors;
 };
 
 static void on_command(void *arg, uint16_t old, uint16_t new_value)
@@ -157,8 +158,7 @@ static void test_registers(void **state)
 		{exp + PCI_EXP_DEVCTL, 2, 0x2810, 0x79ff},
 		{exp + PCI_EXP_DEVSTA, 2, 0, 0},
 		{exp + PCI_EXP_DEVCTL2, 2, 0, 0x1f},
-		{aer, 4, 0x00020001 | dsn << 20,
-		 0x00020001 | dsn << 20},
+		{aer, 4, 0x00020001 | dsn << 20, 0x00020001 | dsn << 20},
 		{aer + PCI_ERR_COR_MASK, 4, 0xe000, 0xf1c1},
 		{aer + PCI_ERR_CAP, 4, 0xa0, 0x1e0},
 		{dsn, 4, 0x00010003, 0x00010003},
@@ -179,6 +179,77 @@ static void test_registers(void **state)
 		assert_int_equal(pci_hw_read(func, rows[i].off, rows[i].size), rows[i].reset);
 	assert_int_equal(pci_hw_read(func, 4096, 1), UINT32_MAX);
 	assert_int_equal(pci_hw_read(func, 4094, 4), UINT32_MAX);
+	pci_func_free(func);
+}
+
+static unsigned get_vectors(void *arg)
+{
+	return ((struct seen *)arg)->vectors;
+}
+
+static bool lists(const struct pci_func *func, unsigned cap)
+{
+	unsigned pos = pci_hw_read(func, PCI_CAPABILITY_LIST, 1);
+
+	while (pos && pos != cap)
+		pos = pci_hw_read(func, pos + PCI_CAP_LIST_NEXT, 1);
+	return pos;
+}
+
+/* The number of MSI-X vectors is read live (B). */
+static void test_vectors(void **state)
+{
+	const struct pci_func_ops live = {.msix_vectors = get_vectors};
+	struct uvfio_pci_desc desc = full_desc();
+	struct seen seen = {.vectors = 700};
+	uint8_t before[4096], bytes[4096];
+	struct pci_func *func;
+	unsigned msix;
+
+	desc.msix_vectors = 1024;
+	desc.bars[0].size = 65536;
+	desc.msix_table = 0x4000;
+	desc.msix_pba = 0x8000;
+	func = make_func(&desc, &live, &seen);
+	msix = pci_find_cap(func, PCI_CAP_ID_MSIX);
+	assert_true(lists(func, msix));
+	assert_int_equal(pci_msix_count(func), 700);
+	assert_int_equal(pci_hw_read(func, msix + PCI_MSIX_FLAGS, 2), 699);
+	assert_int_equal(pci_hw_read(func, msix, 4) >> 16, 699);
+	assert_int_equal(pci_hw_read(func, msix + PCI_MSIX_FLAGS + 1, 1), 699 >> 8);
+	pci_set_irq_mode(func, VFIO_PCI_MSIX_IRQ_INDEX, 4);
+	pci_hw_image(func, before);
+	seen.vectors = 1;
+	assert_int_equal(pci_hw_read(func, msix + PCI_MSIX_FLAGS, 2), PCI_MSIX_FLAGS_ENABLE);
+	/* No reset brings what was built, nor does a restore. */
+	pci_hw_save(func, bytes);
+	pci_hw_reset(func, UVFIO_RESET_BUS);
+	pci_hw_restore(func, bytes);
+	assert_int_equal(pci_hw_read(func, msix + PCI_MSIX_FLAGS, 2), PCI_MSIX_FLAGS_ENABLE);
+	pci_hw_reset(func, UVFIO_RESET_POWER_ON);
+	assert_int_equal(pci_hw_read(func, msix + PCI_MSIX_FLAGS, 2), 0);
+	/* Table Size cannot say 0: the capability is left out, and all others are there. */
+	seen.vectors = 0;
+	assert_int_equal(pci_msix_count(func), 0);
+	assert_false(lists(func, msix));
+	for (unsigned id = 1; id < 0x15; id++) {
+		unsigned pos = id == PCI_CAP_ID_MSIX ? 0 : pci_find_cap(func, (uint8_t)id);
+
+		assert_true(!pos || lists(func, pos));
+	}
+	pci_hw_image(func, bytes);
+	assert_int_equal(bytes[msix + PCI_MSIX_FLAGS], 0);
+	assert_int_equal(pci_hw_read(func, msix, 1), PCI_CAP_ID_MSIX);
+	seen.vectors = 1024;
+	assert_true(lists(func, msix));
+	assert_int_equal(pci_hw_read(func, msix + PCI_MSIX_FLAGS, 2), 1023);
+	/* All of it at once is what the reads say. */
+	pci_set_irq_mode(func, VFIO_PCI_MSIX_IRQ_INDEX, 4);
+	seen.vectors = 700;
+	pci_hw_image(func, bytes);
+	assert_memory_equal(bytes, before, sizeof(bytes));
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		assert_int_equal(bytes[i], pci_hw_read(func, i, 1));
 	pci_func_free(func);
 }
 
@@ -518,9 +589,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_addr_text), cmocka_unit_test(test_registers),
 		cmocka_unit_test(test_minimal),   cmocka_unit_test(test_w1c),
-		cmocka_unit_test(test_effects),   cmocka_unit_test(test_power),
-		cmocka_unit_test(test_reset),     cmocka_unit_test(test_vpd),
-		cmocka_unit_test(test_caps),      cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_vectors),   cmocka_unit_test(test_effects),
+		cmocka_unit_test(test_power),     cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_vpd),       cmocka_unit_test(test_caps),
+		cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests_name("func", tests, NULL, NULL);
