@@ -25,20 +25,20 @@ struct builder {
 
 static void set8(struct pci_func *func, unsigned off, uint8_t reset, uint8_t wmask)
 {
-	func->reset[off] = reset;
-	func->wmask[off] = wmask;
+	func->layout->reset[off] = reset;
+	func->layout->wmask[off] = wmask;
 }
 
 static void set16(struct pci_func *func, unsigned off, uint16_t reset, uint16_t wmask)
 {
-	pci_put16(func->reset + off, reset);
-	pci_put16(func->wmask + off, wmask);
+	pci_put16(func->layout->reset + off, reset);
+	pci_put16(func->layout->wmask + off, wmask);
 }
 
 static void set32(struct pci_func *func, unsigned off, uint32_t reset, uint32_t wmask)
 {
-	pci_put32(func->reset + off, reset);
-	pci_put32(func->wmask + off, wmask);
+	pci_put32(func->layout->reset + off, reset);
+	pci_put32(func->layout->wmask + off, wmask);
 }
 
 static bool is_free(const struct builder *b, unsigned pos, unsigned len, unsigned end)
@@ -91,14 +91,14 @@ static unsigned find_room(struct builder *b, bool extended, unsigned len)
 
 static void link_std(struct builder *b, uint8_t id, unsigned pos)
 {
-	b->func->reset[pos + PCI_CAP_LIST_ID] = id;
-	b->func->reset[b->std_link] = (uint8_t)pos;
+	b->func->layout->reset[pos + PCI_CAP_LIST_ID] = id;
+	b->func->layout->reset[b->std_link] = (uint8_t)pos;
 	b->std_link = pos + PCI_CAP_LIST_NEXT;
 }
 
 static void link_ext(struct builder *b, uint16_t id, uint8_t version, unsigned pos)
 {
-	uint8_t *reset = b->func->reset;
+	uint8_t *reset = b->func->layout->reset;
 
 	pci_put32(reset + pos, id | (uint32_t)version << 16);
 	if (b->ext_link)
@@ -150,7 +150,7 @@ static void build_header(struct pci_func *func)
 		      (uint32_t) ~(desc->rom_size - 1) | PCI_ROM_ADDRESS_ENABLE);
 	}
 	set16(func, PCI_COMMAND, 0, command);
-	pci_put16(func->w1c + PCI_STATUS,
+	pci_put16(func->layout->w1c + PCI_STATUS,
 		  PCI_STATUS_PARITY | PCI_STATUS_SIG_TARGET_ABORT | PCI_STATUS_REC_TARGET_ABORT |
 			  PCI_STATUS_REC_MASTER_ABORT | PCI_STATUS_SIG_SYSTEM_ERROR |
 			  PCI_STATUS_DETECTED_PARITY);
@@ -218,13 +218,13 @@ static void build_link(struct pci_func *func, unsigned pos, bool version2)
 
 	set32(func, pos + PCI_EXP_LNKCAP, LINK_SPEED | LINK_WIDTH << 4, 0);
 	set16(func, pos + PCI_EXP_LNKCTL, 0, control);
-	pci_put16(func->keep + pos + PCI_EXP_LNKCTL, control);
+	pci_put16(func->layout->keep + pos + PCI_EXP_LNKCTL, control);
 	set16(func, pos + PCI_EXP_LNKSTA, LINK_SPEED | LINK_WIDTH << 4 | PCI_EXP_LNKSTA_SLC, 0);
 	if (!version2)
 		return;
 	set32(func, pos + PCI_EXP_LNKCAP2, ((1u << LINK_SPEED) - 1) << 1, 0);
 	set16(func, pos + PCI_EXP_LNKCTL2, LINK_SPEED, PCI_EXP_LNKCTL2_TLS);
-	pci_put16(func->sticky + pos + PCI_EXP_LNKCTL2, PCI_EXP_LNKCTL2_TLS);
+	pci_put16(func->layout->sticky + pos + PCI_EXP_LNKCTL2, PCI_EXP_LNKCTL2_TLS);
 }
 
 static unsigned exp_version(const struct uvfio_pci_desc *desc)
@@ -258,10 +258,10 @@ static void build_exp(struct pci_func *func, unsigned pos)
 	      PCI_EXP_DEVCTL_CERE | PCI_EXP_DEVCTL_NFERE | PCI_EXP_DEVCTL_FERE |
 		      PCI_EXP_DEVCTL_URRE | PCI_EXP_DEVCTL_RELAX_EN | PCI_EXP_DEVCTL_PAYLOAD |
 		      PCI_EXP_DEVCTL_EXT_TAG | PCI_EXP_DEVCTL_NOSNOOP_EN | PCI_EXP_DEVCTL_READRQ);
-	pci_put16(func->keep + pos + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_PAYLOAD);
-	pci_put16(func->w1c + pos + PCI_EXP_DEVSTA, PCI_EXP_DEVSTA_CED | PCI_EXP_DEVSTA_NFED |
-							    PCI_EXP_DEVSTA_FED |
-							    PCI_EXP_DEVSTA_URD);
+	pci_put16(func->layout->keep + pos + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_PAYLOAD);
+	pci_put16(func->layout->w1c + pos + PCI_EXP_DEVSTA,
+		  PCI_EXP_DEVSTA_CED | PCI_EXP_DEVSTA_NFED | PCI_EXP_DEVSTA_FED |
+			  PCI_EXP_DEVSTA_URD);
 	if (desc->pcie_type != UVFIO_PCIE_INTEGRATED_ENDPOINT)
 		build_link(func, pos, version2);
 	if (!version2)
@@ -290,16 +290,17 @@ static void build_exp(struct pci_func *func, unsigned pos)
 static void build_aer(struct pci_func *func, unsigned pos)
 {
 	func->aer = pos;
-	pci_put32(func->w1c + pos + PCI_ERR_UNCOR_STATUS, AER_UNCORRECTABLE);
+	pci_put32(func->layout->w1c + pos + PCI_ERR_UNCOR_STATUS, AER_UNCORRECTABLE);
 	set32(func, pos + PCI_ERR_UNCOR_MASK, PCI_ERR_UNC_INTN, AER_UNCORRECTABLE);
 	set32(func, pos + PCI_ERR_UNCOR_SEVER, AER_FATAL, AER_UNCORRECTABLE);
-	pci_put32(func->w1c + pos + PCI_ERR_COR_STATUS, AER_CORRECTABLE);
+	pci_put32(func->layout->w1c + pos + PCI_ERR_COR_STATUS, AER_CORRECTABLE);
 	set32(func, pos + PCI_ERR_COR_MASK,
 	      PCI_ERR_COR_ADV_NFAT | PCI_ERR_COR_INTERNAL | PCI_ERR_COR_LOG_OVER, AER_CORRECTABLE);
 	set32(func, pos + PCI_ERR_CAP, PCI_ERR_CAP_ECRC_GENC | PCI_ERR_CAP_ECRC_CHKC,
 	      PCI_ERR_CAP_ECRC_GENE | PCI_ERR_CAP_ECRC_CHKE);
 	/* All of it is sticky, the header log too. */
-	memset(func->sticky + pos + PCI_ERR_UNCOR_STATUS, 0xff, AER_SIZE - PCI_ERR_UNCOR_STATUS);
+	memset(func->layout->sticky + pos + PCI_ERR_UNCOR_STATUS, 0xff,
+	       AER_SIZE - PCI_ERR_UNCOR_STATUS);
 }
 
 static void build_vpd(struct pci_func *func, unsigned pos)
@@ -322,6 +323,17 @@ static void build_serial(struct pci_func *func, unsigned pos)
 	set32(func, pos + 8, (uint32_t)(func->desc.serial >> 32), 0);
 }
 
+static void build_ari(struct pci_func *func, unsigned pos)
+{
+	/* No function groups, and no next function: VFs are found by their PF. */
+	set32(func, pos + PCI_ARI_CAP, 0, 0);
+}
+
+static unsigned vf_rebar_size(const struct uvfio_pci_desc *desc)
+{
+	return 4 + 8 * pci_desc_nr_vf_rebar(desc->sriov);
+}
+
 /* What the core builds, in the order in which the lists have it. */
 static const struct own_cap {
 	bool extended;
@@ -339,24 +351,33 @@ static const struct own_cap {
 	{false, 0, PCI_CAP_ID_AF, PCI_CAP_AF_SIZEOF, NULL, build_af},
 	{true, 2, PCI_EXT_CAP_ID_ERR, AER_SIZE, NULL, build_aer},
 	{true, 1, PCI_EXT_CAP_ID_DSN, PCI_EXT_CAP_DSN_SIZEOF, NULL, build_serial},
+	{true, 1, PCI_EXT_CAP_ID_ARI, PCI_EXT_CAP_ARI_SIZEOF, NULL, build_ari},
+	{true, 1, PCI_EXT_CAP_ID_SRIOV, PCI_EXT_CAP_SRIOV_SIZEOF, NULL, pci_build_sriov},
+	{true, 1, PCI_VF_REBAR_ID, 0, vf_rebar_size, pci_build_vf_rebar},
 };
 #define NR_OWN (sizeof(own_caps) / sizeof(own_caps[0]))
 
-static const struct own_cap *find_own(const struct uvfio_pci_desc *desc, bool extended, unsigned id)
+static bool builds(const struct pci_func *func, bool extended, unsigned id)
 {
-	for (unsigned i = 0; i < NR_OWN && pci_desc_builds(desc, extended, id); i++) {
+	return pci_desc_builds(&func->desc, extended, id) ||
+	       (func->vf_ari && extended && id == PCI_EXT_CAP_ID_ARI);
+}
+
+static const struct own_cap *find_own(const struct pci_func *func, bool extended, unsigned id)
+{
+	for (unsigned i = 0; i < NR_OWN && builds(func, extended, id); i++) {
 		if (own_caps[i].extended == extended && own_caps[i].id == id)
 			return &own_caps[i];
 	}
 	return NULL;
 }
 
-static unsigned cap_size(const struct uvfio_pci_desc *desc, const struct uvfio_cap_desc *cap)
+static unsigned cap_size(const struct pci_func *func, const struct uvfio_cap_desc *cap)
 {
-	const struct own_cap *own = find_own(desc, cap->extended, cap->id);
+	const struct own_cap *own = find_own(func, cap->extended, cap->id);
 
 	if (own)
-		return own->size ? own->size : own->ask_size(desc);
+		return own->size ? own->size : own->ask_size(&func->desc);
 	return cap->len + (cap->extended ? 4u : 2u);
 }
 
@@ -366,8 +387,8 @@ static void build_data(struct pci_func *func, unsigned pos, unsigned len, const 
 {
 	for (unsigned i = 0; i < len; i++) {
 		set8(func, pos + i, data ? data[i] : 0, wmask ? wmask[i] : 0);
-		func->w1c[pos + i] = w1c ? w1c[i] : 0;
-		func->model[pos + i] = true;
+		func->layout->w1c[pos + i] = w1c ? w1c[i] : 0;
+		func->layout->model[pos + i] = true;
 	}
 }
 
@@ -375,8 +396,8 @@ static void build_data(struct pci_func *func, unsigned pos, unsigned len, const 
 static int build_cap(struct builder *b, const struct uvfio_cap_desc *cap)
 {
 	struct pci_func *func = b->func;
-	const struct own_cap *own = find_own(&func->desc, cap->extended, cap->id);
-	unsigned size = cap_size(&func->desc, cap), pos = cap->offset;
+	const struct own_cap *own = find_own(func, cap->extended, cap->id);
+	unsigned size = cap_size(func, cap), pos = cap->offset;
 
 	if (!pos)
 		pos = find_room(b, cap->extended, size);
@@ -401,7 +422,7 @@ static int build_cap(struct builder *b, const struct uvfio_cap_desc *cap)
 		func->pcix = pos;
 	if (!cap->extended && cap->id == PCI_CAP_ID_AF && cap->len >= 4) {
 		func->af = pos;
-		func->wmask[pos + PCI_AF_CTRL] &= (uint8_t)~PCI_AF_CTRL_FLR;
+		func->layout->wmask[pos + PCI_AF_CTRL] &= (uint8_t)~PCI_AF_CTRL_FLR;
 	}
 	return 0;
 }
@@ -416,7 +437,7 @@ static int claim_all(struct builder *b)
 		const struct uvfio_cap_desc *cap = &desc->caps[i];
 
 		if (cap->offset)
-			ret = claim(b, cap->offset, cap_size(desc, cap), cap->extended,
+			ret = claim(b, cap->offset, cap_size(b->func, cap), cap->extended,
 				    "capability", cap->id);
 	}
 	for (unsigned i = 0; i < desc->nr_config && !ret; i++) {
@@ -455,14 +476,14 @@ int pci_build(struct pci_func *func, struct uvfio_error *err)
 	for (unsigned i = 0; i < NR_OWN && !ret; i++) {
 		const struct own_cap *own = &own_caps[i];
 
-		if (pci_desc_builds(desc, own->extended, own->id) && !is_named(desc, own))
+		if (builds(func, own->extended, own->id) && !is_named(desc, own))
 			ret = build_cap(&b, &(const struct uvfio_cap_desc){
 						    .extended = own->extended, .id = own->id});
 	}
 	for (unsigned i = 0; i < desc->nr_caps && !ret; i++)
 		ret = build_cap(&b, &desc->caps[i]);
-	if (func->reset[PCI_CAPABILITY_LIST])
-		func->reset[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
+	if (func->layout->reset[PCI_CAPABILITY_LIST])
+		func->layout->reset[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
 	pci_msix_find_link(func);
 	return ret;
 }

@@ -120,11 +120,36 @@ static int check_msix(const struct uvfio_pci_desc *desc, struct uvfio_error *err
 	return 0;
 }
 
+bool pci_desc_has_data(const struct uvfio_pci_desc *desc, unsigned id)
+{
+	for (unsigned i = 0; i < desc->nr_caps; i++) {
+		if (desc->caps[i].extended && desc->caps[i].id == id && desc->caps[i].len)
+			return true;
+	}
+	return false;
+}
+
+static bool builds_extended(const struct uvfio_pci_desc *desc, unsigned id)
+{
+	switch (id) {
+	case PCI_EXT_CAP_ID_ERR:
+		return desc->pcie && !desc->no_aer;
+	case PCI_EXT_CAP_ID_DSN:
+		return desc->serial;
+	case PCI_EXT_CAP_ID_ARI:
+		return desc->sriov && !pci_desc_has_data(desc, id);
+	case PCI_EXT_CAP_ID_SRIOV:
+		return desc->sriov;
+	case PCI_VF_REBAR_ID:
+		return desc->sriov && pci_desc_nr_vf_rebar(desc->sriov);
+	}
+	return false;
+}
+
 bool pci_desc_builds(const struct uvfio_pci_desc *desc, bool extended, unsigned id)
 {
 	if (extended)
-		return (id == PCI_EXT_CAP_ID_ERR && desc->pcie && !desc->no_aer) ||
-		       (id == PCI_EXT_CAP_ID_DSN && desc->serial);
+		return builds_extended(desc, id);
 	switch (id) {
 	case PCI_CAP_ID_PM:
 		return desc->pm;
@@ -286,6 +311,8 @@ int pci_desc_check(const struct uvfio_pci_desc *desc, struct uvfio_error *err)
 		ret = check_cap(desc, i, err);
 	for (unsigned i = 0; i < desc->nr_config && !ret; i++)
 		ret = check_config(desc, i, err);
+	if (!ret && desc->sriov)
+		ret = pci_desc_check_sriov(desc, err);
 	return ret;
 }
 
@@ -371,6 +398,7 @@ int pci_desc_copy(struct uvfio_pci_desc *to, const struct uvfio_pci_desc *from)
 	to->nr_caps = to->nr_config = 0;
 	to->rom = NULL;
 	to->vpd = NULL; /* the function keeps its own */
+	to->sriov = NULL;
 	for (unsigned i = 0; i < 6; i++)
 		to->bars[i].areas = NULL;
 
@@ -386,6 +414,8 @@ int pci_desc_copy(struct uvfio_pci_desc *to, const struct uvfio_pci_desc *from)
 		ret = copy_caps(to, from);
 	if (!ret)
 		ret = copy_config(to, from);
+	if (!ret)
+		ret = dup_bytes(from->sriov, sizeof(*from->sriov), (const void **)&to->sriov);
 	return ret;
 }
 
@@ -407,4 +437,5 @@ void pci_desc_release(struct uvfio_pci_desc *desc)
 	free((void *)(uintptr_t)desc->caps);
 	free((void *)(uintptr_t)desc->config);
 	free((void *)(uintptr_t)desc->rom);
+	free((void *)(uintptr_t)desc->sriov);
 }

@@ -15,6 +15,7 @@
 #include <linux/vfio.h>
 #include <stdlib.h>
 
+#include "pci/sriov.h"
 #include "pci/func_private.h"
 
 #define D3HOT 3u
@@ -35,7 +36,7 @@ static void model_unlock(const struct pci_func *func)
 static bool is_model(const struct pci_func *func, unsigned off, unsigned size)
 {
 	for (unsigned i = 0; i < size; i++) {
-		if (func->model[off + i])
+		if (func->layout->model[off + i])
 			return true;
 	}
 	return false;
@@ -47,7 +48,7 @@ static bool all_model(const struct pci_func *func, unsigned off, unsigned size)
 	if ((size != 1 && size != 2 && size != 4) || off >= func->size || size > func->size - off)
 		return false;
 	for (unsigned i = 0; i < size; i++) {
-		if (!func->model[off + i])
+		if (!func->layout->model[off + i])
 			return false;
 	}
 	return true;
@@ -141,6 +142,7 @@ struct effects {
 	unsigned power;
 	uint16_t msi_flags;
 	uint32_t msi_mask;
+	uint32_t vfs; /* PCI_VFS_… */
 };
 
 static unsigned stored_power(const struct pci_func *func)
@@ -156,9 +158,10 @@ static void effects_take(const struct pci_func *func, struct effects *e)
 	e->power = stored_power(func);
 	e->msi_flags = func->msi ? pci_get16(func->config + func->msi + PCI_MSI_FLAGS) : 0;
 	e->msi_mask = mask ? pci_get32(func->config + mask) : 0;
+	e->vfs = func->sriov ? atomic_load(&func->link->state) : 0;
 }
 
-static void publish(struct pci_func *func)
+void pci_publish(struct pci_func *func)
 {
 	uint16_t command = pci_get16(func->config + PCI_COMMAND);
 	uint32_t live = stored_power(func);
@@ -170,6 +173,8 @@ static void publish(struct pci_func *func)
 	if (command & PCI_COMMAND_MASTER)
 		live |= PCI_LIVE_MASTER;
 	atomic_store_explicit(&func->live, live, memory_order_release);
+	if (func->sriov)
+		pci_sriov_publish(func);
 }
 
 static bool supports(const struct pci_func *func, unsigned state)
@@ -189,7 +194,7 @@ static void store(struct pci_func *func, unsigned off, unsigned size, uint32_t v
 {
 	for (unsigned i = 0; i < size; i++) {
 		unsigned o = off + i;
-		uint8_t v = (uint8_t)(value >> (8 * i)), wmask = func->wmask[o];
+		uint8_t v = (uint8_t)(value >> (8 * i)), wmask = func->layout->wmask[o];
 
 		/* A state that is not supported: the write completes and is discarded. */
 		if (func->pm && o == func->pm + PCI_PM_CTRL) {
@@ -198,25 +203,28 @@ static void store(struct pci_func *func, unsigned off, unsigned size, uint32_t v
 			if (!supports(func, state))
 				wmask &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
 		}
-		func->config[o] =
-			(uint8_t)(((func->config[o] & ~wmask) | (v & wmask)) & ~(v & func->w1c[o]));
+		func->config[o] = (uint8_t)(((func->config[o] & ~wmask) | (v & wmask)) &
+					    ~(v & func->layout->w1c[o]));
 	}
 }
 
-static void config_reset(struct pci_func *func, enum uvfio_reset_kind kind)
+void pci_config_reset(struct pci_func *func, enum uvfio_reset_kind kind)
 {
 	model_lock(func);
 	for (unsigned i = 0; i < func->size; i++) {
 		uint8_t keep = 0;
 
 		if (kind != UVFIO_RESET_POWER_ON)
-			keep = func->sticky[i];
+			keep = func->layout->sticky[i];
 		if (kind != UVFIO_RESET_POWER_ON && kind != UVFIO_RESET_BUS)
-			keep |= func->keep[i];
-		func->config[i] = (uint8_t)((func->config[i] & keep) | (func->reset[i] & ~keep));
+			keep |= func->layout->keep[i];
+		func->config[i] =
+			(uint8_t)((func->config[i] & keep) | (func->layout->reset[i] & ~keep));
 	}
 	model_unlock(func);
-	publish(func);
+	if (func->sriov)
+		pci_sriov_fit_bars(func);
+	pci_publish(func);
 }
 
 static bool soft_resets(const struct pci_func *func)
@@ -241,27 +249,34 @@ static void fire(struct pci_func *func, const struct effects *old)
 		func->ops.msi(func->arg);
 	if (now.power != old->power && func->ops.power)
 		func->ops.power(func->arg, old->power, now.power);
+	if (now.vfs != old->vfs && func->ops.sriov)
+		func->ops.sriov(func->arg);
 }
 
 void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t value)
 {
+	struct pci_sriov_regs vfs;
 	struct effects old;
 	bool flr, model;
 
 	if (size > 4 || off >= func->size || size > func->size - off)
 		return;
 	effects_take(func, &old);
+	if (func->sriov)
+		pci_sriov_before_write(func, &vfs);
 	model = is_model(func, off, size);
 	if (model)
 		model_lock(func);
 	store(func, off, size, value);
 	if (model)
 		model_unlock(func);
+	if (func->sriov)
+		pci_sriov_after_write(func, &vfs);
 	if (func->vpd && func->vpd + PCI_VPD_ADDR + 1 - off < size)
 		pci_vpd_transfer(func);
 	if (old.power == D3HOT && stored_power(func) == 0 && soft_resets(func))
-		config_reset(func, UVFIO_RESET_PM);
-	publish(func);
+		pci_config_reset(func, UVFIO_RESET_PM);
+	pci_publish(func);
 
 	flr = (func->exp && func->desc.flr &&
 	       wrote_one(func->exp + PCI_EXP_DEVCTL + 1u, PCI_EXP_DEVCTL_BCR_FLR >> 8, off, size,
@@ -283,14 +298,16 @@ void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t val
 		return;
 	for (unsigned i = 0; i < size; i++)
 		func->config[off + i] = (uint8_t)(value >> (8 * i));
-	publish(func);
+	pci_publish(func);
 }
 
 void pci_func_set_multifunction(struct pci_func *func)
 {
 	const uint8_t multifunction = 0x80; /* newer headers: PCI_HEADER_TYPE_MFD */
 
-	func->reset[PCI_HEADER_TYPE] |= multifunction;
+	if (func->is_vf)
+		return;
+	func->layout->reset[PCI_HEADER_TYPE] |= multifunction;
 	func->config[PCI_HEADER_TYPE] |= multifunction;
 }
 
@@ -301,7 +318,7 @@ static uint16_t msi_flags(const struct pci_func *func);
 void pci_hw_reset(struct pci_func *func, enum uvfio_reset_kind kind)
 {
 	func->have_saved = false;
-	config_reset(func, kind);
+	pci_config_reset(func, kind);
 }
 
 void pci_hw_save(const struct pci_func *func, uint8_t state[PCI_EXT_CONFIG_SIZE])
@@ -318,14 +335,14 @@ static bool is_saved(const struct pci_func *func, unsigned off)
 		return true;
 	if (func->vpd && off - func->vpd < PCI_CAP_VPD_SIZEOF)
 		return false;
-	return !func->model[off];
+	return !func->layout->model[off] && !pci_sriov_owns(func, off);
 }
 
 void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SIZE])
 {
 	model_lock(func);
 	for (unsigned i = 0; i < func->size; i++) {
-		uint8_t wmask = func->wmask[i];
+		uint8_t wmask = func->layout->wmask[i];
 
 		if (func->pm && i == func->pm + PCI_PM_CTRL)
 			wmask &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
@@ -346,20 +363,30 @@ void pci_hw_restore(struct pci_func *func, const uint8_t state[PCI_EXT_CONFIG_SI
 		pci_put32(func->config + func->aer + PCI_ERR_UNCOR_STATUS, 0);
 		pci_put32(func->config + func->aer + PCI_ERR_COR_STATUS, 0);
 	}
-	publish(func);
+	if (func->sriov)
+		pci_sriov_restore(func);
+	pci_publish(func);
 }
 
 /* ---- power ---- */
+
+/* Does the PF let its VFs do what @bit says? */
+static bool vfs_may(const struct pci_func *vf, uint32_t bit)
+{
+	return atomic_load_explicit(&vf->link->state, memory_order_acquire) & bit;
+}
 
 bool pci_memory_enabled(const struct pci_func *func)
 {
 	uint32_t live = atomic_load_explicit(&func->live, memory_order_acquire);
 
-	return (live & PCI_LIVE_MEM) && (live & PCI_LIVE_POWER) < D3HOT;
+	return (func->is_vf || (live & PCI_LIVE_MEM)) && (live & PCI_LIVE_POWER) < D3HOT;
 }
 
 bool pci_memory_decoded(const struct pci_func *func)
 {
+	if (func->is_vf)
+		return vfs_may(func, PCI_VFS_DECODED);
 	return atomic_load_explicit(&func->live, memory_order_acquire) & PCI_LIVE_MEM;
 }
 
@@ -372,7 +399,8 @@ bool pci_bus_master(const struct pci_func *func)
 {
 	uint32_t live = atomic_load_explicit(&func->live, memory_order_acquire);
 
-	return (live & PCI_LIVE_MASTER) && (live & PCI_LIVE_POWER) == 0;
+	return (live & PCI_LIVE_MASTER) && (live & PCI_LIVE_POWER) == 0 &&
+	       (!func->is_vf || vfs_may(func, PCI_VFS_ENABLED));
 }
 
 unsigned pci_power_state(const struct pci_func *func)
@@ -397,12 +425,12 @@ int pci_set_power_state(struct pci_func *func, unsigned state)
 	}
 	store(func, ctrl, 1, (func->config[ctrl] & ~PCI_PM_CTRL_STATE_MASK) | state);
 	if (state == 0 && old == D3HOT && soft_resets(func)) {
-		config_reset(func, UVFIO_RESET_PM);
+		pci_config_reset(func, UVFIO_RESET_PM);
 		if (func->have_saved)
 			pci_hw_restore(func, func->saved);
 		func->have_saved = false;
 	}
-	publish(func);
+	pci_publish(func);
 	fire(func, &before);
 	return 0;
 }
@@ -473,12 +501,12 @@ bool pci_is_pcie(const struct pci_func *func)
 
 unsigned pci_find_cap(const struct pci_func *func, uint8_t id)
 {
-	unsigned pos = func->reset[PCI_CAPABILITY_LIST] & ~3u;
+	unsigned pos = func->layout->reset[PCI_CAPABILITY_LIST] & ~3u;
 
 	for (unsigned n = 0; pos >= PCI_STD_HEADER_SIZEOF && n < 48; n++) {
-		if (func->reset[pos + PCI_CAP_LIST_ID] == id)
+		if (func->layout->reset[pos + PCI_CAP_LIST_ID] == id)
 			return pos;
-		pos = func->reset[pos + PCI_CAP_LIST_NEXT] & ~3u;
+		pos = func->layout->reset[pos + PCI_CAP_LIST_NEXT] & ~3u;
 	}
 	return 0;
 }
@@ -492,58 +520,10 @@ unsigned pci_find_ext_cap(const struct pci_func *func, uint16_t id)
 
 		if (pos < PCI_CONFIG_SIZE || pos + 4 > func->size)
 			return 0;
-		header = pci_get32(func->reset + pos);
+		header = pci_get32(func->layout->reset + pos);
 		if (header && PCI_EXT_CAP_ID(header) == id)
 			return pos;
 		pos = PCI_EXT_CAP_NEXT(header);
 	}
 	return 0;
-}
-
-/* ---- life ---- */
-
-int pci_func_new(const struct uvfio_pci_desc *desc, const struct pci_addr *addr,
-		 const struct pci_func_ops *ops, void *ops_arg, struct pci_func **out,
-		 struct uvfio_error *err)
-{
-	struct pci_func *func;
-	int ret = pci_desc_check(desc, err);
-
-	if (ret)
-		return ret;
-	func = calloc(1, sizeof(*func));
-	if (!func)
-		return -ENOMEM;
-	func->addr = *addr;
-	if (ops)
-		func->ops = *ops;
-	func->arg = ops_arg;
-	func->irq_mode = -1;
-	pthread_mutex_init(&func->model_lock, NULL);
-	func->size = desc->pcie ? PCI_EXT_CONFIG_SIZE : PCI_CONFIG_SIZE;
-	func->saved = malloc(PCI_EXT_CONFIG_SIZE);
-	func->vpd_data = malloc(desc->vpd_len + 1u);
-	if (func->vpd_data && desc->vpd_len)
-		memcpy(func->vpd_data, desc->vpd, desc->vpd_len);
-	ret = func->saved && func->vpd_data ? pci_desc_copy(&func->desc, desc) : -ENOMEM;
-	if (!ret)
-		ret = pci_build(func, err);
-	if (ret) {
-		pci_func_free(func);
-		return ret;
-	}
-	config_reset(func, UVFIO_RESET_POWER_ON);
-	*out = func;
-	return 0;
-}
-
-void pci_func_free(struct pci_func *func)
-{
-	if (!func)
-		return;
-	pci_desc_release(&func->desc);
-	pthread_mutex_destroy(&func->model_lock);
-	free(func->vpd_data);
-	free(func->saved);
-	free(func);
 }

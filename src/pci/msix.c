@@ -23,8 +23,8 @@ void pci_msix_find_link(struct pci_func *func)
 
 	if (!func->msix)
 		return;
-	while (func->reset[link] && func->reset[link] != func->msix)
-		link = func->reset[link] + PCI_CAP_LIST_NEXT;
+	while (func->layout->reset[link] && func->layout->reset[link] != func->msix)
+		link = func->layout->reset[link] + PCI_CAP_LIST_NEXT;
 	func->msix_link = link;
 }
 

@@ -40,7 +40,7 @@ struct pci_func_ops {
 	void (*flr)(void *arg); /* FLR or AF-FLR bit written with 1 */
 	/* A write that touches bytes which the model declared. */
 	void (*model_write)(void *arg, unsigned off, unsigned size, uint32_t value);
-	void (*msi)(void *arg); /* MSI Enable, MME or mask bits changed: see pci_msi_state() */
+	void (*msi)(void *arg);   /* MSI Enable, MME or mask bits changed: see pci_msi_state() */
 	void (*sriov)(void *arg); /* of a PF: VF Enable or VF MSE changed (pci/sriov.h) */
 
 	/* Read live, at a read of the register that shows it. */

@@ -157,7 +157,7 @@ bool pci_vconfig_memory_enabled(const struct pci_vconfig *vc)
 {
 	if (pci_power_state(vc->func) >= D3HOT)
 		return false;
-	return (vc->flags & PCI_VCONFIG_VF) || (pci_vconfig_command(vc) & PCI_COMMAND_MEMORY);
+	return vc->vf || (pci_vconfig_command(vc) & PCI_COMMAND_MEMORY);
 }
 
 /* ---- life ---- */
@@ -175,17 +175,17 @@ int pci_vconfig_new(struct pci_func *func, unsigned flags, const struct pci_vcon
 	vc->func = func;
 	vc->ops = *ops;
 	vc->arg = ops_arg;
-	vc->flags = flags;
+	vc->vf = pci_is_vf(func);
 	vc->size = pci_func_config_size(func);
 	vc_map(vc);
 	for (unsigned i = 0; i < 7; i++)
 		vc->bars[i] = pci_get32(vc->bytes + vc_bar_pos(i));
-	if (flags & PCI_VCONFIG_VF) {
+	if (vc->vf) {
 		pci_put16(vc->bytes + PCI_VENDOR_ID, desc->vendor);
 		pci_put16(vc->bytes + PCI_DEVICE_ID, desc->device);
 		vc->bytes[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
 	}
-	if (flags & (PCI_VCONFIG_VF | PCI_VCONFIG_NO_INTX))
+	if (vc->vf || flags & PCI_VCONFIG_NO_INTX)
 		vc->bytes[PCI_INTERRUPT_PIN] = 0;
 	vc->intx_disabled = pci_vconfig_intx_disabled(vc);
 	*out = vc;

@@ -26,17 +26,18 @@ struct pci_vconfig_ops {
 	void (*memory)(void *arg, bool enabled);
 	/* FLR: try a function reset. */
 	void (*flr)(void *arg);
-	/* MSI: active through SET_IRQS?  *@log2_allocated: log2 of the vectors allocated, rounded up;
-	 * 0 before the first allocation, the last value after a disable (A.7, MSI). */
+	/* MSI: active through SET_IRQS?  *@log2_allocated: log2 of the vectors allocated, rounded
+	 * up; 0 before the first allocation, the last value after a disable (A.7, MSI). */
 	bool (*msi_active)(void *arg, unsigned *log2_allocated);
-	/* PM: withdraw mappings for D3hot, then pci_set_power_state(), whose failure is swallowed. */
+	/* PM: withdraw mappings for D3hot, then pci_set_power_state(), whose failure is swallowed.
+	 */
 	void (*power)(void *arg, unsigned state);
 };
 
-#define PCI_VCONFIG_VF	    (1u << 0) /* a virtual function: real ids, MEM always set, no pin */
-#define PCI_VCONFIG_NO_INTX (1u << 1) /* broken INTx or no host irq: the pin is hidden */
+#define PCI_VCONFIG_NO_INTX (1u << 0) /* broken INTx or no host irq: the pin is hidden */
 
-/* Builds from the function's present config space, whose BARs are taken as the real ones. */
+/* Builds from the function's present config space, whose BARs are taken as the real ones.  A VF
+ * (pci_is_vf()) has real ids, memory enabled from the start, and no pin. */
 int pci_vconfig_new(struct pci_func *func, unsigned flags, const struct pci_vconfig_ops *ops,
 		    void *ops_arg, struct pci_vconfig **out);
 void pci_vconfig_free(struct pci_vconfig *vc);

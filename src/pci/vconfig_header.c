@@ -49,7 +49,7 @@ static void fix_bars(struct pci_vconfig *vc)
 /* Hardware BARs differ from the real ones: the device was reset behind our back. */
 static bool bars_lost(const struct pci_vconfig *vc)
 {
-	if (vc->flags & PCI_VCONFIG_VF)
+	if (vc->vf)
 		return false;
 	for (unsigned i = 0; i < 6; i++) {
 		if (vc->bars[i] && pci_hw_read(vc->func, vc_bar_pos(i), 4) != vc->bars[i])
@@ -60,7 +60,7 @@ static bool bars_lost(const struct pci_vconfig *vc)
 
 static void restore_bars(struct pci_vconfig *vc)
 {
-	if (vc->flags & PCI_VCONFIG_VF)
+	if (vc->vf)
 		return;
 	for (unsigned i = 0; i < 7; i++)
 		pci_hw_write(vc->func, vc_bar_pos(i), 4, vc->bars[i]);
@@ -75,7 +75,7 @@ static void before_command(struct pci_vconfig *vc, const struct vc_piece *p)
 
 	if (!(p->value & PCI_COMMAND_MEMORY))
 		vc->ops.memory(vc->arg, false);
-	if (vc->flags & PCI_VCONFIG_VF)
+	if (vc->vf)
 		lost &= (uint16_t)~PCI_COMMAND_MEMORY;
 	if ((lost & (PCI_COMMAND_MEMORY | PCI_COMMAND_IO)) || bars_lost(vc))
 		restore_bars(vc);
@@ -116,7 +116,7 @@ uint32_t vc_header_read(struct pci_vconfig *vc, const struct vc_piece *p)
 	    (p->off >= PCI_ROM_ADDRESS && p->off < PCI_ROM_ADDRESS + 4))
 		fix_bars(vc);
 	value = vc_plain_read(vc, p);
-	if (p->off == PCI_COMMAND && (vc->flags & PCI_VCONFIG_VF))
+	if (p->off == PCI_COMMAND && vc->vf)
 		value |= pci_get16(vc->bytes + PCI_COMMAND) & PCI_COMMAND_MEMORY;
 	return value;
 }

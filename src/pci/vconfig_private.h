@@ -8,6 +8,7 @@
 
 #include "pci/caps.h"
 #include "pci/func_private.h"
+#include "pci/sriov.h"
 #include "pci/vconfig.h"
 
 #define VC_GAP      0xffffu
@@ -22,7 +23,8 @@ struct pci_vconfig {
 	struct pci_func *func;
 	struct pci_vconfig_ops ops;
 	void *arg;
-	unsigned flags, size;
+	unsigned size;
+	bool vf;
 	bool intx_disabled; /* virtual DisINTx as last reported */
 	uint32_t bars[7];   /* the real ones, ROM last */
 
@@ -85,7 +87,7 @@ static inline unsigned vc_bar_pos(unsigned i)
 /* vconfig_caps.c: by enum pci_cap_hook. */
 extern const struct vc_hook vc_hooks[PCI_HOOK_NUM];
 
-/* vconfig_map.c: assign every byte.  The struct is zeroed but for func, flags and size. */
+/* vconfig_map.c: assign every byte.  The struct is zeroed but for func and size. */
 void vc_map(struct pci_vconfig *vc);
 
 #endif

@@ -200,30 +200,12 @@ static void test_backdoor_reset(void **state)
 	wr(&f, PCI_COMMAND, 2, 0);
 	assert_int_equal(pci_hw_read(f.func, PCI_BASE_ADDRESS_0, 4), REAL_BAR0 | 4);
 	stop(&f);
-
-	start(&f, &desc, PCI_VCONFIG_VF);
-	pci_hw_reset(f.func, UVFIO_RESET_FUNCTION);
-	wr(&f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
-	assert_int_equal(pci_hw_read(f.func, PCI_BASE_ADDRESS_0, 4), 4);
-	stop(&f);
 }
 
-static void test_vf_and_pin(void **state)
+static void test_hidden_pin(void **state)
 {
 	struct uvfio_pci_desc desc = full_desc();
 	struct fixture f;
-
-	start(&f, &desc, PCI_VCONFIG_VF);
-	pci_hw_set(f.func, PCI_VENDOR_ID, 4, UINT32_MAX);
-	assert_int_equal(rd(&f, PCI_VENDOR_ID, 4), 0x00101b36);
-	assert_int_equal(rd(&f, PCI_COMMAND, 2), PCI_COMMAND_MEMORY);
-	assert_true(pci_vconfig_memory_enabled(f.vc));
-	wr(&f, PCI_COMMAND, 2, 0);
-	assert_int_equal(f.withdrawn, 1);
-	assert_int_equal(f.returned, 1); /* on a VF: always */
-	assert_true(pci_vconfig_memory_enabled(f.vc));
-	assert_int_equal(pci_vconfig_intx_pin(f.vc), 0);
-	stop(&f);
 
 	start(&f, &desc, PCI_VCONFIG_NO_INTX);
 	assert_int_equal(rd(&f, PCI_INTERRUPT_PIN, 1), 0);
@@ -467,7 +449,7 @@ int main(void)
 		cmocka_unit_test(test_bars),
 		cmocka_unit_test(test_command),
 		cmocka_unit_test(test_backdoor_reset),
-		cmocka_unit_test(test_vf_and_pin),
+		cmocka_unit_test(test_hidden_pin),
 		cmocka_unit_test(test_pm),
 		cmocka_unit_test(test_msi),
 		cmocka_unit_test(test_exp),
