@@ -19,6 +19,7 @@ int cmd_stats(int argc, char **argv);
 int cmd_faults(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
+int cmd_set(int argc, char **argv);
 int cmd_inject(int argc, char **argv);
 int cmd_add(int argc, char **argv);
 int cmd_remove(int argc, char **argv);

@@ -19,6 +19,7 @@ static const struct command {
 	{"faults", cmd_faults, "show DMA that was refused"},
 	{"trace", cmd_trace, "show what happens, as it happens"},
 	{"reset", cmd_reset, "reset a device"},
+	{"set", cmd_set, "change what the host can change of a device: its number of VFs, ..."},
 	{"inject", cmd_inject, "let something go wrong with a device"},
 	{"add", cmd_add, "add a device to a server"},
 	{"remove", cmd_remove, "remove a device from a server"},

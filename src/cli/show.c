@@ -46,6 +46,30 @@ static void print_identity(struct json_object *d)
 	       member_bool(bus, "leaving") ? ", being removed" : "");
 }
 
+static void print_sriov(struct json_object *d)
+{
+	struct json_object *sriov = member(d, "sriov");
+
+	if (member(d, "driver"))
+		printf("  driver  %s\n", member_text(d, "driver"));
+	else
+		printf("  driver  none\n");
+	if (member(d, "physfn"))
+		printf("  vf      %u of %s, %u vectors\n", (unsigned)member_uint(d, "vf"),
+		       member_text(d, "physfn"), (unsigned)member_uint(d, "vf_vectors"));
+	if (!sriov)
+		return;
+	printf("  vfs     %u of %u, device %04x, offset %u, stride %u, drivers autoprobe %s\n",
+	       (unsigned)member_uint(sriov, "num_vfs"), (unsigned)member_uint(sriov, "total_vfs"),
+	       (unsigned)member_uint(sriov, "vf_device_id"), (unsigned)member_uint(sriov, "offset"),
+	       (unsigned)member_uint(sriov, "stride"),
+	       on_off[member_bool(sriov, "drivers_autoprobe")]);
+	if (member_uint(sriov, "vectors_total"))
+		printf("  pool    %u of %u vectors in use\n",
+		       (unsigned)member_uint(sriov, "vectors_used"),
+		       (unsigned)member_uint(sriov, "vectors_total"));
+}
+
 static void print_users(struct json_object *d)
 {
 	struct json_object *users = member(d, "users");
@@ -282,6 +306,7 @@ static void print_device(struct json_object *d)
 	size_t shown = length(member(dma, "mappings"));
 
 	print_identity(d);
+	print_sriov(d);
 	print_users(d);
 	print_door(d);
 	print_regions(d);

@@ -17,6 +17,7 @@
 #include <json-c/json.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 #include "base/ctx.h"
 #include "base/log.h"
 #include "base/trash.h"
@@ -151,7 +152,8 @@ struct control {
 	unsigned nr_workers, nr_idle, nr_jobs;
 	unsigned nr_waiting; /* in @waiting; each idle worker takes one of them */
 	bool no_more_jobs;
-	struct job *done; /* newest first; taken by the context */
+	LIST_HEAD(, job) awaiting; /* whose workers wait for the machine (jobs.h) */
+	struct job *done;          /* newest first; taken by the context */
 	struct uvfio_work done_work;
 
 	/* Events. */
@@ -236,6 +238,14 @@ struct json_object *method_inject(struct call *, struct json_object *, struct rp
 struct json_object *method_add(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_remove(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_join(struct call *, struct json_object *, struct rpc_error *);
+/* set.c */
+struct json_object *method_set(struct call *, struct json_object *, struct rpc_error *);
+/* sriov.c: what a PF or a VF is, into @out as `list` and as `show` have it; nothing of others. */
+void json_put_sriov_brief(struct json_object *out, struct vfio_device *dev);
+void json_put_sriov(struct json_object *out, struct vfio_device *dev);
+/* "driver", when one has it. */
+void json_put_driver(struct json_object *out, const struct vfio_device *dev);
+
 void jobs_init(struct control *control);
 /* Wait for all; then what is done is answered to nobody. */
 void jobs_stop(struct control *control);

@@ -8,27 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "control/control_private.h"
+#include "base/wait.h"
+#include "control/jobs.h"
 #include "vfio/inject.h"
-
-struct job {
-	struct job *next;
-	struct call *call;
-	struct control *control;
-	void (*run)(struct job *job); /* in a worker */
-	/* What it is about, and what came of it. */
-	char device[16]; /* "": no device */
-	uid_t uid;       /* of who joins */
-	char *spec;
-	enum control_removal how;
-	struct vfio_aer aer; /* what is injected */
-	unsigned count;
-	const char *outcome; /* of it, a literal; NULL: nothing to tell */
-	struct control_fd fds[MAX_FDS];
-	struct json_object *fds_json; /* what the strings in @fds belong to */
-	unsigned nr_fds;
-	struct rpc_error err;
-};
 
 /* In a worker. */
 static void close_files(struct job *job)
@@ -38,7 +20,7 @@ static void close_files(struct job *job)
 	job->nr_fds = 0;
 }
 
-static void job_free(struct job *job)
+void job_free(struct job *job)
 {
 	for (unsigned i = 0; i < job->nr_fds; i++)
 		uvfio_trash_close(job->control->trash, job->fds[i].fd);
@@ -101,6 +83,10 @@ static void finish_jobs(struct uvfio_work *work)
 				json_put_string(result, "device", job->device);
 			if (job->outcome)
 				json_put_string(result, "outcome", job->outcome);
+			if (job->setting) {
+				json_put_string(result, "name", job->setting->name);
+				json_put_string(result, "value", job->value);
+			}
 		}
 		control->nr_jobs--;
 		job->call->client->nr_jobs--;
@@ -114,20 +100,25 @@ void jobs_init(struct control *control)
 	pthread_mutex_init(&control->job_lock, NULL);
 	pthread_cond_init(&control->job_cond, NULL);
 	control->waiting_tail = &control->waiting;
+	LIST_INIT(&control->awaiting);
 	control->done_work.fn = finish_jobs;
 }
 
 void jobs_stop(struct control *control)
 {
+	struct job *job;
+
 	pthread_mutex_lock(&control->job_lock);
 	control->no_more_jobs = true;
+	LIST_FOREACH(job, &control->awaiting, await)
+	uvfio_wait_give_up(job->wait);
 	pthread_cond_broadcast(&control->job_cond);
 	pthread_mutex_unlock(&control->job_lock);
 	for (unsigned i = 0; i < control->nr_workers; i++)
 		pthread_join(control->workers[i], NULL);
 }
 
-static struct job *job_new(struct call *call, void (*run)(struct job *job), struct rpc_error *err)
+struct job *job_new(struct call *call, void (*run)(struct job *job), struct rpc_error *err)
 {
 	struct control *control = call->client->control;
 	struct job *job;
@@ -147,7 +138,7 @@ static struct job *job_new(struct call *call, void (*run)(struct job *job), stru
 	return job;
 }
 
-static void job_start(struct job *job)
+void job_start(struct job *job)
 {
 	struct control *control = job->control;
 
@@ -176,6 +167,25 @@ static void job_start(struct job *job)
 	pthread_mutex_unlock(&control->job_lock);
 }
 
+int job_await(struct job *job, struct uvfio_wait *wait)
+{
+	struct control *control = job->control;
+	int ret;
+
+	pthread_mutex_lock(&control->job_lock);
+	job->wait = wait;
+	LIST_INSERT_HEAD(&control->awaiting, job, await);
+	if (control->no_more_jobs)
+		uvfio_wait_give_up(wait);
+	pthread_mutex_unlock(&control->job_lock);
+	ret = uvfio_wait_for(wait);
+	pthread_mutex_lock(&control->job_lock);
+	LIST_REMOVE(job, await);
+	pthread_mutex_unlock(&control->job_lock);
+	uvfio_wait_put(wait);
+	return ret;
+}
+
 /* ---- reset ---- */
 
 static void run_reset(struct job *job)
@@ -199,9 +209,8 @@ static void run_reset(struct job *job)
 			 strerror(-ret));
 }
 
-/* A job about an existing device. */
-static struct job *device_job(struct call *call, struct json_object *params,
-			      void (*run)(struct job *job), struct rpc_error *err)
+struct job *job_for_device(struct call *call, struct json_object *params,
+			   void (*run)(struct job *job), struct rpc_error *err)
 {
 	struct vfio_device *dev = param_device(call->client, params, err);
 	struct job *job;
@@ -218,7 +227,7 @@ static struct job *device_job(struct call *call, struct json_object *params,
 struct json_object *method_reset(struct call *call, struct json_object *params,
 				 struct rpc_error *err)
 {
-	struct job *job = device_job(call, params, run_reset, err);
+	struct job *job = job_for_device(call, params, run_reset, err);
 
 	if (job)
 		job_start(job);
@@ -290,7 +299,7 @@ static void inject_aer(struct call *call, struct json_object *params, struct rpc
 		err->error = -EINVAL;
 		return;
 	}
-	job = device_job(call, params, run_aer, err);
+	job = job_for_device(call, params, run_aer, err);
 	if (!job)
 		return;
 	job->aer = aer;
@@ -346,7 +355,7 @@ struct json_object *method_inject(struct call *call, struct json_object *params,
 	}
 	if (!strcmp(what, "irq-storm") || !strcmp(what, "wake")) {
 		struct job *job =
-			device_job(call, params, *what == 'w' ? run_wake : run_storm, err);
+			job_for_device(call, params, *what == 'w' ? run_wake : run_storm, err);
 
 		if (job) {
 			job->count = (unsigned)count;
@@ -417,7 +426,7 @@ struct json_object *method_remove(struct call *call, struct json_object *params,
 				"devices of `uvfio %s` stay until it ends; "
 				"what can be done is --surprise, which pulls one out",
 				control->command);
-	job = device_job(call, params, run_remove, err);
+	job = job_for_device(call, params, run_remove, err);
 	if (!job)
 		return NULL;
 	job->how = surprise ? CONTROL_SURPRISE : force ? CONTROL_FORCE : CONTROL_ASK;

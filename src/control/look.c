@@ -200,6 +200,8 @@ static struct json_object *list_one(struct vfio_device *dev)
 	json_put_uint(one, "group", vfio_device_group(dev));
 	if (vfio_device_noiommu(dev))
 		json_put_bool(one, "noiommu", true);
+	json_put_driver(one, dev);
+	json_put_sriov_brief(one, dev);
 	json_put_uint(one, "open", vfio_device_openers(dev, NULL, 0));
 	json_put(one, "users", json_users(dev));
 	return one;

@@ -19,6 +19,7 @@ const struct method rpc_methods[] = {
 	{"faults", method_faults, {"device", "offset", "limit"}},
 	{"reset", method_reset, {"device"}},
 	{"inject", method_inject, {"device", "what", "error", "count", "time_ns"}},
+	{"set", method_set, {"device", "name", "value"}},
 	{"add", method_add, {"device", "fds"}},
 	{"remove", method_remove, {"device", "force", "surprise"}},
 	{"join", method_join, {"fds"}},

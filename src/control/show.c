@@ -25,6 +25,8 @@ static void put_identity(struct json_object *out, struct vfio_device *dev)
 	json_put_uint(out, "subsystem_device_id", desc->subsystem_device);
 	json_put_uint(out, "class", desc->class_code);
 	json_put_uint(out, "revision", desc->revision);
+	json_put_driver(out, dev);
+	json_put_sriov(out, dev);
 }
 
 /* What is left to happen of what was asked for; nothing: not there. */

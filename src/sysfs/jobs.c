@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/thread.h"
+#include "base/wait.h"
 #include "sysfs/jobs.h"
 #include "vfio/sriov.h"
 
@@ -152,106 +153,45 @@ int sysfs_job_start(struct sysfs *fs, struct function *f, enum sysfs_queue queue
 
 /* ---- waiting for the machine ---- */
 
-/* Shared with the machine, which may still tell when the door has gone. */
-struct waiting {
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	bool done, abandoned;
-	int result;
-	unsigned refs;
-};
-
-static struct waiting *waiting_new(void)
-{
-	struct waiting *w = calloc(1, sizeof(*w));
-
-	if (!w)
-		return NULL;
-	pthread_mutex_init(&w->lock, NULL);
-	pthread_cond_init(&w->cond, NULL);
-	w->refs = 2;
-	return w;
-}
-
-static void waiting_put(struct waiting *w)
-{
-	bool last;
-
-	pthread_mutex_lock(&w->lock);
-	last = --w->refs == 0;
-	pthread_mutex_unlock(&w->lock);
-	if (!last)
-		return;
-	pthread_cond_destroy(&w->cond);
-	pthread_mutex_destroy(&w->lock);
-	free(w);
-}
-
-static void done_with(void *arg, int result)
-{
-	struct waiting *w = arg;
-
-	pthread_mutex_lock(&w->lock);
-	w->done = true;
-	w->result = result;
-	pthread_cond_signal(&w->cond);
-	pthread_mutex_unlock(&w->lock);
-	waiting_put(w);
-}
-
-static void unbound(void *arg)
-{
-	done_with(arg, 0);
-}
-
-static void abandon(struct waiting *w)
-{
-	pthread_mutex_lock(&w->lock);
-	w->abandoned = true;
-	pthread_cond_signal(&w->cond);
-	pthread_mutex_unlock(&w->lock);
-}
-
 /* The machine has begun it, or @ret says why not.  @w is given away. */
-static int wait_for(struct sysfs *fs, struct job *job, struct waiting *w, int ret)
+static int wait_for(struct sysfs *fs, struct job *job, struct uvfio_wait *w, int ret)
 {
-	bool stopping;
-
 	if (ret) {
-		w->refs = 1;
-		waiting_put(w);
+		uvfio_wait_cancel(w);
+		uvfio_wait_put(w);
 		return ret;
 	}
 	pthread_mutex_lock(&fs->lock);
 	job->waiting = w;
-	stopping = fs->stopping;
+	if (fs->stopping)
+		uvfio_wait_give_up(w);
 	pthread_mutex_unlock(&fs->lock);
-
-	pthread_mutex_lock(&w->lock);
-	while (!w->done && !w->abandoned && !stopping)
-		pthread_cond_wait(&w->cond, &w->lock);
-	ret = w->done ? w->result : -EINTR;
-	pthread_mutex_unlock(&w->lock);
-
+	ret = uvfio_wait_for(w);
 	pthread_mutex_lock(&fs->lock);
 	job->waiting = NULL;
 	pthread_mutex_unlock(&fs->lock);
-	waiting_put(w);
+	uvfio_wait_put(w);
 	return ret;
+}
+
+static void unbound(void *arg)
+{
+	uvfio_wait_done(arg, 0);
 }
 
 int sysfs_job_unbind(struct sysfs *fs, struct job *job, struct vfio_device *dev)
 {
-	struct waiting *w = waiting_new();
+	struct uvfio_wait *w = uvfio_wait_new();
 
 	return w ? wait_for(fs, job, w, vfio_device_unbind(dev, unbound, w)) : -ENOMEM;
 }
 
 int sysfs_job_numvfs(struct sysfs *fs, struct job *job, struct vfio_device *pf, unsigned n)
 {
-	struct waiting *w = waiting_new();
+	struct uvfio_wait *w = uvfio_wait_new();
 
-	return w ? wait_for(fs, job, w, vfio_device_set_numvfs(pf, n, done_with, w)) : -ENOMEM;
+	return w ? wait_for(fs, job, w, vfio_device_set_numvfs(pf, n, uvfio_wait_done, w))
+		 : -ENOMEM;
 }
 
 void sysfs_jobs_stop(struct sysfs *fs)
@@ -261,7 +201,7 @@ void sysfs_jobs_stop(struct sysfs *fs)
 	fs->stopping = true;
 	LIST_FOREACH(job, fs->jobs, all)
 	if (job->waiting)
-		abandon(job->waiting);
+		uvfio_wait_give_up(job->waiting);
 	while (fs->nr_threads)
 		pthread_cond_wait(&fs->changed_cond, &fs->lock);
 }

@@ -24,7 +24,7 @@ struct job {
 	bool answered;
 	enum sysfs_answer answer;
 	bool always;             /* also when the device has gone */
-	struct waiting *waiting; /* for the machine */
+	struct uvfio_wait *waiting; /* for the machine */
 	char data[];             /* len bytes and a 0 */
 };
 
