@@ -2,6 +2,7 @@
 #include "cli/options.h"
 #include "cli/json_file.h"
 #include "control/control.h"
+#include "vfio/token.h"
 
 #include <errno.h>
 #include <json.h>
@@ -32,7 +33,7 @@ int option_device(struct run_options *o, const char *spec, struct uvfio_error *e
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	}
 	o->devices[o->nr_devices++] = copy;
-	o->config.devices = (const char *const *)o->devices;
+	o->config.devices = o->devices;
 	o->config.nr_devices = o->nr_devices;
 	return 0;
 }
@@ -270,8 +271,10 @@ int option_config(struct run_options *o, const char *path, struct uvfio_error *e
 
 void options_free(struct run_options *o)
 {
-	for (unsigned i = 0; i < o->nr_devices; i++)
+	for (unsigned i = 0; i < o->nr_devices; i++) {
+		vfio_token_wipe_text(o->devices[i]);
 		free(o->devices[i]);
+	}
 	free(o->devices);
 	own_models_fini(&o->models);
 	free(o->trace);

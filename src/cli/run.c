@@ -15,6 +15,7 @@
 #include "cli/remote.h"
 #include "control/control.h"
 #include "join/guest.h"
+#include "vfio/token.h"
 
 static void usage(FILE *out)
 {
@@ -159,6 +160,7 @@ int cmd_run(int argc, char **argv)
 		switch (c) {
 		case DEVICE:
 			ret = option_device(&o, optarg, &err);
+			vfio_token_redact(optarg); /* or the process list would show it */
 			break;
 		case MACHINE:
 			ret = option_machine(&o, optarg, &err);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "cli/cli.h"
 #include "cli/serve_config.h"
+#include "vfio/token.h"
 
 static void usage(FILE *out)
 {
@@ -71,6 +72,7 @@ int cmd_serve(int argc, char **argv)
 		switch (c) {
 		case DEVICE:
 			ret = serve_option_device(&o, optarg, &err);
+			vfio_token_redact(optarg); /* or the process list would show it */
 			break;
 		case CONFIG:
 			ret = serve_option_config(&o, optarg, &err);

@@ -29,6 +29,7 @@
 #include "uapi/process.h"
 #include "uapi/server.h"
 #include "uapi/uapi.h"
+#include "vfio/token.h"
 
 #define MAX_EARLIER 64
 
@@ -276,6 +277,8 @@ int uapi_run(const struct uapi_config *config)
 		close(pair[0]);
 		_exit(uapi_server_main(config, pair[1], &mask));
 	}
+	for (unsigned i = 0; i < config->nr_devices; i++)
+		vfio_token_redact(config->devices[i]); /* the server has its own copy */
 	sup.sock = pair[0];
 	uapi_drop_fds(&sup.sock, 1);
 	/* Should S die, what it leaves is inherited, and ended, by P0. */

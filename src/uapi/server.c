@@ -40,6 +40,7 @@
 #include "uapi/task.h"
 #include "uapi/trace.h"
 #include "uapi/tree.h"
+#include "vfio/token.h"
 #include "vfio/uio.h"
 
 struct run {
@@ -116,10 +117,12 @@ static int make_machine(struct run *run)
 	}
 	for (unsigned i = 0; i < config->nr_devices; i++) {
 		if (vfio_machine_add_device(run->server.machine, config->devices[i], &err)) {
+			vfio_token_redact(config->devices[i]);
 			fprintf(stderr, "uvfio run: --device %s: %s\n", config->devices[i],
 				err.msg);
 			return -1;
 		}
+		vfio_token_redact(config->devices[i]);
 	}
 	run->server.core = uapi_core_local(run->server.machine);
 	if (!run->server.core) {

@@ -47,7 +47,7 @@ enum uapi_sandbox {
 };
 
 struct uapi_config {
-	const char *const *devices; /* MODEL[,key=value…] */
+	char **devices; /* MODEL[,key=value…]; what there is of tokens is written over when it is known */
 	unsigned nr_devices;
 	const struct uvfio_model *const *models;
 	unsigned nr_models;

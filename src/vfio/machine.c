@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "vfio/machine_private.h"
+#include "vfio/sriov.h"
 #include "vfio/uio_private.h"
 
 #define MAX_DEVICES     65536u
@@ -327,8 +328,11 @@ static int attach_device(struct vfio_machine *machine, struct vfio_device *dev,
 		group->nr_devices++;
 		group->refs++;
 		dev->serial = ++machine->last_serial;
-		if (keys->driver && strcmp(keys->driver, "vfio-pci") != 0)
-			device_set_state(dev, DEVICE_UNBOUND);
+		device_set_state(dev, keys->driver && strcmp(keys->driver, "vfio-pci") != 0
+					      ? DEVICE_UNBOUND
+					      : DEVICE_PRESENT);
+		if (keys->has_token)
+			vf_token_give(dev, &keys->token);
 		devices[machine->nr_devices++] = dev;
 		atomic_fetch_add(&machine->changes, 1);
 	}
@@ -396,6 +400,8 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 	ret = spec_parse(machine, text, &spec, &model, err);
 	if (!ret)
 		ret = check_noiommu(machine, &spec, err);
+	if (!ret)
+		ret = spec_read_token(machine, &spec, model, err);
 	if (ret)
 		goto out;
 	pthread_mutex_lock(&machine->lock);
@@ -421,6 +427,11 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 		goto out;
 	}
 	ret = for_uio(&spec.keys) ? uio_check(dev, err) : 0;
+	if (!ret && spec.keys.has_token && !vfio_device_is_pf(dev))
+		ret = uvfio_error_set(err, -EINVAL,
+				      "device %s: a VF token, and it is no PF: what has SR-IOV has "
+				      "one (vfs=N, where the model has this key)",
+				      model->name);
 	if (!ret)
 		ret = attach_device(machine, dev, &spec.keys, err);
 	if (ret) {

@@ -522,7 +522,8 @@ static inline void mishap_slow(struct vfio_device *dev)
 
 /* unplug.c: finish what is being removed (nothing is open) and end the thread. */
 void unplug_stop(struct vfio_machine *machine);
-/* Change the state, and the driver that goes with it.  machine->lock held. */
+/* Change the state, and the driver and the token (C) that go with it; also of a device that comes into
+ * being.  machine->lock held, but for DEVICE_CUT. */
 void device_set_state(struct vfio_device *dev, enum device_state state);
 /* Give a device that no driver has to one: @to is DEVICE_PRESENT (vfio-pci), _UIO, _STUB or _MODEL.
  * machine->lock held.  -EBUSY: one has it, its group is another driver's user's, or (vfio-pci) it

@@ -4,9 +4,11 @@
  * which are in a table below, each with its parser.  In a value a comma is written twice.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "vfio/machine_private.h"
 #include "vfio/spec.h"
 #include "vfio/uio.h"
@@ -21,7 +23,10 @@
 void spec_fini(struct device_spec *spec)
 {
 	free(spec->options);
+	if (spec->text)
+		explicit_bzero(spec->text, spec->text_bytes);
 	free(spec->text);
+	vfio_token_wipe(&spec->keys.token);
 }
 
 /* The next part up to a single comma, with doubled commas made one; NULL at the end. */
@@ -127,6 +132,23 @@ static int parse_driver(struct device_keys *keys, const char *value, struct uvfi
 		value, VFIO_UIO_DRIVER, VFIO_STUB_DRIVER, keys->model->name);
 }
 
+/* What is wrong may nearly be a secret: it is not shown. */
+static int parse_vf_token(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	if (strlen(value) != VFIO_TOKEN_TEXT || vfio_token_parse(value, &keys->token))
+		return uvfio_error_set(err, -EINVAL,
+				       "vf_token=: what is given is no UUID; `uuidgen` makes one "
+				       "(vf_token_file=PATH reads one from a file)");
+	keys->has_token = true;
+	return 0;
+}
+
+static int parse_vf_token_file(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	keys->token_file = value;
+	return *value ? 0 : uvfio_error_set(err, -EINVAL, "vf_token_file= is empty");
+}
+
 static const struct {
 	const char *name;
 	int (*parse)(struct device_keys *keys, const char *value, struct uvfio_error *err);
@@ -138,6 +160,8 @@ static const struct {
 	{"iommu", parse_iommu},
 	{"mmio", parse_mmio},
 	{"poll-interrupt", parse_poll_interrupt},
+	{"vf_token", parse_vf_token},
+	{"vf_token_file", parse_vf_token_file},
 };
 
 /* ---- keys ---- */
@@ -254,6 +278,46 @@ static int check_together(const struct uvfio_model *model, const struct device_k
 				       "device %s: iommu=off and group=: what has no IOMMU is in "
 				       "no IOMMU group; leave group= out",
 				       model->name);
+	if (keys->has_token && keys->token_file)
+		return uvfio_error_set(err, -EINVAL,
+				       "device %s: vf_token= and vf_token_file=: give one of them",
+				       model->name);
+	if ((keys->has_token || keys->token_file) && keys->driver &&
+	    strcmp(keys->driver, "vfio-pci") != 0)
+		return uvfio_error_set(
+			err, -EINVAL,
+			"device %s: a VF token and driver=%s: only a PF that vfio-pci "
+			"has has a token; leave one of them out",
+			model->name, keys->driver);
+	return 0;
+}
+
+int spec_read_token(struct vfio_machine *machine, struct device_spec *spec,
+		    const struct uvfio_model *model, struct uvfio_error *err)
+{
+	const struct vfio_file_ops *ops = &machine->file_ops;
+	const char *path = spec->keys.token_file;
+	struct uvfio_error why = {""};
+	bool shared = false;
+	int fd, ret;
+
+	if (!path)
+		return 0;
+	fd = ops->open ? ops->open(ops->arg, path, O_RDONLY)
+		       : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return uvfio_error_set(err, ops->open ? fd : -errno,
+				       "device %s: vf_token_file=%s: %s", model->name, path,
+				       strerror(ops->open ? -fd : errno));
+	ret = vfio_token_from_file(fd, path, &spec->keys.token, &shared, &why);
+	close(fd);
+	if (ret)
+		return uvfio_error_set(err, ret, "device %s: vf_token_file=%s", model->name,
+				       why.msg);
+	spec->keys.has_token = true;
+	if (shared)
+		uvfio_log(machine->log, UVFIO_LOG_WARN, "vf_token_file=%s: %s", path,
+			  VFIO_TOKEN_SHARED);
 	return 0;
 }
 
@@ -266,6 +330,7 @@ int spec_parse(struct vfio_machine *machine, const char *text, struct device_spe
 
 	memset(spec, 0, sizeof(*spec));
 	spec->text = strdup(text);
+	spec->text_bytes = strlen(text);
 	if (!spec->text)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	pos = spec->text;

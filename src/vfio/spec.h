@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <uvfio/device.h>
+#include "vfio/token.h"
 
 /* The core's own keys, which any device has. */
 struct device_keys {
@@ -20,10 +21,15 @@ struct device_keys {
 	const char *bus_reset; /* a name or "off"; NULL: not given (A.5) */
 	bool noiommu;          /* iommu=off (A.9) */
 	uint64_t poll_ns;      /* poll-interrupt=, 0: none (A.8) */
+	/* vf_token=, or what spec_read_token() reads; of a PF (C) */
+	bool has_token;
+	struct vfio_token token;
+	const char *token_file; /* vf_token_file=; NULL: not given */
 };
 
 struct device_spec {
 	char *text; /* all strings point into it */
+	size_t text_bytes;
 	const char *model;
 	struct uvfio_option *options; /* the model's */
 	unsigned nr_options;
@@ -36,6 +42,10 @@ struct vfio_machine;
  * with a message; spec_fini() in any case. */
 int spec_parse(struct vfio_machine *machine, const char *text, struct device_spec *spec,
 	       const struct uvfio_model **model, struct uvfio_error *err);
+/* Wipes what there is of tokens. */
 void spec_fini(struct device_spec *spec);
+/* Read the token file that @spec names, if it does.  0 or -errno with a message. */
+int spec_read_token(struct vfio_machine *machine, struct device_spec *spec,
+		    const struct uvfio_model *model, struct uvfio_error *err);
 
 #endif

@@ -79,18 +79,20 @@ size_t vfio_token_string(const char *name, const struct vfio_token *token,
 	return len;
 }
 
+void vfio_token_wipe_text(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+}
+
 void vfio_token_redact(char *text)
 {
-	static const char mark[] = VFIO_TOKEN_REDACTED;
-
 	while ((text = strstr(text, VFIO_TOKEN_OPTION))) {
-		size_t len, shown;
+		volatile char *c = text + strlen(VFIO_TOKEN_OPTION);
 
-		text += strlen(VFIO_TOKEN_OPTION);
-		len = strcspn(text, " ,");
-		shown = len < strlen(mark) ? 0 : strlen(mark);
-		memcpy(text, mark, shown);
-		memmove(text + shown, text + len, strlen(text + len) + 1);
+		for (; *c && *c != ' ' && *c != ','; c++)
+			*c = '*';
+		text = (char *)c;
 	}
 }
 
@@ -104,6 +106,7 @@ void vf_token_init(struct vfio_device *dev)
 void vf_token_fini(struct vfio_device *dev)
 {
 	vfio_token_wipe(&dev->token.value);
+	vfio_token_wipe(&dev->token.given);
 	pthread_mutex_destroy(&dev->token.lock);
 }
 
@@ -143,6 +146,20 @@ void vf_token_unbound(struct vfio_device *dev)
 	vfio_token_wipe(&token->value);
 	token->known = false;
 	pthread_mutex_unlock(&token->lock);
+}
+
+void vf_token_give(struct vfio_device *dev, const struct vfio_token *given)
+{
+	dev->token.given = *given;
+	dev->token.has_given = true;
+	(void)vf_token_set(dev, given);
+}
+
+bool vfio_device_given_token(const struct vfio_device *dev, struct vfio_token *out)
+{
+	if (dev->token.has_given)
+		*out = dev->token.given;
+	return dev->token.has_given;
 }
 
 void vf_token_list(struct vfio_device *pf, bool listed)

@@ -23,8 +23,6 @@
 #define VFIO_TOKEN_BYTES  16u
 #define VFIO_TOKEN_TEXT   36u /* characters: 01234567-89ab-cdef-0123-456789abcdef */
 #define VFIO_TOKEN_OPTION "vf_token="
-/* What stands for one where it is shown. */
-#define VFIO_TOKEN_REDACTED "***"
 
 /* The order of the bytes is that of the text. */
 struct vfio_token {
@@ -42,13 +40,23 @@ void vfio_token_wipe(struct vfio_token *token);
 #define VFIO_TOKEN_STRING (16u + 1u + sizeof(VFIO_TOKEN_OPTION) + VFIO_TOKEN_TEXT)
 size_t vfio_token_string(const char *name, const struct vfio_token *token,
 			 char out[VFIO_TOKEN_STRING]);
-/* Write over the values of all vf_token= in @text, up to a space or comma, so that it can be shown.
- */
+/* The one in the file @fd, which was opened for reading; @path is for messages.  0 and *@shared:
+ * may others read it, too?  -EINVAL: it is no regular file, or holds something else than one UUID,
+ * with a newline or without; or -errno; with a message. */
+int vfio_token_from_file(int fd, const char *path, struct vfio_token *out, bool *shared,
+			 struct uvfio_error *err);
+#define VFIO_TOKEN_SHARED "others can read it, and who knows the token can use VFs: chmod 0600"
+/* Forget a text in which there may be one; NULL is allowed. */
+void vfio_token_wipe_text(char *text);
+/* The token that the option of PF @dev has given (spec.c), for those who open it, or its VFs, on
+ * behalf of clients that know none; false: it has given none.  Any thread; @dev is held. */
+struct vfio_device;
+bool vfio_device_given_token(const struct vfio_device *dev, struct vfio_token *out);
+/* Write '*' over the values of all vf_token= in @text, up to a space or comma: it can be shown
+ * then, and holds no token. */
 void vfio_token_redact(char *text);
 
 /* ---- the core's ---- */
-
-struct vfio_device;
 
 /*
  * In every device.  A PF has a token of its own while vfio-pci has it; a VF has its PF's.  Both are
@@ -64,6 +72,9 @@ struct vf_token {
 	bool known; /* false: there was no randomness, and nothing is equal to it */
 	struct vfio_token value;
 	unsigned users; /* open VFs that are linked */
+	/* By an option of the PF's; constant once it is in the machine. */
+	bool has_given;
+	struct vfio_token given;
 };
 
 /* Once each, with the device. */
@@ -74,6 +85,8 @@ void vf_token_fini(struct vfio_device *dev);
  * gone.  machine->lock held. */
 void vf_token_bound(struct vfio_device *dev, bool pf, struct vfio_device *physfn);
 void vf_token_unbound(struct vfio_device *dev);
+/* A PF that is about to be found, bound or not, has this token from now on.  machine->lock held. */
+void vf_token_give(struct vfio_device *dev, const struct vfio_token *given);
 /* vfio-pci's list of PFs: from before the first VF is made until after the last one has gone. */
 void vf_token_list(struct vfio_device *pf, bool listed);
 

@@ -67,10 +67,15 @@ void device_set_state(struct vfio_device *dev, enum device_state state)
 		[DEVICE_MODEL] = VFIO_DRIVER_MODEL,
 	};
 
-	uvfio_log(dev->machine->log, UVFIO_LOG_DEBUG, "%s: %s → %s", dev->name,
-		  state_names[atomic_load(&dev->state)], state_names[state]);
+	if (state != atomic_load(&dev->state))
+		uvfio_log(dev->machine->log, UVFIO_LOG_DEBUG, "%s: %s → %s", dev->name,
+			  state_names[atomic_load(&dev->state)], state_names[state]);
 	if (state < DEVICE_ASKED)
 		atomic_store(&dev->driver, drivers[state]);
+	if (state == DEVICE_PRESENT)
+		vf_token_bound(dev, vfio_device_is_pf(dev), dev->physfn);
+	else if (state < DEVICE_ASKED || state == DEVICE_LEFT)
+		vf_token_unbound(dev);
 	atomic_store(&dev->state, state);
 }
 
