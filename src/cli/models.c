@@ -27,6 +27,9 @@ static const struct uvfio_key common_keys[] = {
 	{"poll-interrupt", "TIME",
 	 "of a device without interrupt pin: INTx from a timer, 100us to 60s (default: none)",
 	 false},
+	{"vf_token", "UUID", "of a PF: its VF token at first (default: one that nobody knows)",
+	 false},
+	{"vf_token_file", "PATH", "the same from a file with one UUID in it", false},
 };
 
 static void print_keys(const struct uvfio_key *keys, unsigned nr)

@@ -2,6 +2,7 @@
 /* What the server asks of the runner's program during a call, and the answers. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 #include "iommu/account.h"
 #include "join/guest_private.h"
@@ -21,7 +22,9 @@ static int answer_from(struct line *line, struct vfio_client *client)
 	if (len > JOIN_DATA)
 		return -EPROTO;
 	ret = client->ops->copy_from(client, line->in.data, addr, len);
-	return answer(line, ret, line->in.data, ret ? 0 : len, -1);
+	ret = answer(line, ret, line->in.data, ret ? 0 : len, -1);
+	explicit_bzero(line->in.data, len); /* there may be a token in it (C) */
+	return ret;
 }
 
 static int answer_to(struct line *line, struct vfio_client *client)

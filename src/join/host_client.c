@@ -71,7 +71,7 @@ static int ask(struct host_client *c, const struct join_head *question, const vo
 static int copy_from(struct vfio_client *client, void *dst, uint64_t uaddr, size_t len)
 {
 	struct host_client *c = of_client(client);
-	const struct join_packet *in = &c->channel->in;
+	struct join_packet *in = &c->channel->in;
 
 	for (size_t done = 0, part; done < len || !len; done += part) {
 		struct join_head q = {.kind = JOIN_ASK_FROM};
@@ -86,6 +86,7 @@ static int copy_from(struct vfio_client *client, void *dst, uint64_t uaddr, size
 		if (in->head.value || in->head.len != part)
 			return -EFAULT;
 		memcpy((char *)dst + done, in->data, part);
+		explicit_bzero(in->data, part); /* there may be a token in it (C) */
 		if (!len)
 			break;
 	}

@@ -71,9 +71,12 @@ static void get_device(struct uapi_request *req, struct uapi_file *group, uint64
 
 	/* Read the name before anything is locked: the program may make that wait for ever. */
 	len = uapi_task_read_string(req->tid, name, arg, sizeof(name));
-	if (!uapi_request_valid(req))
+	if (!uapi_request_valid(req)) {
+		explicit_bzero(name, sizeof(name));
 		return;
+	}
 	if (len < 0) {
+		explicit_bzero(name, sizeof(name));
 		uapi_answer(req, len == -ENAMETOOLONG ? -EINVAL : -EFAULT);
 		return;
 	}
@@ -84,6 +87,7 @@ static void get_device(struct uapi_request *req, struct uapi_file *group, uint64
 	ret = uapi_files_open_device(req->server->files, group, &req->client, arg, req->id,
 				     &req->changed);
 	req->ahead = NULL;
+	explicit_bzero(name, sizeof(name)); /* there may be a token in it (C) */
 	if (ret < 0) {
 		uapi_answer(req, ret);
 		return;

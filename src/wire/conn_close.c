@@ -75,6 +75,7 @@ static void conn_free(struct wire_job *job)
 		close(conn->unmask_fd);
 	free(conn->version);
 	free(conn->io);
+	vfio_token_wipe(&conn->token);
 	free(conn);
 	pthread_mutex_lock(&server->lock);
 	listener->nr_conns--;

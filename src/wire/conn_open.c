@@ -62,7 +62,7 @@ static void make_room(struct wire_listener *listener)
 	}
 }
 
-int wire_conn_new(struct wire_listener *listener, int fd)
+int wire_conn_new(struct wire_listener *listener, int fd, const struct vfio_token *token)
 {
 	struct wire_server *server = listener->server;
 	struct wire_conn *conn = calloc(1, sizeof(*conn));
@@ -79,6 +79,9 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 	conn->view_fd = -1;
 	TAILQ_INIT(&conn->pending);
 	conn->max_xfer = VFIO_USER_DEFAULT_XFER_SIZE;
+	conn->has_token = token != NULL;
+	if (token)
+		conn->token = *token;
 	conn->go_work.fn = go_work;
 	wire_conn_works(conn);
 	who_is_it(conn, fd);
@@ -101,6 +104,7 @@ int wire_conn_new(struct wire_listener *listener, int fd)
 		uvfio_ctx_free(conn->ctx);
 		wire_stream_fini(&conn->stream);
 		uvfio_trash_unref(conn->trash);
+		vfio_token_wipe(&conn->token);
 		free(conn);
 		return -EMFILE;
 	}
@@ -121,6 +125,7 @@ no_memory:
 	uvfio_ctx_free(conn->ctx);
 	wire_stream_fini(&conn->stream);
 	uvfio_trash_unref(conn->trash);
+	vfio_token_wipe(&conn->token);
 	free(conn);
 	return -ENOMEM;
 }
@@ -140,26 +145,32 @@ static void job_open(struct wire_conn *conn)
 {
 	struct wire_listener *listener = conn->listener;
 	struct wire_client c;
-	char name[sizeof(listener->device)];
+	char name[VFIO_TOKEN_STRING] = "";
+	unsigned group = 0;
+	bool noiommu = false;
 	int ret;
 
-	memcpy(name, listener->device, sizeof(name));
+	vfio_token_string(listener->device, conn->has_token ? &conn->token : NULL, name);
+	vfio_token_wipe(&conn->token);
 	wire_client_init(&c, conn, NULL, name, sizeof(name), sizeof(name));
-	ret = vfio_container_open(conn->server->machine, &conn->container);
+	/* Anew each time: a VF that has come again may be in another group. */
+	ret = wire_find_group(conn->server, listener->device, &group, &noiommu);
 	if (!ret)
-		ret = vfio_group_open(conn->server->machine, listener->group, &conn->group_file);
+		ret = vfio_container_open(conn->server->machine, &conn->container);
+	if (!ret)
+		ret = vfio_group_open(conn->server->machine, group, &conn->group_file);
 	if (!ret)
 		ret = vfio_group_set_container(conn->group_file, conn->container);
 	if (!ret)
 		ret = vfio_container_ioctl(conn->container, &c.client, VFIO_SET_IOMMU,
-					   listener->noiommu ? VFIO_NOIOMMU_IOMMU
-							     : VFIO_TYPE1v2_IOMMU);
+					   noiommu ? VFIO_NOIOMMU_IOMMU : VFIO_TYPE1v2_IOMMU);
 	if (!ret)
 		ret = vfio_group_get_device(conn->group_file, &c.client, 0, &conn->df);
 	if (!ret)
 		ret = vfio_device_file_set_mmio(conn->df, listener->options.mmio);
 	if (!ret)
 		vfio_device_file_mask_vectors(conn->df);
+	explicit_bzero(name, sizeof(name));
 	conn->error = -ret;
 }
 

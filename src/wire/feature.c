@@ -34,7 +34,7 @@ static int call(struct wire_conn *conn, struct wire_client *c, uint8_t *buf, siz
 	return vfio_device_ioctl(conn->df, &c->client, VFIO_DEVICE_FEATURE, 0);
 }
 
-static int plain(struct wire_conn *conn, struct wire_msg *msg, uint32_t argsz)
+static int plain(struct wire_conn *conn, struct wire_msg *msg, uint32_t argsz, bool token)
 {
 	struct wire_client c;
 	size_t size;
@@ -50,7 +50,9 @@ static int plain(struct wire_conn *conn, struct wire_msg *msg, uint32_t argsz)
 		return -ENOMEM;
 	memcpy(buf, msg->payload, msg->len);
 	ret = call(conn, &c, buf, msg->len, size);
-	/* PROBE and SET echo the request. */
+	if (token)
+		explicit_bzero(buf + HEAD, size - HEAD);
+	/* PROBE and SET echo the request, but not a token (C). */
 	if (ret >= 0)
 		answer(conn, msg, buf, c.out > msg->len ? c.out : msg->len);
 	free(buf);
@@ -161,7 +163,9 @@ static void job_feature(struct wire_conn *conn)
 		ret = logging_report(conn, msg, feature.argsz);
 		break;
 	default:
-		ret = plain(conn, msg, feature.argsz);
+		ret = plain(conn, msg, feature.argsz,
+			    (feature.flags & VFIO_DEVICE_FEATURE_MASK) ==
+				    VFIO_DEVICE_FEATURE_PCI_VF_TOKEN);
 	}
 	if (ret < 0)
 		wire_reply_error(conn, msg, -ret);

@@ -82,6 +82,12 @@ static void close_socket(int fd)
 		close(fd);
 }
 
+static void listener_free(struct wire_listener *listener)
+{
+	vfio_token_wipe(&listener->options.token);
+	free(listener);
+}
+
 /* server->lock is held. */
 static void close_clients(struct wire_listener *listener)
 {
@@ -134,7 +140,7 @@ void wire_listener_reap_locked(struct wire_listener *listener)
 	if (!listener->left || listener->nr_conns)
 		return;
 	TAILQ_REMOVE(&server->listeners, listener, next);
-	free(listener);
+	listener_free(listener);
 	pthread_cond_broadcast(&server->changed);
 }
 
@@ -184,6 +190,11 @@ void wire_server_free(struct wire_server *server)
 
 /* ---- accepting ---- */
 
+static const struct vfio_token *token_of(const struct wire_listener *listener)
+{
+	return listener->options.has_token ? &listener->options.token : NULL;
+}
+
 /* Not now: the clients stay in the backlog.  Do not be told of them again and again. */
 static void rest(struct wire_listener *listener)
 {
@@ -217,7 +228,7 @@ static void on_listener(void *arg)
 		}
 		fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			wire_conn_new(listener, fd);
+			wire_conn_new(listener, fd, token_of(listener));
 			continue;
 		}
 		if (errno == EINTR || errno == ECONNABORTED)
@@ -260,8 +271,7 @@ static int check_socket(int fd, bool listening)
 	return 0;
 }
 
-static int find_group(struct wire_server *server, const char *device, unsigned *group,
-		      bool *noiommu)
+int wire_find_group(struct wire_server *server, const char *device, unsigned *group, bool *noiommu)
 {
 	struct vfio_device *dev = vfio_machine_get_device(server->machine, device);
 
@@ -269,6 +279,20 @@ static int find_group(struct wire_server *server, const char *device, unsigned *
 		return -ENODEV;
 	*group = vfio_device_group(dev);
 	*noiommu = vfio_device_noiommu(dev);
+	vfio_device_put(dev);
+	return 0;
+}
+
+/* What @listener presents if it was not told. */
+static int find_token(struct wire_listener *listener, const char *device)
+{
+	struct vfio_device *dev = vfio_machine_get_device(listener->server->machine, device);
+	struct wire_options *options = &listener->options;
+
+	if (!dev)
+		return -ENODEV;
+	if (!options->has_token)
+		options->has_token = vfio_device_given_token(dev, &options->token);
 	vfio_device_put(dev);
 	return 0;
 }
@@ -290,7 +314,7 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 	listener->fd = fd;
 	TAILQ_INIT(&listener->conns);
 	TAILQ_INIT(&listener->waiting);
-	ret = find_group(server, device, &listener->group, &listener->noiommu);
+	ret = find_token(listener, device);
 	if (ret) {
 		uvfio_error_set(err, ret, "there is no device %s", device);
 		goto failed;
@@ -321,7 +345,7 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 failed:
 	uvfio_ctx_free(listener->ctx);
 	close_socket(fd);
-	free(listener);
+	listener_free(listener);
 	return ret;
 }
 
@@ -338,7 +362,7 @@ int wire_listener_open(struct wire_listener *listener, int fd)
 	return 0;
 }
 
-int wire_adopt(struct wire_listener *listener, int fd)
+int wire_adopt_with(struct wire_listener *listener, int fd, const struct vfio_token *token)
 {
 	int ret = check_socket(fd, false);
 
@@ -346,7 +370,12 @@ int wire_adopt(struct wire_listener *listener, int fd)
 		close(fd);
 		return ret;
 	}
-	return wire_conn_new(listener, fd);
+	return wire_conn_new(listener, fd, token);
+}
+
+int wire_adopt(struct wire_listener *listener, int fd)
+{
+	return wire_adopt_with(listener, fd, token_of(listener));
 }
 
 unsigned wire_connections(struct wire_server *server, struct wire_connection_info *out,

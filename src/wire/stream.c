@@ -312,6 +312,13 @@ int wire_stream_next(struct wire_stream *s, struct wire_msg *msg)
 
 /* ---- messages ---- */
 
+/* FEATURE may bring a token (C), of which no copy is to stay. */
+static void wire_msg_wipe(struct wire_msg *msg)
+{
+	if (msg->hdr.command == VFIO_USER_DEVICE_FEATURE)
+		explicit_bzero(msg->payload, msg->len);
+}
+
 struct wire_msg *wire_msg_keep(struct wire_msg *msg)
 {
 	size_t fds = msg->nr_fds * sizeof(int);
@@ -324,6 +331,7 @@ struct wire_msg *wire_msg_keep(struct wire_msg *msg)
 	kept->payload = (uint8_t *)(kept + 1) + fds;
 	memcpy(kept->fds, msg->fds, fds);
 	memcpy(kept->payload, msg->payload, msg->len);
+	wire_msg_wipe(msg);
 	msg->nr_fds = 0; /* they have moved */
 	return kept;
 }
@@ -343,5 +351,6 @@ void wire_msg_free(struct wire_msg *msg, struct uvfio_trash *trash)
 	if (!msg)
 		return;
 	wire_msg_close_fds(msg, trash);
+	wire_msg_wipe(msg);
 	free(msg);
 }

@@ -271,8 +271,13 @@ void wire_do_version(struct wire_conn *conn, struct wire_msg *msg)
 			error = ENFILE;
 	}
 	if (error) {
-		wire_conn_complain(conn, "refused: the device cannot be opened: %s",
-				   strerror(error));
+		if (error == EACCES)
+			wire_conn_complain(conn,
+					   "refused (EACCES): this socket does not present the "
+					   "VF token that the device needs (vf_token=)");
+		else
+			wire_conn_complain(conn, "refused: the device cannot be opened: %s",
+					   strerror(error));
 		wire_reply_error(conn, msg, error);
 		conn->half_closed = true;
 		return;

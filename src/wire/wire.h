@@ -16,6 +16,7 @@
 
 #include <sys/types.h>
 #include "base/log.h"
+#include "vfio/token.h"
 #include "vfio/vfio.h"
 
 struct wire_server;
@@ -30,6 +31,10 @@ struct wire_options {
 	enum vfio_mmio_mode mmio;
 	/* How long a client may take to send VERSION, in ms; 0: for ever. */
 	unsigned handshake_ms;
+	/* What each connection presents when it opens the device (C), as its client cannot.
+	 * Without, it is what an option of the device gave (vf_token=), if one did. */
+	bool has_token;
+	struct vfio_token token;
 };
 void wire_options_default(struct wire_options *options);
 
@@ -37,24 +42,27 @@ void wire_options_default(struct wire_options *options);
  * the server. */
 struct wire_server *wire_server_new(struct vfio_machine *machine, struct uvfio_log *log,
 				    struct uvfio_error *err);
-/* The same with all connections on @loop, which outlives the server, in place of loops of its own. */
+/* The same with all connections on @loop, which outlives the server, in place of loops of its own.
+ */
 struct wire_server *wire_server_new_on(struct vfio_machine *machine, struct uvfio_loop *loop,
 				       struct uvfio_log *log, struct uvfio_error *err);
 /* Closes every connection, gives their devices back, and waits for that.  NULL is allowed. */
 void wire_server_free(struct wire_server *server);
 
 /* Serve the device @device ("0000:01:00.0") on the listening socket @fd, which becomes the server's
- * also when this fails; -1: on none yet, clients come by wire_adopt().  -ENODEV: there is no such device; -EINVAL: not a listening stream socket;
- * -ENOMEM. */
+ * also when this fails; -1: on none yet, clients come by wire_adopt().  -ENODEV: there is no such
+ * device; -EINVAL: not a listening stream socket; -ENOMEM. */
 int wire_listen(struct wire_server *server, const char *device, int fd,
 		const struct wire_options *options, struct wire_listener **out,
 		struct uvfio_error *err);
-/* Give @listener, which was made without, its listening socket: @fd becomes the server's in any case.
- * Once.  -EINVAL: not a listening stream socket, or it has one. */
+/* Give @listener, which was made without, its listening socket: @fd becomes the server's in any
+ * case. Once.  -EINVAL: not a listening stream socket, or it has one. */
 int wire_listener_open(struct wire_listener *listener, int fd);
 /* A connected stream socket, as if @listener had accepted it.  Becomes the server's in any case.
  * -EMFILE: too many clients wait; -EINVAL, -ENOMEM. */
 int wire_adopt(struct wire_listener *listener, int fd);
+/* The same, but it presents @token, NULL: none, whatever the others of @listener do. */
+int wire_adopt_with(struct wire_listener *listener, int fd, const struct vfio_token *token);
 /* Listens no longer and has its connections closed; @listener is not to be used any more.  Does not
  * wait for them: the device is given back (vfio_machine_remove_device()'s ->done says when) as soon
  * as nothing of them is at work, which may be in a client's file system. */

@@ -230,8 +230,6 @@ struct wire_listener {
 	struct wire_server *server;
 	struct wire_options options;
 	char device[16];
-	unsigned group;
-	bool noiommu; /* which is one of no-IOMMU mode (A.9) */
 	int fd;
 	struct uvfio_ctx *ctx;
 	struct uvfio_watch *watch;
@@ -295,7 +293,9 @@ struct wire_conn {
 	struct wire_job job;
 	void (*job_fn)(struct wire_conn *conn);
 	struct wire_msg *job_msg;
-	int error;                     /* what the job came to */
+	int error;      /* what the job came to */
+	bool has_token; /* to be presented; until it is opened */
+	struct vfio_token token;
 	bool too_late;                 /* the client's files do not close */
 	struct vfio_unmap *unmap_left; /* a DMA_UNMAP that the job ends, and its answer */
 	struct vfio_user_header unmap_hdr;
@@ -376,8 +376,11 @@ static inline void wire_count(_Atomic uint64_t *counter, uint64_t n)
 			      memory_order_relaxed);
 }
 
-/* -ENOMEM; @fd becomes the connection's in any case.  (conn_open.c) */
-int wire_conn_new(struct wire_listener *listener, int fd);
+/* -ENOMEM; @fd becomes the connection's in any case.  @token, NULL: none, is copied.  (conn_open.c)
+ */
+int wire_conn_new(struct wire_listener *listener, int fd, const struct vfio_token *token);
+/* server.c: where the device is; -ENODEV. */
+int wire_find_group(struct wire_server *server, const char *device, unsigned *group, bool *noiommu);
 const char *wire_state_name(enum wire_state state);
 void wire_conn_complain(struct wire_conn *conn, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
