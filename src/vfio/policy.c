@@ -141,12 +141,7 @@ static const struct {
 	 "this uvfio was built without uio (meson's -Duio=disabled)"},
 #endif
 	{{"strict_mmio_maps", NULL, 0444}, KNOB_BOOL, FIELD(strict_mmio_maps), true, true, NULL},
-	{{"enable_sriov", "vfio_pci", 0644},
-	 KNOB_BOOL,
-	 FIELD(enable_sriov),
-	 false,
-	 false,
-	 "there are no SR-IOV devices yet"},
+	{{"enable_sriov", "vfio_pci", 0644}, KNOB_BOOL, FIELD(enable_sriov), false, false, NULL},
 	{{"nointxmask", "vfio_pci", 0644}, KNOB_BOOL, FIELD(nointxmask), false, false, NULL},
 	{{"disable_idle_d3", "vfio_pci", 0644},
 	 KNOB_BOOL,
