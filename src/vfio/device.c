@@ -15,6 +15,7 @@
 #include "vfio/machine_private.h"
 #include "vfio/sriov_private.h"
 #include "vfio/uio_private.h"
+#include "vfio/vectors.h"
 
 #define LOG_BURST       10
 #define LOG_INTERVAL_MS 1000
@@ -186,6 +187,7 @@ static void device_release_all(struct vfio_device *dev)
 	if (dev->func)
 		pci_func_free(dev->func);
 	free(dev->rom);
+	vectors_fini(dev);
 	sriov_fini(dev);
 	mishap_fini(dev);
 	vf_token_fini(dev);
@@ -335,6 +337,8 @@ int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *gi
 	if (dev->func)
 		return uvfio_error_set(err, -EINVAL, "uvfio_device_init() is called twice");
 	ret = sriov_init(dev, desc, err);
+	if (!ret)
+		ret = vectors_init(dev, desc, err);
 	if (!ret)
 		ret = poll_irq_init(dev, desc, err);
 	if (!ret)

@@ -17,6 +17,7 @@
  *                       calls takes it.  A PF's comes before those of its VFs.
  *   the mutex of the device's irq_set; nothing that is called under it takes config_lock, so that
  *                       the last close can shut interrupts off under config_lock
+ *   pool->host, ->lock  vectors of VFs (vectors.c): the first before machine->lock, the second a leaf
  *   dev->reg_lock       accesses to BARs and the state of the memory gate
  *   dev->poller.lock    what the poller last saw in the pages
  *   machine->memory_lock  which file is which device's memory, and the peers there are
@@ -285,6 +286,7 @@ struct vfio_device {
 	_Atomic(enum vfio_driver) driver; /* follows it; stays while it is taken away */
 	bool host_bound;                  /* ->host_driver() was called so; in its work context */
 	struct sriov *sriov;              /* of a PF; constant once it is made */
+	struct vector_pool *pool;         /* of a PF (vectors.c); NULL: none */
 	struct vfio_device *physfn;       /* of a VF, which holds it; constant */
 	unsigned vf_index;
 	char name[16];
