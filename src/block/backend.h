@@ -16,6 +16,8 @@ struct block_ops {
 	int (*submit)(struct block *blk, struct block_io *io);
 	/* The rest is optional. */
 	void (*kick)(struct block *blk);
+	int (*share)(struct block *blk, struct uvfio_device *dev, struct uvfio_ctx *ctx,
+		     struct block **out);
 	int (*note)(struct block *blk, void *buf, size_t size); /* as block_note() */
 	void *(*direct)(struct block *blk, uint64_t offset, uint64_t len);
 	void (*prefetch)(const struct block *blk, uint64_t offset, unsigned lines);
@@ -26,6 +28,7 @@ struct block {
 	const struct block_ops *ops;
 	struct uvfio_ctx *ctx;
 	struct block_info info;
+	struct block_info opened; /* @info as it was then: for block_share(), by any thread */
 	void (*resized)(void *arg);
 	void *resized_arg;
 };
@@ -67,9 +70,6 @@ static inline void block_prefetch_lines(const char *at, unsigned lines)
 	for (unsigned i = 0; i < lines; i++)
 		__builtin_prefetch(at + i * 64);
 }
-
-/* The storage has @size bytes now: tell who wants to know when that is news. */
-void block_set_size(struct block *blk, uint64_t size);
 
 /* Copy between a vector and a buffer, both ways; the vector may be client memory: 0 or -EFAULT. */
 int iov_to_buf(const struct iovec *iov, int nr, uint64_t skip, void *buf, size_t len);

@@ -5,13 +5,9 @@
 #include "base/guard.h"
 #include "block/backend.h"
 
-int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
-	       struct uvfio_error *err)
+static int open_backend(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
+			struct uvfio_error *err)
 {
-	int rc = uvfio_guard_init();
-
-	if (rc)
-		return uvfio_error_set(err, rc, "cannot catch SIGBUS: %s", strerror(-rc));
 	if (!!opts->file + !!opts->memory + !!opts->nbd != 1)
 		return uvfio_error_set(err, -EINVAL,
 				       "where is the data kept? give one of file=PATH, memory=SIZE "
@@ -20,6 +16,11 @@ int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct b
 		if (!opts->file)
 			return uvfio_error_set(err, -EINVAL,
 					       "the volatile test backend needs file=PATH");
+		if (opts->shared)
+			return uvfio_error_set(err, -EINVAL,
+					       "%s: storage behind the volatile test backend "
+					       "cannot be shared",
+					       opts->file);
 		return volatile_open(opts, ctx, out, err);
 	}
 	if (opts->file)
@@ -34,6 +35,32 @@ int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct b
 			       "development package and build it with -Dnbd=enabled",
 			       opts->nbd);
 #endif
+}
+
+int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
+	       struct uvfio_error *err)
+{
+	int rc = uvfio_guard_init();
+
+	if (rc)
+		return uvfio_error_set(err, rc, "cannot catch SIGBUS: %s", strerror(-rc));
+	rc = open_backend(opts, ctx, out, err);
+	if (!rc)
+		(*out)->opened = (*out)->info;
+	return rc;
+}
+
+int block_share(struct block *blk, struct uvfio_device *dev, struct uvfio_ctx *ctx,
+		struct block **out)
+{
+	int rc = blk->ops->share(blk, dev, ctx, out);
+
+	if (rc)
+		return rc;
+	(*out)->ops = blk->ops;
+	(*out)->ctx = ctx;
+	(*out)->info = (*out)->opened = blk->opened;
+	return 0;
 }
 
 void block_close(struct block *blk)

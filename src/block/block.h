@@ -4,7 +4,9 @@
  * server. One ops table; every backend behaves alike.  Offsets and lengths are bytes and multiples
  * of block_info.align.
  *
- * Threads: all calls come from one work context, and ->done runs in it.
+ * Threads: all calls come from one work context, and ->done runs in it.  Storage that several
+ * contexts use has a struct block for each of them (block_share()), which have nothing in common
+ * but the data, so that no context ever waits for another one.
  */
 #ifndef UVFIO_BLOCK_BLOCK_H
 #define UVFIO_BLOCK_BLOCK_H
@@ -77,6 +79,7 @@ struct block_options {
 			      * done by itself where io_uring is not allowed) */
 	/* file, for tests: what was not flushed is kept in memory only and so lost in a crash. */
 	bool volatile_test;
+	bool shared; /* block_share() will be called */
 };
 
 /*
@@ -85,10 +88,24 @@ struct block_options {
  */
 int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
 	       struct uvfio_error *err);
+/*
+ * The same storage for one more context: a struct block of its own, closed by itself, in any order.
+ * Costs little until the first request, and waits for nothing.  @blk was opened with ->shared; @dev
+ * is whose uvfio_open() and uvfio_connect() are used.  Any thread, while nobody closes @blk.
+ * What one of them has written, all read, once that is done; a flush by one covers what all have
+ * written.  A block (4 KiB, or the storage's if smaller) that one of them writes while another one
+ * reads it is read as it was or as it will be, as far as the storage keeps them apart.  Each finds
+ * out about the size by itself.  0, -ENOMEM.
+ */
+int block_share(struct block *blk, struct uvfio_device *dev, struct uvfio_ctx *ctx,
+		struct block **out);
 /* Nothing is in flight.  Flushes nothing: that is what BLOCK_FLUSH is for.  Within the context, or
  * while nothing runs it.  NULL is allowed. */
 void block_close(struct block *blk);
 const struct block_info *block_info(const struct block *blk);
+/* The storage is known to have @size bytes now: what block_on_resize() asked for runs when that is
+ * news.  Within the context. */
+void block_set_size(struct block *blk, uint64_t size);
 /* @fn runs in the context when the size has changed. */
 void block_on_resize(struct block *blk, void (*fn)(void *arg), void *arg);
 /* What BLOCK_NOTE has kept, in this run or an earlier one, whoever wrote it: the number of bytes, 0
@@ -105,7 +122,7 @@ void block_kick(struct block *blk);
 /* A hint: a read at @offset follows within some commands; @lines of 64 bytes are worth having by
  * then. One is enough for the CPU to find out where the page is.  Any offset. */
 void block_prefetch(const struct block *blk, uint64_t offset, unsigned lines);
-/* Memory backend: the bytes themselves, or NULL.  Valid until block_close(). */
+/* Memory backend that is not shared: the bytes themselves, or NULL.  Valid until block_close(). */
 void *block_direct(struct block *blk, uint64_t offset, uint64_t len);
 
 #endif

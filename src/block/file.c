@@ -239,12 +239,19 @@ static void transferred(struct file_req *req, uint64_t n)
 	start_call(req);
 }
 
+/* The first one stays. */
+static void keep_sync_error(struct file *f, int error)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&f->common->sync_error, &none, error);
+}
+
 static void failed(struct file_req *req, int error)
 {
 	/* RWF_DSYNC may have taken the one report of a loss that concerns other writes. */
-	if (req->call == CALL_WRITE && (req->io->flags & BLOCK_FUA) && error == -EIO &&
-	    !req->file->sync_error)
-		req->file->sync_error = error;
+	if (req->call == CALL_WRITE && (req->io->flags & BLOCK_FUA) && error == -EIO)
+		keep_sync_error(req->file, error);
 	end(req, error);
 }
 
@@ -292,9 +299,9 @@ void file_complete(struct file_req *req, int64_t res)
 			failed(req, res == -EAGAIN ? -EIO : res);
 		break;
 	case CALL_SYNC:
-		if (res < 0 && !f->sync_error)
-			f->sync_error = res;
-		end(req, f->sync_error);
+		if (res < 0)
+			keep_sync_error(f, (int)res);
+		end(req, atomic_load(&f->common->sync_error));
 		break;
 	case CALL_ALLOCATE:
 	case CALL_DISCARD:
@@ -334,11 +341,15 @@ static int file_submit(struct block *blk, struct block_io *io)
 {
 	struct file *f = container_of(blk, struct file, blk);
 
-	if (io->op == BLOCK_FLUSH && f->sync_error) {
-		io->status = f->sync_error;
-		return 0;
+	if (io->op == BLOCK_FLUSH) {
+		io->status = atomic_load(&f->common->sync_error);
+		if (io->status)
+			return 0;
 	}
 	if (io->op == BLOCK_READ && file_map_read(f, io))
+		return 0;
+	io->status = file_prepare(f);
+	if (io->status)
 		return 0;
 	io_queue_add(&f->waiting, io);
 	file_start_waiting(f);
@@ -376,7 +387,7 @@ static void file_close(struct block *blk)
 	pool_free(f->pool);
 	file_ring_close(f);
 	file_map_close(f);
-	file_close_locked(f->fd);
+	file_common_drop(f->common);
 	if (f->zeroes)
 		munmap(f->zeroes, ZEROES);
 	f->closing = true;
@@ -384,12 +395,13 @@ static void file_close(struct block *blk)
 		file_free(f);
 }
 
-static const struct block_ops file_ops = {
+const struct block_ops file_ops = {
 	.close = file_close,
 	.submit = file_submit,
 	.kick = file_kick,
 	.note = file_note,
 	.prefetch = file_prefetch,
+	.share = file_share,
 };
 
 /* Ask beyond the end, where nothing can be lost. */
@@ -401,27 +413,42 @@ static bool probe_punch(struct file *f)
 			  (f->blk.info.size + 4095) / 4096 * 4096, 4096);
 }
 
-static void open_ring(struct file *f, const struct block_options *opts, unsigned *depth)
+int file_prepare(struct file *f)
 {
-	int ret = file_ring_open(f, vfio_file_rings(opts->dev), depth);
+	char *zeroes;
 
-	if (ret && opts->dev)
-		uvfio_device_log(opts->dev, UVFIO_LOG_INFO, "%s: threads read and write it: %s",
-				 opts->file,
-				 ret == -EAGAIN ? "all rings that were made at the start are in use"
-						: "no io_uring here (`uvfio doctor`)");
+	if (f->prepared)
+		return 0;
+	zeroes = mmap(NULL, ZEROES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (zeroes == MAP_FAILED)
+		return -ENOMEM;
+	if (f->use_ring && file_ring_open(f, f->rings, &f->depth))
+		f->use_ring = false; /* threads do it */
+	f->reqs = calloc(f->depth, sizeof(f->reqs[0]));
+	if (!f->reqs) {
+		file_ring_close(f);
+		munmap(zeroes, ZEROES);
+		return -ENOMEM;
+	}
+	f->zeroes = zeroes;
+	for (unsigned i = 0; i < f->depth; i++) {
+		f->reqs[i].next_free = f->free_reqs;
+		f->free_reqs = &f->reqs[i];
+	}
+	f->prepared = true;
+	return 0;
 }
 
 int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
 	      struct uvfio_error *err)
 {
-	unsigned depth = opts->depth ? opts->depth : DEFAULT_DEPTH;
 	struct file *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return uvfio_error_set(err, -ENOMEM, "no memory");
-	if (depth > MAX_DEPTH)
-		depth = MAX_DEPTH;
+	f->depth = opts->depth ? opts->depth : DEFAULT_DEPTH;
+	if (f->depth > MAX_DEPTH)
+		f->depth = MAX_DEPTH;
 	f->blk.ops = &file_ops;
 	f->blk.ctx = ctx;
 	io_queue_init(&f->waiting);
@@ -433,26 +460,33 @@ int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct bl
 		free(f);
 		return rc;
 	}
-	if (!opts->threads)
-		open_ring(f, opts, &depth); /* or else threads do it */
-	f->reqs = calloc(depth, sizeof(f->reqs[0]));
-	f->zeroes = mmap(NULL, ZEROES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (f->zeroes == MAP_FAILED)
-		f->zeroes = NULL;
-	if (!f->reqs || !f->zeroes) {
+	f->common = file_common_new(f->fd, opts->shared);
+	if (!f->common) {
+		file_close_locked(f->fd);
+		free(f);
+		return uvfio_error_set(err, -ENOMEM, "no memory");
+	}
+	f->use_ring = !opts->threads;
+	f->rings = vfio_file_rings(opts->dev);
+	if (file_prepare(f)) {
 		file_close(&f->blk);
-		return uvfio_error_set(err, -ENOMEM, "no memory for %u requests", depth);
+		return uvfio_error_set(err, -ENOMEM, "no memory for %u requests", f->depth);
 	}
-	for (unsigned i = 0; i < depth; i++) {
-		f->reqs[i].next_free = f->free_reqs;
-		f->free_reqs = &f->reqs[i];
-	}
+	if (!f->use_ring && !opts->threads && opts->dev)
+		uvfio_device_log(opts->dev, UVFIO_LOG_INFO,
+				 "%s: threads read and write it: no io_uring here (`uvfio "
+				 "doctor`), or all rings that were made at the start are in use",
+				 opts->file);
 	file_map_open(f, opts);
 	f->can_zero_range = true;
 	f->can_punch = !opts->readonly && probe_punch(f);
 	f->blk.info.can_discard = f->can_punch;
 	f->blk.info.can_resize = true;
 	f->blk.info.can_note = !opts->readonly && !f->is_device && file_can_note(f->fd);
+	f->common->is_device = f->is_device;
+	f->common->use_ring = f->use_ring;
+	f->common->map = f->map.on;
+	f->common->depth = f->depth;
 	*out = &f->blk;
 	return 0;
 }

@@ -4,6 +4,7 @@
 #ifndef UVFIO_BLOCK_FILE_H
 #define UVFIO_BLOCK_FILE_H
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 #include "block/backend.h"
 #include "block/pool.h"
@@ -41,18 +42,40 @@ struct file_map {
 	uint32_t test_tick;       /* for tests: what time it is; 0: as the clock says */
 	unsigned holes;           /* requests in flight that may make some */
 	unsigned nr_writes;       /* in flight */
+	uint64_t nr_changing;     /* counted in common->begun, not yet in ->ended */
 	TAILQ_HEAD(, file_req) writes;
 	uint64_t reads; /* that took this way */
 };
 
+/*
+ * What those who share a file (block_share()) have in common.  Any thread.
+ *
+ * A write, or a deallocation, is counted in @begun before it begins and in @ended when it is over:
+ * so a copy out of the page cache knows whether another one's came in between (file_map.c).
+ */
+struct file_common {
+	atomic_uint users;
+	int fd;
+	bool shared; /* there may be others; without that the counters are not used */
+	/* As it was opened. */
+	bool is_device, use_ring, map;
+	unsigned depth;
+	atomic_int sync_error;
+	_Atomic uint64_t begun, ended;
+};
+
 struct file {
 	struct block blk;
-	int fd;
+	struct file_common *common;
+	int fd; /* ->common's */
 	bool is_device;
 	bool can_punch, can_zero_range; /* as far as we know */
-	int sync_error;
 	char *zeroes;
 
+	unsigned depth;
+	bool prepared; /* what requests need is there; of a shared file only from the first one on
+			*/
+	bool use_ring; /* ->rings, or one of our own */
 	struct file_req *reqs, *free_reqs;
 	struct io_queue waiting;
 
@@ -72,6 +95,16 @@ struct file {
 void file_complete(struct file_req *req, int64_t res);
 /* file.c: the last of it, after its close. */
 void file_free(struct file *f);
+/* file.c: what a request needs, in the context: 0, or -errno. */
+int file_prepare(struct file *f);
+/* file_share.c */
+struct file_common *file_common_new(int fd, bool shared);
+/* Unlock and close it when this was the last user. */
+void file_common_drop(struct file_common *common);
+int file_share(struct block *blk, struct uvfio_device *dev, struct uvfio_ctx *ctx,
+	       struct block **out);
+/* The ops of a file. */
+extern const struct block_ops file_ops;
 /* file.c: begin what waits, as far as there are free requests. */
 void file_start_waiting(struct file *f);
 

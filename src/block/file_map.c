@@ -31,7 +31,9 @@
  * Not here: O_DIRECT, block devices (whose page cache others flush), and file systems which are not
  * known to be on a disk of this machine, because what is behind them may not answer for ever.
  * While holes are being punched the kernel holds up whoever misses a page, and while a write to the
- * same bytes is in flight a copy could see half of a block: then too a read call is made.
+ * same bytes is in flight a copy could see half of a block: then too a read call is made.  Of a
+ * file that several contexts share (file_share.c) others may write at any moment: then a copy
+ * counts only when no change of theirs was in flight before it and none has begun until after it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -299,10 +301,20 @@ static bool being_written(const struct file *f, uint64_t offset, uint64_t len)
 	return false;
 }
 
+/* Does another context change the file?  *@begun: what is to be the same after the copy. */
+static bool being_changed(const struct file *f, uint64_t *begun)
+{
+	uint64_t ended = atomic_load(&f->common->ended);
+
+	*begun = atomic_load(&f->common->begun);
+	return *begun - ended > f->map.nr_changing;
+}
+
 bool file_map_read(struct file *f, const struct block_io *io)
 {
 	const uint64_t last = io->offset + io->len - 1;
 	struct map_window *w;
+	uint64_t begun = 0;
 	const char *from;
 	uint32_t now;
 
@@ -332,10 +344,17 @@ bool file_map_read(struct file *f, const struct block_io *io)
 	}
 	if (f->map.nr_writes && being_written(f, io->offset, io->len))
 		return false;
+	if (f->common->shared && being_changed(f, &begun))
+		return false;
 	from = w->at + (io->offset & ((1ul << WINDOW_BITS) - 1));
 	for (int i = 0; i < io->nr_iov; from += io->iov[i++].iov_len)
 		if (uvfio_guard_copy(io->iov[i].iov_base, from, io->iov[i].iov_len))
 			return false;
+	if (f->common->shared) {
+		atomic_thread_fence(memory_order_acquire);
+		if (atomic_load(&f->common->begun) != begun)
+			return false;
+	}
 	f->map.reads++;
 	return true;
 }
@@ -371,9 +390,19 @@ static void forget(struct file *f, uint64_t offset, uint64_t len)
 	}
 }
 
+static bool changes(enum block_op op)
+{
+	return op == BLOCK_WRITE || op == BLOCK_DISCARD || op == BLOCK_WRITE_ZEROES;
+}
+
 void file_map_begin(struct file_req *req)
 {
 	struct file *f = req->file;
+
+	if (f->common->shared && changes(req->io->op)) {
+		f->map.nr_changing++;
+		atomic_fetch_add(&f->common->begun, 1);
+	}
 
 	switch (req->io->op) {
 	case BLOCK_WRITE:
@@ -392,6 +421,11 @@ void file_map_begin(struct file_req *req)
 void file_map_end(struct file_req *req)
 {
 	struct file *f = req->file;
+
+	if (f->common->shared && changes(req->io->op)) {
+		f->map.nr_changing--;
+		atomic_fetch_add(&f->common->ended, 1);
+	}
 
 	switch (req->io->op) {
 	case BLOCK_WRITE:

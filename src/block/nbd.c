@@ -352,11 +352,62 @@ static void nbd_free(struct block *blk)
 	free(d);
 }
 
+static int nbd_share(struct block *blk, struct uvfio_device *dev, struct uvfio_ctx *ctx,
+		     struct block **out);
+
 static const struct block_ops nbd_ops = {
 	.close = nbd_free,
 	.submit = nbd_submit,
 	.kick = nbd_kick,
+	.share = nbd_share,
 };
+
+/* A disk without a connection. */
+static struct nbd_disk *new_disk(const char *uri, unsigned nr_reqs, struct uvfio_device *dev,
+				 struct uvfio_ctx *ctx)
+{
+	struct nbd_disk *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	d->blk.ops = &nbd_ops;
+	d->blk.ctx = ctx;
+	d->watch_fd = -1;
+	d->state = NBD_DOWN;
+	d->finished_tail = &d->finished;
+	io_queue_init(&d->waiting);
+	d->dev = dev;
+	d->nr_reqs = nr_reqs;
+	d->uri = strdup(uri);
+	d->reqs = calloc(d->nr_reqs, sizeof(d->reqs[0]));
+	d->timer = uvfio_ctx_timer_new(ctx, on_timer, d);
+	if (!d->uri || !d->reqs || !d->timer) {
+		nbd_free(&d->blk);
+		return NULL;
+	}
+	for (unsigned i = 0; i < d->nr_reqs; i++) {
+		d->reqs[i].next = d->free_reqs;
+		d->free_reqs = &d->reqs[i];
+	}
+	return d;
+}
+
+/* The first request connects, as after a connection that was lost. */
+static int nbd_share(struct block *blk, struct uvfio_device *dev, struct uvfio_ctx *ctx,
+		     struct block **out)
+{
+	const struct nbd_disk *of = container_of(blk, struct nbd_disk, blk);
+	struct nbd_disk *d = new_disk(of->uri, of->nr_reqs, dev, ctx);
+
+	if (!d)
+		return -ENOMEM;
+	d->timeout_ms = of->timeout_ms;
+	d->max_data = of->max_data;
+	d->server_fua = of->server_fua;
+	d->server_zero = of->server_zero;
+	*out = &d->blk;
+	return 0;
+}
 
 static int examine(struct nbd_disk *d, struct nbd_handle *h, const struct block_options *opts,
 		   struct uvfio_error *err)
@@ -365,6 +416,13 @@ static int examine(struct nbd_disk *d, struct nbd_handle *h, const struct block_
 	int64_t size = nbd_get_size(h), min = nbd_get_block_size(h, LIBNBD_SIZE_MINIMUM);
 	int64_t max = nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM);
 
+	if (opts->shared && nbd_can_multi_conn(h) != 1)
+		return uvfio_error_set(
+			err, -ENOTSUP,
+			"nbd=%s: to be shared the server must see to it that its connections see "
+			"the same (multi-conn), and it does not say so: use one that does "
+			"(nbdkit; qemu-nbd --shared=0)",
+			d->uri);
 	info->align = min > 0 ? min : 512;
 	info->readonly = opts->readonly || nbd_is_read_only(h) == 1;
 	if (min > NBD_MAX_DATA || max < 0 || (max && max < info->align))
@@ -388,36 +446,18 @@ static int examine(struct nbd_disk *d, struct nbd_handle *h, const struct block_
 int nbd_backend_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct block **out,
 		     struct uvfio_error *err)
 {
-	struct nbd_disk *d = calloc(1, sizeof(*d));
+	unsigned nr_reqs = opts->depth ? opts->depth : DEFAULT_DEPTH, timeout_ms;
 	struct nbd_handle *h = NULL;
-	unsigned timeout_ms;
+	struct nbd_disk *d;
 	char why[256];
 	int rc;
 
+	if (nr_reqs > MAX_DEPTH)
+		nr_reqs = MAX_DEPTH;
+	d = new_disk(opts->nbd, nr_reqs, opts->dev, ctx);
 	if (!d)
-		return uvfio_error_set(err, -ENOMEM, "no memory");
-	d->blk.ops = &nbd_ops;
-	d->blk.ctx = ctx;
-	d->watch_fd = -1;
-	d->state = NBD_DOWN;
-	d->finished_tail = &d->finished;
-	io_queue_init(&d->waiting);
-	d->dev = opts->dev;
+		return uvfio_error_set(err, -ENOMEM, "no memory for %u requests", nr_reqs);
 	d->timeout_ms = opts->timeout_ms ? opts->timeout_ms : DEFAULT_TIMEOUT_MS;
-	d->nr_reqs = opts->depth ? opts->depth : DEFAULT_DEPTH;
-	if (d->nr_reqs > MAX_DEPTH)
-		d->nr_reqs = MAX_DEPTH;
-	d->uri = strdup(opts->nbd);
-	d->reqs = calloc(d->nr_reqs, sizeof(d->reqs[0]));
-	d->timer = uvfio_ctx_timer_new(ctx, on_timer, d);
-	if (!d->uri || !d->reqs || !d->timer) {
-		rc = uvfio_error_set(err, -ENOMEM, "no memory for %u requests", d->nr_reqs);
-		goto fail;
-	}
-	for (unsigned i = 0; i < d->nr_reqs; i++) {
-		d->reqs[i].next = d->free_reqs;
-		d->free_reqs = &d->reqs[i];
-	}
 	timeout_ms = d->timeout_ms < CONNECT_TIMEOUT_MS ? d->timeout_ms : CONNECT_TIMEOUT_MS;
 	h = nbd_connect_within(d->dev, d->uri, timeout_ms, why, sizeof(why));
 	if (!h) {
