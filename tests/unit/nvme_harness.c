@@ -19,6 +19,8 @@ int uvfio_device_init(struct uvfio_device *dev, const struct uvfio_pci_desc *des
 	struct harness *h = dev->h;
 
 	h->desc = *desc;
+	if (desc->sriov)
+		h_take_sriov(h, desc->sriov);
 	h->nr_areas = desc->bars[0].nr_areas;
 	memcpy(h->areas, desc->bars[0].areas, h->nr_areas * sizeof(h->areas[0]));
 	for (unsigned i = 1; i < 6; i++) {
@@ -292,6 +294,7 @@ int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct b
 		return -ENOSPC;
 	b = calloc(1, sizeof(*b));
 	b->h = h;
+	b->of = b;
 	b->info = (struct block_info){
 		.size = size,
 		.align = h->block_align,
@@ -325,8 +328,10 @@ void block_close(struct block *b)
 			break;
 		}
 	}
-	free(b->data);
-	free(b->durable);
+	if (b->of == b) {
+		free(b->data);
+		free(b->durable);
+	}
 	free(b);
 }
 
@@ -355,6 +360,7 @@ static void look_at_size(struct block *b)
 
 	if (!b->new_size || b->new_size == old)
 		return;
+	assert(b->of == b);
 	b->data = realloc(b->data, b->new_size);
 	b->durable = realloc(b->durable, b->new_size);
 	if (b->new_size > old)
@@ -376,12 +382,13 @@ void block_prefetch(const struct block *b, uint64_t offset, unsigned lines)
 static void io_copy(struct block *b, struct block_io *io)
 {
 	uint64_t pos = io->offset;
+	uint8_t *data = b->of->data;
 
 	for (int i = 0; i < io->nr_iov; i++) {
 		if (io->op == BLOCK_READ)
-			memcpy(io->iov[i].iov_base, b->data + pos, io->iov[i].iov_len);
+			memcpy(io->iov[i].iov_base, data + pos, io->iov[i].iov_len);
 		else
-			memcpy(b->data + pos, io->iov[i].iov_base, io->iov[i].iov_len);
+			memcpy(data + pos, io->iov[i].iov_base, io->iov[i].iov_len);
 		pos += io->iov[i].iov_len;
 	}
 	assert(pos == io->offset + io->len);
@@ -420,17 +427,17 @@ static int io_do(struct block *b, struct block_io *io)
 		memcpy(b->note, io->iov->iov_base, io->iov->iov_len);
 		break;
 	case BLOCK_FLUSH:
-		memcpy(b->durable, b->data, b->info.size);
+		memcpy(b->of->durable, b->of->data, b->info.size);
 		break;
 	case BLOCK_DISCARD:
 		b->discarded += io->len;
 		/* fallthrough */
 	case BLOCK_WRITE_ZEROES:
-		memset(b->data + io->offset, 0, io->len);
+		memset(b->of->data + io->offset, 0, io->len);
 		break;
 	}
 	if (io->flags & BLOCK_FUA)
-		memcpy(b->durable + io->offset, b->data + io->offset, io->len);
+		memcpy(b->of->durable + io->offset, b->of->data + io->offset, io->len);
 	return 0;
 }
 
@@ -595,13 +602,9 @@ static void harness_free(struct harness *h)
 	free(h);
 }
 
-struct harness *h_new_with(const char *args, void (*setup)(struct harness *h))
+struct harness *h_alloc_harness(void)
 {
 	struct harness *h = calloc(1, sizeof(*h));
-	struct uvfio_option options[32];
-	struct uvfio_args a = {options, 0};
-	char *copy = strdup(args);
-	int r;
 
 	h->dev.h = h->ctx.h = h;
 	/* Costs nothing until touched, also under AddressSanitizer. */
@@ -615,6 +618,17 @@ struct harness *h_new_with(const char *args, void (*setup)(struct harness *h))
 	h->block_align = 512;
 	if (h_late())
 		h->delay_dma = h->no_pin = h->dma_shuffle = true;
+	return h;
+}
+
+struct harness *h_new_with(const char *args, void (*setup)(struct harness *h))
+{
+	struct harness *h = h_alloc_harness();
+	struct uvfio_option options[32];
+	struct uvfio_args a = {options, 0};
+	char *copy = strdup(args);
+	int r;
+
 	if (setup)
 		setup(h);
 	a.nr_options = model_options(copy, options, 32);
@@ -644,5 +658,7 @@ void h_free(struct harness *h)
 	h->hold_dma = h->hold_block = false;
 	h_reset(h, UVFIO_RESET_CLOSE);
 	nvme_model.destroy(h->priv);
+	if (h->pf)
+		h->pf->vfs[h->vf_index] = NULL;
 	harness_free(h);
 }

@@ -25,12 +25,14 @@
 #define H_QUEUES   520
 #define H_FAULTS   8
 #define H_BLOCKS   8
+#define H_VFS      8
 
 struct harness;
 
 /* The storage behind a namespace, and how it behaves. */
 struct block {
 	struct harness *h;
+	struct block *of; /* whose data it is (block_share()); itself when it is nobody else's */
 	struct block_info info;
 	uint8_t *data;    /* what a read sees */
 	uint8_t *durable; /* what a crash leaves */
@@ -126,6 +128,12 @@ struct harness {
 	void *io_head, *io_tail;
 	unsigned nr_io_pending;
 
+	/* SR-IOV: nvme_vf_harness.c */
+	struct harness *pf; /* NULL: this is none of a VF */
+	unsigned vf_index, vectors;
+	struct harness *vfs[H_VFS];
+	unsigned msix_pool, msix_max; /* the PF's, as described */
+
 	/* the driver */
 	struct h_queue q[H_QUEUES];
 	uint16_t next_cid;
@@ -135,6 +143,14 @@ struct harness {
  * cannot be made; @setup, if any, runs before. */
 struct harness *h_new_with(const char *args, void (*setup)(struct harness *h));
 struct harness *h_new(const char *args);
+/* VF @index of @pf, with client memory of its own; NULL: the model made none.  h_free() before the
+ * PF's. */
+struct harness *h_new_vf(struct harness *pf, unsigned index);
+/* Run @pf and its VFs until nothing moves. */
+void h_run_all(struct harness *pf);
+/* What h_new_with() does but for the model; and what a PF's description says of VFs. */
+struct harness *h_alloc_harness(void);
+void h_take_sriov(struct harness *h, const struct uvfio_sriov_desc *sriov);
 /* Is client memory like a peer's?  What a test counts in DMAs, pins and order is then otherwise. */
 bool h_late(void);
 void h_free(struct harness *h);

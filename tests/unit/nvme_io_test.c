@@ -408,20 +408,20 @@ static void write_uncorrectable(void **state)
 	assert_int_equal(rw(h, NVME_IO_READ, 12, 2), 0);
 	assert_int_equal(rw(h, NVME_IO_READ, 11, 1), bad);
 	assert_int_equal(rw(h, NVME_IO_READ, 14, 1), bad);
-	assert_int_equal(c->ns[0].nr_bad, 2);
+	assert_int_equal(c->ns[0].disk->nr_bad, 2);
 	assert_int_equal(rw(h, NVME_IO_WRITE_ZEROES, 0, 12), 0);
 	assert_int_equal(rw(h, NVME_IO_WRITE, 14, 2), 0);
 	assert_int_equal(rw(h, NVME_IO_READ, 8, 8), 0);
-	assert_int_equal(c->ns[0].nr_bad, 0);
+	assert_int_equal(c->ns[0].disk->nr_bad, 0);
 	/* Ranges that touch or overlap are one. */
 	assert_int_equal(rw(h, NVME_IO_WRITE_UNCORRECTABLE, 0, 1), 0);
 	assert_int_equal(rw(h, NVME_IO_WRITE_UNCORRECTABLE, 2, 1), 0);
 	assert_int_equal(rw(h, NVME_IO_WRITE_UNCORRECTABLE, 4, 1), 0);
-	assert_int_equal(c->ns[0].nr_bad, 3);
+	assert_int_equal(c->ns[0].disk->nr_bad, 3);
 	assert_int_equal(rw(h, NVME_IO_WRITE_UNCORRECTABLE, 1, 2), 0);
-	assert_int_equal(c->ns[0].nr_bad, 2);
+	assert_int_equal(c->ns[0].disk->nr_bad, 2);
 	assert_int_equal(rw(h, NVME_IO_WRITE_UNCORRECTABLE, 0, 100), 0);
-	assert_int_equal(c->ns[0].nr_bad, 1);
+	assert_int_equal(c->ns[0].disk->nr_bad, 1);
 	/* A reset does not heal. */
 	h_reset(h, UVFIO_RESET_FUNCTION);
 	assert_true(h_enable(h, 16));
@@ -433,9 +433,11 @@ static void write_uncorrectable(void **state)
 /* The list of bad blocks against a plain array of them. */
 static void bad_random(void **state)
 {
-	struct nvme_ns ns = {.shift = 9};
+	struct nvme_disk d = {.id = 1};
+	struct nvme_ns ns = {.shift = 9, .disk = &d};
 	bool model[200] = {false};
 
+	pthread_mutex_init(&d.lock, NULL);
 	srand(3);
 	for (int i = 0; i < 20000; i++) {
 		unsigned start = (unsigned)rand() % 200, n = 1 + (unsigned)rand() % 20,
@@ -454,16 +456,16 @@ static void bad_random(void **state)
 			hit |= model[k];
 		}
 		assert_int_equal(nvme_bad_hit(&ns, start * 512ull, n * 512ull), hit);
-		for (unsigned k = 1; k < ns.nr_bad; k++)
-			assert_true(ns.bad[k - 1].end < ns.bad[k].start);
+		for (unsigned k = 1; k < d.nr_bad; k++)
+			assert_true(d.bad[k - 1].end < d.bad[k].start);
 	}
-	nvme_bad_free(&ns);
+	nvme_bad_free(&d);
 	/* The number of ranges is limited. */
 	for (unsigned i = 0; i < NVME_BAD_RANGES_MAX; i++)
 		assert_true(nvme_bad_mark(&ns, 2 * i, 1));
 	assert_false(nvme_bad_mark(&ns, 1000000, 1));
 	assert_true(nvme_bad_mark(&ns, 1, 1)); /* joins two */
-	nvme_bad_free(&ns);
+	nvme_bad_free(&d);
 }
 
 static void counters(void **state)

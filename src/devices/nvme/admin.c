@@ -36,7 +36,7 @@ void nvme_admin_create_cq(struct nvme_req *req)
 		status = NVME_SC_PRP_OFFSET | NVME_SC_DNR;
 	else if (!nvme_one_place(c, cmd->prp1, size * sizeof(struct nvme_cqe)))
 		status = NVME_SC_INVALID_CMB | NVME_SC_DNR;
-	else if (ien && (vector >= c->nr_vectors || (vector && !uvfio_irq_is_message(c->dev))))
+	else if (ien && (vector >= nvme_vectors(c) || (vector && !uvfio_irq_is_message(c->dev))))
 		status = NVME_SC_VECTOR_INVALID | NVME_SC_DNR;
 	else
 		nvme_cq_open(c, id, cmd->prp1, size, ien, ien ? vector : 0);
@@ -128,9 +128,13 @@ static void abort_command(struct nvme_req *req)
 
 /* ---- dispatch ---- */
 
-static bool opcode_known(uint8_t opcode)
+static bool opcode_known(const struct nvme_ctrl *c, uint8_t opcode)
 {
 	switch (opcode) {
+	case NVME_ADM_NS_MANAGEMENT:
+	case NVME_ADM_NS_ATTACHMENT:
+	case NVME_ADM_VIRT_MANAGEMENT:
+		return nvme_is_manager(c);
 	case NVME_ADM_DELETE_SQ:
 	case NVME_ADM_CREATE_SQ:
 	case NVME_ADM_GET_LOG_PAGE:
@@ -151,7 +155,7 @@ static bool opcode_known(uint8_t opcode)
 
 void nvme_admin(struct nvme_req *req)
 {
-	if (!opcode_known(req->cmd.opcode)) {
+	if (!opcode_known(req->ctrl, req->cmd.opcode)) {
 		nvme_complete_status(req, NVME_SC_INVALID_OPCODE | NVME_SC_DNR);
 		return;
 	}
@@ -200,6 +204,15 @@ void nvme_admin(struct nvme_req *req)
 		break;
 	case NVME_ADM_FORMAT:
 		nvme_admin_format(req);
+		break;
+	case NVME_ADM_NS_MANAGEMENT:
+		nvme_admin_ns_management(req);
+		break;
+	case NVME_ADM_NS_ATTACHMENT:
+		nvme_admin_attach(req);
+		break;
+	case NVME_ADM_VIRT_MANAGEMENT:
+		nvme_admin_virt(req);
 		break;
 	}
 }

@@ -27,7 +27,7 @@ void nvme_features_reset(struct nvme_ctrl *c)
 	memset(f, 0, sizeof(*f));
 	f->temp_over = NVME_WARNING_TEMP;
 	f->write_cache = true;
-	f->nr_sqs = f->nr_cqs = (uint16_t)c->nr_queues;
+	f->nr_sqs = f->nr_cqs = (uint16_t)c->io_queues;
 	f->timestamp_set = timestamp_set;
 	f->timestamp = timestamp;
 	f->timestamp_ns = timestamp_ns;
@@ -108,7 +108,8 @@ static unsigned set_error_recovery(struct nvme_req *req, uint32_t value)
 	if (value & (1u << 16)) /* DULBE, which no namespace offers */
 		return nvme_bad_field(req, 46, 0);
 	for (unsigned i = 0; i < c->nr_ns; i++) {
-		if (req->cmd.nsid == NVME_NSID_ALL || c->ns[i].id == req->cmd.nsid)
+		if (nvme_ns_get(c, i + 1) &&
+		    (req->cmd.nsid == NVME_NSID_ALL || c->ns[i].id == req->cmd.nsid))
 			c->ns[i].tler = (uint16_t)value;
 	}
 	return 0;
@@ -133,8 +134,8 @@ static unsigned set_vwc(struct nvme_req *req, uint32_t value)
 static unsigned get_queues(struct nvme_req *req, bool current, uint32_t *dw0)
 {
 	struct nvme_ctrl *c = req->ctrl;
-	uint32_t sqs = current ? c->feat.nr_sqs : c->nr_queues;
-	uint32_t cqs = current ? c->feat.nr_cqs : c->nr_queues;
+	uint32_t sqs = current ? c->feat.nr_sqs : c->io_queues;
+	uint32_t cqs = current ? c->feat.nr_cqs : c->io_queues;
 
 	*dw0 = (cqs - 1) << 16 | (sqs - 1);
 	return 0;
@@ -148,12 +149,12 @@ static unsigned set_queues(struct nvme_req *req, uint32_t value)
 	if (sqs > 0xffff || cqs > 0xffff)
 		return nvme_bad_field(req, 44, 0);
 	/* Only before any I/O queue exists. */
-	for (unsigned i = 1; i <= c->nr_queues; i++) {
+	for (unsigned i = 1; i < c->top_queue; i++) {
 		if (c->sqs[i].state != NVME_SQ_UNUSED || c->cqs[i].used)
 			return NVME_SC_SEQUENCE | NVME_SC_DNR;
 	}
-	c->feat.nr_sqs = (uint16_t)(sqs < c->nr_queues ? sqs : c->nr_queues);
-	c->feat.nr_cqs = (uint16_t)(cqs < c->nr_queues ? cqs : c->nr_queues);
+	c->feat.nr_sqs = (uint16_t)(sqs < c->io_queues ? sqs : c->io_queues);
+	c->feat.nr_cqs = (uint16_t)(cqs < c->io_queues ? cqs : c->io_queues);
 	return get_queues(req, true, &req->dw0);
 }
 
@@ -161,7 +162,7 @@ static unsigned get_vector(struct nvme_req *req, bool current, uint32_t *dw0)
 {
 	unsigned v = req->cmd.cdw11 & 0xffff;
 
-	if (v >= req->ctrl->nr_vectors)
+	if (v >= nvme_vectors(req->ctrl))
 		return nvme_bad_field(req, 44, 0);
 	/* The admin queue's vector is never coalesced for it. */
 	*dw0 = v | (current && req->ctrl->vectors[v].no_coalescing ? 1u << 16 : 0);
@@ -172,7 +173,7 @@ static unsigned set_vector(struct nvme_req *req, uint32_t value)
 {
 	unsigned v = value & 0xffff;
 
-	if (v >= req->ctrl->nr_vectors)
+	if (v >= nvme_vectors(req->ctrl))
 		return nvme_bad_field(req, 44, 0);
 	req->ctrl->vectors[v].no_coalescing = value & (1u << 16);
 	return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Identify.  Reported: CNS 00h to 03h, and of the I/O command set additions 05h to 08h and 1Ch for
- * the NVM command set, the only one.  Namespace management (10h and up), controller lists, NVM
- * sets, UUID lists and so on are not supported, and invalid fields.
+ * the NVM command set, the only one; by a primary controller 10h to 15h as well (attach.c, virt.c).
+ * NVM sets, UUID lists and so on are not supported, and invalid fields.
  */
 #include <string.h>
 
@@ -27,13 +27,17 @@ static void identify_ctrl(struct nvme_ctrl *c, struct nvme_id_ctrl *id)
 	put_text(id->fr, sizeof(id->fr), "1.0");
 	id->rab = 0;
 	id->mdts = NVME_MDTS;
-	id->cntlid = 0;
+	id->cntlid = c->cntlid;
+	id->cmic = (uint8_t)((c->sub->shared ? NVME_CMIC_CONTROLLERS : 0) |
+			     (c->secondary ? NVME_CMIC_VF : 0));
 	id->ver = NVME_VERSION_1_4;
 	id->rtd3r = id->rtd3e = 1000000; /* µs */
 	id->oaes = NVME_OAES_NS_ATTR;
 	id->ctratt = NVME_CTRATT_HOSTID_128;
 	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->oacs = NVME_OACS_FORMAT | NVME_OACS_DBBUF;
+	if (nvme_is_manager(c))
+		id->oacs |= NVME_OACS_NS_MANAGEMENT | NVME_OACS_VIRT;
 	id->acl = NVME_ACL;
 	id->aerl = NVME_AERL;
 	id->frmw = NVME_FRMW_ONE_SLOT_RO;
@@ -41,8 +45,10 @@ static void identify_ctrl(struct nvme_ctrl *c, struct nvme_id_ctrl *id)
 	id->elpe = NVME_ERROR_ENTRIES - 1;
 	id->wctemp = NVME_WARNING_TEMP;
 	id->cctemp = NVME_CRITICAL_TEMP;
-	for (unsigned i = 0; i < c->nr_ns; i++)
-		total += c->ns[i].size;
+	for (unsigned i = 0; i < c->nr_ns; i++) {
+		if (nvme_is_manager(c) || c->ns[i].attached)
+			total += c->ns[i].size;
+	}
 	memcpy(id->tnvmcap, &total, sizeof(total));
 	id->sqes = 6 << 4 | 6;
 	id->cqes = 4 << 4 | 4;
@@ -59,7 +65,7 @@ static void identify_ctrl(struct nvme_ctrl *c, struct nvme_id_ctrl *id)
 	id->psd[0].mp = 100; /* 1 W */
 }
 
-static void identify_ns(struct nvme_ns *ns, struct nvme_id_ns *id)
+void nvme_identify_ns(struct nvme_ctrl *c, struct nvme_ns *ns, struct nvme_id_ns *id)
 {
 	uint64_t blocks = ns->size >> ns->shift;
 	bool can_free = block_info(ns->blk)->can_discard;
@@ -68,28 +74,31 @@ static void identify_ns(struct nvme_ns *ns, struct nvme_id_ns *id)
 	id->nlbaf = 1;
 	id->flbas = ns->shift == 12;
 	id->dlfeat = (uint8_t)(can_free ? NVME_DLFEAT_READ_ZERO | NVME_DLFEAT_WZ_DEAC : 0);
+	id->nmic = nvme_ns_nmic(ns->disk);
 	id->nsattr = ns->readonly ? NVME_NSATTR_WRITE_PROTECTED : 0;
 	memcpy(id->nvmcap, &(uint64_t){blocks << ns->shift}, 8);
 	id->lbaf[0].lbads = nvme_ns_can_have(ns, 9) ? 9 : 0;
 	id->lbaf[1].lbads = nvme_ns_can_have(ns, 12) ? 12 : 0;
 }
 
-/* Active namespaces after req->cmd.nsid: all of them are. */
+/* Active namespaces after req->cmd.nsid: those that are attached. */
 static void ns_list(struct nvme_req *req)
 {
 	uint32_t *list = (uint32_t *)req->mem->scratch;
 	struct nvme_ctrl *c = req->ctrl;
 	unsigned n = 0;
 
-	for (uint32_t id = req->cmd.nsid + 1; id <= c->nr_ns && n < 1024; id++)
-		list[n++] = id;
+	for (uint32_t id = req->cmd.nsid + 1; id <= c->nr_ns && n < 1024; id++) {
+		if (nvme_ns_get(c, id))
+			list[n++] = id;
+	}
 }
 
 static void ns_descs(struct nvme_ns *ns, uint8_t *p)
 {
 	p[0] = NVME_NIDT_UUID;
 	p[1] = 16;
-	memcpy(p + 4, ns->uuid, 16);
+	memcpy(p + 4, ns->disk->uuid, 16);
 	p += 20;
 	p[0] = NVME_NIDT_CSI;
 	p[1] = 1;
@@ -106,6 +115,12 @@ static unsigned bad_ns(struct nvme_req *req)
 	return NVME_SC_INVALID_NS | NVME_SC_DNR;
 }
 
+/* One that is not attached answers zeros. */
+static unsigned inactive_ns(struct nvme_req *req)
+{
+	return req->cmd.nsid && req->cmd.nsid <= req->ctrl->nr_ns ? 0 : bad_ns(req);
+}
+
 static unsigned identify(struct nvme_req *req)
 {
 	struct nvme_ctrl *c = req->ctrl;
@@ -115,11 +130,11 @@ static unsigned identify(struct nvme_req *req)
 
 	switch (req->cmd.cdw10 & 0xff) {
 	case NVME_CNS_NS:
-		/* FFFFFFFFh asks for what all namespaces share, which needs namespace management.
-		 */
+		if (req->cmd.nsid == NVME_NSID_ALL)
+			return nvme_identify_allocated(req, NVME_CNS_NS);
 		if (!ns)
-			return bad_ns(req);
-		identify_ns(ns, (struct nvme_id_ns *)out);
+			return inactive_ns(req);
+		nvme_identify_ns(c, ns, (struct nvme_id_ns *)out);
 		return 0;
 	case NVME_CNS_CTRL:
 		identify_ctrl(c, (struct nvme_id_ctrl *)out);
@@ -153,10 +168,19 @@ static unsigned identify(struct nvme_req *req)
 			ns->readonly ? NVME_NSATTR_WRITE_PROTECTED : 0;
 		((struct nvme_id_ns_independent *)out)->nstat = 1; /* ready */
 		return 0;
+	case NVME_CNS_ALLOCATED_LIST:
+	case NVME_CNS_ALLOCATED_NS:
+		return nvme_identify_allocated(req, req->cmd.cdw10 & 0xff);
+	case NVME_CNS_NS_CONTROLLERS:
+	case NVME_CNS_CONTROLLERS:
+		return nvme_identify_controllers(req, req->cmd.cdw10 & 0xff);
+	case NVME_CNS_PRIMARY_CAPS:
+	case NVME_CNS_SECONDARY_LIST:
+		return nvme_identify_virt(req, req->cmd.cdw10 & 0xff);
 	case NVME_CNS_IOCS: {
 		unsigned cntid = req->cmd.cdw10 >> 16;
 
-		if (cntid != 0 && cntid != 0xffff)
+		if (cntid != c->cntlid && cntid != 0xffff)
 			return nvme_bad_field(req, 42, 0);
 		iocs_list(c, (uint64_t *)out);
 		return 0;

@@ -114,7 +114,7 @@ static uint32_t make_changed(struct nvme_ctrl *c, uint8_t *out)
 	return NVME_SCRATCH;
 }
 
-static uint32_t make_effects(uint8_t *out)
+static uint32_t make_effects(const struct nvme_ctrl *c, uint8_t *out)
 {
 	struct nvme_effects_log *e = (struct nvme_effects_log *)out;
 	static const uint8_t admin[] = {
@@ -132,6 +132,11 @@ static uint32_t make_effects(uint8_t *out)
 		e->admin[admin[i]] = NVME_EFFECT_SUPPORTED;
 	e->admin[NVME_ADM_FORMAT] =
 		NVME_EFFECT_SUPPORTED | NVME_EFFECT_LBA | NVME_EFFECT_NS | NVME_EFFECT_EXCLUSIVE_NS;
+	if (nvme_is_manager(c)) {
+		e->admin[NVME_ADM_VIRT_MANAGEMENT] = NVME_EFFECT_SUPPORTED;
+		e->admin[NVME_ADM_NS_MANAGEMENT] = NVME_EFFECT_SUPPORTED;
+		e->admin[NVME_ADM_NS_ATTACHMENT] = NVME_EFFECT_SUPPORTED | NVME_EFFECT_INVENTORY;
+	}
 	for (size_t i = 0; i < sizeof(reading); i++)
 		e->io[reading[i]] = NVME_EFFECT_SUPPORTED;
 	for (size_t i = 0; i < sizeof(writing); i++)
@@ -156,7 +161,7 @@ static uint32_t make_page(struct nvme_req *req)
 	case NVME_LOG_CHANGED_NS:
 		return make_changed(c, out);
 	case NVME_LOG_EFFECTS:
-		return make_effects(out);
+		return make_effects(c, out);
 	default:
 		return 0;
 	}

@@ -114,6 +114,7 @@ static void enable(struct nvme_ctrl *c, uint32_t cc)
 	c->page_bits = 12 + NVME_CC_MPS(cc);
 	nvme_cq_open(c, 0, acq, NVME_AQA_ACQS(aqa), true, 0);
 	nvme_sq_open(c, 0, asq, NVME_AQA_ASQS(aqa), 0);
+	nvme_virt_enabled(c);
 	set_state(c, NVME_READY);
 	nvme_set_csts(c, 0, NVME_CSTS_RDY);
 }
@@ -123,10 +124,7 @@ static void enable(struct nvme_ctrl *c, uint32_t cc)
 /* What every reset of the controller does.  Nothing is in flight. */
 static void reset_common(struct nvme_ctrl *c)
 {
-	for (unsigned i = 0; i < c->nr_ns; i++) {
-		c->ns[i].formatting = false;
-		c->ns[i].format_req = NULL;
-	}
+	nvme_format_reset(c);
 	nvme_queues_reset(c);
 	nvme_irq_reset(c);
 	nvme_events_reset(c);
@@ -137,21 +135,40 @@ static void reset_common(struct nvme_ctrl *c)
 	c->closing_down = false;
 }
 
-static void reset_finish(struct nvme_ctrl *c, unsigned resets, unsigned subsystem_resets)
+/* A secondary controller has gone offline, or online, where all begins anew. */
+static void virt_finish(struct nvme_ctrl *c, unsigned virt)
 {
-	uint32_t set = 0;
+	c->virt_done = virt;
+	c->shn = 0;
+	c->csts = 0;
+	if (c->online)
+		nvme_regs_reset(c);
+	else
+		nvme_regs_offline(c);
+}
+
+static void reset_finish(struct nvme_ctrl *c, unsigned resets, unsigned subsystem_resets,
+			 unsigned virt)
+{
+	bool subsystem = subsystem_resets != c->subsystem_resets_done;
+	uint32_t set = subsystem ? NVME_CSTS_NSSRO : 0;
 
 	uvfio_count_local(&c->stats.resets, 1);
+	if (c->secondary)
+		nvme_virt_take_over(c);
+	else
+		nvme_virt_reset(c, subsystem);
 	reset_common(c);
 	atomic_store(&c->shared.intm, 0);
 	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_INTMS, 4, 0);
 	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_INTMC, 4, 0);
-	if (subsystem_resets != c->subsystem_resets_done)
-		set = NVME_CSTS_NSSRO;
 	c->resets_done = resets;
 	c->subsystem_resets_done = subsystem_resets;
 	set_state(c, NVME_DISABLED);
-	nvme_set_csts(c, NVME_CSTS_RDY | NVME_CSTS_CFS | NVME_CSTS_SHST_MASK, set);
+	if (virt != c->virt_done)
+		virt_finish(c, virt);
+	else
+		nvme_set_csts(c, NVME_CSTS_RDY | NVME_CSTS_CFS | NVME_CSTS_SHST_MASK, set);
 }
 
 /* ---- shutdown ---- */
@@ -187,6 +204,8 @@ static bool shutdown_run(struct nvme_ctrl *c)
 	while (req->index < c->nr_ns) {
 		struct nvme_ns *ns = &c->ns[req->index++];
 
+		if (!ns->attached)
+			continue;
 		req->status = 0;
 		req->step = shutdown_flushed;
 		if (nvme_block(req, ns, BLOCK_FLUSH, 0, 0, 0) == NVME_PENDING) {
@@ -210,14 +229,18 @@ static bool state_step(struct nvme_ctrl *c)
 	/* In this order: a reset counted after this is seen by the next pass. */
 	unsigned resets = atomic_load(&c->shared.resets);
 	unsigned subsystem = atomic_load(&c->shared.subsystem_resets);
+	unsigned virt = atomic_load(&c->shared.virt_changes);
 	uint32_t cc, shn;
 
-	if (resets != c->resets_done || subsystem != c->subsystem_resets_done) {
+	if (resets != c->resets_done || subsystem != c->subsystem_resets_done ||
+	    virt != c->virt_done) {
 		set_state(c, NVME_RESETTING);
 		if (c->external)
 			return false;
-		reset_finish(c, resets, subsystem);
+		reset_finish(c, resets, subsystem, virt);
 	}
+	if (!c->online)
+		return false;
 	if (c->nssro_clears_done != atomic_load(&c->shared.nssro_clears)) {
 		c->nssro_clears_done = atomic_load(&c->shared.nssro_clears);
 		nvme_set_csts(c, NVME_CSTS_NSSRO, 0);
@@ -287,7 +310,7 @@ void nvme_quiesce(void *priv)
 /* Whatever waited for DMA to be possible again. */
 static void restart(struct nvme_ctrl *c)
 {
-	for (unsigned i = 0; i <= c->nr_queues; i++) {
+	for (unsigned i = 0; i < c->top_queue; i++) {
 		struct nvme_cq *cq = &c->cqs[i];
 
 		if (cq->used && (cq->posting_nr || !STAILQ_EMPTY(&cq->pending)) && !cq->dirty) {
@@ -326,6 +349,11 @@ void nvme_reset(void *priv, enum uvfio_reset_kind kind)
 		c->count.power_cycles++;
 	else if ((c->csts & NVME_CSTS_RDY) && c->state != NVME_SHUT_DOWN)
 		c->count.unsafe_shutdowns++;
+	c->virt_done = atomic_load(&c->shared.virt_changes);
+	if (c->secondary)
+		nvme_vf_reset(c);
+	else
+		nvme_virt_default(c->sub);
 	reset_common(c);
 	c->stopped = false;
 	c->quiescing = false;
@@ -338,9 +366,13 @@ void nvme_reset(void *priv, enum uvfio_reset_kind kind)
 		nvme_cmb_regs_reset(c);
 	if (kind == UVFIO_RESET_CLOSE || kind == UVFIO_RESET_OPEN)
 		nvme_cmb_clear(c);
+	if (kind == UVFIO_RESET_CLOSE)
+		nvme_bounce_free(c);
 	nvme_pmr_reset(c);
 	nvme_cmb_update(c);
 	nvme_regs_reset(c);
+	if (!c->online)
+		nvme_regs_offline(c);
 	c->resets_done = atomic_load(&c->shared.resets);
 	c->subsystem_resets_done = atomic_load(&c->shared.subsystem_resets);
 	c->nssro_clears_done = atomic_load(&c->shared.nssro_clears);
@@ -353,6 +385,8 @@ bool nvme_work(void *priv)
 	bool more;
 
 	c->in_work = true;
+	nvme_subsys_sync(c);
+	nvme_claims_run(c);
 	nvme_cmb_update(c);
 	nvme_state_run(c);
 	nvme_doorbells_run(c);
@@ -375,7 +409,7 @@ bool nvme_work(void *priv)
 	if (!TAILQ_EMPTY(&c->dirty_cqs))
 		nvme_cqs_post(c);
 	nvme_irq_run(c);
-	/* What completed within block_kick() may have submitted more. */
+	/* What completed within block_kick() may have submitted more, or given claims back. */
 	for (unsigned i = 0; i < c->nr_ns; i++) {
 		if (c->ns[i].kick)
 			more = true;

@@ -11,6 +11,11 @@
  * the block size from then on, whatever becomes of the command: what is noted and what is used
  * never differ, and where nothing can be noted nothing is erased.  Storage that never can keep a
  * note has one block size, which `blocksize=` says.
+ *
+ * Other controllers refuse commands, too, from when they notice until the format is over, and take
+ * over the block size when theirs that had begun have ended (subsys.c).  These are not waited for:
+ * what one of them writes meanwhile may be there afterwards.  A secondary controller formats only
+ * what is attached to no other one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,17 +32,38 @@
 
 enum format_phase { FORMAT_WAIT, FORMAT_NOTED, FORMAT_ERASE, FORMAT_NEXT };
 
+/* @ns is not formatted any more; its other controllers take over its block size. */
+static void leave(struct nvme_ns *ns)
+{
+	struct nvme_subsys *sub = ns->disk->sub;
+
+	ns->format_req = NULL;
+	ns->formatting = false;
+	pthread_mutex_lock(&sub->lock);
+	ns->disk->formatter = NULL;
+	ns->disk->shift = ns->shift;
+	if (sub->shared)
+		nvme_subsys_changed(sub);
+	pthread_mutex_unlock(&sub->lock);
+}
+
 static void format_leave(struct nvme_req *req)
 {
 	struct nvme_ctrl *c = req->ctrl;
 
 	for (unsigned i = 0; i < c->nr_ns; i++) {
-		if (c->ns[i].format_req == req) {
-			c->ns[i].format_req = NULL;
-			c->ns[i].formatting = false;
-		}
+		if (c->ns[i].format_req == req)
+			leave(&c->ns[i]);
 	}
 	nvme_complete(req);
+}
+
+void nvme_format_reset(struct nvme_ctrl *c)
+{
+	for (unsigned i = 0; i < c->nr_ns; i++) {
+		if (c->ns[i].format_req)
+			leave(&c->ns[i]);
+	}
 }
 
 static uint8_t new_shift(const struct nvme_req *req)
@@ -60,7 +86,7 @@ static enum nvme_async note(struct nvme_req *req, struct nvme_ns *ns)
 
 static void noted(struct nvme_req *req, struct nvme_ns *ns)
 {
-	nvme_bad_free(ns); /* which is in blocks */
+	nvme_bad_free(ns->disk); /* which is in blocks */
 	nvme_ns_set_shift(ns, new_shift(req));
 	req->offset = 0;
 	req->left = block_info(ns->blk)->size; /* what is no whole block as well */
@@ -87,6 +113,10 @@ static void format_step(struct nvme_req *req)
 	while (r == NVME_DONE && !req->status && req->index < req->count) {
 		struct nvme_ns *ns = &c->ns[req->index];
 
+		if (ns->format_req != req) { /* it is not attached */
+			req->index++;
+			continue;
+		}
 		switch ((enum format_phase)req->phase) {
 		case FORMAT_WAIT:
 			if (ns->inflight)
@@ -149,28 +179,54 @@ static unsigned format_check(struct nvme_req *req)
 	for (unsigned i = req->index; i < req->count; i++) {
 		const struct nvme_ns *ns = &c->ns[i];
 
+		if (!ns->attached)
+			continue;
 		if (ns->readonly)
 			return NVME_SC_WRITE_PROTECTED | NVME_SC_DNR;
 		if (ns->formatting)
 			return NVME_SC_FORMAT_IN_PROGRESS;
 		if (!nvme_ns_can_have(ns, new_shift(req)))
 			return NVME_SC_FORMAT_INVALID | NVME_SC_DNR;
+		/* A VF's user changes nothing for others. */
+		if (c->secondary && nvme_disk_has_others(ns->disk, c))
+			return NVME_SC_OPERATION_DENIED | NVME_SC_DNR;
 	}
 	return 0;
 }
 
-void nvme_admin_format(struct nvme_req *req)
+/* All of them are this controller's to format, or none. */
+static unsigned format_enter(struct nvme_req *req)
 {
 	struct nvme_ctrl *c = req->ctrl;
+	unsigned status = 0;
+
+	pthread_mutex_lock(&c->sub->lock);
+	for (unsigned i = req->index; i < req->count; i++) {
+		if (c->ns[i].attached && c->sub->disks[i].formatter)
+			status = NVME_SC_FORMAT_IN_PROGRESS;
+	}
+	for (unsigned i = req->index; i < req->count && !status; i++) {
+		if (!c->ns[i].attached)
+			continue;
+		c->sub->disks[i].formatter = c;
+		c->ns[i].formatting = true;
+		c->ns[i].format_req = req;
+	}
+	if (!status && c->sub->shared)
+		nvme_subsys_changed(c->sub);
+	pthread_mutex_unlock(&c->sub->lock);
+	return status;
+}
+
+void nvme_admin_format(struct nvme_req *req)
+{
 	unsigned status = format_check(req);
 
+	if (!status)
+		status = format_enter(req);
 	if (status) {
 		nvme_complete_status(req, status);
 		return;
-	}
-	for (unsigned i = req->index; i < req->count; i++) {
-		c->ns[i].formatting = true;
-		c->ns[i].format_req = req;
 	}
 	req->phase = FORMAT_WAIT;
 	req->step = format_step;

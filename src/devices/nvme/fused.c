@@ -140,11 +140,12 @@ void nvme_fused(struct nvme_req *req)
 
 bool nvme_fused_cancel(struct nvme_req *req)
 {
-	struct nvme_ns *ns = nvme_ns_get(req->ctrl, req->cmd.nsid);
+	struct nvme_ns *ns;
 
 	/* Of two fused commands neither is aborted: they would have to be both. */
 	if (req->state != NVME_REQ_FENCED || fuse(req))
 		return false;
+	ns = nvme_ns_at(req->ctrl, req->cmd.nsid);
 	STAILQ_REMOVE(&ns->waiters, req, nvme_req, link);
 	req->state = NVME_REQ_ACTIVE;
 	return true;
@@ -163,27 +164,16 @@ static void begin(struct nvme_ns *ns)
 		return;
 	nvme_ns_enter(first, ns);
 	nvme_ns_enter(second, ns);
-	nvme_compare(first, ns);
+	nvme_cas(first, ns);
 }
 
-void nvme_fused_next(struct nvme_req *req)
+void nvme_fused_end(struct nvme_req *req)
 {
-	struct nvme_ns *ns = nvme_ns_get(req->ctrl, req->cmd.nsid);
-	struct nvme_req *second = req->fused_write;
+	struct nvme_ns *ns = nvme_ns_at(req->ctrl, req->cmd.nsid);
 
-	if (req->ends_fence) {
-		ns->fused = NULL;
-		ns->fused_running = false;
-		uvfio_kick(ns->ctrl->dev);
-		return;
-	}
-	/* Refused: check() ends the other one too. */
-	if (!second->ns)
-		return;
-	if (req->status)
-		nvme_complete_status(second, NVME_SC_FAILED_FUSED | NVME_SC_DNR);
-	else
-		nvme_rw(second, ns, true);
+	ns->fused = NULL;
+	ns->fused_running = false;
+	uvfio_kick(ns->ctrl->dev);
 }
 
 static void run_ns(struct nvme_ns *ns)
@@ -231,6 +221,8 @@ void nvme_fused_reset(struct nvme_ctrl *c)
 	for (unsigned i = 0; i < c->nr_ns; i++) {
 		struct nvme_ns *ns = &c->ns[i];
 
+		if (!ns->fenced)
+			continue;
 		ns->fenced = ns->fused_running = false;
 		ns->fused = NULL;
 		STAILQ_INIT(&ns->waiters);

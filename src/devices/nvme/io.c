@@ -14,7 +14,7 @@
 
 struct nvme_ns *nvme_ns_get(struct nvme_ctrl *c, uint32_t nsid)
 {
-	return nsid && nsid <= c->nr_ns ? &c->ns[nsid - 1] : NULL;
+	return nsid && nsid <= c->nr_ns && c->ns[nsid - 1].attached ? &c->ns[nsid - 1] : NULL;
 }
 
 void nvme_ns_enter(struct nvme_req *req, struct nvme_ns *ns)
@@ -30,7 +30,7 @@ void nvme_ns_leave(struct nvme_req *req)
 	if (!ns)
 		return;
 	req->ns = NULL;
-	if (!--ns->inflight && (ns->format_req || ns->fenced))
+	if (!--ns->inflight && (ns->format_req || ns->fenced || ns->stale))
 		uvfio_kick(ns->ctrl->dev);
 }
 
@@ -86,6 +86,8 @@ static void block_result(struct nvme_req *req)
 {
 	if (req->nr_pins)
 		nvme_unpin(req);
+	if (!req->claim.exclusive)
+		nvme_claim_put(&req->claim);
 	uvfio_count_local(&req->io_ns->stats.completed, 1);
 	if (req->io.status && req->io.status != -EOPNOTSUPP)
 		uvfio_count_local(&req->io_ns->stats.errors, 1);
@@ -108,17 +110,59 @@ static void block_done(struct block_io *io)
 		uvfio_kick(c->dev);
 }
 
-enum nvme_async nvme_block(struct nvme_req *req, struct nvme_ns *ns, enum block_op op,
-			   uint64_t offset, uint64_t len, unsigned flags)
+static bool changes_blocks(enum block_op op)
+{
+	return op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES || op == BLOCK_DISCARD;
+}
+
+/* Nothing may be started; a transfer that cannot go on is what the host sees of it. */
+static void cancelled(struct nvme_req *req)
+{
+	if (req->nr_pins)
+		nvme_unpin(req);
+	if (!req->claim.exclusive)
+		nvme_claim_put(&req->claim);
+	req->io.status = -ECANCELED;
+	req->status = NVME_SC_DATA_TRANSFER;
+}
+
+/* The request is ready for the storage. */
+static int submit(struct nvme_req *req)
+{
+	struct nvme_ns *ns = req->io_ns;
+	int r = block_submit(ns->blk, &req->io);
+
+	if (r == 1)
+		ns->kick = true;
+	return r;
+}
+
+void nvme_block_granted(struct nvme_claim *claim)
+{
+	struct nvme_req *req =
+		(struct nvme_req *)((char *)claim - offsetof(struct nvme_req, claim));
+	struct nvme_ctrl *c = req->ctrl;
+
+	if (!claim->exclusive && !c->stopped && c->state != NVME_RESETTING) {
+		if (submit(req) == 0)
+			block_done(&req->io);
+		return;
+	}
+	if (!claim->exclusive)
+		cancelled(req);
+	if (c->state != NVME_RESETTING)
+		req->step(req);
+	nvme_external_done(c);
+}
+
+/* @claim: the blocks are to be claimed, if that is needed. */
+static enum nvme_async do_block(struct nvme_req *req, struct nvme_ns *ns, enum block_op op,
+				uint64_t offset, uint64_t len, unsigned flags, bool claim)
 {
 	struct nvme_ctrl *c = req->ctrl;
 
-	/* Nothing may be started; a transfer that cannot go on is what the host sees of it. */
 	if (c->stopped || c->state == NVME_RESETTING) {
-		if (req->nr_pins)
-			nvme_unpin(req);
-		req->io.status = -ECANCELED;
-		req->status = NVME_SC_DATA_TRANSFER;
+		cancelled(req);
 		return NVME_FAILED;
 	}
 	req->io.op = op;
@@ -131,15 +175,31 @@ enum nvme_async nvme_block(struct nvme_req *req, struct nvme_ns *ns, enum block_
 	uvfio_count_local(&ns->stats.submitted, 1);
 	if (op == BLOCK_FLUSH)
 		uvfio_count_local(&ns->stats.flushes, 1);
-	if (block_submit(ns->blk, &req->io) == 1) {
+	if (claim && ns->disk->sub->shared && changes_blocks(op) &&
+	    !nvme_claim(c, &req->claim, ns->disk, offset, len, false)) {
 		c->external++;
-		ns->kick = true;
+		return NVME_PENDING;
+	}
+	if (submit(req) == 1) {
+		c->external++;
 		if (!c->in_work)
 			uvfio_kick(c->dev);
 		return NVME_PENDING;
 	}
 	block_result(req);
 	return req->status ? NVME_FAILED : NVME_DONE;
+}
+
+enum nvme_async nvme_block(struct nvme_req *req, struct nvme_ns *ns, enum block_op op,
+			   uint64_t offset, uint64_t len, unsigned flags)
+{
+	return do_block(req, ns, op, offset, len, flags, true);
+}
+
+enum nvme_async nvme_block_claimed(struct nvme_req *req, struct nvme_ns *ns, enum block_op op,
+				   uint64_t offset, uint64_t len, unsigned flags)
+{
+	return do_block(req, ns, op, offset, len, flags, false);
 }
 
 /* ---- Flush ---- */
@@ -151,7 +211,7 @@ static void flush_step(struct nvme_req *req)
 	while (!req->status && req->index < req->count) {
 		struct nvme_ns *ns = &c->ns[req->index++];
 
-		if (nvme_block(req, ns, BLOCK_FLUSH, 0, 0, 0) == NVME_PENDING)
+		if (ns->attached && nvme_block(req, ns, BLOCK_FLUSH, 0, 0, 0) == NVME_PENDING)
 			return;
 	}
 	nvme_complete(req);
@@ -199,8 +259,7 @@ static void zeroes_step(struct nvme_req *req)
 		if (nvme_block(req, ns, BLOCK_FLUSH, 0, 0, 0) == NVME_PENDING)
 			return;
 	}
-	if (!req->status && ns->nr_bad &&
-	    !nvme_bad_clear(ns, nvme_slba(&req->cmd), NVME_RW_NLB(req->cmd.cdw12)))
+	if (!req->status && !nvme_bad_clear(ns, nvme_slba(&req->cmd), NVME_RW_NLB(req->cmd.cdw12)))
 		req->status = NVME_SC_INTERNAL | NVME_SC_DNR;
 	nvme_complete(req);
 }

@@ -112,7 +112,7 @@ void nvme_irq_reset(struct nvme_ctrl *c)
 {
 	for (unsigned i = 0; i < c->nr_vectors; i++)
 		c->vectors[i] = (struct nvme_vector){0};
-	for (unsigned i = 0; i <= c->nr_queues; i++) {
+	for (unsigned i = 0; i < c->top_queue; i++) {
 		if (c->cqs[i].pin)
 			c->cqs[i].pin = false;
 	}

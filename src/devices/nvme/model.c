@@ -2,8 +2,7 @@
 /*
  * The NVMe controller as a device model: its options, the PCI function that it is, its life.
  *
- * BAR 0:  0x0000  registers       0x1000  doorbells, one page
- *         0x2000  MSI-X table     0x4000  MSI-X pending bits
+ * BAR 0:  nvme.h
  * BAR 2:  the controller memory buffer, BAR 4: the persistent memory region, if there is one
  *
  * The vendor and device numbers are of no product, unless the options say otherwise: drivers bind
@@ -21,10 +20,6 @@
 
 #define PCI_CLASS  0x010802
 
-#define BAR_SIZE   0x8000
-#define MSIX_TABLE 0x2000
-#define MSIX_PBA   0x4000
-
 #define MIN_MEMORY 4096u
 #define MAX_MEMORY (1ull << 30)
 
@@ -34,7 +29,7 @@ static const struct uvfio_key keys[] = {
 	{"nbd", "URI", "NBD server behind namespace 1 (nbd://host/name, nbd+unix://…)"},
 	{"ns", "OPTIONS",
 	 "a further namespace: file=PATH, memory=SIZE or nbd=URI, with blocksize=, readonly=, "
-	 "direct= and mapped=, separated by ':'",
+	 "direct=, mapped= and attach=, separated by ':'",
 	 .repeatable = true},
 	{"blocksize", "512|4096",
 	 "bytes in a block, unless a driver has formatted it; default 512, or what the storage needs"},
@@ -53,6 +48,13 @@ static const struct uvfio_key keys[] = {
 	{"pmr", "PATH",
 	 "a persistent memory region in BAR 4, kept in this file, whose size is a power of 2, 4K to "
 	 "1G; default none"},
+	{"vfs", "N", "SR-IOV: virtual functions that it can have, 1 to 4095; default none"},
+	{"vq_flexible", "N",
+	 "queue resources that the VFs share, an admin queue counts as one; default 9 for each VF"},
+	{"vi_flexible", "N", "interrupt vectors that the VFs share; default 9 for each VF"},
+	{"attach", "LIST",
+	 "the controllers of namespace 1, for good: pf, vf0, vf0-3, vfs, all, none, joined by '+'; "
+	 "default all, until the PF's driver attaches it otherwise"},
 	{"interrupts", "msix|msi|intx", "the best kind that it has, INTx always; default msix"},
 };
 
@@ -106,20 +108,29 @@ static int parse_memory(const struct uvfio_args *args, const char *key, uint64_t
 	return 0;
 }
 
-static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
+void nvme_bar_areas(struct uvfio_area areas[NVME_BAR_AREAS], bool pmr)
 {
-	const struct uvfio_area areas[] = {
+	const struct uvfio_area all[NVME_BAR_AREAS] = {
 		{0, NVME_REG_INTMC, UVFIO_AREA_REGISTERS, UVFIO_AREA_POLLABLE},
 		{NVME_REG_INTMC, 4, UVFIO_AREA_REGISTERS,
 		 UVFIO_AREA_POLLABLE | UVFIO_AREA_POLL_ZERO},
 		{NVME_REG_INTMC + 4, NVME_REG_PMRSTS - NVME_REG_INTMC - 4, UVFIO_AREA_REGISTERS,
 		 UVFIO_AREA_POLLABLE},
 		{NVME_REG_PMRSTS, 4, UVFIO_AREA_REGISTERS,
-		 c->pmr.blk ? UVFIO_AREA_READ_EVENT | UVFIO_AREA_READ_LATER : UVFIO_AREA_POLLABLE},
+		 pmr ? UVFIO_AREA_READ_EVENT | UVFIO_AREA_READ_LATER : UVFIO_AREA_POLLABLE},
 		{NVME_REG_PMREBS, NVME_REG_DOORBELLS - NVME_REG_PMREBS, UVFIO_AREA_REGISTERS,
 		 UVFIO_AREA_POLLABLE},
 		{NVME_REG_DOORBELLS, 4096, UVFIO_AREA_DOORBELLS, 0},
 	};
+
+	memcpy(areas, all, sizeof(all));
+}
+
+static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
+{
+	struct uvfio_area areas[NVME_BAR_AREAS], vf_areas[NVME_BAR_AREAS];
+	struct uvfio_sriov_desc sriov;
+	struct uvfio_pci_desc vf;
 	const struct uvfio_area pmr = {0, c->pmr.window.size, UVFIO_AREA_MEMORY, 0};
 	const struct uvfio_area cmb = {0, c->cmb.size, UVFIO_AREA_MEMORY, 0};
 	const struct uvfio_pci_desc desc = {
@@ -130,8 +141,7 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 		.class_code = PCI_CLASS,
 		.revision = 1,
 		.interrupt_pin = 1,
-		.bars = {[NVME_BAR] = {BAR_SIZE, UVFIO_BAR_MEM64, areas,
-				       sizeof(areas) / sizeof(areas[0])},
+		.bars = {[NVME_BAR] = {NVME_BAR_SIZE, UVFIO_BAR_MEM64, areas, NVME_BAR_AREAS},
 			 [NVME_BAR_CMB] = {c->cmb.size, UVFIO_BAR_MEM64 | UVFIO_BAR_PREFETCH, &cmb,
 					   c->cmb.size ? 1 : 0},
 			 [NVME_BAR_PMR] = {c->pmr.window.size, UVFIO_BAR_MEM64 | UVFIO_BAR_PREFETCH,
@@ -140,13 +150,15 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 		.msi_masking = true,
 		.msix_vectors = c->msi_vectors || c->intx_only ? 0 : c->nr_vectors,
 		.msix_bar = NVME_BAR,
-		.msix_table = MSIX_TABLE,
-		.msix_pba = MSIX_PBA,
+		.msix_table = NVME_BAR_MSIX_TABLE,
+		.msix_pba = NVME_BAR_MSIX_PBA,
 		.pcie = true,
 		.pm = true,
 		.flr = true,
+		.sriov = nvme_vfs_describe(c, &sriov, &vf, vf_areas),
 	};
 
+	nvme_bar_areas(areas, c->pmr.blk);
 	return uvfio_device_init(c->dev, &desc, err);
 }
 
@@ -167,7 +179,7 @@ static int describe(struct nvme_ctrl *c, struct uvfio_error *err)
 
 /* Zeros that cost no memory until they are touched: of most controllers few queues are used, and of
  * many none.  (What calloc() returns it may have had to clear.) */
-static void *lazy(size_t bytes)
+void *nvme_lazy(size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -178,7 +190,7 @@ static void *lazy(size_t bytes)
 	return p;
 }
 
-static void lazy_free(void *p, size_t bytes)
+void nvme_lazy_free(void *p, size_t bytes)
 {
 	if (!p)
 		return;
@@ -186,10 +198,12 @@ static void lazy_free(void *p, size_t bytes)
 	munmap(p, bytes);
 }
 
-static void release(struct nvme_ctrl *c)
+void nvme_ctrl_free(struct nvme_ctrl *c)
 {
 	size_t nr = c->nr_queues + 1;
 
+	if (c->secondary)
+		nvme_virt_leave(c);
 	nvme_ns_close_all(c);
 	nvme_pmr_close(c);
 	if (c->irq_timer)
@@ -199,24 +213,26 @@ static void release(struct nvme_ctrl *c)
 	for (unsigned i = 0; i < c->nr_bounce; i++)
 		free(c->bounce[i]);
 	free(c->vectors);
-	lazy_free(c->sqs, nr * sizeof(*c->sqs));
-	lazy_free(c->cqs, nr * sizeof(*c->cqs));
-	lazy_free(c->cids, nr * NVME_CID_BYTES);
-	lazy_free(c->reqs, NVME_ALL_REQS * sizeof(*c->reqs));
-	lazy_free(c->req_mem, NVME_NR_REQS * sizeof(*c->req_mem));
-	lazy_free(c, sizeof(*c));
+	nvme_lazy_free(c->sqs, nr * sizeof(*c->sqs));
+	nvme_lazy_free(c->cqs, nr * sizeof(*c->cqs));
+	nvme_lazy_free(c->cids, nr * NVME_CID_BYTES);
+	nvme_lazy_free(c->reqs, NVME_ALL_REQS * sizeof(*c->reqs));
+	nvme_lazy_free(c->req_mem, NVME_NR_REQS * sizeof(*c->req_mem));
+	if (!c->secondary)
+		nvme_subsys_free(c->sub);
+	nvme_lazy_free(c, sizeof(*c));
 }
 
 static bool allocate(struct nvme_ctrl *c)
 {
 	size_t nr = c->nr_queues + 1;
 
-	c->sqs = lazy(nr * sizeof(*c->sqs));
-	c->cqs = lazy(nr * sizeof(*c->cqs));
-	c->cids = lazy(nr * NVME_CID_BYTES);
+	c->sqs = nvme_lazy(nr * sizeof(*c->sqs));
+	c->cqs = nvme_lazy(nr * sizeof(*c->cqs));
+	c->cids = nvme_lazy(nr * NVME_CID_BYTES);
 	/* The last two requests are the controller's own. */
-	c->reqs = lazy(NVME_ALL_REQS * sizeof(*c->reqs));
-	c->req_mem = lazy(NVME_NR_REQS * sizeof(*c->req_mem));
+	c->reqs = nvme_lazy(NVME_ALL_REQS * sizeof(*c->reqs));
+	c->req_mem = nvme_lazy(NVME_NR_REQS * sizeof(*c->req_mem));
 	c->vectors = calloc(c->nr_vectors, sizeof(*c->vectors));
 	if (!c->sqs || !c->cqs || !c->cids || !c->reqs || !c->req_mem || !c->vectors)
 		return false;
@@ -225,6 +241,35 @@ static bool allocate(struct nvme_ctrl *c)
 	c->size_req = &c->reqs[NVME_NR_REQS + 1];
 	nvme_req_init(c, c->size_req, NULL);
 	return true;
+}
+
+struct nvme_ctrl *nvme_ctrl_new(struct uvfio_device *dev)
+{
+	struct nvme_ctrl *c = nvme_lazy(sizeof(*c)); /* most of it are statistics and doorbells */
+
+	if (!c)
+		return NULL;
+	c->dev = dev;
+	c->page_bits = 12;
+	c->temperature = 303;
+	c->started_ns = nvme_now_ns();
+	c->online = true;
+	return c;
+}
+
+int nvme_ctrl_setup(struct nvme_ctrl *c, struct uvfio_error *err)
+{
+	if (!allocate(c))
+		return uvfio_error_set(err, -ENOMEM, "nvme: out of memory for %u queues",
+				       c->nr_queues);
+	c->irq_timer = uvfio_timer_new(c->dev, nvme_irq_timer, c);
+	c->size_timer = uvfio_timer_new(c->dev, nvme_size_timer, c);
+	if (!c->irq_timer || !c->size_timer)
+		return uvfio_error_set(err, -ENOMEM, "nvme: cannot make a timer");
+	nvme_queues_init(c);
+	nvme_req_reset_all(c);
+	nvme_features_reset(c);
+	return 0;
 }
 
 static int create(struct uvfio_device *dev, const struct uvfio_args *args, void **priv,
@@ -248,28 +293,19 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 		r = parse_memory(args, "cmb", &cmb, err);
 	if (r)
 		return r;
-	c = lazy(sizeof(*c)); /* most of it are statistics and doorbells */
+	c = nvme_ctrl_new(dev);
 	if (!c)
 		return uvfio_error_set(err, -ENOMEM, "nvme: out of memory");
-	c->dev = dev;
 	c->vendor = (uint16_t)vendor;
 	c->device = (uint16_t)device;
-	c->nr_queues = (unsigned)queues;
-	r = parse_interrupts(c, uvfio_arg(args, "interrupts"), err);
-	if (r) {
-		lazy_free(c, sizeof(*c));
-		return r;
-	}
-	c->page_bits = 12;
+	c->nr_queues = c->io_queues = (unsigned)queues;
 	c->cmb.size = cmb;
-	c->temperature = 303;
-	c->started_ns = nvme_now_ns();
-	nvme_ctrl_identity(c, serial);
-	if (!allocate(c)) {
-		r = uvfio_error_set(err, -ENOMEM, "nvme: out of memory for %u queues",
-				    c->nr_queues);
+	r = parse_interrupts(c, uvfio_arg(args, "interrupts"), err);
+	if (!r)
+		r = nvme_vfs_parse(c, args, err);
+	if (r)
 		goto fail;
-	}
+	nvme_ctrl_identity(c, serial);
 	r = nvme_pmr_open(c, args, err);
 	if (!r)
 		r = describe(c, err);
@@ -278,30 +314,22 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	if (c->cmb.size)
 		c->cmb.memory = uvfio_bar_memory(dev, NVME_BAR_CMB, 0);
 	r = nvme_pmr_start(c, err);
-	if (r)
-		goto fail;
-	c->irq_timer = uvfio_timer_new(dev, nvme_irq_timer, c);
-	c->size_timer = uvfio_timer_new(dev, nvme_size_timer, c);
-	if (!c->irq_timer || !c->size_timer) {
-		r = uvfio_error_set(err, -ENOMEM, "nvme: cannot make a timer");
-		goto fail;
-	}
-	nvme_queues_init(c);
-	nvme_req_reset_all(c);
-	nvme_features_reset(c);
-	r = nvme_ns_open_all(c, args, err);
+	if (!r)
+		r = nvme_ctrl_setup(c, err);
+	if (!r)
+		r = nvme_ns_open_all(c, args, err);
 	if (r)
 		goto fail;
 	*priv = c;
 	return 0;
 fail:
-	release(c);
+	nvme_ctrl_free(c);
 	return r;
 }
 
 static void destroy(void *priv)
 {
-	release(priv);
+	nvme_ctrl_free(priv);
 }
 
 const struct uvfio_model nvme_model = {
@@ -320,4 +348,7 @@ const struct uvfio_model nvme_model = {
 	.resume = nvme_resume,
 	.reset = nvme_reset,
 	.stats = nvme_stats,
+	.vf_create = nvme_vf_create,
+	.vf_vectors = nvme_vf_vectors,
+	.host_driver = nvme_host_driver,
 };

@@ -20,10 +20,11 @@
 struct ns_options {
 	struct block_options block;
 	uint64_t blocksize; /* 0: whatever suits the backend */
+	const char *attach; /* NULL: to all, and that may change */
 };
 
-static const char *const sub_keys[] = {"file",     "memory", "nbd",   "blocksize",
-				       "readonly", "direct", "mapped"};
+static const char *const sub_keys[] = {"file",     "memory", "nbd",    "blocksize",
+				       "readonly", "direct", "mapped", "attach"};
 #define NR_SUB_KEYS (sizeof(sub_keys) / sizeof(sub_keys[0]))
 
 static const char *sub_key(const char *s)
@@ -69,6 +70,8 @@ static int parse(const struct uvfio_args *args, struct ns_options *o, const char
 	o->block.nbd = nbd;
 	o->block.memory = memory;
 	o->block.no_map = !mapped;
+	if (uvfio_arg(args, "attach"))
+		o->attach = uvfio_arg(args, "attach");
 	return 0;
 }
 
@@ -91,13 +94,25 @@ bool nvme_ns_can_have(const struct nvme_ns *ns, uint8_t shift)
 	if (shift == ns->shift)
 		return true;
 	/* The storage's own blocks may be larger; and a block must fit. */
-	return info->can_note && ns->align <= 1u << shift && info->size >= 1u << shift;
+	return info->can_note && ns->disk->align <= 1u << shift && info->size >= 1u << shift;
 }
 
 void nvme_ns_set_shift(struct nvme_ns *ns, uint8_t shift)
 {
 	ns->shift = shift;
 	set_size(ns);
+}
+
+void nvme_ns_changed(struct nvme_ns *ns)
+{
+	struct nvme_ctrl *c = ns->ctrl;
+
+	/* A driver that has not asked for the list yet has never seen it otherwise. */
+	if (c->state != NVME_READY)
+		return;
+	ns->changed = true;
+	if (c->feat.async_events & NVME_AEC_NS_ATTR)
+		nvme_event(c, NVME_EVENT_NOTICE, NVME_EVENT_NOTICE_NS_ATTR);
 }
 
 static void resized(void *arg)
@@ -107,14 +122,13 @@ static void resized(void *arg)
 	uint64_t old = ns->size;
 
 	set_size(ns);
+	nvme_subsys_resized(c, ns->id - 1);
 	if (ns->size == old)
 		return;
 	uvfio_device_log(c->dev, UVFIO_LOG_INFO,
 			 "nvme: namespace %u: size changed from %llu to %llu", ns->id,
 			 (unsigned long long)old, (unsigned long long)ns->size);
-	ns->changed = true;
-	if (c->feat.async_events & NVME_AEC_NS_ATTR)
-		nvme_event(c, NVME_EVENT_NOTICE, NVME_EVENT_NOTICE_NS_ATTR);
+	nvme_ns_changed(ns);
 }
 
 /* An identifier that is the same in every run with the same serial number: FNV-1a, twice. */
@@ -164,7 +178,8 @@ static int formatted(const struct nvme_ns *ns, uint32_t *size, struct uvfio_erro
 /* The block size: as formatted, as the options say, or what suits the storage. */
 static int choose_shift(struct nvme_ns *ns, const struct ns_options *o, struct uvfio_error *err)
 {
-	uint32_t size = o->blocksize ? (uint32_t)o->blocksize : ns->align > 512 ? 4096 : 512;
+	uint32_t align = ns->disk->align;
+	uint32_t size = o->blocksize ? (uint32_t)o->blocksize : align > 512 ? 4096 : 512;
 	uint32_t noted = size;
 	int r = formatted(ns, &noted, err);
 
@@ -178,7 +193,7 @@ static int choose_shift(struct nvme_ns *ns, const struct ns_options *o, struct u
 			"(setfattr -x user.uvfio.nvme %s)",
 			ns->id, size, noted, o->block.file);
 	ns->shift = noted == 4096 ? 12 : 9;
-	if (ns->align <= noted)
+	if (align <= noted)
 		return 0;
 	return uvfio_error_set(
 		err, -EINVAL,
@@ -186,26 +201,63 @@ static int choose_shift(struct nvme_ns *ns, const struct ns_options *o, struct u
 				"bytes: use blocksize=4096"
 			      : "namespace %u: a driver has formatted the storage with blocks "
 				"of %u bytes, and direct=on needs %u here: leave out direct=on",
-		ns->id, noted, ns->align);
+		ns->id, noted, align);
+}
+
+/* @ns is namespace @d of @c from here on; it has its storage. */
+static void init_ns(struct nvme_ctrl *c, struct nvme_ns *ns, struct nvme_disk *d)
+{
+	const struct block_info *info = block_info(ns->blk);
+
+	ns->ctrl = c;
+	ns->id = d->id;
+	ns->disk = d;
+	ns->mem_align = d->mem_align;
+	ns->readonly = d->readonly;
+	STAILQ_INIT(&ns->waiters);
+	if (info->volatile_cache)
+		c->volatile_cache = true;
+	if (info->can_resize)
+		c->resizable = true;
+	block_on_resize(ns->blk, resized, ns);
+}
+
+int nvme_ns_share(struct nvme_ctrl *c, struct nvme_ns *ns, struct nvme_disk *d)
+{
+	int r = block_share(d->blk, c->dev, uvfio_device_ctx(c->dev), &ns->blk);
+
+	if (r)
+		return r;
+	init_ns(c, ns, d);
+	pthread_mutex_lock(&d->sub->lock);
+	ns->shift = d->shift;
+	pthread_mutex_unlock(&d->sub->lock);
+	set_size(ns);
+	return 0;
 }
 
 static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfio_error *err)
 {
 	struct block_options options = o->block;
+	struct nvme_disk *d = &c->sub->disks[c->nr_ns];
 	struct nvme_ns *ns = &c->ns[c->nr_ns];
 	const struct block_info *info;
 	int r;
 
+	r = nvme_attach_parse(d, o->attach, err);
+	if (r)
+		return r;
 	options.dev = c->dev;
+	options.shared = c->sub->shared;
 	r = block_open(&options, uvfio_device_ctx(c->dev), &ns->blk, err);
 	if (r)
 		return r;
 	info = block_info(ns->blk);
-	ns->ctrl = c;
-	ns->id = c->nr_ns + 1;
-	ns->align = info->align ? info->align : 1;
-	ns->mem_align = o->block.direct ? (ns->align > 512 ? ns->align : 512) : 1;
-	ns->readonly = info->readonly;
+	d->blk = ns->blk;
+	d->align = info->align ? info->align : 1;
+	d->mem_align = o->block.direct ? (d->align > 512 ? d->align : 512) : 1;
+	d->readonly = info->readonly;
+	init_ns(c, ns, d);
 	r = choose_shift(ns, o, err);
 	if (r)
 		goto fail;
@@ -223,12 +275,10 @@ static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfi
 				 "whole block of %u and cannot be reached: give it a multiple",
 				 ns->id, (unsigned long long)(info->size - ns->size),
 				 1u << ns->shift);
-	if (info->volatile_cache)
-		c->volatile_cache = true;
-	if (info->can_resize)
-		c->resizable = true;
-	make_uuid(ns->uuid, c->serial, ns->id);
-	block_on_resize(ns->blk, resized, ns);
+	make_uuid(d->uuid, c->serial, ns->id);
+	d->shift = ns->shift;
+	d->size = info->size;
+	ns->attached = nvme_disk_attached(d, c->cntlid);
 	c->nr_ns++;
 	return 0;
 fail:
@@ -251,6 +301,7 @@ static int open_sub(struct nvme_ctrl *c, const char *value, const struct ns_opti
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	o.block.file = o.block.nbd = NULL;
 	o.block.memory = 0;
+	o.attach = NULL;
 	while (p && !r) {
 		const char *key = sub_key(p);
 		char *val, *next;
@@ -260,8 +311,8 @@ static int open_sub(struct nvme_ctrl *c, const char *value, const struct ns_opti
 				err, -EINVAL,
 				"ns=%s: '%s' is not a sub-option: use file=PATH, "
 				"memory=SIZE or nbd=URI with blocksize=512|4096, "
-				"readonly=on|off, direct=on|off and mapped=on|off, separated by "
-				"':'",
+				"readonly=on|off, direct=on|off, mapped=on|off and attach=LIST, "
+				"separated by ':'",
 				value, p);
 			break;
 		}
@@ -302,7 +353,8 @@ int nvme_ns_open_all(struct nvme_ctrl *c, const struct uvfio_args *args, struct 
 	if (nr > NVME_MAX_NAMESPACES)
 		return uvfio_error_set(err, -EINVAL, "nvme: %u namespaces: at most %d", nr,
 				       NVME_MAX_NAMESPACES);
-	c->ns = calloc(nr, sizeof(*c->ns));
+	if (!nvme_subsys_disks(c->sub, nr))
+		c->ns = nvme_lazy(nr * sizeof(*c->ns));
 	if (!c->ns)
 		return uvfio_error_set(err, -ENOMEM, "nvme: out of memory");
 	if (has_backend(&o))
@@ -316,13 +368,24 @@ int nvme_ns_open_all(struct nvme_ctrl *c, const struct uvfio_args *args, struct 
 	return r;
 }
 
+int nvme_ns_take_all(struct nvme_ctrl *c, struct uvfio_error *err)
+{
+	/* Most of a thousand VFs have few of many namespaces. */
+	c->ns = nvme_lazy(c->sub->nr_disks * sizeof(*c->ns));
+	if (!c->ns)
+		return uvfio_error_set(err, -ENOMEM, "nvme: out of memory");
+	c->nr_ns = c->sub->nr_disks;
+	nvme_subsys_join(c);
+	return 0;
+}
+
 void nvme_ns_close_all(struct nvme_ctrl *c)
 {
-	for (unsigned i = 0; i < c->nr_ns; i++) {
+	if (!c->ns)
+		return;
+	for (unsigned i = 0; i < c->nr_ns; i++)
 		block_close(c->ns[i].blk);
-		nvme_bad_free(&c->ns[i]);
-	}
-	free(c->ns);
+	nvme_lazy_free(c->ns, c->sub->nr_disks * sizeof(*c->ns));
 	c->ns = NULL;
 	c->nr_ns = 0;
 }
@@ -335,7 +398,7 @@ void nvme_ctrl_identity(struct nvme_ctrl *c, const char *serial)
 		snprintf(c->serial, sizeof(c->serial), "%s", serial);
 	else
 		snprintf(c->serial, sizeof(c->serial), "uvfio-%s", uvfio_device_name(c->dev));
-	make_uuid(u, c->serial, 0);
+	make_uuid(u, c->serial, 0); /* of the subsystem: the same for all controllers */
 	snprintf(c->subnqn, sizeof(c->subnqn),
 		 "nqn.2014-08.org.nvmexpress:uuid:%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
 		 "%02x%02x%02x%02x%02x%02x",

@@ -47,6 +47,8 @@ bool nvme_work(void *priv);
 void nvme_reg_write(void *priv, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
 /* Publish the registers as they are after power-on. */
 void nvme_regs_reset(struct nvme_ctrl *c);
+/* As those of a secondary controller that is offline: CSTS.CFS, all else 0. */
+void nvme_regs_offline(struct nvme_ctrl *c);
 void nvme_set_csts(struct nvme_ctrl *c, uint32_t clear, uint32_t set);
 /* Take the doorbells that were rung; act on them if @c is running, forget them if not. */
 void nvme_doorbells_run(struct nvme_ctrl *c);
@@ -180,6 +182,8 @@ bool nvme_segs_add_bucket(struct nvme_req *req, uint32_t len);
 /* A buffer of NVME_BOUNCE_SIZE in req->bounce: NVME_PENDING until one is free. */
 enum nvme_async nvme_bounce_get(struct nvme_req *req);
 void nvme_bounce_put(struct nvme_req *req);
+/* All buffers are free: give their memory back. */
+void nvme_bounce_free(struct nvme_ctrl *c);
 /* Serve those who wait for a buffer. */
 void nvme_bounce_run(struct nvme_ctrl *c);
 /* Take @req out of the queue of waiters, if it is there. */
@@ -193,7 +197,15 @@ enum nvme_async nvme_map_sgl(struct nvme_req *req, uint32_t len);
 
 /* ---- io.c ---- */
 void nvme_io(struct nvme_req *req);
+/* The namespace, if it is attached to @c, or NULL. */
 struct nvme_ns *nvme_ns_get(struct nvme_ctrl *c, uint32_t nsid);
+/* The same of one that was when its command began. */
+static inline struct nvme_ns *nvme_ns_at(struct nvme_ctrl *c, uint32_t nsid)
+{
+	return &c->ns[nsid - 1];
+}
+/* @claim, which waited, is held: go on. */
+void nvme_block_granted(struct nvme_claim *claim);
 /* Count @req among the commands of @ns, so that Format NVM waits for it. */
 void nvme_ns_enter(struct nvme_req *req, struct nvme_ns *ns);
 void nvme_ns_leave(struct nvme_req *req);
@@ -205,6 +217,9 @@ bool nvme_fua(struct nvme_req *req, struct nvme_ns *ns);
 unsigned nvme_block_status(struct nvme_ctrl *c, enum block_op op, int err);
 enum nvme_async nvme_block(struct nvme_req *req, struct nvme_ns *ns, enum block_op op,
 			   uint64_t offset, uint64_t len, unsigned flags);
+/* The same, of blocks that @req's command has claimed already. */
+enum nvme_async nvme_block_claimed(struct nvme_req *req, struct nvme_ns *ns, enum block_op op,
+				   uint64_t offset, uint64_t len, unsigned flags);
 
 /* The status of what is wrong with @req by itself, or 0; then *@out is its namespace, or as it was.
  */
@@ -216,8 +231,8 @@ unsigned nvme_io_check(struct nvme_req *req, struct nvme_ns **out);
 void nvme_fused(struct nvme_req *req);
 /* Nothing follows the first command of @sq->fused: end it with @status. */
 void nvme_fused_missing(struct nvme_sq *sq, unsigned status);
-/* One half of a Compare and Write has completed. */
-void nvme_fused_next(struct nvme_req *req);
+/* The Write of a Compare and Write has completed. */
+void nvme_fused_end(struct nvme_req *req);
 /* @req may not run now: it waits for the Compare and Write of @ns. */
 void nvme_fused_wait(struct nvme_req *req, struct nvme_ns *ns);
 /* Take @req out of those, if it is one. */
@@ -227,7 +242,15 @@ void nvme_fused_run(struct nvme_ctrl *c);
 /* Forget all of it: every request is free. */
 void nvme_fused_reset(struct nvme_ctrl *c);
 
+/* ---- cas.c ---- */
+/* Carry out @first, a Compare, and the Write that follows it; complete both. */
+void nvme_cas(struct nvme_req *first, struct nvme_ns *ns);
+
 /* ---- rw.c: Read, Write ---- */
+/* Checks that Read, Write and Compare share.  Sets req->status, or req->offset and ->left. */
+bool nvme_rw_check(struct nvme_req *req, struct nvme_ns *ns);
+/* A Write has been done: account for it. */
+void nvme_written(struct nvme_req *req);
 void nvme_rw(struct nvme_req *req, struct nvme_ns *ns, bool write);
 void nvme_compare(struct nvme_req *req, struct nvme_ns *ns);
 void nvme_verify(struct nvme_req *req, struct nvme_ns *ns);
@@ -237,12 +260,54 @@ void nvme_unpin(struct nvme_req *req);
 /* Open the namespaces that @args name.  0 or -errno with a message. */
 int nvme_ns_open_all(struct nvme_ctrl *c, const struct uvfio_args *args, struct uvfio_error *err);
 void nvme_ns_close_all(struct nvme_ctrl *c);
+/* A secondary controller has those of its subsystem, as far as they are attached. */
+int nvme_ns_take_all(struct nvme_ctrl *c, struct uvfio_error *err);
+/* Storage for @ns of a secondary controller @c, which is @d from here on: 0 or -ENOMEM. */
+int nvme_ns_share(struct nvme_ctrl *c, struct nvme_ns *ns, struct nvme_disk *d);
+/* Something that Identify says of it is not as it was: tell the driver. */
+void nvme_ns_changed(struct nvme_ns *ns);
 /* What is noted with the storage, so that its next user reads it with the same block size. */
 #define NVME_NOTE_FORMAT "blocksize=%u"
 /* May the namespace be formatted with this block size? */
 bool nvme_ns_can_have(const struct nvme_ns *ns, uint8_t shift);
 /* Set the block size and what follows from it. */
 void nvme_ns_set_shift(struct nvme_ns *ns, uint8_t shift);
+
+/* ---- model.c: the life of a controller ---- */
+/* One for @dev, without queues yet; NULL: no memory. */
+struct nvme_ctrl *nvme_ctrl_new(struct uvfio_device *dev);
+/* What @c->nr_queues and ->nr_vectors need: 0 or -errno with a message. */
+int nvme_ctrl_setup(struct nvme_ctrl *c, struct uvfio_error *err);
+/* Zeros that cost no memory until they are touched, and back. */
+void *nvme_lazy(size_t bytes);
+void nvme_lazy_free(void *p, size_t bytes);
+void nvme_ctrl_free(struct nvme_ctrl *c);
+/* The areas of BAR 0; @pmr: there is a persistent memory region. */
+#define NVME_BAR_AREAS 6
+void nvme_bar_areas(struct uvfio_area areas[NVME_BAR_AREAS], bool pmr);
+/* BAR 0:  0x0000  registers       0x1000  doorbells, one page
+ *         0x2000  MSI-X table     0x4000  MSI-X pending bits */
+#define NVME_BAR_SIZE       0x8000
+#define NVME_BAR_MSIX_TABLE 0x2000
+#define NVME_BAR_MSIX_PBA   0x4000
+
+/* ---- vf.c: SR-IOV ---- */
+/* What the options say of it; @c->nr_queues is known.  0 or -errno with a message. */
+int nvme_vfs_parse(struct nvme_ctrl *c, const struct uvfio_args *args, struct uvfio_error *err);
+/* Fill in @sriov, @vf and @areas; returns @sriov, or NULL when there are no VFs. */
+const struct uvfio_sriov_desc *nvme_vfs_describe(const struct nvme_ctrl *c,
+						 struct uvfio_sriov_desc *sriov,
+						 struct uvfio_pci_desc *vf,
+						 struct uvfio_area areas[NVME_BAR_AREAS]);
+int nvme_vf_create(void *pf, unsigned index, struct uvfio_device *vf, void **priv,
+		   struct uvfio_error *err);
+int nvme_vf_vectors(void *pf, unsigned index, unsigned n);
+void nvme_host_driver(void *priv, bool bound);
+/* [work context] A secondary controller is reset: who has the say, the core or the primary
+ * controller's driver, in how many vectors it has? */
+void nvme_vf_reset(struct nvme_ctrl *c);
+/* The MSI-X vectors, or what stands for them, that queues may name. */
+unsigned nvme_vectors(const struct nvme_ctrl *c);
 
 /* ---- stats.c ---- */
 uint64_t nvme_now_ns(void); /* monotonic */
@@ -262,7 +327,7 @@ bool nvme_bad_hit(const struct nvme_ns *ns, uint64_t offset, uint64_t len);
 /* Mark, or clear, a range of blocks: false when there are too many ranges. */
 bool nvme_bad_mark(struct nvme_ns *ns, uint64_t start, uint64_t nlb);
 bool nvme_bad_clear(struct nvme_ns *ns, uint64_t start, uint64_t nlb);
-void nvme_bad_free(struct nvme_ns *ns);
+void nvme_bad_free(struct nvme_disk *d);
 
 /* ---- admin*.c ---- */
 void nvme_admin(struct nvme_req *req);
@@ -276,6 +341,23 @@ void nvme_admin_set_features(struct nvme_req *req);
 void nvme_features_reset(struct nvme_ctrl *c);
 void nvme_admin_log_page(struct nvme_req *req);
 void nvme_admin_format(struct nvme_req *req);
+/* A reset forgets the formats of @c: other controllers may use the namespaces again. */
+void nvme_format_reset(struct nvme_ctrl *c);
+void nvme_admin_virt(struct nvme_req *req);
+void nvme_admin_attach(struct nvme_req *req);
+void nvme_admin_ns_management(struct nvme_req *req);
+/* Identify, CNS 10h to 15h: what it answers, in scratch; the status. */
+unsigned nvme_identify_allocated(struct nvme_req *req, unsigned cns);
+unsigned nvme_identify_controllers(struct nvme_req *req, unsigned cns);
+unsigned nvme_identify_virt(struct nvme_req *req, unsigned cns);
+void nvme_identify_ns(struct nvme_ctrl *c, struct nvme_ns *ns, struct nvme_id_ns *id);
+/* Identify's NMIC of @d. */
+uint8_t nvme_ns_nmic(const struct nvme_disk *d);
+/* May @c manage the others? */
+static inline bool nvme_is_manager(const struct nvme_ctrl *c)
+{
+	return c->sub->shared && !c->secondary;
+}
 /* Go on with formats whose namespaces have come to rest. */
 void nvme_format_run(struct nvme_ctrl *c);
 /* Return the first @len bytes of scratch, which are all there is, and complete. */

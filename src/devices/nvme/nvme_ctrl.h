@@ -14,6 +14,7 @@
 
 #include "block/block.h"
 #include "devices/nvme/nvme_spec.h"
+#include "devices/nvme/subsys.h"
 
 #define NVME_BAR        0
 #define NVME_BAR_CMB    2
@@ -127,6 +128,7 @@ struct nvme_stats {
 	uint64_t doorbells, interrupts, resets, fatals;
 };
 
+/* A namespace as one controller has it: all zero until it is first attached. */
 struct nvme_ns {
 	uint32_t id;
 	struct nvme_ctrl *ctrl;
@@ -137,8 +139,10 @@ struct nvme_ns {
 	bool kick;                   /* block_kick() is due */
 	bool formatting;             /* Format NVM has begun */
 	bool changed;                /* in the changed namespace list */
+	bool attached;               /* commands may name it */
+	bool stale;                  /* formatted by another controller; see subsys.c */
+	struct nvme_disk *disk;      /* what all controllers have of it */
 	uint32_t mem_align;          /* what the backend asks of memory addresses */
-	uint32_t align;              /* of the backend, ≤ 4096 */
 	unsigned inflight;           /* commands in progress */
 	struct nvme_req *format_req; /* Format NVM, waiting for these */
 	/* Compare and Write has the namespace to itself; see fused.c. */
@@ -147,13 +151,7 @@ struct nvme_ns {
 	struct nvme_req *fused; /* its Compare */
 	struct nvme_req_list waiters;
 	uint16_t tler; /* feature: error recovery, 100 ms */
-	uint8_t uuid[16];
 	struct nvme_ns_stats stats;
-	/* Write Uncorrectable: ranges of blocks, ascending, apart. */
-	struct nvme_bad_range {
-		uint64_t start, end; /* in blocks; @end is behind it */
-	} * bad;
-	unsigned nr_bad;
 };
 
 /* The persistent memory region; see pmr.c.  The work context's, but for the atomics. */
@@ -262,6 +260,7 @@ struct nvme_req {
 	struct uvfio_dma dma;
 	struct block_io io;
 	struct nvme_ns *io_ns; /* whose storage has @io */
+	struct nvme_claim claim;
 };
 
 /* A shadow doorbell: a look at it sets the event index, then reads the shadow. */
@@ -350,6 +349,8 @@ struct nvme_shared {
 	atomic_uint resets; /* times that CC.EN went to 0 */
 	atomic_uint subsystem_resets;
 	atomic_uint nssro_clears;
+	atomic_uint virt_changes; /* times that it went on- or offline */
+	atomic_bool offline;
 	_Atomic uint64_t cmbmsc;
 	_Atomic uint64_t pmrmsc;
 	/* Where the host supplies addresses of them; bit 0: it may. */
@@ -416,6 +417,7 @@ struct nvme_ctrl {
 	 * memory. */
 	struct nvme_sq *sqs;
 	struct nvme_cq *cqs;
+	unsigned top_queue; /* queues from here on were never created */
 	uint64_t *cids;
 	TAILQ_HEAD(, nvme_sq) ready_sqs;
 	TAILQ_HEAD(, nvme_cq) dirty_cqs;
@@ -431,7 +433,17 @@ struct nvme_ctrl {
 	uint8_t *bounce_free[NVME_NR_BOUNCE];
 	struct nvme_req_list bounce_waiters;
 
-	struct nvme_ns *ns;
+	struct nvme_subsys *sub;
+	uint16_t cntlid;
+	bool secondary;    /* a VF */
+	uint64_t sub_gen;  /* that was taken over */
+	unsigned nr_stale; /* namespaces */
+	struct nvme_claim *_Atomic granted;
+	unsigned io_queues; /* I/O queue pairs that it has at present, ≤ nr_queues */
+	bool online;        /* not a secondary controller that is offline */
+	unsigned virt_done; /* shared.virt_changes as acted on */
+
+	struct nvme_ns *ns; /* nr_ns, of all namespaces of the subsystem */
 	unsigned nr_ns;
 	unsigned nr_fenced;  /* namespaces */
 	bool volatile_cache; /* some namespace has one */

@@ -120,6 +120,9 @@ enum nvme_admin_opcode {
 	NVME_ADM_SET_FEATURES = 0x09,
 	NVME_ADM_GET_FEATURES = 0x0a,
 	NVME_ADM_ASYNC_EVENT = 0x0c,
+	NVME_ADM_NS_MANAGEMENT = 0x0d,
+	NVME_ADM_NS_ATTACHMENT = 0x15,
+	NVME_ADM_VIRT_MANAGEMENT = 0x1c,
 	NVME_ADM_DBBUF_CONFIG = 0x7c,
 	NVME_ADM_FORMAT = 0x80,
 };
@@ -222,7 +225,8 @@ enum nvme_status {
 	NVME_SC_SGL_TYPE = 0x011,    /* SGL Descriptor Type Invalid */
 	NVME_SC_INVALID_CMB = 0x012, /* Invalid Use of Controller Memory Buffer */
 	NVME_SC_PRP_OFFSET = 0x013,
-	NVME_SC_ATOMIC_UNIT = 0x014,   /* Atomic Write Unit Exceeded */
+	NVME_SC_ATOMIC_UNIT = 0x014, /* Atomic Write Unit Exceeded */
+	NVME_SC_OPERATION_DENIED = 0x015,
 	NVME_SC_HOSTID_FORMAT = 0x018, /* Host Identifier Inconsistent Format */
 	NVME_SC_WRITE_PROTECTED = 0x020,
 	NVME_SC_IOCS_NOT_ENABLED = 0x029,
@@ -244,6 +248,15 @@ enum nvme_status {
 	NVME_SC_NOT_SAVEABLE = 0x10d,
 	NVME_SC_NOT_CHANGEABLE = 0x10e,
 	NVME_SC_NOT_NS_SPECIFIC = 0x10f,
+	NVME_SC_NS_CAPACITY = 0x115, /* Namespace Insufficient Capacity */
+	NVME_SC_ALREADY_ATTACHED = 0x118,
+	NVME_SC_NS_PRIVATE = 0x119,
+	NVME_SC_NOT_ATTACHED = 0x11a,
+	NVME_SC_CONTROLLER_LIST = 0x11c, /* Controller List Invalid */
+	NVME_SC_CONTROLLER_ID = 0x11f,   /* Invalid Controller Identifier */
+	NVME_SC_SECONDARY_STATE = 0x120, /* Invalid Secondary Controller State */
+	NVME_SC_NR_RESOURCES = 0x121,    /* Invalid Number of Controller Resources */
+	NVME_SC_RESOURCE_ID = 0x122,     /* Invalid Resource Identifier */
 	NVME_SC_CONFLICTING_ATTRS = 0x180,
 	NVME_SC_READ_ONLY_RANGE = 0x182, /* Attempted Write to Read Only Range */
 
@@ -267,6 +280,12 @@ enum nvme_cns {
 	NVME_CNS_IOCS_CTRL = 0x06,
 	NVME_CNS_IOCS_NS_LIST = 0x07,
 	NVME_CNS_NS_INDEPENDENT = 0x08,
+	NVME_CNS_ALLOCATED_LIST = 0x10,
+	NVME_CNS_ALLOCATED_NS = 0x11,
+	NVME_CNS_NS_CONTROLLERS = 0x12,
+	NVME_CNS_CONTROLLERS = 0x13,
+	NVME_CNS_PRIMARY_CAPS = 0x14,
+	NVME_CNS_SECONDARY_LIST = 0x15,
 	NVME_CNS_IOCS = 0x1c,
 };
 
@@ -298,6 +317,7 @@ struct nvme_id_ns {
 } __attribute__((packed));
 static_assert(sizeof(struct nvme_id_ns) == 4096, "identify namespace");
 
+#define NVME_NMIC_SHARED            (1u << 0)
 #define NVME_NSATTR_WRITE_PROTECTED (1u << 0)
 #define NVME_DLFEAT_READ_ZERO       1u
 #define NVME_DLFEAT_WZ_DEAC         (1u << 3)
@@ -365,10 +385,14 @@ static_assert(__builtin_offsetof(struct nvme_id_ctrl, sqes) == 512, "identify co
 static_assert(__builtin_offsetof(struct nvme_id_ctrl, subnqn) == 768, "identify controller");
 static_assert(__builtin_offsetof(struct nvme_id_ctrl, psd) == 2048, "identify controller");
 
+#define NVME_CMIC_CONTROLLERS         (1u << 1) /* two or more in the subsystem */
+#define NVME_CMIC_VF                  (1u << 2)
 #define NVME_OAES_NS_ATTR             (1u << 8)
 #define NVME_CTRATT_HOSTID_128        (1u << 0)
 #define NVME_CNTRLTYPE_IO             1
 #define NVME_OACS_FORMAT              (1u << 1)
+#define NVME_OACS_NS_MANAGEMENT       (1u << 3)
+#define NVME_OACS_VIRT                (1u << 7)
 #define NVME_OACS_DBBUF               (1u << 8)
 #define NVME_FRMW_ONE_SLOT_RO         (1u << 0 | 1u << 1)
 #define NVME_LPA_CMD_EFFECTS          (1u << 1)
@@ -505,6 +529,7 @@ static_assert(sizeof(struct nvme_effects_log) == 4096, "commands supported and e
 #define NVME_EFFECT_SUPPORTED    (1u << 0)
 #define NVME_EFFECT_LBA          (1u << 1)  /* logical block content change */
 #define NVME_EFFECT_NS           (1u << 2)  /* namespace capability change */
+#define NVME_EFFECT_INVENTORY    (1u << 3)  /* which namespaces there are changes */
 #define NVME_EFFECT_EXCLUSIVE_NS (1u << 16) /* no other command to the same namespace */
 
 /* ---- asynchronous events ---- */

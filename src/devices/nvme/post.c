@@ -79,8 +79,8 @@ void nvme_complete(struct nvme_req *req)
 	mark_dirty(cq);
 	if (!c->in_work)
 		uvfio_kick(c->dev);
-	if (req->fused_write || req->ends_fence)
-		nvme_fused_next(req);
+	if (req->ends_fence)
+		nvme_fused_end(req);
 }
 
 /* Turn a completion into an entry; the request is free afterwards. */

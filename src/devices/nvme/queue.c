@@ -51,6 +51,8 @@ void nvme_queues_init(struct nvme_ctrl *c)
  */
 static void sq_first(struct nvme_ctrl *c, struct nvme_sq *sq, unsigned id)
 {
+	if (id >= c->top_queue)
+		c->top_queue = id + 1;
 	sq->id = (uint16_t)id;
 	sq->ctrl = c;
 	sq->cids = c->cids + id * (NVME_CID_BYTES / sizeof(*c->cids));
@@ -61,6 +63,8 @@ static void sq_first(struct nvme_ctrl *c, struct nvme_sq *sq, unsigned id)
 
 static void cq_first(struct nvme_ctrl *c, struct nvme_cq *cq, unsigned id)
 {
+	if (id >= c->top_queue)
+		c->top_queue = id + 1;
 	cq->id = (uint16_t)id;
 	cq->ctrl = c;
 	cq->op.done = nvme_cq_posted;
@@ -104,7 +108,7 @@ void nvme_queues_reset(struct nvme_ctrl *c)
 	nvme_req_reset_all(c);
 	TAILQ_INIT(&c->ready_sqs);
 	TAILQ_INIT(&c->dirty_cqs);
-	for (unsigned i = 0; i <= c->nr_queues; i++) {
+	for (unsigned i = 0; i < c->top_queue; i++) {
 		if (c->sqs[i].ctrl)
 			sq_reset(c, &c->sqs[i]);
 		if (c->cqs[i].ctrl)
@@ -279,6 +283,7 @@ static void fetched(struct nvme_sq *sq)
 	uint32_t nr = sq->fetch_nr;
 	uint64_t now = nvme_now_ns();
 
+	nvme_subsys_sync(sq->ctrl);
 	uvfio_count_local(&sq->submitted, nr);
 	sq->head += nr;
 	if (sq->head == sq->size)

@@ -17,9 +17,9 @@
 static uint64_t cap_value(const struct nvme_ctrl *c)
 {
 	return NVME_CAP_MQES(NVME_QUEUE_ENTRIES - 1) | NVME_CAP_CQR | NVME_CAP_TO(30) |
-	       NVME_CAP_NSSRS | NVME_CAP_CSS_NVM | NVME_CAP_CSS_IOCS | NVME_CAP_MPSMIN(0) |
-	       NVME_CAP_MPSMAX(NVME_MPSMAX) | (c->cmb.size ? NVME_CAP_CMBS : 0) |
-	       (c->pmr.blk ? NVME_CAP_PMRS : 0);
+	       (c->secondary ? 0 : NVME_CAP_NSSRS) | NVME_CAP_CSS_NVM | NVME_CAP_CSS_IOCS |
+	       NVME_CAP_MPSMIN(0) | NVME_CAP_MPSMAX(NVME_MPSMAX) |
+	       (c->cmb.size ? NVME_CAP_CMBS : 0) | (c->pmr.blk ? NVME_CAP_PMRS : 0);
 }
 
 static void publish32(struct nvme_ctrl *c, uint64_t offset, uint32_t value)
@@ -56,6 +56,17 @@ void nvme_regs_reset(struct nvme_ctrl *c)
 	clear_queue_regs(c);
 	for (unsigned i = 0; i < 2 * (c->nr_queues + 1); i++)
 		nvme_doorbell_clear(c, i);
+}
+
+void nvme_regs_offline(struct nvme_ctrl *c)
+{
+	clear_queue_regs(c);
+	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_CAP, 8, 0);
+	publish32(c, NVME_REG_VS, 0);
+	publish32(c, NVME_REG_INTMS, 0);
+	publish32(c, NVME_REG_INTMC, 0);
+	publish32(c, NVME_REG_CSTS, NVME_CSTS_CFS);
+	c->csts = NVME_CSTS_CFS;
 }
 
 void nvme_set_csts(struct nvme_ctrl *c, uint32_t clear, uint32_t set)
@@ -115,7 +126,7 @@ static bool write_register(struct nvme_ctrl *c, uint64_t offset, uint32_t value)
 		return true;
 	case NVME_REG_NSSR:
 		publish32(c, NVME_REG_NSSR, 0);
-		if (value != NVME_NSSR_MAGIC)
+		if (value != NVME_NSSR_MAGIC || c->secondary)
 			return false;
 		clear_queue_regs(c);
 		nvme_cmb_regs_reset(c);
@@ -161,6 +172,9 @@ void nvme_reg_write(void *priv, unsigned bar, uint64_t offset, unsigned size, ui
 	bool kick = false;
 
 	if (bar != NVME_BAR || (size != 4 && size != 8))
+		return;
+	/* An offline controller takes nothing. */
+	if (atomic_load_explicit(&c->shared.offline, memory_order_relaxed))
 		return;
 	if (offset == NVME_REG_CMBMSC && size == 8) {
 		nvme_cmb_write_msc(c, value);

@@ -37,6 +37,7 @@ void nvme_req_reset_all(struct nvme_ctrl *c)
 		if (req->bounce)
 			c->bounce_free[c->nr_bounce_free++] = req->bounce;
 		req->bounce = NULL;
+		nvme_claim_put(&req->claim);
 		nvme_ns_leave(req);
 		req->state = NVME_REQ_FREE;
 		req->sq = NULL;
@@ -301,6 +302,13 @@ void nvme_bounce_put(struct nvme_req *req)
 	req->bounce = NULL;
 	if (!STAILQ_EMPTY(&c->bounce_waiters))
 		uvfio_kick(c->dev);
+}
+
+void nvme_bounce_free(struct nvme_ctrl *c)
+{
+	for (unsigned i = 0; i < c->nr_bounce; i++)
+		free(c->bounce[i]);
+	c->nr_bounce = c->nr_bounce_free = 0;
 }
 
 void nvme_bounce_run(struct nvme_ctrl *c)

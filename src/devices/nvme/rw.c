@@ -187,24 +187,24 @@ static enum nvme_async rw_start(struct nvme_req *req)
 	return nvme_copy(req, direct, (uint32_t)req->left, !is_write(req));
 }
 
+void nvme_written(struct nvme_req *req)
+{
+	uint32_t nlb = NVME_RW_NLB(req->cmd.cdw12);
+
+	req->ctrl->count.writes++;
+	req->ctrl->count.bytes_written += (uint64_t)nlb << req->ns->shift;
+	if (!nvme_bad_clear(req->ns, nvme_slba(&req->cmd), nlb))
+		req->status = NVME_SC_INTERNAL | NVME_SC_DNR;
+}
+
 static void rw_end(struct nvme_req *req)
 {
-	struct nvme_ctrl *c = req->ctrl;
-	uint32_t nlb = NVME_RW_NLB(req->cmd.cdw12);
-	struct nvme_ns *ns = req->ns;
-
-	if (!req->status) {
-		uint64_t bytes = (uint64_t)nlb << ns->shift;
-
-		if (is_write(req)) {
-			c->count.writes++;
-			c->count.bytes_written += bytes;
-			if (ns->nr_bad && !nvme_bad_clear(ns, nvme_slba(&req->cmd), nlb))
-				req->status = NVME_SC_INTERNAL | NVME_SC_DNR;
-		} else {
-			c->count.reads++;
-			c->count.bytes_read += bytes;
-		}
+	if (!req->status && is_write(req)) {
+		nvme_written(req);
+	} else if (!req->status) {
+		req->ctrl->count.reads++;
+		req->ctrl->count.bytes_read += (uint64_t)NVME_RW_NLB(req->cmd.cdw12)
+					       << req->ns->shift;
 	}
 	nvme_complete(req);
 }
@@ -245,8 +245,7 @@ static void rw_step(struct nvme_req *req)
 		rw_end(req);
 }
 
-/* Checks that Read, Write and Compare share.  Sets req->status. */
-static bool rw_check(struct nvme_req *req, struct nvme_ns *ns)
+bool nvme_rw_check(struct nvme_req *req, struct nvme_ns *ns)
 {
 	uint32_t nlb = NVME_RW_NLB(req->cmd.cdw12);
 
@@ -256,7 +255,7 @@ static bool rw_check(struct nvme_req *req, struct nvme_ns *ns)
 	}
 	if (!nvme_lba_range(req, ns, nvme_slba(&req->cmd), nlb))
 		return false;
-	if (!is_write(req) && ns->nr_bad && nvme_bad_hit(ns, req->offset, req->left)) {
+	if (!is_write(req) && nvme_bad_hit(ns, req->offset, req->left)) {
 		req->ctrl->count.media_errors++;
 		req->status = NVME_SC_UNRECOVERED_READ | NVME_SC_DNR;
 		return false;
@@ -266,7 +265,7 @@ static bool rw_check(struct nvme_req *req, struct nvme_ns *ns)
 
 void nvme_rw(struct nvme_req *req, struct nvme_ns *ns, bool write)
 {
-	if (!rw_check(req, ns)) {
+	if (!nvme_rw_check(req, ns)) {
 		nvme_complete(req);
 		return;
 	}
@@ -350,7 +349,7 @@ static void cmp_step(struct nvme_req *req)
 
 void nvme_compare(struct nvme_req *req, struct nvme_ns *ns)
 {
-	if (!rw_check(req, ns)) {
+	if (!nvme_rw_check(req, ns)) {
 		nvme_complete(req);
 		return;
 	}
@@ -366,7 +365,7 @@ void nvme_verify(struct nvme_req *req, struct nvme_ns *ns)
 		nvme_complete(req);
 		return;
 	}
-	if (ns->nr_bad && nvme_bad_hit(ns, req->offset, req->left)) {
+	if (nvme_bad_hit(ns, req->offset, req->left)) {
 		req->ctrl->count.media_errors++;
 		nvme_complete_status(req, NVME_SC_UNRECOVERED_READ | NVME_SC_DNR);
 		return;

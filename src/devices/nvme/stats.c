@@ -129,6 +129,9 @@ static void report_namespaces(const struct nvme_ctrl *c, struct uvfio_stats *out
 		uint64_t completed = load(&ns->completed);
 		uint64_t submitted = load(&ns->submitted);
 
+		/* Of a VF: those that it has used. */
+		if (c->secondary && !submitted)
+			continue;
 		uvfio_stat_counter(out, "storage_requests", "requests to the storage", submitted,
 				   "namespace=%u", i + 1);
 		uvfio_stat_gauge(out, "storage_in_flight", "requests that the storage works on",

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* VFs of a device without a core (nvme_harness.h): each is a harness of its own. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/nvme/nvme_model.h"
+#include "nvme_harness.h"
+
+/* ---- the core ---- */
+
+void h_take_sriov(struct harness *h, const struct uvfio_sriov_desc *sriov)
+{
+	assert(sriov->vf->msix_vectors == sriov->msix_max);
+	h->msix_pool = sriov->msix_pool;
+	h->msix_max = sriov->msix_max;
+}
+
+struct uvfio_device *uvfio_vf_pf(struct uvfio_device *dev)
+{
+	return dev->h->pf ? &dev->h->pf->dev : NULL;
+}
+
+unsigned uvfio_vf_index(const struct uvfio_device *vf)
+{
+	return vf->h->vf_index;
+}
+
+unsigned uvfio_vf_vectors(const struct uvfio_device *vf)
+{
+	return vf->h->vectors;
+}
+
+int uvfio_vf_set_vectors(struct uvfio_device *pf, unsigned index, unsigned n)
+{
+	struct harness *h = pf->h, *vf = index < H_VFS ? h->vfs[index] : NULL;
+	unsigned used = n;
+
+	if (!vf)
+		return -EINVAL;
+	if (n > h->msix_max)
+		return -EOVERFLOW;
+	for (unsigned i = 0; i < H_VFS; i++)
+		used += h->vfs[i] && i != index ? h->vfs[i]->vectors : 0;
+	if (used > h->msix_pool)
+		return -ENOSPC;
+	vf->vectors = n;
+	return 0;
+}
+
+/* ---- storage ---- */
+
+int block_share(struct block *of, struct uvfio_device *dev, struct uvfio_ctx *ctx,
+		struct block **out)
+{
+	struct harness *h = ctx->h;
+	struct block *b;
+
+	assert(h->nr_blocks < H_BLOCKS);
+	b = calloc(1, sizeof(*b));
+	b->h = h;
+	b->of = of->of;
+	b->info = of->info;
+	h->blocks[h->nr_blocks++] = b;
+	*out = b;
+	return 0;
+}
+
+void block_set_size(struct block *b, uint64_t size)
+{
+	if (b->info.size == size)
+		return;
+	b->info.size = size;
+	b->resize_fn(b->resize_arg);
+}
+
+/* ---- life ---- */
+
+struct harness *h_new_vf(struct harness *pf, unsigned index)
+{
+	struct harness *h = h_alloc_harness();
+	struct uvfio_error err;
+
+	h->pf = pf;
+	h->vf_index = index;
+	h->block_direct = false;
+	h->block_async = pf->block_async;
+	/* An equal share, as the core gives it. */
+	h->vectors = h->msix_max = pf->msix_max;
+	h->desc.msix_vectors = pf->msix_max;
+	if (h->vectors > pf->msix_pool / H_VFS)
+		h->vectors = pf->msix_pool / H_VFS;
+	pf->vfs[index] = h;
+	if (nvme_model.vf_create(pf->priv, index, &h->dev, &h->priv, &err))
+		abort();
+	h->in_ctx = true;
+	nvme_model.reset(h->priv, UVFIO_RESET_POWER_ON);
+	nvme_model.reset(h->priv, UVFIO_RESET_OPEN);
+	h->in_ctx = false;
+	h_run(h);
+	return h;
+}
+
+void h_run_all(struct harness *pf)
+{
+	bool moved = true;
+
+	while (moved) {
+		moved = false;
+		h_run(pf);
+		for (unsigned i = 0; i < H_VFS; i++) {
+			if (!pf->vfs[i])
+				continue;
+			moved |= __atomic_load_n(&pf->vfs[i]->kicked, __ATOMIC_SEQ_CST);
+			h_run(pf->vfs[i]);
+		}
+		moved |= __atomic_load_n(&pf->kicked, __ATOMIC_SEQ_CST);
+	}
+}
