@@ -298,6 +298,9 @@ void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t val
 		return;
 	for (unsigned i = 0; i < size; i++)
 		func->config[off + i] = (uint8_t)(value >> (8 * i));
+	if (func->is_vf) /* the host writes the same to any function */
+		pci_put16(func->config + PCI_COMMAND,
+			  pci_get16(func->config + PCI_COMMAND) & PCI_COMMAND_MASTER);
 	pci_publish(func);
 }
 

@@ -70,7 +70,8 @@ const struct uvfio_pci_desc *pci_func_desc(const struct pci_func *func);
  * @size 1, 2 or 4, inside config space. */
 uint32_t pci_hw_read(const struct pci_func *func, unsigned off, unsigned size);
 void pci_hw_write(struct pci_func *func, unsigned off, unsigned size, uint32_t value);
-/* For the function itself: sets bytes whatever the masks say, fires nothing. */
+/* For the function itself: sets bytes whatever the masks say, fires nothing.  A VF's COMMAND has
+ * bus mastering all the same, and nothing else. */
 void pci_hw_set(struct pci_func *func, unsigned off, unsigned size, uint32_t value);
 /* Bytes of data that the model declared (capabilities with data, config areas), @size 1, 2 or 4:
  * 0, or -EINVAL where not all are such.  Any thread, without the caller's serialisation. */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <linux/pci_regs.h>
+#include "pci/sriov.h"
 #include "vfio/iommufd.h"
 
 /* ---- what a user's config write causes; config_lock is held ---- */
@@ -23,7 +24,12 @@ static void vc_intx_disable(void *arg, bool disabled)
 
 static void vc_memory(void *arg, bool enabled)
 {
-	/* device_apply() follows the write. */
+	struct vfio_device *dev = arg;
+
+	/* device_apply() follows the write.  A VF's memory stays enabled, so that it would find
+	 * nothing to do: but what others have of it goes, and who accesses it now waits (A.7). */
+	if (!enabled && pci_is_vf(dev->func))
+		device_memory(dev, MEM_WAIT);
 }
 
 static void vc_flr(void *arg)

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <time.h>
 #include <linux/pci_regs.h>
+#include "pci/sriov.h"
 #include "vfio/machine_private.h"
 
 #define PCI_POWER_D0    0
@@ -184,6 +185,12 @@ void device_power(struct vfio_device *dev, unsigned state)
 
 	if (state == old || !pci_func_desc(dev->func)->pm)
 		return;
+	if (state != PCI_POWER_D0 && pci_sriov_num_vfs(dev->func)) {
+		/* It stays for its VFs (A.7), when what others have of its memory has gone. */
+		if (state == PCI_POWER_D3HOT)
+			device_memory(dev, MEM_WAIT);
+		return;
+	}
 	if (state == PCI_POWER_D3HOT) {
 		atomic_store(&dev->power_d0, false);
 		irq_set_gate(dev->irqs, false);

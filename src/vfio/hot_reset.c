@@ -6,6 +6,9 @@
  * otherwise: functions that give it the same name are a set, wherever they are, and `off` is for
  * one of the root complex, whose bus cannot be reset.  Only a function that is alone in its set can
  * be reset by resetting its bus.
+ *
+ * VFs are on their PF's bus, so they are reset with it; those behind its last function are on buses
+ * that have no port.  But a VF is a device set of its own: a bus with VFs is not reset for anybody.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,24 +19,35 @@
 
 /* ---- sets ---- */
 
-static bool has_bus_reset(const struct vfio_device *dev)
-{
-	return strcmp(dev->bus_reset, BUS_RESET_OFF) != 0;
-}
-
 static bool same_bus(const struct pci_addr *a, const struct pci_addr *b)
 {
 	return a->domain == b->domain && a->bus == b->bus;
 }
 
-static bool same_set(const struct vfio_device *a, const struct vfio_device *b)
+/* The key bus-reset=; a VF has its PF's if it is on its bus. */
+static const char *bus_reset_of(const struct vfio_device *dev)
 {
+	if (!dev->physfn)
+		return dev->bus_reset;
+	return same_bus(&dev->addr, &dev->physfn->addr) ? dev->physfn->bus_reset : BUS_RESET_OFF;
+}
+
+static bool has_bus_reset(const struct vfio_device *dev)
+{
+	return strcmp(bus_reset_of(dev), BUS_RESET_OFF) != 0;
+}
+
+/* Are both reset when one of them is, by its bus? */
+static bool same_bus_reset(const struct vfio_device *a, const struct vfio_device *b)
+{
+	const char *of_a = bus_reset_of(a), *of_b = bus_reset_of(b);
+
 	if (a == b)
 		return true;
 	if (!has_bus_reset(a) || !has_bus_reset(b))
 		return false;
-	if (a->bus_reset[0] || b->bus_reset[0])
-		return !strcmp(a->bus_reset, b->bus_reset);
+	if (*of_a || *of_b)
+		return !strcmp(of_a, of_b);
 	return same_bus(&a->addr, &b->addr);
 }
 
@@ -46,7 +60,7 @@ unsigned reset_set(struct vfio_device *dev, struct vfio_device **out, unsigned m
 	for (unsigned i = 0; i < machine->nr_devices; i++) {
 		struct vfio_device *other = machine->devices[i];
 
-		if (!same_set(dev, other))
+		if (!same_bus_reset(dev, other))
 			continue;
 		if (n < max) {
 			out[n] = other;
@@ -55,7 +69,7 @@ unsigned reset_set(struct vfio_device *dev, struct vfio_device **out, unsigned m
 		n++;
 	}
 	pthread_mutex_unlock(&machine->lock);
-	return n;
+	return out && n > max ? max : n;
 }
 
 void reset_set_put(struct vfio_device **devs, unsigned n)
@@ -64,9 +78,21 @@ void reset_set_put(struct vfio_device **devs, unsigned n)
 		vfio_device_put(devs[i]);
 }
 
+/* Is a VF among them?  Then the others, its PF at least, are not in its device set, nor is it in
+ * theirs (A.2). */
+static bool has_vf(struct vfio_device **devs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (devs[i]->physfn)
+			return true;
+	}
+	return false;
+}
+
 bool reset_set_alone(struct vfio_device *dev)
 {
-	return has_bus_reset(dev) && reset_set(dev, NULL, 0) <= 1;
+	/* Beside a VF there is its PF. */
+	return !dev->physfn && has_bus_reset(dev) && reset_set(dev, NULL, 0) <= 1;
 }
 
 int reset_set_check(struct vfio_machine *machine, const struct pci_addr *addr, const char *name,
@@ -142,8 +168,16 @@ static void reset_all(struct vfio_device **devs, unsigned n)
 		device_reset_done(devs[i], UVFIO_RESET_BUS, true);
 }
 
-void reset_set_lose(struct vfio_device **devs, unsigned n)
+/* VFs are left out, and reset with their PF. */
+void reset_set_lose(struct vfio_device **all, unsigned nr_all)
 {
+	struct vfio_device *devs[MAX_SET];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < nr_all; i++) {
+		if (!all[i]->physfn)
+			devs[n++] = all[i];
+	}
 	for (unsigned i = 0; i < n; i++)
 		device_access_begin(devs[i]);
 	lock_all(devs, n);
@@ -285,7 +319,7 @@ static int hot_reset(struct vfio_device_file *df, struct vfio_device **devs, uns
 		ret = check_groups(devs, n, req.count, client, arg + sizeof(req));
 	if (ret)
 		return ret;
-	if (!all_bound(devs, n))
+	if (!all_bound(devs, n) || has_vf(devs, n))
 		return -EINVAL;
 	for (unsigned i = 0; i < n; i++) {
 		if (device_is_cut(devs[i]))
@@ -321,6 +355,10 @@ void device_close_set(struct vfio_device *dev)
 	bool open = false, needed = false;
 	unsigned n = reset_set(dev, devs, MAX_SET);
 
+	if (has_vf(devs, n)) {
+		reset_set_put(devs, n);
+		return;
+	}
 	lock_all(devs, n);
 	for (unsigned i = 0; i < n; i++) {
 		open |= devs[i]->vconfig != NULL;

@@ -431,8 +431,9 @@ void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind, bool
 /* hot_reset.c: functions that are reset together.  A bus has at most 32 devices of 8 functions, and
  * a name is given to no more. */
 #define MAX_SET 256
-/* The set that @dev is in, in the order in which its functions are locked.  Returns how many there
- * are; the first @max are in @out, held: reset_set_put(). */
+/* What is reset with @dev, VFs among them, in the order in which functions are locked.  Returns how
+ * many there are, at most @max of them in @out, held: reset_set_put(); @out NULL: all are counted.
+ */
 unsigned reset_set(struct vfio_device *dev, struct vfio_device **out, unsigned max);
 void reset_set_put(struct vfio_device **devs, unsigned n);
 /* Reset all, and leave what is open with its config space lost: nobody told VFIO. */
