@@ -23,6 +23,7 @@
 #include "devices/ioat/ioat_spec.h"
 
 #define IOAT_MAX_CHANNELS 4u /* what Linux takes */
+#define IOAT_MAX_VFS      64u
 
 /* Bytes that are moved at a time. */
 #define IOAT_CHUNK 65536u

@@ -38,6 +38,7 @@ static const struct uvfio_key keys[] = {
 	{"delay", "TIME", "from a doorbell to the start of its descriptors, as in 10us; default 0"},
 	{"start-delay", "TIME", "the same for the first doorbell of a chain; default 1ms"},
 	{"interrupts", "msix|msi|intx", "the best kind that it has, INTx always; default msix"},
+	{"vfs", "N", "virtual functions it can have, each an engine like itself; default 0"},
 };
 
 static int parse_version(struct ioat_dev *d, const struct uvfio_args *args, uint64_t *device,
@@ -55,7 +56,7 @@ static int parse_version(struct ioat_dev *d, const struct uvfio_args *args, uint
 	return uvfio_error_set(err, -EINVAL, "version=%s: must be 3.2, 3.3 or 3.4", wanted);
 }
 
-static int describe(struct ioat_dev *d, uint16_t device, const char *interrupts,
+static int describe(struct ioat_dev *d, uint16_t device, const char *interrupts, unsigned vfs,
 		    struct uvfio_error *err)
 {
 	struct uvfio_area areas[2 + 2 * IOAT_MAX_CHANNELS] = {
@@ -78,6 +79,8 @@ static int describe(struct ioat_dev *d, uint16_t device, const char *interrupts,
 		.pm = true,
 		.flr = true,
 	};
+	struct uvfio_pci_desc vf;
+	struct uvfio_sriov_desc sriov = {.total_vfs = vfs, .vf_device = device, .vf = &vf};
 	static const uint32_t errors[2] = {IOAT_ERRORS, 0}, mask[2] = {0, IOAT_ERRORS};
 	const struct uvfio_config_area config = {
 		.offset = IOAT_CHANERR_INT,
@@ -108,6 +111,9 @@ static int describe(struct ioat_dev *d, uint16_t device, const char *interrupts,
 	else if (strcmp(interrupts, "intx") != 0)
 		return uvfio_error_set(err, -EINVAL, "interrupts=%s: must be msix, msi or intx",
 				       interrupts);
+	vf = desc;
+	if (vfs)
+		desc.sriov = &sriov;
 	return uvfio_device_init(d->dev, &desc, err);
 }
 
@@ -148,7 +154,7 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 		  struct uvfio_error *err)
 {
 	struct ioat_dev *d = calloc(1, sizeof(*d));
-	uint64_t device = 0, channels = 1;
+	uint64_t device = 0, channels = 1, vfs = 0;
 	int r;
 
 	if (!d)
@@ -165,12 +171,42 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 		r = uvfio_arg_time(args, "delay", 0, MAX_DELAY_NS, &d->delay_ns, err);
 	if (!r)
 		r = uvfio_arg_time(args, "start-delay", 0, MAX_DELAY_NS, &d->start_delay_ns, err);
+	if (!r)
+		r = uvfio_arg_uint(args, "vfs", 0, IOAT_MAX_VFS, &vfs, err);
 	if (!r) {
 		d->nr_chans = (unsigned)channels;
-		r = describe(d, (uint16_t)device, uvfio_arg(args, "interrupts"), err);
+		r = describe(d, (uint16_t)device, uvfio_arg(args, "interrupts"), (unsigned)vfs,
+			     err);
 	}
 	if (!r)
 		r = make_channels(d, err);
+	if (r)
+		destroy(d);
+	else
+		*priv = d;
+	return r;
+}
+
+/* No hardware of this kind has VFs.  These have nothing of their PF's but its options. */
+static int vf_create(void *pf, unsigned index, struct uvfio_device *vf, void **priv,
+		     struct uvfio_error *err)
+{
+	const struct ioat_dev *like = pf;
+	struct ioat_dev *d = calloc(1, sizeof(*d));
+	int r;
+
+	(void)index;
+	if (!d)
+		return uvfio_error_set(err, -ENOMEM, "ioat: out of memory");
+	pthread_mutex_init(&d->lock, NULL);
+	d->dev = vf;
+	d->version = like->version;
+	d->config_errors = like->config_errors;
+	d->delay_ns = like->delay_ns;
+	d->start_delay_ns = like->start_delay_ns;
+	d->nr_chans = like->nr_chans;
+	d->nr_vectors = like->nr_vectors;
+	r = make_channels(d, err);
 	if (r)
 		destroy(d);
 	else
@@ -239,4 +275,5 @@ const struct uvfio_model ioat_model = {
 	.resume = resume,
 	.reset = reset,
 	.stats = ioat_stats,
+	.vf_create = vf_create,
 };
