@@ -2,7 +2,8 @@
 /*
  * Opens a device as a VFIO program does and says "open", or the errno that stopped it.
  *
- * join_client ADDRESS: ends then.
+ * join_client ADDRESS: ends then.  ADDRESS is all that the program says to open it: options may
+ * follow the address behind spaces (C).
  * join_client ADDRESS hold: keeps it until its input ends.  For each line of input it reads a
  * register by the region and by its mapping, and says what came of both.
  */
@@ -39,7 +40,8 @@ static int open_group(const char *address)
 	char path[128], link[256], *number;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", address);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.*s/iommu_group",
+		 (int)strcspn(address, " "), address);
 	n = readlink(path, link, sizeof(link) - 1);
 	if (n < 0)
 		return -1;

@@ -61,7 +61,8 @@ static int open_device(struct engine *e, const char *name)
 	/* Who has just closed it may have to wait until it is free. */
 	for (unsigned i = 0; i < 3000; i++) {
 		ret = uvfio_pci_open_in(e->stress->space, name, e->options, &e->dev, &err);
-		if (ret != -EBUSY || e->stress->reconnect)
+		if (e->stress->reconnect ||
+		    (ret != -EBUSY && (ret != -EAGAIN || !e->stress->host_resets)))
 			break;
 		poll(NULL, 0, 10);
 	}
@@ -251,6 +252,25 @@ static int reopen(struct engine *e)
 	return kinds[e->kind]->start(e);
 }
 
+/* ---- for those that somebody else resets ---- */
+
+/* A VF's hardware forgets all when its PF is reset, bus mastering and MSI-X included: what has to
+ * be said again its user says. */
+static int recover(struct engine *e)
+{
+	struct uvfio_error err;
+	uint32_t command;
+	int ret = uvfio_pci_config_read(e->dev, 4, 2, &command);
+
+	if (ret || (command & 4))
+		return ret;
+	e->lost++;
+	ret = uvfio_pci_enable(e->dev, &err);
+	if (!ret)
+		ret = uvfio_pci_irq_disable(e->dev, UVFIO_PCI_MSIX);
+	return ret ? ret : uvfio_pci_irq_enable(e->dev, UVFIO_PCI_MSIX, 0, 1, &e->irq);
+}
+
 /* ---- the thread ---- */
 
 static int turn(struct engine *e)
@@ -283,6 +303,12 @@ static int turn(struct engine *e)
 	if (ret < 0)
 		return ret;
 	ops->look(e);
+	if (e->stress->host_resets) {
+		int lost = recover(e);
+
+		if (lost)
+			return lost;
+	}
 	/* Where it stops at an error it goes on from the start. */
 	return ret ? ops->start(e) : 0;
 }

@@ -110,7 +110,7 @@ bool stress_wait(struct stress *s, unsigned nr, unsigned seconds)
 
 	/* On a busy machine a second may be nothing. */
 	for (unsigned n = 0; more && n < 10 * (seconds + STRESS_PATIENCE); n++) {
-		more = n < 10 * seconds;
+		more = n < 10 * seconds && !s->enough;
 		poll(NULL, 0, 100);
 		for (unsigned i = 0; i < nr; i++) {
 			if (s[i].bad)
@@ -132,6 +132,8 @@ int stress_finish(struct stress *s, const char *title)
 		       title, e->name, (unsigned long long)e->turns, (unsigned long long)e->good,
 		       (unsigned long long)e->faults, (unsigned long long)e->resets,
 		       (unsigned long long)e->stops);
+		if (s->host_resets)
+			printf(", reset by others %llu times", (unsigned long long)e->lost);
 		if (s->peers.owner == e) {
 			printf(", closed %llu times, %llu of them pulled out",
 			       (unsigned long long)e->reopens, (unsigned long long)e->replaced);

@@ -65,7 +65,7 @@ struct engine {
 	void *priv;
 	char device[96]; /* what it was opened by */
 	const char *options;
-	_Atomic uint64_t turns, good, faults, resets, stops, reopens, replaced;
+	_Atomic uint64_t turns, good, faults, resets, stops, reopens, replaced, lost;
 	_Atomic uint64_t away[NR_AWAYS];
 	pthread_t thread;
 };
@@ -108,6 +108,7 @@ struct stress {
 	bool (*mishap)(struct engine *e);
 	bool host_resets; /* the owner of the peers is also reset by somebody else */
 	atomic_bool stop;
+	atomic_bool enough; /* asked to end, but not before something has happened */
 	_Atomic uint64_t maps, unmaps, checks, lets_go, cuts, peer_maps, peer_deaths;
 	_Atomic uint64_t bad; /* what must not happen; each is printed, up to a limit */
 };
