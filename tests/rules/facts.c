@@ -176,7 +176,7 @@ static bool read_mode(void)
 	return value == 'Y';
 }
 
-static int ask_device(int dev, struct facts *f)
+int facts_ask(int dev, struct facts *f)
 {
 	struct vfio_device_info info = {.argsz = sizeof(info)};
 	struct vfio_pci_hot_reset_info hot = {.argsz = sizeof(hot)};
@@ -231,7 +231,7 @@ int facts_learn_socket(struct facts *f, const char *path)
 	}
 	f->iova_first = 0x100000;
 	f->iova_last = 0xfedfffff;
-	rc = ask_device(dev, f);
+	rc = facts_ask(dev, f);
 	if (rc)
 		fprintf(stderr, "rules: cannot learn what is behind %s: %s\n", path, strerror(-rc));
 	else
@@ -296,7 +296,7 @@ int facts_learn(struct facts *f, const char *bdf)
 		goto out;
 	}
 	ask_type1(container, f);
-	rc = ask_device(dev, f);
+	rc = facts_ask(dev, f);
 	if (rc)
 		fprintf(stderr, "rules: cannot learn what %s is: %s\n", bdf, strerror(-rc));
 out:

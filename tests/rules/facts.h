@@ -9,6 +9,8 @@
 int facts_learn(struct facts *f, const char *bdf);
 /* The same for the device behind the vfio-user socket @path, and through it from now on. */
 int facts_learn_socket(struct facts *f, const char *path);
+/* The rest of @f, of the open device @dev whose address is known. */
+int facts_ask(int dev, struct facts *f);
 /* Why a case with needs @wanted makes no sense for this device; NULL when it does. */
 const char *facts_missing(const struct facts *f, const struct facts *other,
 			  const struct facts *sibling, unsigned wanted);

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include "d3.h"
+#include "sriov.h"
 #include "wire.h"
 
 #define CASE_SECONDS 60
@@ -30,6 +31,9 @@ static const struct section *const sections[] = {
 	&section_d3_device,   &section_d3_groups,
 	&section_d4_export,   &section_d4_map_file,
 	&section_e4,          &section_f1,
+	&section_a7_vf,       &section_b1,
+	&section_c1,          &section_c2,
+	&section_c3,          &section_c4,
 };
 
 struct options {
