@@ -7,6 +7,7 @@
 	"a message has the number of its command: there are no others, and no other files"
 #define OWN_FILE  "the descriptor is the client's own socket"
 #define NO_MEMORY "memory is named by a descriptor: the client's own mappings of it do not count"
+#define NO_SYSFS  "the machine's sysfs is not the client's"
 #define NO_DATA   "what is not in the message is not there: no data is missing elsewhere"
 #define OWN_MAP                                                                                    \
 	"a region's file is mapped by the client: what its kernel allows is not the server's"
@@ -39,6 +40,9 @@ static const struct {
 	{"A.9/GET_STATUS/*", NO_GROUPS},
 	{"A.9/calls/others", NO_GROUPS},
 	{"A.9/two-*", NO_GROUPS},
+	{"A.7/VF/*", NO_SYSFS},
+	{"B.1/*", NO_SYSFS},
+	{"C.*", NO_SYSFS},
 	{"D.1/*", NO_GROUPS},
 	{"D.2/DIRTY/*", NO_DIRTY},
 	{"D.2/INFO/*", "the protocol cannot ask what the address space offers"},
@@ -62,7 +66,7 @@ static const struct {
 	{"F.1/attach/*", NO_GROUPS},
 	{"F.1/bind/*", "a connection is its own address space: there are no iommufds and no nodes"},
 	{"F.1/window/ranges", "the protocol cannot ask what the address space offers"},
-	{"F.1/window/reserved-region", "the machine's sysfs is not the client's"},
+	{"F.1/window/reserved-region", NO_SYSFS},
 };
 
 const char *wire_na(const char *name)
