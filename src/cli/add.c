@@ -19,6 +19,7 @@
 #include "cli/cli.h"
 #include "devices/models.h"
 #include "cli/remote.h"
+#include "vfio/token.h"
 
 #define MAX_FILES 16u
 
@@ -180,12 +181,12 @@ static int take_part(struct files *f, struct json_object *keys, char *part, bool
 		free(*group);
 		*group = strdup(value); /* a number is the IOMMU group's */
 		f->group = *group;
-	} else if (names_file(keys, part)) {
+	} else if (names_file(keys, part) || !strcmp(part, "vf_token_file")) {
 		if (f->nr + 1 == MAX_FILES) {
 			fprintf(stderr, "uvfio add: more than %u files\n", MAX_FILES - 1);
 			return -1;
 		}
-		ret = open_file(f, part, value, readonly);
+		ret = open_file(f, part, value, readonly || !strcmp(part, "vf_token_file"));
 	}
 	put_part(f, part, value);
 	return ret;
@@ -215,6 +216,8 @@ static int open_all(struct files *f, const char *spec, struct json_object *model
 		f->socket[0] = '\0';
 	if (f->out && fclose(f->out))
 		ret = -1;
+	if (text)
+		explicit_bzero(text, strlen(spec));
 	free(text);
 	free(group);
 	f->group = NULL;
@@ -249,6 +252,8 @@ int cmd_add(int argc, char **argv)
 		result = remote_call_fds(&r, "add", params, f.fds, f.nr);
 		ret = !result;
 	}
+	vfio_token_wipe_text(f.spec);
+	vfio_token_redact(o.args[0]);
 	if (result)
 		printf("%s\n", member_text(result, "device"));
 	else if (f.socket[0])

@@ -23,6 +23,7 @@ int cmd_set(int argc, char **argv);
 int cmd_inject(int argc, char **argv);
 int cmd_add(int argc, char **argv);
 int cmd_remove(int argc, char **argv);
+int cmd_open(int argc, char **argv);
 int cmd_models(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 

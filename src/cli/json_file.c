@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 #include "cli/json_file.h"
+#include "control/wipe.h"
+#include "vfio/token.h"
 #include "vfio/vfio.h"
 
 #define MAX_CONFIG (1u << 20) /* bytes */
@@ -45,7 +47,13 @@ static struct json_object *parse_config(const char *path, const char *example, c
 		uvfio_error_set(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
+	if (json_reserve(tokener, len + 1)) {
+		json_tokener_free(tokener);
+		uvfio_error_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
 	root = json_tokener_parse_ex(tokener, text, (int)len);
+	json_wipe_tokener(tokener, len + 1);
 	why = json_tokener_get_error(tokener);
 	end = json_tokener_get_parse_end(tokener);
 	json_tokener_free(tokener);
@@ -86,10 +94,12 @@ struct json_object *json_file_read(const char *path, const char *example, char *
 	}
 	len = read_config(path, buf, err);
 	root = len < 0 ? NULL : parse_config(path, example, buf, (size_t)len, err);
-	if (root && text)
+	if (root && text) {
 		*text = buf;
-	else
-		free(buf);
+		return root;
+	}
+	vfio_token_wipe_text(buf); /* there may be a token in it (C) */
+	free(buf);
 	return root;
 }
 

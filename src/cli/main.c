@@ -23,6 +23,7 @@ static const struct command {
 	{"inject", cmd_inject, "let something go wrong with a device"},
 	{"add", cmd_add, "add a device to a server"},
 	{"remove", cmd_remove, "remove a device from a server"},
+	{"open", cmd_open, "run a command with a vfio-user socket of a device"},
 	{"models", cmd_models, "list the device models and their keys"},
 	{"doctor", cmd_doctor, "say what this machine allows, and what is missing"},
 };

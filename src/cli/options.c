@@ -2,6 +2,7 @@
 #include "cli/options.h"
 #include "cli/json_file.h"
 #include "control/control.h"
+#include "control/wipe.h"
 #include "vfio/token.h"
 
 #include <errno.h>
@@ -265,6 +266,7 @@ int option_config(struct run_options *o, const char *path, struct uvfio_error *e
 		if (ret)
 			break;
 	}
+	json_wipe_tokens(root);
 	json_object_put(root);
 	return ret;
 }

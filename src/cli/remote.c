@@ -15,6 +15,7 @@
 
 #include "cli/cli.h"
 #include "cli/remote.h"
+#include "control/wipe.h"
 
 #define MAX_MACHINES 256u
 
@@ -306,6 +307,9 @@ void remote_close(struct remote *r)
 {
 	if (r->fd >= 0)
 		close(r->fd);
+	if (r->came)
+		close(r->came - 1);
+	r->came = 0;
 	if (r->tokener)
 		json_tokener_free(r->tokener);
 	free(r->buf);
@@ -346,6 +350,37 @@ static bool send_all(struct remote *r, const char *text, size_t len, const int *
 	return true;
 }
 
+int remote_take_fd(struct remote *r)
+{
+	int fd = r->came - 1;
+
+	r->came = 0;
+	return fd;
+}
+
+static ssize_t receive(struct remote *r, char *buf, size_t room)
+{
+	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
+	struct iovec iov = {buf, room};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(r->fd, &msg, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	int fd;
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len == CMSG_LEN(sizeof(fd))) {
+		fd = remote_take_fd(r); /* one that nobody wanted */
+		if (fd >= 0)
+			close(fd);
+		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+		r->came = fd + 1;
+	}
+	return n;
+}
+
 struct json_object *remote_next(struct remote *r)
 {
 	for (;;) {
@@ -372,7 +407,7 @@ struct json_object *remote_next(struct remote *r)
 			r->buf = buf;
 			r->room = room;
 		}
-		n = recv(r->fd, r->buf + r->len, r->room - r->len, 0);
+		n = receive(r, r->buf + r->len, r->room - r->len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -413,6 +448,9 @@ struct json_object *remote_call_fds(struct remote *r, const char *method,
 		json_object_object_add(request, "params", params);
 	text = json_object_to_json_string_length(request, JSON_C_TO_STRING_PLAIN, &len);
 	sent = send_all(r, text, len, fds, nr_fds) && send_all(r, "\n", 1, NULL, 0);
+	/* There may be a token in it (C). */
+	explicit_bzero((char *)text, len);
+	json_wipe_tokens(request);
 	json_object_put(request);
 	/* Also when it could not be sent: the server may have said why it does not listen. */
 	for (;;) {

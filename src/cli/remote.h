@@ -47,6 +47,7 @@ struct remote {
 	size_t len, room;
 	struct json_tokener *tokener;
 	uint64_t next_id;
+	int came; /* a descriptor that the server has sent, plus 1; 0: none */
 };
 
 /* Parse; -1 to go on, or what to exit with (messages and help have been printed). */
@@ -72,6 +73,8 @@ struct json_object *remote_call(struct remote *r, const char *method, struct jso
 /* The same with files. */
 struct json_object *remote_call_fds(struct remote *r, const char *method,
 				    struct json_object *params, const int *fds, unsigned nr_fds);
+/* The descriptor that came with the last answer, the caller's; -1: none did. */
+int remote_take_fd(struct remote *r);
 /* The result of a method that gives "devices" in pages, put together. */
 struct json_object *remote_devices(struct remote *r, const char *method, const char *device);
 /* The next message that the server sends by itself; NULL: it has gone. */

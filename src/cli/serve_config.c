@@ -12,13 +12,16 @@
 #include "devices/models.h"
 #include "cli/json_file.h"
 #include "cli/serve_config.h"
+#include "control/wipe.h"
+#include "vfio/token.h"
 
 #define EXAMPLE "{\"device\": [\"nvme,file=disk.img,socket=disk.sock\"]}"
 #define KEYS    "device, policy, interrupt-isolation, machine, control, sysfs, user, confine, verbose"
 
 void serve_options_init(struct serve_options *o)
 {
-	*o = (struct serve_options){.config = {.models = device_models, .nr_models = device_nr_models()}};
+	*o = (struct serve_options){
+		.config = {.models = device_models, .nr_models = device_nr_models()}};
 	vfio_policy_default(&o->config.policy);
 }
 
@@ -48,6 +51,7 @@ static int add_device(struct serve_options *o, struct serve_devices *out, const 
 		o->config.nr_models = o->models.nr;
 	}
 	ret = serve_devices_add(out, named, where, err);
+	vfio_token_wipe_text(named);
 	free(named);
 	return ret;
 }
@@ -57,6 +61,7 @@ int serve_option_device(struct serve_options *o, const char *spec, struct uvfio_
 	char where[200];
 
 	snprintf(where, sizeof(where), "--device %s", spec);
+	vfio_token_redact(where);
 	return add_device(o, &o->config.devices, spec, where, err);
 }
 
@@ -117,11 +122,16 @@ static void text_add(struct text *text, const char *more, bool value)
 	for (; more && *more && !text->failed; more++) {
 		if (text->len + 3 > text->room) {
 			size_t room = text->room ? text->room * 2 : 256;
-			char *buf = realloc(text->buf, room);
+			char *buf = malloc(room);
 
 			text->failed = !buf;
 			if (!buf)
 				return;
+			/* Not realloc(): there may be a token in it. */
+			if (text->buf)
+				memcpy(buf, text->buf, text->len + 1);
+			vfio_token_wipe_text(text->buf);
+			free(text->buf);
 			text->buf = buf;
 			text->room = room;
 		}
@@ -192,6 +202,7 @@ static int device_object(struct serve_options *o, struct serve_devices *out, con
 		ret = uvfio_error_set(err, -EINVAL, "%s: its \"model\" is empty", where);
 	if (!ret)
 		ret = add_device(o, out, text.buf, where, err);
+	vfio_token_wipe_text(text.buf);
 	free(text.buf);
 	return ret;
 }
@@ -231,7 +242,9 @@ static int load(void *arg, struct serve_devices *out, struct uvfio_error *err)
 		ret = one_device(o, out, where, item, err);
 	}
 	o->models.closed = true; /* the next time the server is there */
+	json_wipe_tokens(root);
 	json_object_put(root);
+	vfio_token_wipe_text(text);
 	free(text);
 	return ret;
 }
@@ -292,6 +305,7 @@ int serve_option_config(struct serve_options *o, const char *path, struct uvfio_
 			break;
 		}
 	}
+	json_wipe_tokens(root);
 	json_object_put(root);
 	o->path = strdup(path);
 	if (!ret && !o->path)

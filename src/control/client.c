@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include "control/control_private.h"
+#include "control/wipe.h"
 
 #define DRAIN_NS  20000000u
 #define TRASH_MAX 64u /* files that nobody took and that do not close */
@@ -26,6 +27,15 @@ static void close_fds(struct client *client)
 	for (unsigned i = 0; i < client->nr_fds; i++)
 		uvfio_trash_close(client->control->trash, client->fds[i]);
 	client->nr_fds = 0;
+}
+
+/* There may be a token in what has come (C); what was parsed has been written over. */
+static void free_input(struct client *client)
+{
+	if (client->in)
+		explicit_bzero(client->in, client->in_len);
+	free(client->in);
+	client->in = NULL;
 }
 
 void client_close(struct client *client)
@@ -38,11 +48,15 @@ void client_close(struct client *client)
 	close(client->fd);
 	client->fd = -1;
 	close_fds(client);
+	for (unsigned i = 0; i < client->nr_out_fds; i++)
+		close(client->out_fds[i].fd);
+	client->nr_out_fds = 0;
+	json_wipe_tokener(client->tokener, MAX_MESSAGE);
 	json_tokener_free(client->tokener);
 	client->tokener = NULL;
-	free(client->in);
+	free_input(client);
 	free(client->out);
-	client->in = client->out = NULL;
+	client->out = NULL;
 	client->in_pos = client->in_len = 0;
 	client->out_pos = client->out_len = client->out_room = 0;
 }
@@ -55,14 +69,50 @@ static void reset_tokener(struct client *client)
 
 /* ---- sending ---- */
 
+/* Up to the next file that waits, or with it. */
+static ssize_t send_some(struct client *client)
+{
+	bool with = client->nr_out_fds && client->out_fds[0].at == client->out_pos;
+	size_t end = client->nr_out_fds > with ? client->out_fds[with].at : client->out_len;
+	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0};
+	struct iovec iov = {client->out + client->out_pos, end - client->out_pos};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (with) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &client->out_fds[0].fd, sizeof(int));
+	}
+	n = sendmsg(client->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n > 0 && with) {
+		close(client->out_fds[0].fd);
+		client->nr_out_fds--;
+		memmove(client->out_fds, client->out_fds + 1,
+			client->nr_out_fds * sizeof(client->out_fds[0]));
+	}
+	return n;
+}
+
+void client_send_fd(struct client *client, int fd)
+{
+	client->out_fds[client->nr_out_fds].at = client->out_len;
+	client->out_fds[client->nr_out_fds++].fd = fd;
+}
+
 /* Send what goes.  False when the client was dropped. */
 static bool flush(struct client *client)
 {
 	bool blocked = client_blocked(client);
 
 	while (client->out_pos < client->out_len) {
-		ssize_t n = send(client->fd, client->out + client->out_pos,
-				 client->out_len - client->out_pos, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send_some(client);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -100,6 +150,8 @@ static bool reserve(struct client *client, size_t bytes)
 
 	if (client->out_pos) {
 		memmove(client->out, client->out + client->out_pos, pending);
+		for (unsigned i = 0; i < client->nr_out_fds; i++)
+			client->out_fds[i].at -= client->out_pos;
 		client->out_pos = 0;
 		client->out_len = pending;
 	}
@@ -182,6 +234,7 @@ static void parse(struct client *client)
 		const char *newline = memchr(in, '\n', len);
 
 		client->skipping = !newline;
+		explicit_bzero(client->in + client->in_pos, newline ? (size_t)(newline - in) : len);
 		client->in_pos += newline ? (size_t)(newline - in) + 1 : len;
 		return;
 	}
@@ -201,12 +254,15 @@ static void parse(struct client *client)
 	why = json_tokener_get_error(client->tokener);
 	end = json_tokener_get_parse_end(client->tokener);
 	if (why == json_tokener_continue) {
+		explicit_bzero(client->in + client->in_pos, len);
 		client->in_pos += len;
 		client->message += len;
 		if (client->message > MAX_MESSAGE)
 			too_long(client);
 		return;
 	}
+	explicit_bzero(client->in + client->in_pos, end);
+	json_wipe_tokener(client->tokener, client->message + end + 1);
 	client->in_pos += end;
 	if (why != json_tokener_success) {
 		skip(client, json_tokener_error_desc(why));
@@ -215,6 +271,7 @@ static void parse(struct client *client)
 	end += client->message;
 	reset_tokener(client);
 	if (end > MAX_MESSAGE) {
+		json_wipe_tokens(message);
 		json_object_put(message);
 		too_long(client);
 		client->skipping = false; /* it has ended */
@@ -222,6 +279,7 @@ static void parse(struct client *client)
 	}
 	client->last_ns = uvfio_now_ns();
 	rpc_message(client, message);
+	json_wipe_tokens(message);
 	json_object_put(message);
 }
 
@@ -263,8 +321,11 @@ static int receive(struct client *client)
 	if (client->in_pos == client->in_len) {
 		client->in_pos = client->in_len = 0;
 	} else if (client->in_pos) {
-		memmove(client->in, client->in + client->in_pos, client->in_len - client->in_pos);
-		client->in_len -= client->in_pos;
+		size_t left = client->in_len - client->in_pos;
+
+		memmove(client->in, client->in + client->in_pos, left);
+		explicit_bzero(client->in + left, client->in_pos);
+		client->in_len = left;
 		client->in_pos = 0;
 	}
 	if (!client->in) {
@@ -305,8 +366,7 @@ static void settle(struct client *client)
 	if (client->in_pos < client->in_len || client->message)
 		return;
 	close_fds(client);
-	free(client->in);
-	client->in = NULL;
+	free_input(client);
 	client->in_pos = client->in_len = 0;
 }
 
@@ -389,6 +449,10 @@ struct client *client_new(struct control *control, int fd, pid_t pid, uid_t uid)
 	client->last_ns = uvfio_now_ns();
 	client->tokener = json_tokener_new_ex(MAX_DEPTH);
 	client->drain_timer = uvfio_ctx_timer_new(control->ctx, on_ready, client);
+	if (client->tokener && json_reserve(client->tokener, MAX_MESSAGE + 1)) {
+		json_tokener_free(client->tokener);
+		client->tokener = NULL;
+	}
 	if (client->tokener && client->drain_timer) {
 		json_tokener_set_flags(client->tokener, JSON_TOKENER_STRICT |
 								JSON_TOKENER_ALLOW_TRAILING_CHARS |

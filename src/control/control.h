@@ -62,6 +62,9 @@ struct control_ops {
 	/* [worker thread] A runner joins (src/join): @sock is its first channel, taken also on
 	 * failure; @uid is who it is.  0 or -errno with a message. */
 	int (*join)(void *arg, int sock, uid_t uid, struct uvfio_error *err);
+	/* [the control's loop, must not wait] A connected vfio-user socket to the device that @name
+	 * names, with a token or without (wire_open_device()): the caller's; or -errno with a message. */
+	int (*open)(void *arg, const char *name, struct uvfio_error *err);
 };
 
 struct control_config {

@@ -36,6 +36,7 @@
 #define OUT_HIGH              65536u      /* bytes unread by the client: it gets no more answered */
 #define OUT_MAX               (12u << 20) /* it is cut off */
 #define MAX_FDS               16u         /* of one client, not yet taken by a request */
+#define MAX_OUT_FDS           8u          /* on their way to one client */
 #define MAX_JOBS              64u         /* waiting or running */
 #define MAX_CLIENT_JOBS       16u
 #define MAX_WORKERS           MAX_JOBS /* so that no job waits for another */
@@ -117,6 +118,11 @@ struct client {
 
 	char *out;
 	size_t out_pos, out_len, out_room;
+	struct {
+		size_t at; /* of @out: the byte that it goes along with */
+		int fd;
+	} out_fds[MAX_OUT_FDS];
+	unsigned nr_out_fds;
 	struct uvfio_timer *drain_timer; /* once it sends no more */
 
 	unsigned nr_jobs, nr_calls;
@@ -182,6 +188,8 @@ void client_close(struct client *client); /* the list's reference is put by the 
 bool client_turn(struct client *client);
 /* Queue @message for it and send what goes.  Takes no reference. */
 void client_send(struct client *client, struct json_object *message);
+/* @fd, which becomes the client's, goes with the message that is sent next.  There is room for it. */
+void client_send_fd(struct client *client, int fd);
 /* Drop it when it sends no more and waits for nothing. */
 void client_done(struct client *client);
 static inline bool client_blocked(const struct client *client)
@@ -246,6 +254,8 @@ void json_put_sriov(struct json_object *out, struct vfio_device *dev);
 /* "driver", when one has it. */
 void json_put_driver(struct json_object *out, const struct vfio_device *dev);
 
+/* open.c */
+struct json_object *method_open(struct call *, struct json_object *, struct rpc_error *);
 void jobs_init(struct control *control);
 /* Wait for all; then what is done is answered to nobody. */
 void jobs_stop(struct control *control);

@@ -11,6 +11,7 @@
 #include "base/wait.h"
 #include "control/jobs.h"
 #include "vfio/inject.h"
+#include "vfio/token.h"
 
 /* In a worker. */
 static void close_files(struct job *job)
@@ -25,6 +26,7 @@ void job_free(struct job *job)
 	for (unsigned i = 0; i < job->nr_fds; i++)
 		uvfio_trash_close(job->control->trash, job->fds[i].fd);
 	json_object_put(job->fds_json);
+	vfio_token_wipe_text(job->spec);
 	free(job->spec);
 	free(job);
 }

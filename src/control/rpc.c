@@ -23,6 +23,7 @@ const struct method rpc_methods[] = {
 	{"add", method_add, {"device", "fds"}},
 	{"remove", method_remove, {"device", "force", "surprise"}},
 	{"join", method_join, {"fds"}},
+	{"open", method_open, {"name"}},
 	{"trace", method_trace, {"device", "events"}},
 	{"untrace", method_untrace, {"subscription"}},
 };

@@ -93,6 +93,7 @@ static int load_model(struct uvfio_machine *machine, char **spec, struct uvfio_e
 		return ret;
 	if (asprintf(&named, "%s%s", model->name, in) < 0)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	vfio_token_wipe_text(*spec);
 	free(*spec);
 	*spec = named;
 	return 0;

@@ -57,12 +57,15 @@ int serve_devices_add(struct serve_devices *devices, const char *spec, const cha
 	list = realloc(devices->list, (devices->nr + 1) * sizeof(*list));
 	if (list)
 		devices->list = list;
-	d = (struct serve_device){strdup(spec), strdup(where)};
+	d = (struct serve_device){.spec = strdup(spec), .where = strdup(where)};
 	if (!list || !d.spec || !d.where) {
+		vfio_token_wipe_text(d.spec);
 		free(d.spec);
 		free(d.where);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	}
+	d.has_token = vfio_token_take(d.spec, &d.token);
+	vfio_token_redact(d.where);
 	list[devices->nr++] = d;
 	return 0;
 }
@@ -72,6 +75,7 @@ void serve_devices_fini(struct serve_devices *devices)
 	for (unsigned i = 0; i < devices->nr; i++) {
 		free(devices->list[i].spec);
 		free(devices->list[i].where);
+		vfio_token_wipe(&devices->list[i].token);
 	}
 	free(devices->list);
 	*devices = (struct serve_devices){0};
@@ -101,6 +105,7 @@ void keeper_free_entry(struct keeper *keeper, struct entry *entry)
 	serve_spec_fini(&entry->spec);
 	free(entry->said.spec);
 	free(entry->said.where);
+	vfio_token_wipe(&entry->said.token);
 	free(entry);
 }
 
@@ -130,6 +135,8 @@ int keeper_add(struct keeper *keeper, const struct serve_device *said, bool conf
 	e->configured = e->kept = configured;
 	e->said.spec = strdup(said->spec);
 	e->said.where = strdup(said->where);
+	e->said.has_token = said->has_token;
+	e->said.token = said->token;
 	if (!e->said.spec || !e->said.where) {
 		keeper_free_entry(keeper, e);
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
@@ -259,7 +266,13 @@ static void send_add(struct keeper *keeper, struct entry *e)
 		failed(keeper, e, err.msg);
 		return;
 	}
+	/* With the token, which is the server's from here on. */
+	if (e->said.has_token)
+		vfio_token_restore(e->said.spec, &e->said.token);
 	ret = serve_outbox_send(&keeper->tell, &msg, e->said.spec, fd);
+	vfio_token_redact(e->said.spec);
+	vfio_token_wipe(&e->said.token);
+	e->said.has_token = false;
 	close(fd);
 	if (ret)
 		failed(keeper, e, strerror(-ret));

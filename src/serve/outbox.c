@@ -5,9 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 #include "serve/outbox.h"
+#include "vfio/token.h"
 
 static void drop_first(struct serve_outbox *box)
 {
+	vfio_token_wipe_text(box->waiting[0].text);
 	free(box->waiting[0].text);
 	if (box->waiting[0].fd >= 0)
 		close(box->waiting[0].fd);
@@ -30,6 +32,7 @@ static int keep(struct serve_outbox *box, const struct serve_message *msg, const
 	if (fd >= 0) {
 		out->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 		if (out->fd < 0) {
+			vfio_token_wipe_text(out->text);
 			free(out->text);
 			return -errno;
 		}

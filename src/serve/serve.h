@@ -26,12 +26,16 @@
 #include <stdbool.h>
 #include <sys/types.h>
 #include <uvfio/device.h>
+#include "vfio/token.h"
 #include "vfio/vfio.h"
 
 /* One device, as --device or the configuration file says it. */
 struct serve_device {
 	char *spec;  /* "MODEL,key=value…", with the socket's keys; owned */
 	char *where; /* for messages: "--device nvme,…", "serve.json, line 3"; owned */
+	/* vf_token= of @spec, where it is written over; until the server has it. */
+	bool has_token;
+	struct vfio_token token;
 };
 
 struct serve_devices {

@@ -114,7 +114,6 @@ static int add_in_turn(struct server *server, uint64_t id, const struct serve_sp
 		       char name[16], struct uvfio_error *err)
 {
 	struct served *d = calloc(1, sizeof(*d));
-	struct wire_options options;
 	int ret, mmio = 0;
 
 	if (d)
@@ -127,8 +126,8 @@ static int add_in_turn(struct server *server, uint64_t id, const struct serve_sp
 	if (ret)
 		goto fail;
 	newest_device(server, d->name, &mmio);
-	wire_settings(spec, mmio, &options);
-	ret = wire_listen(server->wire, d->name, fd, &options, &d->listener, err);
+	wire_settings(spec, mmio, &d->options);
+	ret = wire_listen(server->wire, d->name, fd, &d->options, &d->listener, err);
 	fd = -1;
 	if (ret) {
 		vfio_machine_remove_device(server->machine, d->name, 0, NULL, NULL, NULL);
@@ -140,6 +139,7 @@ static int add_in_turn(struct server *server, uint64_t id, const struct serve_sp
 	server->devices = d;
 	pthread_mutex_unlock(&server->lock);
 	memcpy(name, d->name, sizeof(d->name));
+	vfio_token_redact(spec->device);
 	uvfio_log(server->log, UVFIO_LOG_INFO, "%s: %s at %s", d->name, spec->device, d->socket);
 	return 0;
 fail:
@@ -354,6 +354,7 @@ static void listen_to_keeper(struct server *server)
 				uvfio_error_set(&err, ret, no_socket);
 			else
 				ret = server_add_device(server, msg.id, text, fd, name, &err);
+			explicit_bzero(text, SERVE_MAX_TEXT); /* there may be a token in it */
 			answer(server, &msg, ret, ret ? err.msg : name);
 			break;
 		case SERVE_REMOVE:

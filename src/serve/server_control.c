@@ -9,6 +9,7 @@
 #include "join/host.h"
 #include "serve/server_private.h"
 #include "vfio/observe.h"
+#include "vfio/sriov.h"
 #include "wire/wire.h"
 
 /* What this thread is adding for a client of control, with the files that came along. */
@@ -75,10 +76,41 @@ static void control_describe(void *arg, struct vfio_device *dev, struct json_obj
 	wire_describe(server->wire, name, out);
 }
 
+/* A VF's connections are as those of its PF, but for what these present. */
+static void vf_settings(struct server *server, const char *name, struct wire_options *options)
+{
+	char device[16] = "";
+	struct vfio_device *dev, *pf;
+	struct served *d;
+
+	wire_options_default(options);
+	memcpy(device, name, strnlen(name, 12));
+	dev = vfio_machine_get_device(server->machine, device);
+	pf = dev ? vfio_device_physfn(dev) : NULL;
+	if (pf) {
+		pthread_mutex_lock(&server->lock);
+		d = *server_find_locked(server, 0, vfio_device_name(pf));
+		if (d)
+			*options = d->options;
+		pthread_mutex_unlock(&server->lock);
+	}
+	if (dev)
+		vfio_device_put(dev);
+}
+
+static int control_open(void *arg, const char *name, struct uvfio_error *err)
+{
+	struct server *server = arg;
+	struct wire_options options;
+
+	vf_settings(server, name, &options);
+	return wire_open_device(server->wire, name, &options, err);
+}
+
 int server_start_control(struct server *server, struct uvfio_error *err)
 {
 	static const struct control_ops ops = {control_add_device, control_remove_device,
-					       control_describe, control_join};
+					       control_describe, control_join, control_open};
 	const struct serve_config *config = server->config->config;
 	const struct control_config control = {
 		.name = config->machine ? config->machine : CONTROL_DEFAULT_MACHINE,

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "control/control.h"
 #include "serve/server.h"
+#include "wire/wire.h"
 
 struct served {
 	struct served *next;
@@ -15,7 +16,8 @@ struct served {
 	char name[16];
 	char *socket;
 	struct wire_listener *listener; /* under ->lock; NULL: somebody closes it, or has */
-	bool removing;                  /* ditto */
+	struct wire_options options;    /* of it; constant */
+	bool removing;                  /* under ->lock */
 	bool gone;                      /* ditto: the machine has let go of it */
 	bool left;                      /* ditto: nobody waits for that */
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "serve/spec.h"
+#include "vfio/token.h"
 
 #define MAX_SPIN_US 1000000u
 
@@ -143,6 +144,7 @@ int serve_spec_parse(const char *text, struct serve_spec *spec, struct uvfio_err
 			*equals = '\0';
 			ret = take(spec, copy, equals + 1, err);
 		}
+		explicit_bzero(copy, (size_t)(end - part)); /* it may be a token (C) */
 		free(copy);
 		if (ret < 0)
 			return ret;
@@ -159,6 +161,7 @@ int serve_spec_parse(const char *text, struct serve_spec *spec, struct uvfio_err
 
 void serve_spec_fini(struct serve_spec *spec)
 {
+	vfio_token_wipe_text(spec->device);
 	free(spec->device);
 	free(spec->socket);
 	free(spec->group);

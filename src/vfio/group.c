@@ -285,25 +285,6 @@ static int copy_string(struct vfio_client *client, uint64_t uaddr, char *out, si
 	return -EINVAL;
 }
 
-/* The options behind the name.  1 and *@token when one was given, 0, or -EINVAL. */
-static int parse_options(const char *options, struct vfio_token *token)
-{
-	int given = 0;
-
-	for (;;) {
-		options += strspn(options, " ");
-		if (!*options)
-			return given;
-		if (given || strncmp(options, VFIO_TOKEN_OPTION, strlen(VFIO_TOKEN_OPTION)) != 0)
-			return -EINVAL;
-		options += strlen(VFIO_TOKEN_OPTION);
-		if (vfio_token_parse(options, token))
-			return -EINVAL;
-		options += VFIO_TOKEN_TEXT;
-		given = 1;
-	}
-}
-
 /* May a client that gives @string have @dev?  1: yes; 0: it is not meant; -EINVAL, -EACCES. */
 static int match_device(struct vfio_device *dev, const char *string, enum vf_token_refusal *why)
 {
@@ -313,7 +294,7 @@ static int match_device(struct vfio_device *dev, const char *string, enum vf_tok
 
 	if (strncmp(string, dev->name, len) != 0 || (string[len] && string[len] != ' '))
 		return 0;
-	ret = parse_options(string + len, &token);
+	ret = vfio_token_options(string + len, &token);
 	if (ret >= 0)
 		ret = vf_token_check(dev, ret ? &token : NULL, why);
 	vfio_token_wipe(&token);

@@ -79,6 +79,24 @@ size_t vfio_token_string(const char *name, const struct vfio_token *token,
 	return len;
 }
 
+int vfio_token_options(const char *options, struct vfio_token *token)
+{
+	int given = 0;
+
+	for (;;) {
+		options += strspn(options, " ");
+		if (!*options)
+			return given;
+		if (given || strncmp(options, VFIO_TOKEN_OPTION, strlen(VFIO_TOKEN_OPTION)) != 0)
+			return -EINVAL;
+		options += strlen(VFIO_TOKEN_OPTION);
+		if (vfio_token_parse(options, token))
+			return -EINVAL;
+		options += VFIO_TOKEN_TEXT;
+		given = 1;
+	}
+}
+
 void vfio_token_wipe_text(char *text)
 {
 	if (text)
@@ -94,6 +112,37 @@ void vfio_token_redact(char *text)
 			*c = '*';
 		text = (char *)c;
 	}
+}
+
+/* The value of the first one, if it is as long as one. */
+static char *first_value(char *text)
+{
+	char *at = strstr(text, VFIO_TOKEN_OPTION);
+
+	if (!at)
+		return NULL;
+	at += strlen(VFIO_TOKEN_OPTION);
+	return strcspn(at, " ,") == VFIO_TOKEN_TEXT ? at : NULL;
+}
+
+bool vfio_token_take(char *text, struct vfio_token *out)
+{
+	const char *value = first_value(text);
+	bool found = value && !vfio_token_parse(value, out);
+
+	vfio_token_redact(text);
+	return found;
+}
+
+void vfio_token_restore(char *text, const struct vfio_token *token)
+{
+	char value[VFIO_TOKEN_TEXT + 1], *at = first_value(text);
+
+	if (!at)
+		return;
+	vfio_token_format(token, value);
+	memcpy(at, value, VFIO_TOKEN_TEXT);
+	explicit_bzero(value, sizeof(value));
 }
 
 /* ---- the core's ---- */
@@ -189,13 +238,14 @@ static enum vf_token_refusal check_vf(struct vfio_device *dev, const struct vfio
 	return equal ? VF_TOKEN_OK : VF_TOKEN_WRONG;
 }
 
-static enum vf_token_refusal check_pf(struct vf_token *token, const struct vfio_token *given)
+static enum vf_token_refusal check_pf(struct vf_token *token, const struct vfio_token *given,
+				      bool store)
 {
 	enum vf_token_refusal why = VF_TOKEN_OK;
 
 	pthread_mutex_lock(&token->lock);
 	if (!token->users) {
-		if (given) {
+		if (given && store) {
 			token->value = *given;
 			token->known = true;
 		}
@@ -208,11 +258,30 @@ static enum vf_token_refusal check_pf(struct vf_token *token, const struct vfio_
 	return why;
 }
 
+static int check(struct vfio_device *dev, const struct vfio_token *given, bool store,
+		 enum vf_token_refusal *why)
+{
+	*why = dev->token.own ? check_pf(&dev->token, given, store) : check_vf(dev, given);
+	return *why == VF_TOKEN_OK ? 0 : *why == VF_TOKEN_UNUSED ? -EINVAL : -EACCES;
+}
+
 int vf_token_check(struct vfio_device *dev, const struct vfio_token *given,
 		   enum vf_token_refusal *why)
 {
-	*why = dev->token.own ? check_pf(&dev->token, given) : check_vf(dev, given);
-	return *why == VF_TOKEN_OK ? 0 : *why == VF_TOKEN_UNUSED ? -EINVAL : -EACCES;
+	return check(dev, given, true, why);
+}
+
+int vfio_device_token_allows(struct vfio_device *dev, const struct vfio_token *given)
+{
+	enum vf_token_refusal why;
+	int ret;
+
+	/* Not while it loses its driver, and its token. */
+	pthread_mutex_lock(&dev->machine->lock);
+	ret = check(dev, given, false, &why);
+	pthread_mutex_unlock(&dev->machine->lock);
+	vf_token_remark(dev, why);
+	return ret;
 }
 
 void vf_token_remark(struct vfio_device *dev, enum vf_token_refusal why)

@@ -46,15 +46,25 @@ size_t vfio_token_string(const char *name, const struct vfio_token *token,
 int vfio_token_from_file(int fd, const char *path, struct vfio_token *out, bool *shared,
 			 struct uvfio_error *err);
 #define VFIO_TOKEN_SHARED "others can read it, and who knows the token can use VFs: chmod 0600"
+/* The options behind a device's name, in GET_DEVICE_FD (C): 1 and *@token when one is given, 0 when
+ * none is, -EINVAL for anything else than at most one vf_token=UUID between spaces. */
+int vfio_token_options(const char *options, struct vfio_token *token);
 /* Forget a text in which there may be one; NULL is allowed. */
 void vfio_token_wipe_text(char *text);
 /* The token that the option of PF @dev has given (spec.c), for those who open it, or its VFs, on
  * behalf of clients that know none; false: it has given none.  Any thread; @dev is held. */
 struct vfio_device;
 bool vfio_device_given_token(const struct vfio_device *dev, struct vfio_token *out);
+/* The matrix of C, for who wants to know before it opens @dev with @given (NULL: nothing): 0,
+ * -EACCES or -EINVAL.  Changes nothing; logs a refusal.  Any thread; @dev is held. */
+int vfio_device_token_allows(struct vfio_device *dev, const struct vfio_token *given);
 /* Write '*' over the values of all vf_token= in @text, up to a space or comma: it can be shown
  * then, and holds no token. */
 void vfio_token_redact(char *text);
+/* The first vf_token= in @text, redacted, and its value put back.  False: @text has none, or what
+ * it has is no UUID; then it is redacted, too. */
+bool vfio_token_take(char *text, struct vfio_token *out);
+void vfio_token_restore(char *text, const struct vfio_token *token);
 
 /* ---- the core's ---- */
 

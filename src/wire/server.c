@@ -52,6 +52,7 @@ struct wire_server *wire_server_new_on(struct vfio_machine *machine, struct uvfi
 	server->log = log;
 	TAILQ_INIT(&server->listeners);
 	pthread_mutex_init(&server->lock, NULL);
+	pthread_mutex_init(&server->open_lock, NULL);
 	pthread_cond_init(&server->changed, NULL);
 	uvfio_eventfd_check_init(&server->eventfds);
 	if (wire_workers_init(&server->workers)) {
@@ -137,7 +138,7 @@ void wire_listener_reap_locked(struct wire_listener *listener)
 {
 	struct wire_server *server = listener->server;
 
-	if (!listener->left || listener->nr_conns)
+	if (!listener->left || listener->nr_conns || listener->pins)
 		return;
 	TAILQ_REMOVE(&server->listeners, listener, next);
 	listener_free(listener);
@@ -184,6 +185,7 @@ void wire_server_free(struct wire_server *server)
 		uvfio_loop_free(server->loops[i].loop);
 	uvfio_eventfd_check_fini(&server->eventfds);
 	pthread_cond_destroy(&server->changed);
+	pthread_mutex_destroy(&server->open_lock);
 	pthread_mutex_destroy(&server->lock);
 	free(server);
 }
@@ -297,9 +299,9 @@ static int find_token(struct wire_listener *listener, const char *device)
 	return 0;
 }
 
-int wire_listen(struct wire_server *server, const char *device, int fd,
-		const struct wire_options *options, struct wire_listener **out,
-		struct uvfio_error *err)
+static int listen_new(struct wire_server *server, const char *device, int fd,
+		      const struct wire_options *options, bool made, struct wire_listener **out,
+		      struct uvfio_error *err)
 {
 	struct wire_listener *listener = calloc(1, sizeof(*listener));
 	unsigned at;
@@ -311,6 +313,7 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 	}
 	listener->server = server;
 	listener->options = *options;
+	listener->made = made;
 	listener->fd = fd;
 	TAILQ_INIT(&listener->conns);
 	TAILQ_INIT(&listener->waiting);
@@ -338,7 +341,8 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 	TAILQ_INSERT_TAIL(&server->listeners, listener, next);
 	pthread_mutex_unlock(&server->lock);
 	/* The timer's function makes the watch, in the context. */
-	*out = listener;
+	if (out)
+		*out = listener;
 	if (fd >= 0)
 		uvfio_timer_arm(listener->retry, 0);
 	return 0;
@@ -347,6 +351,35 @@ failed:
 	close_socket(fd);
 	listener_free(listener);
 	return ret;
+}
+
+int wire_make_listener(struct wire_server *server, const char *device,
+		       const struct wire_options *options, struct uvfio_error *err)
+{
+	return listen_new(server, device, -1, options, true, NULL, err);
+}
+
+int wire_listen(struct wire_server *server, const char *device, int fd,
+		const struct wire_options *options, struct wire_listener **out,
+		struct uvfio_error *err)
+{
+	struct wire_listener *made;
+	int ret;
+
+	pthread_mutex_lock(&server->open_lock);
+	made = wire_take_made(server, device, options);
+	if (!made)
+		ret = listen_new(server, device, fd, options, false, out, err);
+	else
+		ret = fd < 0 ? 0 : wire_listener_open(made, fd);
+	pthread_mutex_unlock(&server->open_lock);
+	if (made && !ret)
+		*out = made;
+	return made && ret
+		       ? uvfio_error_set(err, ret,
+					 "%s: what was given to listen on is no listening socket",
+					 device)
+		       : ret;
 }
 
 int wire_listener_open(struct wire_listener *listener, int fd)

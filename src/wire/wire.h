@@ -49,9 +49,9 @@ struct wire_server *wire_server_new_on(struct vfio_machine *machine, struct uvfi
 /* Closes every connection, gives their devices back, and waits for that.  NULL is allowed. */
 void wire_server_free(struct wire_server *server);
 
-/* Serve the device @device ("0000:01:00.0") on the listening socket @fd, which becomes the server's
- * also when this fails; -1: on none yet, clients come by wire_adopt().  -ENODEV: there is no such
- * device; -EINVAL: not a listening stream socket; -ENOMEM. */
+/* Serve the device @device ("0000:01:00.0"), which nobody listens for, on the listening socket @fd,
+ * which becomes the server's also when this fails; -1: on none yet, clients come by wire_adopt().
+ * -ENODEV: there is no such device; -EINVAL: not a listening stream socket; -ENOMEM. */
 int wire_listen(struct wire_server *server, const char *device, int fd,
 		const struct wire_options *options, struct wire_listener **out,
 		struct uvfio_error *err);
@@ -63,6 +63,12 @@ int wire_listener_open(struct wire_listener *listener, int fd);
 int wire_adopt(struct wire_listener *listener, int fd);
 /* The same, but it presents @token, NULL: none, whatever the others of @listener do. */
 int wire_adopt_with(struct wire_listener *listener, int fd, const struct vfio_token *token);
+/* A connected socket to the device that @name names as GET_DEVICE_FD does (C): "0000:01:00.1
+ * vf_token=UUID", which it presents; what its own listener presents does not count.  One that
+ * nobody listens for, as a VF, gets @options.  The client's end, the caller's; or -errno with a
+ * message: -ENODEV, -EINVAL, -EACCES as that call; -EMFILE: too many clients wait. */
+int wire_open_device(struct wire_server *server, const char *name,
+		     const struct wire_options *options, struct uvfio_error *err);
 /* Listens no longer and has its connections closed; @listener is not to be used any more.  Does not
  * wait for them: the device is given back (vfio_machine_remove_device()'s ->done says when) as soon
  * as nothing of them is at work, which may be in a client's file system. */

@@ -220,6 +220,7 @@ struct wire_server {
 	struct uvfio_eventfd_check eventfds;
 	struct uvfio_ratelimit complaints;
 
+	pthread_mutex_t open_lock; /* wire_open_device() makes a listener; before @lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a listener has gone */
 	TAILQ_HEAD(, wire_listener) listeners;
@@ -241,8 +242,17 @@ struct wire_listener {
 	struct wire_conns waiting; /* for it, in this order */
 	bool closing;
 	bool left; /* by wire_unlisten(): the last connection frees it */
+	bool made; /* by wire_open_device(); nobody has it */
+	unsigned pins;
 };
 
+/* open.c: one that wire_open_device() made is @options' owner's from now on; NULL: there is none.
+ */
+struct wire_listener *wire_take_made(struct wire_server *server, const char *device,
+				     const struct wire_options *options);
+/* server.c: make such a one; 0 or -errno with a message. */
+int wire_make_listener(struct wire_server *server, const char *device,
+		       const struct wire_options *options, struct uvfio_error *err);
 /* server->lock is held.  Free it if nobody needs it any more. */
 void wire_listener_reap_locked(struct wire_listener *listener);
 
