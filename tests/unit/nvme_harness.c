@@ -317,8 +317,10 @@ int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct b
 
 void block_close(struct block *b)
 {
-	struct harness *h = b->h;
+	struct harness *h = b ? b->h : NULL;
 
+	if (!b)
+		return;
 	assert(!h->nr_io_pending);
 	for (unsigned i = 0; i < h->nr_blocks; i++) {
 		if (h->blocks[i] == b) {

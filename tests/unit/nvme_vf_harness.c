@@ -102,19 +102,24 @@ struct harness *h_new_vf(struct harness *pf, unsigned index)
 	return h;
 }
 
+static bool kicked(const struct harness *h)
+{
+	return __atomic_load_n(&h->kicked, __ATOMIC_SEQ_CST);
+}
+
 void h_run_all(struct harness *pf)
 {
-	bool moved = true;
+	bool again = true;
 
-	while (moved) {
-		moved = false;
+	while (again) {
 		h_run(pf);
 		for (unsigned i = 0; i < H_VFS; i++) {
-			if (!pf->vfs[i])
-				continue;
-			moved |= __atomic_load_n(&pf->vfs[i]->kicked, __ATOMIC_SEQ_CST);
-			h_run(pf->vfs[i]);
+			if (pf->vfs[i])
+				h_run(pf->vfs[i]);
 		}
-		moved |= __atomic_load_n(&pf->kicked, __ATOMIC_SEQ_CST);
+		/* One may have kicked another that had run before. */
+		again = kicked(pf);
+		for (unsigned i = 0; i < H_VFS; i++)
+			again |= pf->vfs[i] && kicked(pf->vfs[i]);
 	}
 }
