@@ -113,6 +113,34 @@ static void does_what_all_do(void **state)
 	}
 }
 
+/* Each of those who share it has a connection of its own, from its first request on. */
+static void shared(void **state)
+{
+	struct block_options opts = {.nbd = uri, .shared = true};
+	char buf[4096], got[4096];
+	struct block *a, *b = NULL;
+
+	start_server("memory 8M");
+	a = open_block(&opts);
+	assert_non_null(a);
+	assert_int_equal(block_share(a, NULL, ctx, &b), 0);
+	assert_int_equal(block_info(b)->size, 8 << 20);
+	check_backend(b);
+	fill(buf, sizeof(buf), 1);
+	assert_int_equal(do_io(a, BLOCK_WRITE, 0, 4096, buf, 4096), 0);
+	assert_int_equal(do_io(b, BLOCK_READ, 0, 4096, got, 4096), 0);
+	assert_memory_equal(buf, got, 4096);
+	close_block(a);
+	assert_int_equal(do_io(b, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+	close_block(b);
+	stop_server();
+	/* A server whose connections may see different things. */
+	start_server("--filter=multi-conn memory 8M multi-conn-mode=disable");
+	assert_null(open_block(&opts));
+	assert_int_equal(errno, ENOTSUP);
+	stop_server();
+}
+
 static void server_says_what_it_is(void **state)
 {
 	char buf[4096] = {0};
@@ -412,6 +440,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(does_what_all_do),
+		TEST(shared),
 		TEST(server_says_what_it_is),
 		TEST(errors_of_the_server_come_back),
 		TEST(opening_says_what_is_wrong),
