@@ -170,7 +170,7 @@ static void options(void **state)
 	p = caps(h);
 	assert_int_equal(p.vqfrt, 12);
 	assert_int_equal(p.vqfrsm, 3);
-	assert_int_equal(p.vifrsm, 3);
+	assert_int_equal(p.vifrsm, 6);
 	h_free(h);
 	h = manager("memory=1M,vfs=2,vq_flexible=7,vi_flexible=5");
 	p = caps(h);
@@ -232,7 +232,7 @@ static void statuses(void **state)
 	assert_int_equal(virt(h, NVME_VIRT_PRIMARY_ALLOCATE, VQ, 0, 1), DNR(NVME_SC_NR_RESOURCES));
 	/* How many? */
 	assert_int_equal(virt(h, NVME_VIRT_SECONDARY_ASSIGN, VQ, 1, 6), DNR(NVME_SC_NR_RESOURCES));
-	assert_int_equal(virt(h, NVME_VIRT_SECONDARY_ASSIGN, VI, 1, 6), DNR(NVME_SC_NR_RESOURCES));
+	assert_int_equal(virt(h, NVME_VIRT_SECONDARY_ASSIGN, VI, 1, 7), DNR(NVME_SC_NR_RESOURCES));
 	assert_int_equal(virt(h, NVME_VIRT_SECONDARY_ASSIGN, VQ, 1, 4), 0);
 	assert_int_equal(virt(h, NVME_VIRT_SECONDARY_ASSIGN, VQ, 2, 3), DNR(NVME_SC_RESOURCE_ID));
 	assert_int_equal(virt(h, NVME_VIRT_SECONDARY_ASSIGN, VQ, 2, 2), 0);

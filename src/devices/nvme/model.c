@@ -51,7 +51,7 @@ static const struct uvfio_key keys[] = {
 	{"vfs", "N", "SR-IOV: virtual functions that it can have, 1 to 4095; default none"},
 	{"vq_flexible", "N",
 	 "queue resources that the VFs share, an admin queue counts as one; default 9 for each VF"},
-	{"vi_flexible", "N", "interrupt vectors that the VFs share; default 9 for each VF"},
+	{"vi_flexible", "N", "interrupt vectors that the VFs share; default 9 for each VF, and 18"},
 	{"attach", "LIST",
 	 "the controllers of namespace 1, for good: pf, vf0, vf0-3, vfs, all, none, joined by '+'; "
 	 "default all, until the PF's driver attaches it otherwise"},

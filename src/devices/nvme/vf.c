@@ -55,10 +55,13 @@ void nvme_host_driver(void *priv, bool bound)
 
 /* ---- the options ---- */
 
+/* That there is room for. */
+#define VECTORS_MAX ((NVME_BAR_MSIX_PBA - NVME_BAR_MSIX_TABLE) / 16u)
+
+/* Of what one VF may have @most: the pool, @n unless the options say otherwise. */
 static int parse_pool(const struct uvfio_args *args, const char *key, unsigned vfs, unsigned most,
-		      unsigned *total, unsigned *max, struct uvfio_error *err)
+		      uint64_t n, unsigned *total, unsigned *max, struct uvfio_error *err)
 {
-	uint64_t n = (uint64_t)vfs * (most < NVME_VF_SHARE ? most : NVME_VF_SHARE);
 	int r;
 
 	if (!vfs && uvfio_arg(args, key))
@@ -74,18 +77,22 @@ static int parse_pool(const struct uvfio_args *args, const char *key, unsigned v
 
 int nvme_vfs_parse(struct nvme_ctrl *c, const struct uvfio_args *args, struct uvfio_error *err)
 {
+	/* One VF may have as many queues as the PF. */
+	unsigned queues = c->nr_queues + 1;
+	unsigned each = queues < NVME_VF_SHARE ? queues : NVME_VF_SHARE;
 	unsigned vq, vi, vq_max, vi_max;
 	uint64_t vfs = 0;
 	int r;
 
 	r = uvfio_arg_uint(args, "vfs", 0, NVME_MAX_VFS, &vfs, err);
-	/* One VF may have as many queues as the PF, and a vector for each. */
 	if (!r)
-		r = parse_pool(args, "vq_flexible", (unsigned)vfs, c->nr_queues + 1, &vq, &vq_max,
+		r = parse_pool(args, "vq_flexible", (unsigned)vfs, queues, vfs * each, &vq, &vq_max,
 			       err);
+	/* Of the vectors that one may have it gets half at first: one for each queue. */
 	if (!r)
-		r = parse_pool(args, "vi_flexible", (unsigned)vfs, c->nr_queues + 1, &vi, &vi_max,
-			       err);
+		r = parse_pool(args, "vi_flexible", (unsigned)vfs,
+			       2 * queues < VECTORS_MAX ? 2 * queues : VECTORS_MAX,
+			       (vfs > 1 ? vfs : 2) * each, &vi, &vi_max, err);
 	if (r)
 		return r;
 	c->sub = nvme_subsys_new(c, (unsigned)vfs);

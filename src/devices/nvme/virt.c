@@ -81,14 +81,13 @@ static void set_all_vectors(struct nvme_subsys *sub)
 	for (int pass = 0; pass < 2; pass++) {
 		for (unsigned i = 0; i < sub->total_vfs; i++) {
 			struct nvme_secondary *s = &sub->secondaries[i];
-			unsigned nvi;
-			bool there;
+			unsigned nvi, has;
 
 			pthread_mutex_lock(&sub->lock);
 			nvi = s->nvi;
-			there = s->ctrl;
+			has = s->ctrl ? uvfio_vf_vectors(s->ctrl->dev) : nvi;
 			pthread_mutex_unlock(&sub->lock);
-			if (there && (pass || !nvi))
+			if (pass ? nvi > has : nvi < has)
 				set_vectors(sub, i, nvi);
 		}
 	}
