@@ -173,6 +173,7 @@ static void free_parts(struct guest *guest)
 	pthread_mutex_destroy(&guest->first_lock);
 	pthread_mutex_destroy(&guest->lock);
 	pthread_cond_destroy(&guest->freed);
+	uapi_later_free(&guest->core);
 	free(guest->devices);
 	free(guest);
 }
@@ -193,7 +194,6 @@ static int take_hello(struct guest *guest, struct uvfio_error *err)
 {
 	const struct join_head head = {.kind = JOIN_HELLO, .arg = {JOIN_VERSION}};
 	const struct join_packet *in = &guest->first_line->in;
-	size_t bytes;
 
 	if (line_call(guest->first_line, NULL, &head, NULL, 0, NULL, 0))
 		return uvfio_error_set(err, -EIO, "the server of %s has ended the connection",
@@ -205,29 +205,39 @@ static int take_hello(struct guest *guest, struct uvfio_error *err)
 			"or use its version here",
 			guest->name);
 	memcpy(&guest->hello, in->data, sizeof(guest->hello));
-	if (guest->hello.nr_devices > JOIN_MAX_DEVICES)
-		return uvfio_error_set(err, -E2BIG,
-				       "%s has %u devices; at most %u can be shown to a program",
-				       guest->name, guest->hello.nr_devices, JOIN_MAX_DEVICES);
-	bytes = guest->hello.nr_devices * sizeof(*guest->devices);
-	if (guest->hello.version != JOIN_VERSION || in->head.len != sizeof(guest->hello) + bytes)
+	if (guest->hello.version != JOIN_VERSION || in->head.len != sizeof(guest->hello))
 		return uvfio_error_set(err, -EPROTO, "the server of %s does not make sense",
 				       guest->name);
-	guest->devices = malloc(bytes ? bytes : 1);
-	if (!guest->devices)
-		return uvfio_error_set(err, -ENOMEM, "out of memory");
-	memcpy(guest->devices, in->data + sizeof(guest->hello), bytes);
-	for (unsigned i = 0; i < guest->hello.nr_devices; i++) {
-		struct uapi_device *dev = &guest->devices[i];
-
-		dev->name[sizeof(dev->name) - 1] = '\0';
-		if ((dev->config_size != PCI_CONFIG_SIZE &&
-		     dev->config_size != PCI_EXT_CONFIG_SIZE) ||
-		    strspn(dev->name, "0123456789abcdef:.") != strlen(dev->name) || !dev->name[0])
-			return uvfio_error_set(err, -EPROTO, "the server of %s does not make sense",
-					       guest->name);
-	}
 	return 0;
+}
+
+/* All that there are now. */
+static int take_devices(struct guest *guest, struct uvfio_error *err)
+{
+	struct uapi_device *grown;
+	unsigned stamp;
+	int n;
+
+	for (;;) {
+		grown = realloc(guest->devices,
+				(guest->nr_devices + JOIN_LISTED) * sizeof(*guest->devices));
+		if (!grown)
+			return uvfio_error_set(err, -ENOMEM, "out of memory");
+		guest->devices = grown;
+		n = guest_list_on(guest->first_line, guest->nr_devices, grown + guest->nr_devices,
+				  JOIN_LISTED, &stamp);
+		if (n < 0)
+			return uvfio_error_set(err, n, "the server of %s does not make sense",
+					       guest->name);
+		if (!n)
+			return 0;
+		guest->nr_devices += (unsigned)n;
+		if (guest->nr_devices > JOIN_MAX_DEVICES)
+			return uvfio_error_set(
+				err, -E2BIG,
+				"%s has more than the %u devices that can be shown to a program",
+				guest->name, JOIN_MAX_DEVICES);
+	}
 }
 
 struct uapi_core *join_guest_new(int sock, const char *name, struct uvfio_log *log,
@@ -250,6 +260,15 @@ struct uapi_core *join_guest_new(int sock, const char *name, struct uvfio_log *l
 	guest->first_line = line_new(sock);
 	ret = guest->first_line ? take_hello(guest, err)
 				: uvfio_error_set(err, -ENOMEM, "out of memory");
+	guest->core = (struct uapi_core){
+		.ops = &join_guest_ops,
+		.policy = &guest->hello.policy,
+		.max_calls = JOIN_CHANNELS - 28, /* the rest is for what never is put aside */
+	};
+	if (!ret)
+		ret = take_devices(guest, err);
+	if (!ret && !uapi_later_init(&guest->core))
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
 	if (!ret) {
 		ret = -pthread_create(&guest->watcher, NULL, watch, guest);
 		if (ret)
@@ -259,12 +278,8 @@ struct uapi_core *join_guest_new(int sock, const char *name, struct uvfio_log *l
 		free_parts(guest);
 		return NULL;
 	}
-	guest->core = (struct uapi_core){
-		.ops = &join_guest_ops,
-		.policy = &guest->hello.policy,
-		.devices = guest->devices,
-		.nr_devices = guest->hello.nr_devices,
-		.max_calls = JOIN_CHANNELS - 28, /* the rest is for what never is put aside */
-	};
+	guest->core.devices = guest->devices;
+	guest->core.nr_devices = guest->nr_devices;
+	guest->core.uio_first = guest->hello.uio_first;
 	return &guest->core;
 }

@@ -192,12 +192,52 @@ static int iommufd_ioctl(struct uapi_core *core, struct core_iommufd *iommufd,
 	return guest_result(guest_simple(core, client, &head, NULL, 0, NULL));
 }
 
-static int cdev_open(struct uapi_core *core, const struct uapi_device *dev,
-		     struct core_device **out)
+/* A call that opens a device: its handle, and which one it is. */
+static int open_device(struct uapi_core *core, struct vfio_client *client,
+		       const struct join_head *head, struct core_device **out,
+		       const struct uapi_device **which)
 {
-	const struct join_head head = {.kind = JOIN_CDEV_OPEN, .arg = {dev->cdev}};
+	struct guest *guest = (struct guest *)core;
+	struct line *line = line_take(guest);
+	struct handle *handle = NULL;
+	struct uapi_device dev;
+	int64_t id;
+	int ret, told;
 
-	return open_object(core, &head, (struct handle **)out);
+	if (!line)
+		return -EIO;
+	ret = line_call(line, client, head, NULL, 0, NULL, 0);
+	if (ret) {
+		line_put(guest, line, true);
+		return ret;
+	}
+	id = line->in.head.value;
+	told = guest_take_device(&line->in, 0, &dev);
+	line_put(guest, line, false);
+	ret = guest_handle_new(id, &handle);
+	if (ret && id <= 0)
+		return ret;
+	if (!ret)
+		ret = told;
+	if (!ret) {
+		*which = uapi_core_know(core, &dev);
+		ret = *which ? 0 : -ENOMEM;
+	}
+	if (ret) {
+		guest_release_id(core, (uint32_t)id);
+		free(handle);
+		return ret;
+	}
+	*out = (struct core_device *)handle;
+	return 0;
+}
+
+static int cdev_open(struct uapi_core *core, unsigned number, struct core_device **out,
+		     const struct uapi_device **which)
+{
+	const struct join_head head = {.kind = JOIN_CDEV_OPEN, .arg = {number}};
+
+	return open_device(core, NULL, &head, out, which);
 }
 
 static int group_unset_container(struct uapi_core *core, struct core_group *group)
@@ -214,37 +254,8 @@ static int group_get_device(struct uapi_core *core, struct core_group *group,
 	const struct join_head head = {.kind = JOIN_GROUP_GET_DEVICE,
 				       .handle = id_of(group),
 				       .arg = {(uint32_t)client->pid, arg}};
-	struct guest *guest = (struct guest *)core;
-	struct line *line = line_take(guest);
-	struct handle *handle = NULL;
-	char name[16] = "";
-	int64_t id;
-	int ret;
 
-	if (!line)
-		return -EIO;
-	ret = line_call(line, client, &head, NULL, 0, NULL, 0);
-	if (ret) {
-		line_put(guest, line, true);
-		return ret;
-	}
-	id = line->in.head.value;
-	if (line->in.head.len == sizeof(name))
-		memcpy(name, line->in.data, sizeof(name) - 1);
-	line_put(guest, line, false);
-	ret = guest_handle_new(id, &handle);
-	if (ret && id <= 0)
-		return ret;
-	*which = uapi_core_find(core, name);
-	if (!ret && !*which)
-		ret = -ENODEV; /* not there when the run began */
-	if (ret) {
-		guest_release_id(core, (uint32_t)id);
-		free(handle);
-		return ret;
-	}
-	*out = (struct core_device *)handle;
-	return 0;
+	return open_device(core, client, &head, out, which);
 }
 
 /* ---- devices ---- */
@@ -427,5 +438,7 @@ const struct uapi_core_ops join_guest_ops = {
 	.sysfs_identify = guest_sysfs_identify,
 	.sysfs_snapshot = guest_snapshot,
 	.hw_config = guest_hw_config,
+	.list = guest_list,
+	.describe = guest_describe,
 	.free = guest_free,
 };

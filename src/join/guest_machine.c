@@ -127,11 +127,74 @@ enum sysfs_file guest_sysfs_identify(struct uapi_core *core, uint64_t ino,
 		*bar = (unsigned)in->head.arg[0];
 	}
 	line_put(guest, line, broken);
-	*device = uapi_core_find(core, name);
+	*device = name[0] ? uapi_core_now(core, name) : NULL;
 	return what;
 }
 
 /* ---- the machine ---- */
+
+int guest_take_device(const struct join_packet *in, unsigned index, struct uapi_device *out)
+{
+	if (in->head.len < (index + 1) * sizeof(*out))
+		return -EIO;
+	memcpy(out, in->data + index * sizeof(*out), sizeof(*out));
+	if ((out->config_size != PCI_CONFIG_SIZE && out->config_size != PCI_EXT_CONFIG_SIZE) ||
+	    !memchr(out->name, 0, sizeof(out->name)) || !memchr(out->pf, 0, sizeof(out->pf)) ||
+	    strspn(out->name, "0123456789abcdef:.") != strlen(out->name) || !out->name[0])
+		return -EIO;
+	return 0;
+}
+
+int guest_list_on(struct line *line, unsigned from, struct uapi_device *out, unsigned max,
+		  unsigned *stamp)
+{
+	const struct join_head head = {.kind = JOIN_LIST, .arg = {from, max}};
+	const struct join_packet *in = &line->in;
+	int n;
+
+	if (line_call(line, NULL, &head, NULL, 0, NULL, 0))
+		return -EPIPE;
+	if (in->head.value < 0 || in->head.value > max)
+		return -EIO;
+	n = (int)in->head.value;
+	*stamp = (unsigned)in->head.arg[0];
+	for (int i = 0; i < n; i++)
+		if (guest_take_device(in, (unsigned)i, &out[i]))
+			return -EIO;
+	return n;
+}
+
+int guest_list(struct uapi_core *core, unsigned from, struct uapi_device *out, unsigned max,
+	       unsigned *stamp)
+{
+	struct guest *guest = (struct guest *)core;
+	struct line *line = line_take(guest);
+	int n;
+
+	if (!line)
+		return -EIO;
+	n = guest_list_on(line, from, out, max, stamp);
+	line_put(guest, line, n == -EPIPE);
+	return n == -EPIPE ? -EIO : n;
+}
+
+int guest_describe(struct uapi_core *core, const char *name, struct uapi_device *out)
+{
+	const struct join_head head = {.kind = JOIN_DESCRIBE};
+	struct guest *guest = (struct guest *)core;
+	struct line *line = line_take(guest);
+	bool broken;
+	int ret;
+
+	if (!line)
+		return -EIO;
+	broken = line_call(line, NULL, &head, name, strlen(name), NULL, 0);
+	ret = broken ? -EIO : guest_result(line->in.head.value);
+	if (!ret)
+		ret = guest_take_device(&line->in, 0, out);
+	line_put(guest, line, broken);
+	return ret;
+}
 
 bool guest_hw_config(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
 		     bool wait)

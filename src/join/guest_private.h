@@ -32,7 +32,8 @@ struct guest {
 	struct uvfio_log *log;
 	const char *name;
 	struct join_hello hello;
-	struct uapi_device *devices;
+	struct uapi_device *devices; /* of the beginning */
+	unsigned nr_devices;
 	int first;                  /* the socket of the first channel */
 	pthread_mutex_t first_lock; /* over a call on it */
 	struct line *first_line;    /* first_lock */
@@ -87,6 +88,14 @@ enum sysfs_file guest_sysfs_identify(struct uapi_core *core, uint64_t ino,
 int guest_sysfs_serve(struct uapi_core *core, int sock, const struct sysfs_link *links,
 		      unsigned nr);
 int guest_snapshot(struct uapi_core *core, uint8_t **out, size_t *len);
+/* The first by a channel, -EPIPE: which is broken. */
+int guest_list_on(struct line *line, unsigned from, struct uapi_device *out, unsigned max,
+		  unsigned *stamp);
+int guest_list(struct uapi_core *core, unsigned from, struct uapi_device *out, unsigned max,
+	       unsigned *stamp);
+int guest_describe(struct uapi_core *core, const char *name, struct uapi_device *out);
+/* A device that the server tells of, which does not have to make sense: 0, -EIO. */
+int guest_take_device(const struct join_packet *in, unsigned index, struct uapi_device *out);
 bool guest_hw_config(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
 		     bool wait);
 

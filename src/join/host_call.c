@@ -96,31 +96,57 @@ static void hello(struct call *call)
 	struct vfio_machine *machine = call->connection->host->machine;
 	uint8_t *out = call->channel->out;
 	struct join_hello hello;
-	struct vfio_device **devs;
-	unsigned nr;
 
-	_Static_assert(sizeof(hello) + JOIN_MAX_DEVICES * sizeof(struct uapi_device) <= JOIN_DATA,
-		       "all devices fit into an answer");
 	if (call->head.arg[0] != JOIN_VERSION) {
 		call->done.value = -EPROTO;
 		return;
 	}
-	nr = vfio_machine_get_devices(machine, &devs);
 	memset(&hello, 0, sizeof(hello));
 	hello.version = JOIN_VERSION;
-	hello.nr_devices = nr;
+	hello.uio_first = vfio_machine_uio_first(machine);
 	vfio_machine_get_policy(machine, &hello.policy);
 	memcpy(out, &hello, sizeof(hello));
 	call->len = sizeof(hello);
-	for (unsigned i = 0; i < nr && i < JOIN_MAX_DEVICES; i++) {
-		struct uapi_device dev;
+}
 
-		memset(&dev, 0, sizeof(dev));
-		uapi_device_describe(devs[i], &dev);
-		memcpy(out + call->len, &dev, sizeof(dev));
-		call->len += sizeof(dev);
+/* What @dev is, behind what is in the answer already. */
+static void put_device(struct call *call, struct vfio_device *dev)
+{
+	struct uapi_device d;
+
+	memset(&d, 0, sizeof(d));
+	uapi_device_describe(dev, &d);
+	memcpy(call->channel->out + call->len, &d, sizeof(d));
+	call->len += sizeof(d);
+}
+
+static void list(struct call *call)
+{
+	struct vfio_machine *machine = call->connection->host->machine;
+	uint64_t from = call->head.arg[0], max = call->head.arg[1];
+	struct vfio_device **devs;
+	unsigned nr;
+
+	_Static_assert(JOIN_LISTED * sizeof(struct uapi_device) <= JOIN_DATA, "they fit");
+	if (max > JOIN_LISTED)
+		max = JOIN_LISTED;
+	call->done.arg[0] = vfio_machine_changes(machine);
+	nr = vfio_machine_get_devices(machine, &devs);
+	for (uint64_t i = from; i < nr && (uint64_t)call->done.value < max; i++) {
+		put_device(call, devs[i]);
+		call->done.value++;
 	}
 	vfio_devices_put(devs, nr);
+}
+
+static void describe(struct call *call)
+{
+	struct vfio_device *dev = named(call);
+
+	if (!dev)
+		return;
+	put_device(call, dev);
+	vfio_device_put(dev);
 }
 
 static void new_channel(struct call *call)
@@ -294,7 +320,6 @@ static void group_get_device(struct call *call)
 {
 	struct vfio_device_file *df;
 	struct host_client c;
-	char name[16];
 
 	if (!on(call, OBJECT_GROUP))
 		return;
@@ -304,10 +329,7 @@ static void group_get_device(struct call *call)
 	finish(call, &c);
 	if (call->done.value)
 		return;
-	memset(name, 0, sizeof(name));
-	strncpy(name, vfio_device_name(vfio_device_file_device(df)), sizeof(name) - 1);
-	memcpy(call->channel->out, name, sizeof(name));
-	call->len = sizeof(name);
+	put_device(call, vfio_device_file_device(df));
 	add(call, OBJECT_DEVICE, df, 0);
 }
 
@@ -319,8 +341,10 @@ static void cdev_open(struct call *call)
 
 	call->done.value =
 		vfio_cdev_open(call->connection->host->machine, (unsigned)call->head.arg[0], &df);
-	if (!call->done.value)
-		add(call, OBJECT_DEVICE, df, 0);
+	if (call->done.value)
+		return;
+	put_device(call, vfio_device_file_device(df));
+	add(call, OBJECT_DEVICE, df, 0);
 }
 
 static bool is_mode(uint64_t mode)
@@ -498,6 +522,8 @@ static void (*const calls[JOIN_CALLS])(struct call *call) = {
 	[JOIN_SYSFS_IDENTIFY] = identify,
 	[JOIN_RESOURCE_OPEN] = resource_open,
 	[JOIN_UIO_IOCTL] = uio_ioctl,
+	[JOIN_LIST] = list,
+	[JOIN_DESCRIBE] = describe,
 };
 
 bool call_make(struct channel *channel)

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include "uapi/core.h"
 
-#define JOIN_VERSION 6u
+#define JOIN_VERSION 7u
 
 #define JOIN_DATA    65536u /* bytes behind a head, at most */
 #define JOIN_FDS     64u    /* with a message */
@@ -30,8 +30,9 @@
 
 /* Limits of one connection, and of all. */
 #define JOIN_CHANNELS     128u
-#define JOIN_OBJECTS      1024u /* handles */
-#define JOIN_MAX_DEVICES  256u  /* that a program is shown */
+#define JOIN_OBJECTS      1024u  /* handles */
+#define JOIN_LISTED       128u   /* devices in a message */
+#define JOIN_MAX_DEVICES  16384u /* that a program is shown */
 #define JOIN_CONNECTIONS  256u
 #define JOIN_ALL_CHANNELS 1024u
 #define JOIN_MAX_PIECES   4096u /* of one mapping */
@@ -48,7 +49,8 @@ enum join_kind {
 	JOIN_GROUP_STATUS,    /* arg: pid, arg */
 	JOIN_GROUP_SET,       /* arg: handle of the container, 0: none */
 	JOIN_GROUP_UNSET,
-	JOIN_GROUP_GET_DEVICE, /* arg: pid, arg.  Done: value is the handle, data the name */
+	JOIN_GROUP_GET_DEVICE, /* arg: pid, arg.  Done: value is the handle, data: struct
+				  uapi_device */
 	JOIN_DEVICE_MMIO,      /* arg: mode */
 	JOIN_DEVICE_IOCTL,     /* arg: pid, cmd, arg */
 	JOIN_DEVICE_READ,      /* arg: offset, length.  Done: value, that many bytes */
@@ -65,7 +67,7 @@ enum join_kind {
 	JOIN_IOMMUFD_OPEN,      /* done: value is the handle */
 	JOIN_IOMMUFD_IOCTL,     /* arg: pid, cmd, arg */
 	JOIN_GROUP_SET_IOMMUFD, /* arg: handle of the iommufd */
-	JOIN_CDEV_OPEN,         /* arg: number.  Done: value is the handle of the device file */
+	JOIN_CDEV_OPEN,         /* arg: number.  Done: the same */
 	/* arg: offset into sysfs_snapshot(), of which 0 makes a new one and the last byte is the
 	 * end. Done: value: how long it is; data from the offset on */
 	JOIN_SNAPSHOT,
@@ -76,6 +78,10 @@ enum join_kind {
 	 * and _LOAD alone; fd: its view */
 	JOIN_RESOURCE_OPEN,
 	JOIN_UIO_IOCTL, /* arg: pid, cmd, arg; data: name */
+	/* arg: from which one, how many.  Done: value is how many follow; arg: a stamp, which is
+	 * another whenever a device has come or gone; data: struct uapi_device[] */
+	JOIN_LIST,
+	JOIN_DESCRIBE, /* data: name.  Done: data: struct uapi_device */
 	JOIN_CALLS,
 
 	/* Questions. */
@@ -108,7 +114,7 @@ struct join_head {
 
 struct join_hello {
 	uint32_t version;
-	uint32_t nr_devices; /* of the machine; the first JOIN_MAX_DEVICES of them follow */
+	uint32_t uio_first;
 	struct vfio_policy policy;
 };
 

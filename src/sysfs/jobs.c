@@ -50,6 +50,7 @@ struct job *sysfs_job_new(const struct sysfs_entry *entry, sysfs_job_fn fn, cons
 static void run(struct sysfs *fs, struct job *job)
 {
 	struct vfio_device *dev = function_device(fs, job->f);
+	const unsigned changes = vfio_machine_changes(fs->config.machine);
 	ssize_t result = fs->stopping ? -EINTR : -ENODEV;
 	const bool stopping = fs->stopping;
 	bool answer;
@@ -59,6 +60,8 @@ static void run(struct sysfs *fs, struct job *job)
 		result = job->fn(fs, job, dev);
 	if (dev)
 		vfio_device_put(dev);
+	if (fs->config.changed && vfio_machine_changes(fs->config.machine) != changes)
+		fs->config.changed(fs->config.changed_arg);
 	pthread_mutex_lock(&fs->lock);
 	LIST_REMOVE(job, all);
 	fs->nr_jobs--;

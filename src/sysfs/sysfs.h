@@ -35,6 +35,10 @@ struct sysfs_config {
 	gid_t gid;
 	const struct sysfs_link *links; /* kept by the caller */
 	unsigned nr_links;
+	/* May be NULL: after a write by which devices came or went, before it is answered.  In a
+	 * thread that may wait. */
+	void (*changed)(void *arg);
+	void *changed_arg;
 };
 
 /* NULL with a message. */

@@ -28,12 +28,13 @@ struct core_device;  /* a device file */
 struct core_export;  /* of the core in this process: the struct vfio_device_export */
 struct core_iommufd; /* of the core in this process: the struct vfio_iommufd */
 
-/* A device of the machine as it was when the run began. */
+/* A device of the machine as it was when the run began, or when it was first met. */
 struct uapi_device {
 	char name[16];
+	char pf[16];          /* of a VF: the name of its PF; else "" */
 	unsigned group;       /* IOMMU group */
 	bool noiommu;         /* which is one of no-IOMMU mode (A.9) */
-	unsigned cdev;        /* as vfio_device_cdev() */
+	unsigned cdev;        /* as vfio_device_cdev(); of what was met later: then */
 	int mmio;             /* as vfio_device_mmio() */
 	unsigned config_size; /* bytes: 256 or 4096 */
 	struct {
@@ -58,7 +59,7 @@ struct uapi_core_ops {
 	int (*group_set_iommufd)(struct uapi_core *core, struct core_group *group,
 				 struct core_iommufd *iommufd);
 	int (*group_unset_container)(struct uapi_core *core, struct core_group *group);
-	/* *@which: of which device, one of core->devices. */
+	/* *@which: of which device; it stays until the core goes. */
 	int (*group_get_device)(struct uapi_core *core, struct core_group *group,
 				struct vfio_client *client, uint64_t arg, struct core_device **out,
 				const struct uapi_device **which);
@@ -68,9 +69,9 @@ struct uapi_core_ops {
 	int (*iommufd_ioctl)(struct uapi_core *core, struct core_iommufd *iommufd,
 			     struct vfio_client *client, unsigned cmd, uint64_t arg);
 
-	/* vfio_cdev_open() of one of core->devices. */
-	int (*cdev_open)(struct uapi_core *core, const struct uapi_device *dev,
-			 struct core_device **out);
+	/* vfio_cdev_open(); *@which as above. */
+	int (*cdev_open)(struct uapi_core *core, unsigned number, struct core_device **out,
+			 const struct uapi_device **which);
 	void (*device_release)(struct uapi_core *core, struct core_device *df);
 	int (*device_set_mmio)(struct uapi_core *core, struct core_device *df,
 			       enum vfio_mmio_mode mode);
@@ -88,8 +89,9 @@ struct uapi_core_ops {
 			   uint64_t len, bool shared, bool *writable, bool *trap_reads);
 	/* vfio_device_file_fd(): the core's, until the handle is released. */
 	int (*device_view_fd)(struct uapi_core *core, struct core_device *df);
-	/* [@offset, +@len) of that file as memory for DMA (D.4): as vfio_device_memory(), or a piece
-	 * of the file for a core elsewhere to recognise, whose fd is the caller's to close. */
+	/* [@offset, +@len) of that file as memory for DMA (D.4): as vfio_device_memory(), or a
+	 * piece of the file for a core elsewhere to recognise, whose fd is the caller's to close.
+	 */
 	int (*device_memory)(struct uapi_core *core, struct core_device *df, uint64_t offset,
 			     uint64_t len, struct iommu_mem *out);
 
@@ -110,10 +112,17 @@ struct uapi_core_ops {
 	int (*sysfs_serve)(struct uapi_core *core, int sock, const struct sysfs_link *links,
 			   unsigned nr);
 
-	/* sysfs_identify() of that tree; *@device is one of core->devices, NULL when the file's is
-	 * none of them. */
+	/* sysfs_identify() of that tree; *@device as above, NULL when there is none. */
 	enum sysfs_file (*sysfs_identify)(struct uapi_core *core, uint64_t ino,
 					  const struct uapi_device **device, unsigned *bar);
+
+	/* The machine's devices as they are now: from the @from'th on up to @max of them in @out;
+	 * how many, 0: no more, or -errno.  *@stamp is another whenever a device has come or gone.
+	 */
+	int (*list)(struct uapi_core *core, unsigned from, struct uapi_device *out, unsigned max,
+		    unsigned *stamp);
+	/* The one with this name: 0, -ENODEV, -EIO. */
+	int (*describe)(struct uapi_core *core, const char *name, struct uapi_device *out);
 
 	/* sysfs_snapshot() (sysfs/snapshot.h) of the machine; its contents are to be checked.  Or
 	 * -errno. */
@@ -132,13 +141,22 @@ struct uapi_core {
 	struct vfio_machine *machine;     /* NULL: it is not in this process */
 	const struct uapi_device *devices;
 	unsigned nr_devices;
-	unsigned uio_first; /* the first uioN */
+	struct uapi_later *later; /* devices that were met since then (devices.c) */
+	unsigned uio_first;       /* the first uioN */
 	/* How many calls may wait at a time; those beyond wait for them. */
 	unsigned max_calls;
 };
 
-/* The one of @core's devices with this name, or NULL. */
+/* The one of @core->devices with this name, or NULL. */
 const struct uapi_device *uapi_core_find(const struct uapi_core *core, const char *name);
+/* What has this name now; NULL: nothing, or no memory.  It stays until the core goes: there are not
+ * more than a name can have groups and BARs, and 65,536 in all.  Any thread. */
+const struct uapi_device *uapi_core_now(struct uapi_core *core, const char *name);
+/* The same for what @dev tells. */
+const struct uapi_device *uapi_core_know(struct uapi_core *core, const struct uapi_device *dev);
+/* For those who make and free a core: false when out of memory. */
+bool uapi_later_init(struct uapi_core *core);
+void uapi_later_free(struct uapi_core *core);
 /* What the tree in /sys and the handles tell of @dev. */
 void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out);
 /* The node of group @number in /dev/vfio: "7", or "noiommu-7" (A.9). */

@@ -12,11 +12,14 @@
 #include "vfio/device_memory.h"
 #include "vfio/host.h"
 #include "vfio/observe.h"
+#include "vfio/sriov.h"
 #include "vfio/uio.h"
 
 struct local {
 	struct uapi_core core;
+	/* Those of the beginning stay until the core goes; VFs come and go. */
 	struct vfio_device **held;
+	unsigned nr_held;
 	struct uapi_device devices[];
 };
 
@@ -97,27 +100,33 @@ static int group_unset_container(struct uapi_core *core, struct core_group *grou
 	return vfio_group_unset_container(group_of_handle(group));
 }
 
+/* Which device @df is of; NULL, and it is released: out of memory. */
+static const struct uapi_device *know(struct uapi_core *core, struct vfio_device_file *df)
+{
+	const struct uapi_device *which;
+	struct uapi_device dev;
+
+	uapi_device_describe(vfio_device_file_device(df), &dev);
+	which = uapi_core_know(core, &dev);
+	if (!which)
+		vfio_device_release(df);
+	return which;
+}
+
 static int group_get_device(struct uapi_core *core, struct core_group *group,
 			    struct vfio_client *client, uint64_t arg, struct core_device **out,
 			    const struct uapi_device **which)
 {
-	struct local *local = of_core(core);
-	const struct vfio_device *dev;
 	struct vfio_device_file *df;
 	int ret = vfio_group_get_device(group_of_handle(group), client, arg, &df);
 
 	if (ret)
 		return ret;
-	dev = vfio_device_file_device(df);
-	for (unsigned i = 0; i < core->nr_devices; i++) {
-		if (local->held[i] != dev)
-			continue;
-		*which = &local->devices[i];
-		*out = (struct core_device *)df;
-		return 0;
-	}
-	vfio_device_release(df); /* not there when the run began */
-	return -ENODEV;
+	*which = know(core, df);
+	if (!*which)
+		return -ENOMEM;
+	*out = (struct core_device *)df;
+	return 0;
 }
 
 static int group_set_iommufd(struct uapi_core *core, struct core_group *group,
@@ -151,15 +160,19 @@ static int iommufd_ioctl(struct uapi_core *core, struct core_iommufd *iommufd,
 
 /* ---- devices ---- */
 
-static int cdev_open(struct uapi_core *core, const struct uapi_device *dev,
-		     struct core_device **out)
+static int cdev_open(struct uapi_core *core, unsigned number, struct core_device **out,
+		     const struct uapi_device **which)
 {
 	struct vfio_device_file *df;
-	int ret = vfio_cdev_open(core->machine, dev->cdev, &df);
+	int ret = vfio_cdev_open(core->machine, number, &df);
 
-	if (!ret)
-		*out = (struct core_device *)df;
-	return ret;
+	if (ret)
+		return ret;
+	*which = know(core, df);
+	if (!*which)
+		return -ENOMEM;
+	*out = (struct core_device *)df;
+	return 0;
 }
 
 static void device_release(struct uapi_core *core, struct core_device *df)
@@ -232,10 +245,14 @@ static int device_memory(struct uapi_core *core, struct core_device *df, uint64_
 static int resource_open(struct uapi_core *core, const struct uapi_device *dev,
 			 enum vfio_mmio_mode mode, struct core_device **out, int *view)
 {
-	struct local *local = of_core(core);
+	struct vfio_device *held = vfio_machine_get_device(core->machine, dev->name);
 	struct vfio_device_file *df;
-	int ret = vfio_device_host_open(local->held[dev - local->devices], mode, &df, view);
+	int ret;
 
+	if (!held)
+		return -ENODEV;
+	ret = vfio_device_host_open(held, mode, &df, view);
+	vfio_device_put(held);
 	if (!ret)
 		*out = (struct core_device *)df;
 	return ret;
@@ -244,9 +261,14 @@ static int resource_open(struct uapi_core *core, const struct uapi_device *dev,
 static int uio_ioctl(struct uapi_core *core, const struct uapi_device *dev,
 		     struct vfio_client *client, unsigned cmd, uint64_t arg)
 {
-	struct local *local = of_core(core);
+	struct vfio_device *held = vfio_machine_get_device(core->machine, dev->name);
+	int ret;
 
-	return vfio_device_uio_ioctl(local->held[dev - local->devices], client, cmd, arg);
+	if (!held)
+		return -ENODEV;
+	ret = vfio_device_uio_ioctl(held, client, cmd, arg);
+	vfio_device_put(held);
+	return ret;
 }
 
 /* ---- the machine ---- */
@@ -259,14 +281,47 @@ static int snapshot(struct uapi_core *core, uint8_t **out, size_t *len)
 static bool hw_config(struct uapi_core *core, const struct uapi_device *dev, uint8_t *bytes,
 		      bool wait)
 {
-	struct local *local = of_core(core);
+	struct vfio_device *held = vfio_machine_get_device(core->machine, dev->name);
+	bool done;
 
-	return vfio_device_hw_config(local->held[dev - local->devices], bytes, wait);
+	if (!held)
+		return true;
+	done = vfio_device_hw_config(held, bytes, wait);
+	vfio_device_put(held);
+	return done;
+}
+
+static int list(struct uapi_core *core, unsigned from, struct uapi_device *out, unsigned max,
+		unsigned *stamp)
+{
+	struct vfio_device **devs;
+	unsigned nr, n = 0;
+
+	*stamp = vfio_machine_changes(core->machine);
+	nr = vfio_machine_get_devices(core->machine, &devs);
+	for (unsigned i = from; i < nr && n < max; i++)
+		uapi_device_describe(devs[i], &out[n++]);
+	vfio_devices_put(devs, nr);
+	return (int)n;
+}
+
+static int describe(struct uapi_core *core, const char *name, struct uapi_device *out)
+{
+	struct vfio_device *dev = vfio_machine_get_device(core->machine, name);
+
+	if (!dev)
+		return -ENODEV;
+	uapi_device_describe(dev, out);
+	vfio_device_put(dev);
+	return 0;
 }
 
 static void local_free(struct uapi_core *core)
 {
-	vfio_devices_put(of_core(core)->held, core->nr_devices);
+	struct local *local = of_core(core);
+
+	vfio_devices_put(local->held, local->nr_held);
+	uapi_later_free(core);
 	free(core);
 }
 
@@ -300,17 +355,10 @@ static const struct uapi_core_ops local_ops = {
 	.uio_ioctl = uio_ioctl,
 	.sysfs_snapshot = snapshot,
 	.hw_config = hw_config,
+	.list = list,
+	.describe = describe,
 	.free = local_free,
 };
-
-const struct uapi_device *uapi_core_find(const struct uapi_core *core, const char *name)
-{
-	for (unsigned i = 0; i < core->nr_devices; i++) {
-		if (!strcmp(core->devices[i].name, name))
-			return &core->devices[i];
-	}
-	return NULL;
-}
 
 void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out)
 {
@@ -326,6 +374,8 @@ void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out)
 		.rom_size = desc->rom_size,
 	};
 	snprintf(out->name, sizeof(out->name), "%s", vfio_device_name(dev));
+	if (vfio_device_physfn(dev))
+		snprintf(out->pf, sizeof(out->pf), "%s", vfio_device_name(vfio_device_physfn(dev)));
 	for (unsigned i = 0; i < 6; i++) {
 		out->bars[i].size = desc->bars[i].size;
 		out->bars[i].flags = desc->bars[i].flags;
@@ -355,12 +405,19 @@ struct uapi_core *uapi_core_local(struct vfio_machine *machine)
 	unsigned nr = vfio_machine_get_devices(machine, &devs);
 	struct local *local = calloc(1, sizeof(*local) + nr * sizeof(local->devices[0]));
 
-	if (!local) {
+	if (!local || !uapi_later_init(&local->core)) {
 		vfio_devices_put(devs, nr);
+		free(local);
 		return NULL;
 	}
 	for (unsigned i = 0; i < nr; i++)
 		uapi_device_describe(devs[i], &local->devices[i]);
+	for (unsigned i = 0; i < nr; i++) {
+		if (vfio_device_physfn(devs[i]))
+			vfio_device_put(devs[i]);
+		else
+			devs[local->nr_held++] = devs[i];
+	}
 	local->held = devs;
 	local->core = (struct uapi_core){
 		.ops = &local_ops,
@@ -368,6 +425,7 @@ struct uapi_core *uapi_core_local(struct vfio_machine *machine)
 		.machine = machine,
 		.devices = local->devices,
 		.nr_devices = nr,
+		.later = local->core.later,
 		.uio_first = vfio_machine_uio_first(machine),
 		.max_calls = 1000,
 	};

@@ -26,44 +26,6 @@ int uapi_file_reopen(int fd, int access)
 
 /* ---- the table ---- */
 
-static int add_node(struct uapi_files *files, const char *name, enum uapi_file_kind kind,
-		    unsigned group)
-{
-	struct stat st;
-
-	for (unsigned i = 0; i < files->nr_nodes; i++) {
-		if (files->nodes[i].kind == kind && files->nodes[i].group == group)
-			return 0;
-	}
-	if (files->nr_nodes == MAX_NODES)
-		return -E2BIG;
-	if (fstatat(files->server->nodes, name, &st, AT_SYMLINK_NOFOLLOW))
-		return -errno;
-	if (kind == UAPI_IOMMUFD)
-		files->iommu_dev = st.st_dev;
-	else
-		files->dev = st.st_dev;
-	files->nodes[files->nr_nodes++] = (struct node){kind, group, st.st_dev, st.st_ino};
-	return 0;
-}
-
-static int add_nodes(struct uapi_files *files)
-{
-	const struct uapi_core *core = files->server->core;
-	int ret = add_node(files, "vfio", UAPI_CONTAINER, 0);
-
-	for (unsigned i = 0; i < core->nr_devices && !ret; i++) {
-		char name[UAPI_NODE_NAME];
-
-		uapi_group_node(core, core->devices[i].group, name);
-		ret = add_node(files, name, UAPI_GROUP, core->devices[i].group);
-		if (!ret && uapi_cdev_node(&core->devices[i], name))
-			ret = add_node(files, name, UAPI_CDEV, i);
-	}
-	/* It lies beside the directory, on whatever /dev is. */
-	return ret ? ret : add_node(files, "../iommu", UAPI_IOMMUFD, 0);
-}
-
 struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error *err)
 {
 	struct uapi_files *files = calloc(1, sizeof(*files));
@@ -86,7 +48,7 @@ struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error
 				strerror(errno));
 		goto err;
 	}
-	ret = add_nodes(files);
+	ret = uapi_nodes_init(files);
 	if (!ret)
 		ret = uapi_files_start_janitor(files);
 	if (ret) {
@@ -97,6 +59,7 @@ struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error
 	}
 	return files;
 err:
+	uapi_nodes_free(files);
 	close(files->wake);
 	pthread_mutex_destroy(&files->lock);
 	pthread_mutex_destroy(&files->opening);
@@ -109,6 +72,7 @@ void uapi_files_free(struct uapi_files *files)
 	if (!files)
 		return;
 	uapi_files_close_all(files);
+	uapi_nodes_free(files);
 	close(files->inotify);
 	close(files->wake);
 	pthread_mutex_destroy(&files->lock);
@@ -203,18 +167,13 @@ enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat 
 {
 	enum uapi_file_kind kind = UAPI_FILE_KINDS;
 	const struct uapi_file *file;
+	bool ours = false;
 
 	if (!S_ISREG(st->st_mode))
 		return kind;
-	if (st->st_dev == files->dev || st->st_dev == files->iommu_dev) {
-		for (unsigned i = 0; i < files->nr_nodes; i++) {
-			if (files->nodes[i].ino != st->st_ino || files->nodes[i].dev != st->st_dev)
-				continue;
-			*group = files->nodes[i].group;
-			return files->nodes[i].kind;
-		}
+	kind = uapi_nodes_find(files, st, group, &ours);
+	if (ours)
 		return kind;
-	}
 	pthread_mutex_lock(&files->lock);
 	file = lookup(files, st->st_dev, st->st_ino);
 	if (file && file->kind != UAPI_DEVICE && file->kind != UAPI_RESOURCE &&
@@ -302,7 +261,7 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file, int acce
 	else if (file->kind == UAPI_IOMMUFD)
 		strcpy(name, "iommu");
 	else
-		uapi_group_node(files->server->core, file->group, name);
+		uapi_nodes_group(files, file->group, name);
 	unlinkat(dir, fresh, 0);
 	file->probe = openat(dir, fresh, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
 	if (file->probe < 0)
@@ -378,10 +337,11 @@ static enum vfio_mmio_mode mmio_mode(const struct uapi_server *server,
 	return mode;
 }
 
-/* Add @df to the file of its device, which is made when it has none.  files->opening held. */
+/* Add @df to the file of its device, which is made when it has none; @node: the number of the node
+ * by which it was opened, or NULL.  files->opening held. */
 static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 			   struct core_device *df, const struct uapi_device *dev, int view,
-			   pid_t owner, bool node)
+			   pid_t owner, const unsigned *node)
 {
 	struct uapi_core *core = files->server->core;
 	struct uapi_file *file;
@@ -404,6 +364,7 @@ static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 	file->device = dev;
 	file->owner = owner;
 	file->node = node;
+	file->cdev = node ? *node : 0;
 	file->mmio = mmio_mode(files->server, dev);
 	file->group = dev->group;
 	file->probe = uapi_fd_to_keep(uapi_file_reopen(view, O_RDWR));
@@ -417,7 +378,7 @@ static int add_device_file(struct uapi_files *files, enum uapi_file_kind kind,
 
 /* An fd for the program on @df, which is given back when there is none.  files->opening held. */
 static int give_device(struct uapi_files *files, struct core_device *df,
-		       const struct uapi_device *dev, int access, pid_t tid, bool node)
+		       const struct uapi_device *dev, int access, pid_t tid, const unsigned *node)
 {
 	struct uapi_core *core = files->server->core;
 	int ret, fd, view;
@@ -448,19 +409,19 @@ int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 	uapi_files_open_begin(files, group->group, call);
 	ret = core->ops->group_get_device(core, group->group_file, client, arg, &df, dev);
 	if (!ret)
-		ret = give_device(files, df, *dev, O_RDWR, client->pid, false);
+		ret = give_device(files, df, *dev, O_RDWR, client->pid, NULL);
 	pthread_mutex_unlock(&files->opening);
 	return ret;
 }
 
-static int open_cdev_locked(struct uapi_files *files, unsigned which, int access, pid_t tid)
+static int open_cdev_locked(struct uapi_files *files, unsigned number, int access, pid_t tid)
 {
 	struct uapi_core *core = files->server->core;
-	const struct uapi_device *dev = &core->devices[which];
+	const struct uapi_device *dev = NULL;
 	struct core_device *df = NULL;
-	int ret = core->ops->cdev_open(core, dev, &df);
+	int ret = core->ops->cdev_open(core, number, &df, &dev);
 
-	return ret ? ret : give_device(files, df, dev, access, tid, true);
+	return ret ? ret : give_device(files, df, dev, access, tid, &number);
 }
 
 int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, unsigned group,
@@ -489,7 +450,7 @@ int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device 
 		return ret;
 	}
 	fd = uapi_file_reopen(view, access);
-	ret = fd < 0 ? fd : add_device_file(files, UAPI_RESOURCE, df, dev, view, owner, false);
+	ret = fd < 0 ? fd : add_device_file(files, UAPI_RESOURCE, df, dev, view, owner, NULL);
 	if (ret) {
 		if (fd >= 0)
 			close(fd);

@@ -19,11 +19,11 @@
  * The release of a device waits until it is quiet, for as long as its backend likes.  So each has a
  * thread of its own, and only requests on the same group wait for it: nobody else's opens do.
  *
- * A call that is being carried out keeps its file, also when that is closed meanwhile; so it is with
- * the kernel, where the group is busy then.  But there a process is not gone before its calls have
- * ended; here it is, and what its calls still use would be busy for who waited for its death.  So
- * who opens waits for the calls of those who are dead.  A call whose own process is dead does not
- * wait, so nobody waits in a circle.
+ * A call that is being carried out keeps its file, also when that is closed meanwhile; so it is
+ * with the kernel, where the group is busy then.  But there a process is not gone before its calls
+ * have ended; here it is, and what its calls still use would be busy for who waited for its death.
+ * So who opens waits for the calls of those who are dead.  A call whose own process is dead does
+ * not wait, so nobody waits in a circle.
  *
  * Locks: `opening` serialises opens and the other releases, held across calls into the core that do
  * not wait for a device other than the one being opened; then `lock` for the table, never held
@@ -43,7 +43,7 @@ enum uapi_file_kind {
 	UAPI_RESOURCE, /* BARs as /sys's `resourceN` have them: to be mapped, and no more */
 	UAPI_IOMMUFD,
 	UAPI_EXPORT, /* BARs as FEATURE DMA_BUF gives them (D.4) */
-	UAPI_CDEV, /* a node only: what is open of it is a UAPI_DEVICE */
+	UAPI_CDEV,   /* a node only: what is open of it is a UAPI_DEVICE */
 	UAPI_FILE_KINDS,
 };
 
@@ -58,11 +58,11 @@ struct uapi_file {
 	ino_t ino;
 	int probe; /* our description, O_RDWR */
 	int watch;
-	unsigned refs;  /* requests that use it: files->lock */
-	bool closed;    /* found closed while in use: files->lock */
+	unsigned refs;                   /* requests that use it: files->lock */
+	bool closed;                     /* found closed while in use: files->lock */
 	uint64_t users[UAPI_FILE_USERS]; /* the first of these requests, 0: none: files->lock */
-	uint64_t round; /* of the search that found it closed */
-	pid_t owner;    /* process that opened it first, of a device */
+	uint64_t round;                  /* of the search that found it closed */
+	pid_t owner;                     /* process that opened it first, of a device */
 	struct uapi_files *files;
 	unsigned group; /* number, of a group */
 	struct core_container *container;
@@ -74,7 +74,8 @@ struct uapi_file {
 	struct core_device *device_file;
 	const struct uapi_device *device; /* of which device */
 	enum vfio_mmio_mode mmio;         /* of a device */
-	bool node;                        /* it was opened by its node */
+	bool node;                        /* it was opened by its node, */
+	unsigned cdev;                    /* which has this number */
 };
 
 /* Needs server->core, ->nodes, ->devdir and ->iommudir.  NULL with a message. */
@@ -82,8 +83,8 @@ struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error
 /* Releases everything; no request is being handled. */
 void uapi_files_free(struct uapi_files *files);
 
-/* The file of an fd, with a reference for the notified call @call (0: for none); NULL when it is not
- * ours. */
+/* The file of an fd, with a reference for the notified call @call (0: for none); NULL when it is
+ * not ours. */
 struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st, uint64_t call);
 /* The file with @key, likewise. */
 struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key, uint64_t call);
@@ -93,7 +94,7 @@ void uapi_files_put(struct uapi_files *files, struct uapi_file *file, uint64_t c
 /* Is what @st describes open now: a container, a group or a device? */
 bool uapi_files_open(struct uapi_files *files, const struct stat *st);
 /* Is what @st describes /dev/vfio/vfio, a /dev/vfio/N, /dev/iommu or a /dev/vfio/devices/vfioN?
- * *@group is set for the second, and for the last to the device's place in core->devices.
+ * *@group is set for the second, and for the last to its number.
  * UAPI_FILE_KINDS: none.  What is open counts too: a link in /proc leads there. */
 enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat *st,
 				    unsigned *group);
@@ -105,6 +106,10 @@ int uapi_files_open_node(struct uapi_files *files, enum uapi_file_kind kind, uns
 int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 			   struct vfio_client *client, uint64_t arg, uint64_t call,
 			   const struct uapi_device **dev);
+
+/* The machine may have other devices than before: have a node for each group and device that is
+ * new, and none for those that came after the start and have gone.  False: nothing is new. */
+bool uapi_files_look(struct uapi_files *files);
 
 /* Map BARs of @dev as the host, likewise, for the process @owner; @access as for open(2). */
 int uapi_files_open_resource(struct uapi_files *files, const struct uapi_device *dev, int access,

@@ -12,14 +12,8 @@
 #define BUCKETS   64u
 #define MAX_FILES 1024u
 #define NO_GROUP  (~0u)
-#define MAX_NODES 514u /* two, and one a group and device */
 
-struct node {
-	enum uapi_file_kind kind;
-	unsigned group; /* or device */
-	dev_t dev;
-	ino_t ino;
-};
+struct uapi_nodes; /* nodes.c */
 
 struct uapi_files {
 	struct uapi_server *server;
@@ -30,11 +24,9 @@ struct uapi_files {
 	struct uapi_file *dying; /* devices that are being released */
 	uint64_t rounds;         /* `opening` */
 	pthread_cond_t died;
-	struct node nodes[MAX_NODES];
-	unsigned nr_nodes;
 	uint32_t last_serial; /* of an inode's name */
 
-	dev_t dev, iommu_dev; /* of the nodes, and of /dev/iommu */
+	struct uapi_nodes *nodes;
 	int inotify;
 	int wake; /* eventfd: look again, or end */
 	atomic_bool ending;
@@ -54,6 +46,17 @@ int uapi_file_reopen(int fd, int access);
 struct uapi_file *uapi_file_new(struct uapi_files *files, enum uapi_file_kind kind);
 /* Enter @file, which has an inode behind ->probe. */
 int uapi_file_insert(struct uapi_files *files, struct uapi_file *file);
+
+/* nodes.c: which nodes there are.  Any thread, but for the first two. */
+
+/* 0 or -errno; what was made is freed by uapi_nodes_free(). */
+int uapi_nodes_init(struct uapi_files *files);
+void uapi_nodes_free(struct uapi_files *files);
+/* What @st describes, as uapi_files_node(), if that is a node; *@ours: it lies where nodes are. */
+enum uapi_file_kind uapi_nodes_find(struct uapi_files *files, const struct stat *st,
+				    unsigned *group, bool *ours);
+/* The name of group @number's node: "7". */
+void uapi_nodes_group(struct uapi_files *files, unsigned number, char out[UAPI_NODE_NAME]);
 
 /* closing.c */
 

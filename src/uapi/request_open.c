@@ -25,6 +25,21 @@ static void kvm_opened(struct uapi_server *server)
 		  "must trap");
 }
 
+/* Is @path one that a node may have: …/7, …/noiommu-7, …/vfio7? */
+static bool like_a_node(const char *path)
+{
+	const char *name = strrchr(path, '/');
+	size_t digits;
+
+	name = name ? name + 1 : path;
+	if (!strncmp(name, "noiommu-", 8))
+		name += 8;
+	else if (!strncmp(name, "vfio", 4))
+		name += 4;
+	digits = strspn(name, "0123456789");
+	return digits && !name[digits];
+}
+
 /* What the path is: UAPI_FILE_KINDS when it is no node, -errno when that cannot be found out.
  * *@open: it leads to something that is open (through /proc). */
 static int look_up(struct uapi_request *req, int dirfd, const char *path, uint64_t resolve,
@@ -34,6 +49,9 @@ static int look_up(struct uapi_request *req, int dirfd, const char *path, uint64
 	struct stat st;
 	bool known;
 
+	/* Of a device that has come since the last look. */
+	if (fd == -ENOENT && like_a_node(path) && uapi_files_look(req->server->files))
+		fd = uapi_task_resolve(req->server->tasks, req->tid, dirfd, path, resolve);
 	if (fd < 0)
 		return uapi_short_of(fd) ? fd : UAPI_FILE_KINDS;
 	known = !fstat(fd, &st);

@@ -88,7 +88,7 @@ static void trap_node(struct uapi_request *req)
 	if (!file)
 		return;
 	uapi_answer(req,
-		    file->node ? (int64_t)makedev(VFIO_CDEV_MAJOR, file->device->cdev) : -ENOTTY);
+		    file->node ? (int64_t)makedev(VFIO_CDEV_MAJOR, file->cdev) : -ENOTTY);
 	uapi_files_put(req->server->files, file, req->id);
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,30 @@ struct uapi_served {
 	pid_t pump;          /* 0: none */
 	struct sysfs_link *links;
 	unsigned nr_links;
+	pthread_mutex_t lock; /* over a call of what follows */
+	void (*changed)(void *arg);
+	void *changed_arg;
 };
+
+static void on_change(void *arg)
+{
+	struct uapi_served *s = arg;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->changed)
+		s->changed(s->changed_arg);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void uapi_served_tell(struct uapi_served *s, void (*changed)(void *arg), void *arg)
+{
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->changed = changed;
+	s->changed_arg = arg;
+	pthread_mutex_unlock(&s->lock);
+}
 
 /* The real machine's devices stay beside ours.  What there is no memory for is left out. */
 static void take_links(struct uapi_served *s, const struct uapi_core *core)
@@ -95,6 +119,9 @@ struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *lo
 		uvfio_error_set(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
+	pthread_mutex_init(&s->lock, NULL);
+	config.changed = on_change;
+	config.changed_arg = s;
 	take_links(s, core);
 	s->core = core;
 	s->sock = -1;
@@ -138,7 +165,7 @@ enum sysfs_file uapi_served_identify(struct uapi_served *s, uint64_t ino,
 	if (!s->sysfs)
 		return s->core->ops->sysfs_identify(s->core, ino, device, bar);
 	what = sysfs_identify(s->sysfs, ino, name, bar);
-	*device = uapi_core_find(s->core, name);
+	*device = name[0] ? uapi_core_now(s->core, name) : NULL;
 	return what;
 }
 
@@ -158,5 +185,6 @@ void uapi_served_free(struct uapi_served *s)
 		free(s->links[i].target);
 	}
 	free(s->links);
+	pthread_mutex_destroy(&s->lock);
 	free(s);
 }

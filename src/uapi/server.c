@@ -366,6 +366,11 @@ static int prepare_child(struct run *run)
 	return 0;
 }
 
+static void look_anew(void *files)
+{
+	uapi_files_look(files);
+}
+
 static int start_serving(struct run *run)
 {
 	struct uapi_server *server = &run->server;
@@ -381,6 +386,7 @@ static int start_serving(struct run *run)
 	server->files = uapi_files_new(server, &err);
 	if (!server->files)
 		return complain(&err);
+	uapi_served_tell(server->served_sys, look_anew, server->files);
 	server->pool = uapi_pool_new(server, &err);
 	return server->pool ? 0 : complain(&err);
 }
@@ -506,6 +512,7 @@ static void stop_serving(struct run *run)
 
 	if (server->pool)
 		uapi_pool_settle(server->pool);
+	uapi_served_tell(server->served_sys, NULL, NULL);
 	uapi_files_free(server->files);
 	uapi_served_free(server->served_sys);
 	server->served_sys = NULL;

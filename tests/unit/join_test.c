@@ -343,11 +343,14 @@ static void test_stalling_files(void **state)
 
 /* ---- the runner's half ---- */
 
+/* Answers to HELLO, and to LIST until there are no more. */
 struct liar {
 	int sock;
-	struct join_head head;
-	uint8_t data[sizeof(struct join_hello) + 2 * sizeof(struct uapi_device)];
-	size_t len;
+	struct {
+		struct join_head head;
+		uint8_t data[sizeof(struct join_hello) + 2 * sizeof(struct uapi_device)];
+		size_t len;
+	} says[3];
 };
 
 static void *lie(void *arg)
@@ -355,8 +358,9 @@ static void *lie(void *arg)
 	static struct join_packet in;
 	struct liar *liar = arg;
 
-	if (!join_receive(liar->sock, &in))
-		join_send(liar->sock, &liar->head, liar->data, liar->len, NULL, 0);
+	for (unsigned i = 0; i < 3 && !join_receive(liar->sock, &in); i++)
+		join_send(liar->sock, &liar->says[i].head, liar->says[i].data, liar->says[i].len,
+			  NULL, 0);
 	return NULL;
 }
 
@@ -372,53 +376,65 @@ static bool believed(struct liar *liar, struct uvfio_log *log)
 	liar->sock = pair[1];
 	assert_int_equal(pthread_create(&thread, NULL, lie, liar), 0);
 	core = join_guest_new(pair[0], "m", log, &err);
+	if (core)
+		core->ops->free(core);
+	else
+		close(pair[0]);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	close(pair[1]);
-	if (core) {
-		core->ops->free(core);
-		return true;
-	}
-	assert_true(err.msg[0]);
-	close(pair[0]);
-	return false;
+	assert_true(core || err.msg[0]);
+	return core != NULL;
 }
 
 static void test_lies(void **state)
 {
 	struct uvfio_log *log = uvfio_log_new(-1, UVFIO_LOG_ERROR);
-	struct join_hello hello = {.version = JOIN_VERSION, .nr_devices = 1};
+	struct join_hello hello = {.version = JOIN_VERSION};
 	struct uapi_device dev = {.name = "0000:01:00.0", .config_size = 4096};
-	struct liar good = {.head = {.kind = JOIN_DONE}}, liar;
+	struct liar good = {0}, liar;
 
 	vfio_policy_default(&hello.policy);
-	memcpy(good.data, &hello, sizeof(hello));
-	memcpy(good.data + sizeof(hello), &dev, sizeof(dev));
-	good.len = sizeof(hello) + sizeof(dev);
+	for (unsigned i = 0; i < 3; i++)
+		good.says[i].head.kind = JOIN_DONE;
+	memcpy(good.says[0].data, &hello, sizeof(hello));
+	good.says[0].len = sizeof(hello);
+	memcpy(good.says[1].data, &dev, sizeof(dev));
+	good.says[1].head.value = 1;
+	good.says[1].len = sizeof(dev);
 	liar = good;
 	assert_true(believed(&liar, log));
-	liar.head.kind = JOIN_ASK_FROM; /* nobody has asked on anybody's behalf */
+	liar.says[0].head.kind = JOIN_ASK_FROM; /* nobody has asked on anybody's behalf */
 	assert_false(believed(&liar, log));
 	liar = good;
-	liar.head.value = -EPROTO;
+	liar.says[0].head.value = -EPROTO;
 	assert_false(believed(&liar, log));
 	liar = good;
-	liar.len--;
+	liar.says[0].len++;
 	assert_false(believed(&liar, log));
 	liar = good;
-	liar.len = sizeof(hello) - 1;
+	liar.says[0].len--;
 	assert_false(believed(&liar, log));
 	liar = good;
-	((struct join_hello *)liar.data)->nr_devices = 2;
-	assert_false(believed(&liar, log));
-	((struct join_hello *)liar.data)->nr_devices = UINT32_MAX;
+	liar.says[1].len--;
 	assert_false(believed(&liar, log));
 	liar = good;
+	liar.says[1].head.value = 2;
+	assert_false(believed(&liar, log));
+	liar.says[1].head.value = INT64_MAX;
+	assert_false(believed(&liar, log));
+	liar.says[1].head.value = -EIO;
+	assert_false(believed(&liar, log));
+	liar = good;
+	memset(dev.pf, 'f', sizeof(dev.pf));
+	memcpy(liar.says[1].data, &dev, sizeof(dev));
+	assert_false(believed(&liar, log));
+	dev.pf[0] = '\0';
 	dev.config_size = 65536;
-	memcpy(liar.data + sizeof(hello), &dev, sizeof(dev));
+	memcpy(liar.says[1].data, &dev, sizeof(dev));
 	assert_false(believed(&liar, log));
 	dev.config_size = 256;
 	strcpy(dev.name, "../../../etc");
-	memcpy(liar.data + sizeof(hello), &dev, sizeof(dev));
+	memcpy(liar.says[1].data, &dev, sizeof(dev));
 	assert_false(believed(&liar, log));
 	uvfio_log_free(log);
 }
