@@ -159,9 +159,9 @@ bool uapi_later_init(struct uapi_core *core);
 void uapi_later_free(struct uapi_core *core);
 /* What the tree in /sys and the handles tell of @dev. */
 void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out);
-/* The node of group @number in /dev/vfio: "7", or "noiommu-7" (A.9). */
+/* The node of the group of @dev in /dev/vfio: "7", or "noiommu-7" (A.9). */
 #define UAPI_NODE_NAME 24u /* bytes */
-void uapi_group_node(const struct uapi_core *core, unsigned number, char out[UAPI_NODE_NAME]);
+void uapi_group_node(const struct uapi_device *dev, char out[UAPI_NODE_NAME]);
 /* And of device @dev: "devices/vfio3"; false: it has none. */
 bool uapi_cdev_node(const struct uapi_device *dev, char out[UAPI_NODE_NAME]);
 /* The core in front of @machine, whose devices stay until it goes; not freed with it.  NULL when

@@ -382,13 +382,9 @@ void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out)
 	}
 }
 
-void uapi_group_node(const struct uapi_core *core, unsigned number, char out[UAPI_NODE_NAME])
+void uapi_group_node(const struct uapi_device *dev, char out[UAPI_NODE_NAME])
 {
-	bool noiommu = false;
-
-	for (unsigned i = 0; i < core->nr_devices; i++)
-		noiommu |= core->devices[i].group == number && core->devices[i].noiommu;
-	snprintf(out, UAPI_NODE_NAME, "%s%u", noiommu ? "noiommu-" : "", number);
+	snprintf(out, UAPI_NODE_NAME, "%s%u", dev->noiommu ? "noiommu-" : "", dev->group);
 }
 
 bool uapi_cdev_node(const struct uapi_device *dev, char out[UAPI_NODE_NAME])

@@ -261,7 +261,7 @@ static int make_inode(struct uapi_files *files, struct uapi_file *file, int acce
 	else if (file->kind == UAPI_IOMMUFD)
 		strcpy(name, "iommu");
 	else
-		uapi_nodes_group(files, file->group, name);
+		uapi_files_group_name(files, file->group, name);
 	unlinkat(dir, fresh, 0);
 	file->probe = openat(dir, fresh, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
 	if (file->probe < 0)

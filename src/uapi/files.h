@@ -107,6 +107,8 @@ int uapi_files_open_device(struct uapi_files *files, struct uapi_file *group,
 			   struct vfio_client *client, uint64_t arg, uint64_t call,
 			   const struct uapi_device **dev);
 
+/* The name of group @number's node: "7", "noiommu-7". */
+void uapi_files_group_name(struct uapi_files *files, unsigned number, char out[UAPI_NODE_NAME]);
 /* The machine may have other devices than before: have a node for each group and device that is
  * new, and none for those that came after the start and have gone.  False: nothing is new. */
 bool uapi_files_look(struct uapi_files *files);

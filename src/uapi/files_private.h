@@ -55,8 +55,6 @@ void uapi_nodes_free(struct uapi_files *files);
 /* What @st describes, as uapi_files_node(), if that is a node; *@ours: it lies where nodes are. */
 enum uapi_file_kind uapi_nodes_find(struct uapi_files *files, const struct stat *st,
 				    unsigned *group, bool *ours);
-/* The name of group @number's node: "7". */
-void uapi_nodes_group(struct uapi_files *files, unsigned number, char out[UAPI_NODE_NAME]);
 
 /* closing.c */
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +22,18 @@
 #include <unistd.h>
 #include "uapi/mounts.h"
 
-#define TMPFS_OPTIONS "mode=755,nr_inodes=32768,size=64m"
+/* Thousands of functions have some sixty files each, most of which are alike. */
+#define TMPFS_OPTIONS "mode=755,nr_inodes=1048576,size=256m"
+#define ALIKE         4096u
+
+struct made {
+	const struct tree_record *rec;
+	char path[];
+};
 
 struct mounts {
-	char **ours; /* directories that lie in a tmpfs of ours and may get entries */
-	unsigned nr_ours;
+	void *ours; /* directories that lie in a tmpfs of ours and may get entries: tsearch(3) */
+	struct made *alike[ALIKE];   /* files that were made, one of each that are alike */
 	struct uapi_covered covered; /* by TREE_MOUNT, and by TREE_NODE */
 	struct uvfio_error *err;
 };
@@ -37,26 +45,27 @@ static int failed(struct mounts *m, const char *what, const char *path)
 	return uvfio_error_set(m->err, code, "cannot %s %s: %s", what, path, strerror(-code));
 }
 
+static int compare(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
 static bool is_ours(const struct mounts *m, const char *path)
 {
-	for (unsigned i = 0; i < m->nr_ours; i++) {
-		if (!strcmp(m->ours[i], path))
-			return true;
-	}
-	return false;
+	return tfind(path, &m->ours, compare);
 }
 
 static int set_ours(struct mounts *m, const char *path)
 {
-	char **grown = realloc(m->ours, (m->nr_ours + 1) * sizeof(*grown));
+	char *copy;
 
-	if (!grown)
+	if (is_ours(m, path))
+		return 0;
+	copy = strdup(path);
+	if (!copy || !tsearch(copy, &m->ours, compare)) {
+		free(copy);
 		return -ENOMEM;
-	m->ours = grown;
-	m->ours[m->nr_ours] = strdup(path);
-	if (!m->ours[m->nr_ours])
-		return -ENOMEM;
-	m->nr_ours++;
+	}
 	return 0;
 }
 
@@ -185,12 +194,61 @@ static int claim(struct mounts *m, const char *path, bool own_mount)
 	return own_mount ? mount_tmpfs(m, path) : set_ours(m, path);
 }
 
+/* Contents of a record with a path of any length. */
+static const char *contents(const struct tree_record *rec)
+{
+	return (const char *)(rec + 1) + rec->path_len + 1;
+}
+
+static struct made **alike(struct mounts *m, const struct tree_record *rec)
+{
+	const char *data = contents(rec);
+	uint32_t h = rec->mode;
+
+	for (uint32_t i = 0; i < rec->data_len; i++)
+		h = (h ^ (unsigned char)data[i]) * 16777619u;
+	return &m->alike[h % ALIKE];
+}
+
+/* Have the file at @path be one that was made before, with the same contents: what a thousand
+ * functions say alike takes no more memory than what one says. */
+static bool link_alike(struct mounts *m, const struct tree_record *rec, const char *path)
+{
+	const struct made *made = *alike(m, rec);
+
+	return made && made->rec->mode == rec->mode && made->rec->data_len == rec->data_len &&
+	       !memcmp(contents(made->rec), contents(rec), rec->data_len) &&
+	       !link(made->path, path);
+}
+
+static void remember(struct mounts *m, const struct tree_record *rec, const char *path)
+{
+	struct made **slot = alike(m, rec), *made = malloc(sizeof(*made) + strlen(path) + 1);
+
+	if (!made)
+		return;
+	made->rec = rec;
+	strcpy(made->path, path);
+	free(*slot);
+	*slot = made;
+}
+
+/* Is it one that nobody writes?  `config` is kept up to date, and nodes are told apart by inode. */
+static bool may_be_alike(const struct tree_record *rec, const char *path)
+{
+	return !(rec->mode & 0222) && !strncmp(path, "/sys/", 5) && rec->data_len;
+}
+
 static int make_file(struct mounts *m, const struct tree_record *rec, const char *path,
 		     const void *data)
 {
-	int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, rec->mode);
+	bool shared = may_be_alike(rec, path);
 	ssize_t n;
+	int fd;
 
+	if (shared && link_alike(m, rec, path))
+		return 0;
+	fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, rec->mode);
 	if (fd < 0)
 		return failed(m, "make", path);
 	n = write(fd, data, rec->data_len);
@@ -199,6 +257,8 @@ static int make_file(struct mounts *m, const struct tree_record *rec, const char
 		errno = ENOSPC;
 	}
 	close(fd);
+	if (n >= 0 && shared)
+		remember(m, rec, path);
 	return n < 0 ? failed(m, "write", path) : 0;
 }
 
@@ -377,9 +437,9 @@ int uapi_mounts_make(int fd, bool fuse, struct uapi_covered *covered, struct uvf
 	munmap(map, (size_t)st.st_size);
 	for (unsigned i = 0; i < nr_binds; i++)
 		close(binds[i]);
-	for (unsigned i = 0; i < m.nr_ours; i++)
-		free(m.ours[i]);
-	free(m.ours);
+	for (unsigned i = 0; i < ALIKE; i++)
+		free(m.alike[i]);
+	tdestroy(m.ours, free);
 	umask(mask);
 	*covered = m.covered;
 	return ret;

@@ -133,7 +133,7 @@ static int add_device(struct uapi_files *files, const struct uapi_device *dev, b
 	char name[UAPI_NODE_NAME];
 	int ret;
 
-	snprintf(name, sizeof(name), "%s%u", dev->noiommu ? "noiommu-" : "", dev->group);
+	uapi_group_node(dev, name);
 	ret = add(files, name, UAPI_GROUP, dev->group, later, new);
 	if (!ret && uapi_cdev_node(dev, name))
 		ret = add(files, name, UAPI_CDEV, dev->cdev, later, new);
@@ -195,7 +195,7 @@ enum uapi_file_kind uapi_nodes_find(struct uapi_files *files, const struct stat 
 	return kind;
 }
 
-void uapi_nodes_group(struct uapi_files *files, unsigned number, char out[UAPI_NODE_NAME])
+void uapi_files_group_name(struct uapi_files *files, unsigned number, char out[UAPI_NODE_NAME])
 {
 	const struct node *node;
 

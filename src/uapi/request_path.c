@@ -300,7 +300,7 @@ static bool name_of(struct uapi_request *req, const char *link, char *text, size
 	if (kind == UAPI_FILE_KINDS)
 		return false;
 	if (kind == UAPI_GROUP)
-		uapi_group_node(server->core, group, node);
+		uapi_files_group_name(server->files, group, node);
 	if (kind == UAPI_IOMMUFD)
 		snprintf(text, size, TREE_DEV_IOMMU);
 	else

@@ -15,20 +15,19 @@
 #include "pci/pci.h"
 #include "uapi/sysfs.h"
 
-#define MAX_FUNCTIONS 256u
-
 struct function {
 	struct uapi_core *core;
 	const struct uapi_device *dev;
 	pthread_mutex_t lock;
 	atomic_bool stale; /* the file is to be looked at */
-	int fd;
+	int dir;           /* the directory of all */
 	unsigned size;
 	uint8_t bytes[PCI_EXT_CONFIG_SIZE]; /* what the file holds */
 };
 
 struct uapi_sysfs {
 	atomic_uint marks; /* functions that may be stale */
+	int dir;
 	unsigned nr;
 	struct function functions[];
 };
@@ -39,14 +38,12 @@ struct uapi_sysfs *uapi_sysfs_new(struct uapi_core *core, int dir)
 	struct uapi_sysfs *sysfs;
 
 	sysfs = calloc(1, sizeof(*sysfs) + nr * sizeof(sysfs->functions[0]));
-	for (unsigned i = 0; sysfs && i < nr && i < MAX_FUNCTIONS; i++) {
+	if (sysfs)
+		sysfs->dir = fcntl(dir, F_DUPFD_CLOEXEC, 3);
+	for (unsigned i = 0; sysfs && i < nr; i++) {
 		struct function *f = &sysfs->functions[sysfs->nr];
-		char path[64];
 
-		snprintf(path, sizeof(path), "%s/config", core->devices[i].name);
-		f->fd = openat(dir, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (f->fd < 0)
-			continue;
+		f->dir = sysfs->dir;
 		f->dev = &core->devices[i];
 		f->core = core;
 		pthread_mutex_init(&f->lock, NULL);
@@ -61,11 +58,27 @@ void uapi_sysfs_free(struct uapi_sysfs *sysfs)
 {
 	if (!sysfs)
 		return;
-	for (unsigned i = 0; i < sysfs->nr; i++) {
-		close(sysfs->functions[i].fd);
+	for (unsigned i = 0; i < sysfs->nr; i++)
 		pthread_mutex_destroy(&sysfs->functions[i].lock);
-	}
+	if (sysfs->dir >= 0)
+		close(sysfs->dir);
 	free(sysfs);
+}
+
+/* There may be thousands, so they are not kept open. */
+static bool write_config(const struct function *f, const uint8_t *bytes, size_t len, unsigned off)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/config", f->dev->name);
+	fd = openat(f->dir, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return false;
+	n = pwrite(fd, bytes, len, off);
+	close(fd);
+	return n == (ssize_t)len;
 }
 
 /* Only from the first byte that differs to the last: a reader at the same time sees little torn.
@@ -85,7 +98,7 @@ static bool refresh(struct function *f, bool wait)
 	while (now[end - 1] == f->bytes[end - 1])
 		end--;
 	/* When that fails, it is tried again with the next change. */
-	if (pwrite(f->fd, now + first, end - first, first) == (ssize_t)(end - first))
+	if (write_config(f, now + first, end - first, first))
 		memcpy(f->bytes, now, f->size);
 	return true;
 }
@@ -120,6 +133,17 @@ void uapi_sysfs_catch_up(struct uapi_sysfs *sysfs)
 		catch_up(sysfs, &sysfs->functions[i]);
 }
 
+/* May a request on @own change config space of @f?  Functions of one bus are reset together, those
+ * of a PF with it; each look at a joined machine is a message. */
+static bool concerns(const struct function *f, const struct uapi_device *own)
+{
+	const size_t bus = strlen("0000:00:");
+
+	if (f->dev->group == own->group || !strcmp(f->dev->pf, own->name))
+		return true;
+	return f->core->machine && !own->pf[0] && !strncmp(f->dev->name, own->name, bus);
+}
+
 void uapi_sysfs_refresh(struct uapi_sysfs *sysfs, const struct uapi_device *own)
 {
 	if (!sysfs)
@@ -127,8 +151,7 @@ void uapi_sysfs_refresh(struct uapi_sysfs *sysfs, const struct uapi_device *own)
 	for (unsigned i = 0; i < sysfs->nr; i++) {
 		struct function *f = &sysfs->functions[i];
 
-		/* Each look is a message then, and a request concerns its own group. */
-		if (own && !f->core->machine && f->dev->group != own->group)
+		if (own && !concerns(f, own))
 			continue;
 		if (f->dev == own) {
 			pthread_mutex_lock(&f->lock);

@@ -12,13 +12,54 @@
 #include "uapi/tree.h"
 #include "vfio/uio.h"
 
-#define MAX_DEVICES 256
+#define MAX_DEVICES 16384u
+#define MAX_BOUND   200u /* groups, where each is a mount */
 
 struct tree {
 	uint8_t *buf;
 	size_t len, size;
 	int failed; /* -errno */
+	const struct uapi_core *core;
+	const struct uapi_device **named;   /* core's devices by name, */
+	const struct uapi_device **grouped; /* and by group, then as core has them */
 };
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp((*(const struct uapi_device *const *)a)->name,
+		      (*(const struct uapi_device *const *)b)->name);
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+	const struct uapi_device *p = *(const struct uapi_device *const *)a;
+	const struct uapi_device *q = *(const struct uapi_device *const *)b;
+
+	if (p->group != q->group)
+		return p->group < q->group ? -1 : 1;
+	return p < q ? -1 : p > q;
+}
+
+static int tree_init(struct tree *tree, const struct uapi_core *core)
+{
+	tree->core = core;
+	tree->named = calloc(core->nr_devices + 1, sizeof(struct uapi_device *));
+	tree->grouped = calloc(core->nr_devices + 1, sizeof(struct uapi_device *));
+	if (!tree->named || !tree->grouped)
+		return -ENOMEM;
+	for (unsigned i = 0; i < core->nr_devices; i++)
+		tree->named[i] = tree->grouped[i] = &core->devices[i];
+	qsort(tree->named, core->nr_devices, sizeof(struct uapi_device *), compare_names);
+	qsort(tree->grouped, core->nr_devices, sizeof(struct uapi_device *), compare_groups);
+	return 0;
+}
+
+static void tree_fini(struct tree *tree)
+{
+	free(tree->named);
+	free(tree->grouped);
+	free(tree->buf);
+}
 
 static void add(struct tree *tree, enum tree_kind kind, unsigned mode, const char *path,
 		const void *data, size_t data_len)
@@ -86,13 +127,10 @@ add_link(struct tree *tree, const char *base, const char *name, const char *fmt,
 	add(tree, TREE_LINK, 0777, path, target, strlen(target));
 }
 
-/* Is device @i the first of its group? */
-static bool first_of_group(const struct uapi_core *core, unsigned i)
+/* Of ->grouped: is that the first of its group? */
+static bool first_of_group(const struct tree *tree, unsigned i)
 {
-	for (unsigned j = 0; j < i; j++)
-		if (core->devices[j].group == core->devices[i].group)
-			return false;
-	return true;
+	return !i || tree->grouped[i - 1]->group != tree->grouped[i]->group;
 }
 
 /* The nodes in /dev/vfio. */
@@ -105,9 +143,9 @@ static void add_nodes(struct tree *tree, struct uapi_core *core)
 	add(tree, TREE_MOUNT, 0755, TREE_DEV_VFIO, NULL, 0);
 	add_text(tree, 0666, TREE_DEV_VFIO, "vfio", "%s", "");
 	for (unsigned i = 0; i < core->nr_devices; i++) {
-		if (!first_of_group(core, i))
+		if (!first_of_group(tree, i))
 			continue;
-		uapi_group_node(core, core->devices[i].group, node);
+		uapi_group_node(tree->grouped[i], node);
 		add_text(tree, 0666, TREE_DEV_VFIO, node, "%s", "");
 	}
 	add_dir(tree, TREE_DEV_VFIO, "devices");
@@ -130,13 +168,17 @@ static bool has_entries(const char *path)
 	return n > 2;
 }
 
-static bool shown_device(const struct uapi_core *core, const char *name, size_t len)
+static bool shown_device(const struct tree *tree, const char *name, size_t len)
 {
-	for (unsigned i = 0; i < core->nr_devices; i++)
-		if (strlen(core->devices[i].name) == len &&
-		    !strncmp(core->devices[i].name, name, len))
-			return true;
-	return false;
+	struct uapi_device key;
+	const struct uapi_device *k = &key;
+
+	if (len >= sizeof(key.name))
+		return false;
+	memcpy(key.name, name, len);
+	key.name[len] = '\0';
+	return tree->core->nr_devices &&
+	       bsearch(&k, tree->named, tree->core->nr_devices, sizeof(k), compare_names);
 }
 
 /* The directories whose entries are ours as a whole, among those of the machine. */
@@ -162,8 +204,7 @@ static const struct ours {
 #define NR_OURS (sizeof(ours) / sizeof(*ours))
 
 /* What is outside of them is the machine's own. */
-static void add_item(struct tree *tree, const struct uapi_core *core, const struct sysfs_item *item,
-		     const bool taken[])
+static void add_item(struct tree *tree, const struct sysfs_item *item, const bool taken[])
 {
 	static const enum tree_kind kinds[] = {
 		[SYSFS_ITEM_DIR] = TREE_DIR,
@@ -180,7 +221,7 @@ static void add_item(struct tree *tree, const struct uapi_core *core, const stru
 	if (i == NR_OURS || taken[i])
 		return;
 	name = item->path + ours[i].len;
-	if (ours[i].devices && !shown_device(core, name, strcspn(name, "/")))
+	if (ours[i].devices && !shown_device(tree, name, strcspn(name, "/")))
 		return;
 	whole = !strchr(name, '/');
 	if (whole && item->kind != SYSFS_ITEM_DIR)
@@ -204,7 +245,7 @@ static void add_sys(struct tree *tree, struct uapi_core *core)
 		taken[i] = ours[i].alone && has_entries(path);
 	}
 	while (!ret && (ret = sysfs_snapshot_next(data, len, &off, &item)) == 1) {
-		add_item(tree, core, &item, taken);
+		add_item(tree, &item, taken);
 		ret = 0;
 	}
 	free(data);
@@ -258,6 +299,7 @@ static void describe_served(struct tree *tree, struct uapi_core *core)
 	static const char *const files[] = {"drivers_probe", "drivers_autoprobe", "rescan"};
 	static const char groups[] = "/sys/kernel/iommu_groups", slots[] = "/sys/bus/pci/slots";
 	const bool own_groups = !has_entries(groups);
+	unsigned bound = 0;
 
 	add_nodes(tree, core);
 	for (unsigned i = 0; i < sizeof(whole) / sizeof(*whole); i++)
@@ -269,9 +311,12 @@ static void describe_served(struct tree *tree, struct uapi_core *core)
 		add_bind(tree, true, "%s", groups);
 	if (!has_entries(slots))
 		add_bind(tree, true, "%s", slots);
-	for (unsigned i = 0; i < core->nr_devices && !own_groups; i++)
-		if (first_of_group(core, i))
-			add_bind(tree, true, "%s/%u", groups, core->devices[i].group);
+	for (unsigned i = 0; i < core->nr_devices && !own_groups && bound < MAX_BOUND; i++) {
+		if (!first_of_group(tree, i))
+			continue;
+		add_bind(tree, true, "%s/%u", groups, tree->grouped[i]->group);
+		bound++;
+	}
 	if (core->policy->enable_uio)
 		add_uio(tree, core);
 }
@@ -287,9 +332,11 @@ static int make(struct uapi_core *core, void (*describe_it)(struct tree *, struc
 		return uvfio_error_set(err, -E2BIG,
 				       "%u devices; at most %u can be shown to a program",
 				       core->nr_devices, MAX_DEVICES);
-	describe_it(&tree, core);
+	tree.failed = tree_init(&tree, core);
+	if (!tree.failed)
+		describe_it(&tree, core);
 	if (tree.failed) {
-		free(tree.buf);
+		tree_fini(&tree);
 		return uvfio_error_set(err, tree.failed, "cannot describe the program's /sys: %s",
 				       strerror(-tree.failed));
 	}
@@ -299,7 +346,7 @@ static int make(struct uapi_core *core, void (*describe_it)(struct tree *, struc
 		fd = -1;
 		errno = ENOSPC;
 	}
-	free(tree.buf);
+	tree_fini(&tree);
 	return fd >= 0 ? fd
 		       : uvfio_error_set(err, -errno, "cannot make a memfd: %s", strerror(errno));
 }
