@@ -118,7 +118,7 @@ check "off: nothing of it is there" "$UVFIO" run --policy enable_uio=N --device 
 	test ! -e /sys/bus/pci/drivers/uio_pci_generic -a ! -L /dev/uio0 -a ! -e /dev/uvfio'
 check "a line that cannot be masked" holds "DisINTx" \
 	"$UVFIO" run --policy nointxmask=Y --device $pcitest -- true
-check "a driver that is none" holds "valid are vfio-pci, uio_pci_generic and none" \
+check "a driver that is none" holds "valid are vfio-pci, uio_pci_generic, pci-pf-stub, pcitest (the host's own) and none" \
 	"$UVFIO" run --device pcitest,driver=igb_uio -- true
 
 # ---- what it does is seen ----
