@@ -10,6 +10,7 @@ static void open_vf(struct t *t, struct sriov *s, struct facts *f)
 	long dev;
 
 	sriov_ready(t, s, PF_STUB, 2);
+	need_own_groups(t, s);
 	dev = fn_open(t, BY_GROUP, &s->vf[0], NULL);
 	must(t, "vf", dev);
 	fn_facts(t, &s->vf[0], (int)dev, f);

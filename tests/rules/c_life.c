@@ -143,6 +143,8 @@ static void killed(struct t *t)
 	pid_t pid;
 
 	with_token(t, &s, 1);
+	if (way == BY_GROUP)
+		need_own_groups(t, &s);
 	must(t, "pipe", sys(pipe(ready)));
 	pid = fork();
 	must(t, "fork", pid);
@@ -167,6 +169,7 @@ static void other_pf_driver(struct t *t)
 	long vf;
 
 	sriov_ready(t, &s, PF_STUB, 1);
+	need_own_groups(t, &s);
 	vf = fn_open(t, BY_GROUP, &s.vf[0], NULL);
 	see(t, "vf", vf < 0 ? vf : 0, 0);
 	/* The stub leaves them behind, and vfio-pci takes no PF that has VFs. */

@@ -224,7 +224,31 @@ static void autoprobe_stub(struct t *t)
 	see_text(t, "override", fn_read(s.pf.bdf, "virtfn0/driver_override", buf), "(null)");
 	sriov_learn(t, &s, 1);
 	see_text(t, "by-override", fn_driver(s.vf[0].bdf, buf), "vfio-pci");
-	see(t, "vf", fn_try(t, BY_GROUP, &s.vf[0], NULL), 0);
+}
+
+/* The stub's PF is no VFIO's: a group that it is in cannot be used, until nobody has it. */
+static void group_of_stub(struct t *t)
+{
+	struct vfio_group_status st = {.argsz = sizeof(st)};
+	struct facts f;
+	struct sriov s;
+
+	sriov_ready(t, &s, PF_STUB, 1);
+	if (s.vf[0].group != s.pf.group)
+		skip(t, "the virtual functions have groups of their own");
+	f = (struct facts){.group = s.vf[0].group};
+	t->group = open_group(&f);
+	must(t, "open-group", sys(t->group));
+	t->container = open_container();
+	must(t, "open-container", sys(t->container));
+	see(t, "status", sys(ioctl(t->group, VFIO_GROUP_GET_STATUS, &st)), 0);
+	see_hex(t, "flags", st.flags, 0);
+	see(t, "set-container", set_container(t->group, t->container), -EPERM);
+	see(t, "unbind-pf", fn_unbind(s.pf.bdf), 0);
+	see(t, "status", sys(ioctl(t->group, VFIO_GROUP_GET_STATUS, &st)), 0);
+	see_hex(t, "flags", st.flags, VFIO_GROUP_FLAGS_VIABLE);
+	see(t, "set-container", set_container(t->group, t->container), 0);
+	see(t, "bind-stub", fn_bind(s.pf.bdf, "pci-pf-stub"), -EBUSY);
 }
 
 /* ---- who has VFs open while they go ---------------------------------------------------------- */
@@ -486,6 +510,7 @@ static const struct rule rules[] = {
 	{"C.4/autoprobe/values", OPEN_NOTHING, NEED_IOMMU, autoprobe_values},
 	{"C.4/autoprobe/vfio", OPEN_NOTHING, NEED_IOMMU, autoprobe_vfio},
 	{"C.4/autoprobe/stub", OPEN_NOTHING, NEED_IOMMU, autoprobe_stub},
+	{"C.4/group/stub", OPEN_NOTHING, NEED_IOMMU, group_of_stub},
 	{"C.4/in-use/off", OPEN_NOTHING, NEED_IOMMU, off_in_use},
 	{"C.4/in-use/unbind", OPEN_NOTHING, NEED_IOMMU, unbind_in_use},
 	{"C.4/in-use/pf-closes", OPEN_NOTHING, NEED_IOMMU, pf_closes},

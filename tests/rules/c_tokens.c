@@ -30,6 +30,8 @@ static void cell(struct t *t)
 	struct sriov s;
 
 	sriov_ready(t, &s, c->driver, 2);
+	if (c->driver != PF_VFIO)
+		need_own_groups(t, &s);
 	if (c->driver == PF_VFIO)
 		choose_token(t, c->way, &s, TOKEN_A);
 	if (c->vf_open) {

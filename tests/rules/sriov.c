@@ -223,6 +223,12 @@ void sriov_ready(struct t *t, struct sriov *s, enum pf_driver driver, unsigned n
 	sriov_learn(t, s, n);
 }
 
+void need_own_groups(struct t *t, const struct sriov *s)
+{
+	if (s->vf[0].group == s->pf.group)
+		skip(t, "the virtual functions share the group of their PF");
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* The groups that are open: functions may share one. */

@@ -57,6 +57,8 @@ long policy_write(const char *name, const char *text);
  * vfio-pci.  Skips the case where the host cannot be told so.
  */
 void sriov_ready(struct t *t, struct sriov *s, enum pf_driver driver, unsigned n);
+/* Skips the case where VFs are in the group of their PF, which another driver than VFIO's has. */
+void need_own_groups(struct t *t, const struct sriov *s);
 /* The VFs that there are now, bound to vfio-pci. */
 void sriov_learn(struct t *t, struct sriov *s, unsigned n);
 long sriov_set(const struct sriov *s, unsigned n); /* writes sriov_numvfs */
