@@ -26,6 +26,11 @@ bool sriov_is_vf(struct sysfs *fs, const struct sysfs_node *node)
 	return node->f->pf;
 }
 
+bool sriov_is_no_vf(struct sysfs *fs, const struct sysfs_node *node)
+{
+	return !sriov_is_vf(fs, node);
+}
+
 /* What VF BAR @bar holds in the config space of a PF whose capability is at @cap. */
 static uint64_t vf_bar(const uint8_t *config, unsigned cap, unsigned bar, bool wide)
 {

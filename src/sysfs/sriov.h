@@ -17,6 +17,7 @@ enum sriov_number {
 
 bool sriov_is_pf(struct sysfs *fs, const struct sysfs_node *node);
 bool sriov_is_vf(struct sysfs *fs, const struct sysfs_node *node);
+bool sriov_is_no_vf(struct sysfs *fs, const struct sysfs_node *node);
 /* node->entry->arg: enum sriov_number. */
 ssize_t show_sriov(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size);
 ssize_t show_physfn(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size);
