@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <linux/pci_regs.h>
 #include "base/guard.h"
-#include "vfio/machine_private.h"
+#include "vfio/sriov_private.h"
 
 #define REGION_SHIFT      40
 #define VIEW_FIRST_REGION 16
@@ -137,15 +137,17 @@ static uint64_t bytes_taken(const struct bar *bar)
 	return bar->flags & UVFIO_BAR_IO ? bar->size : PAGE_ROUND(bar->size);
 }
 
-/* Where the BAR of @dev that is in the way of [@at, @at + @size) ends, or 0. */
+/* Where what @dev has of [@at, @at + @size) ends, or 0. */
 static uint64_t in_the_way(const struct vfio_device *dev, bool io, uint64_t at, uint64_t size)
 {
-	for (unsigned i = 0; i < NR_BARS; i++) {
+	for (unsigned i = 0; i < NR_BARS && !dev->physfn; i++) {
 		const struct bar *bar = &dev->bars[i];
 
 		if (bar->address && !!(bar->flags & UVFIO_BAR_IO) == io &&
 		    bar->address < at + size && at < bar->address + bytes_taken(bar))
 			return bar->address + bytes_taken(bar);
+		if (!io && dev->vf_bars[i].first < at + size && at < dev->vf_bars[i].end)
+			return dev->vf_bars[i].end;
 	}
 	return 0;
 }
@@ -153,13 +155,13 @@ static uint64_t in_the_way(const struct vfio_device *dev, bool io, uint64_t at, 
 /* A place that removed devices have left, or @limit.  machine->lock and add_lock held: besides
  * @dev, all that have a place are in the list. */
 static uint64_t find_hole(const struct vfio_device *dev, bool io, uint64_t at, uint64_t limit,
-			  uint64_t size)
+			  uint64_t size, uint64_t align)
 {
 	const struct vfio_machine *machine = dev->machine;
 	uint64_t end;
 
 	do {
-		at = (at + size - 1) & ~(size - 1);
+		at = (at + align - 1) & ~(align - 1);
 		end = in_the_way(dev, io, at, size);
 		for (unsigned i = 0; i < machine->nr_devices && !end; i++)
 			end = in_the_way(machine->devices[i], io, at, size);
@@ -168,33 +170,48 @@ static uint64_t find_hole(const struct vfio_device *dev, bool io, uint64_t at, u
 	return at < limit ? at : limit;
 }
 
-/* Place the BAR in the machine's address space, as firmware would. */
-static int place(struct vfio_device *dev, unsigned index, struct uvfio_error *err)
+int bar_find_place(struct vfio_device *dev, unsigned index, unsigned flags, uint64_t size,
+		   uint64_t align, uint64_t *at, struct uvfio_error *err)
 {
 	struct vfio_machine *machine = dev->machine;
-	struct bar *bar = &dev->bars[index];
-	bool io = bar->flags & UVFIO_BAR_IO, wide = bar->flags & UVFIO_BAR_MEM64;
+	bool io = flags & UVFIO_BAR_IO, wide = flags & UVFIO_BAR_MEM64;
 	uint64_t first = io ? FIRST_IO : wide ? FIRST_MEM64 : FIRST_MEM32;
 	uint64_t limit = io ? END_IO : wide ? END_MEM64 : END_MEM32;
 	uint64_t *next = io     ? &machine->next_io
 			 : wide ? &machine->next_mem64
 				: &machine->next_mem32;
-	uint64_t size = bytes_taken(bar), at;
-	unsigned reg = PCI_BASE_ADDRESS_0 + index * 4;
-	uint32_t low;
 
 	pthread_mutex_lock(&machine->lock);
-	at = (*next + size - 1) & ~(size - 1);
-	if (at + size <= limit)
-		*next = at + size;
+	*at = (*next + align - 1) & ~(align - 1);
+	if (*at < limit && size <= limit - *at)
+		*next = *at + size;
 	else
-		at = find_hole(dev, io, first, limit, size);
+		*at = find_hole(dev, io, first, limit, size, align);
 	pthread_mutex_unlock(&machine->lock);
-	if (at + size > limit)
+	if (*at >= limit || size > limit - *at)
 		return uvfio_error_set(err, -ENOSPC,
 				       "BAR %u: no room for %llu more bytes in the machine; use "
-				       "fewer devices or 64-bit BARs",
+				       "fewer devices or VFs, or 64-bit BARs",
 				       index, (unsigned long long)size);
+	return 0;
+}
+
+/* Place the BAR in the machine's address space, as firmware would. */
+static int place(struct vfio_device *dev, unsigned index, struct uvfio_error *err)
+{
+	struct bar *bar = &dev->bars[index];
+	unsigned reg = PCI_BASE_ADDRESS_0 + index * 4;
+	uint64_t size = bytes_taken(bar), at;
+	uint32_t low;
+	int ret;
+
+	if (dev->physfn) {
+		bar->address = sriov_bar_address(dev, index);
+		return 0;
+	}
+	ret = bar_find_place(dev, index, bar->flags, size, size, &at, err);
+	if (ret)
+		return ret;
 	bar->address = at;
 	low = pci_hw_read(dev->func, reg, 4) & (bar->flags & UVFIO_BAR_IO ? 0x3u : 0xfu);
 	pci_hw_set(dev->func, reg, 4, (uint32_t)at | low);
@@ -221,6 +238,8 @@ int bar_init(struct vfio_device *dev, struct uvfio_error *err)
 		if (!ret)
 			ret = place(dev, i, err);
 	}
+	if (!ret && dev->sriov)
+		ret = sriov_place_bars(dev, err);
 	return ret;
 }
 

@@ -117,7 +117,14 @@ static void func_flr(void *arg)
 }
 
 /* What other config writes cause is found by device_apply(), which looks at the state. */
+/* Of a PF: what its VFs may do has changed. */
+static void func_sriov(void *arg)
+{
+	sriov_apply_vfs(arg);
+}
+
 static const struct pci_func_ops func_ops = {
+	.sriov = func_sriov,
 	.model_write = func_model_write,
 	.intx_line = func_intx_line,
 	.intx_masked = func_intx_masked,
@@ -187,6 +194,7 @@ static void device_release_all(struct vfio_device *dev)
 	if (dev->func)
 		pci_func_free(dev->func);
 	free(dev->rom);
+	free(dev->removal);
 	vectors_fini(dev);
 	sriov_fini(dev);
 	mishap_fini(dev);
@@ -203,11 +211,38 @@ static void device_release_all(struct vfio_device *dev)
 	free(dev);
 }
 
-int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
-	       const struct pci_addr *addr, const struct device_spec *spec, struct uvfio_loop *loop,
-	       struct vfio_device **out, struct uvfio_error *err)
+/* As the host does when it finds a function with advanced error reporting. */
+static void enable_error_reports(struct vfio_device *dev)
 {
-	const struct uvfio_args args = {spec->options, spec->nr_options};
+	unsigned at = pci_find_cap(dev->func, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL;
+
+	if (pci_find_ext_cap(dev->func, PCI_EXT_CAP_ID_ERR))
+		pci_hw_write(dev->func, at, 2,
+			     pci_hw_read(dev->func, at, 2) | PCI_EXP_DEVCTL_CERE |
+				     PCI_EXP_DEVCTL_NFERE | PCI_EXP_DEVCTL_FERE |
+				     PCI_EXP_DEVCTL_URRE);
+}
+
+/* What a device has besides its function. */
+static int device_init_func(struct vfio_device *dev, struct uvfio_error *err)
+{
+	int ret = bar_init(dev, err);
+
+	if (ret)
+		return ret;
+	enable_error_reports(dev);
+	device_count_irqs(dev);
+	atomic_store(&dev->power_d0, true);
+	dev->irqs =
+		irq_set_new(&irq_ops, dev, dev->ctx, pci_func_desc(dev->func)->msix_vectors, true);
+	return dev->irqs ? 0 : uvfio_error_set(err, -ENOMEM, "out of memory");
+}
+
+/* A device without a function.  On failure nothing is left. */
+static int device_alloc(struct vfio_machine *machine, const struct uvfio_model *model,
+			const struct pci_addr *addr, struct uvfio_loop *loop,
+			struct vfio_device **out, struct uvfio_error *err)
+{
 	struct vfio_device *dev = calloc(1, sizeof(*dev));
 	struct vfio_policy policy;
 	pthread_condattr_t attr;
@@ -219,10 +254,6 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	dev->model = model;
 	dev->loop = loop;
 	dev->addr = *addr;
-	dev->mmio = spec->keys.mmio;
-	if (spec->keys.bus_reset)
-		snprintf(dev->bus_reset, sizeof(dev->bus_reset), "%s", spec->keys.bus_reset);
-	dev->poll_ns = spec->keys.poll_ns;
 	vfio_machine_get_policy(machine, &policy);
 	dev->nointxmask = policy.nointxmask;
 	dev->no_idle_d3 = policy.disable_idle_d3;
@@ -262,6 +293,29 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 		goto fail;
 	}
 	iommu_user_init(&dev->dma_user, dev->ctx);
+	*out = dev;
+	return 0;
+fail:
+	device_release_all(dev);
+	return ret;
+}
+
+int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
+	       const struct pci_addr *addr, const struct device_spec *spec, struct uvfio_loop *loop,
+	       struct vfio_device **out, struct uvfio_error *err)
+{
+	const struct uvfio_args args = {spec->options, spec->nr_options};
+	struct vfio_device *dev;
+	int ret = device_alloc(machine, model, addr, loop, &dev, err);
+
+	if (ret)
+		return ret;
+	dev->mmio = spec->keys.mmio;
+	if (spec->keys.bus_reset)
+		snprintf(dev->bus_reset, sizeof(dev->bus_reset), "%s", spec->keys.bus_reset);
+	dev->poll_ns = spec->keys.poll_ns;
+	dev->addr_auto = !spec->keys.addr;
+	dev->acs_off = spec->keys.acs_off;
 	ret = model->create((struct uvfio_device *)dev, &args, &dev->priv, err);
 	if (ret)
 		goto fail;
@@ -280,13 +334,50 @@ fail:
 	return ret;
 }
 
+int device_new_vf(struct vfio_device *pf, unsigned index, struct uvfio_loop *loop,
+		  struct vfio_device **out, struct uvfio_error *err)
+{
+	const struct pci_addr addr = pci_sriov_vf_addr(pf->func, index);
+	struct vfio_device *dev;
+	int ret = device_alloc(pf->machine, pf->model, &addr, loop, &dev, err);
+
+	if (ret)
+		return ret;
+	dev->physfn = pf;
+	dev->vf_index = index;
+	dev->mmio = pf->mmio;
+	ret = pci_func_new_vf(pf->func, index, &func_ops, dev, &dev->func, err);
+	if (!ret)
+		ret = device_init_func(dev, err);
+	if (!ret && removal_new(dev))
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
+	if (ret)
+		goto fail;
+	vectors_join(dev);
+	ret = pf->model->vf_create(pf->priv, index, (struct uvfio_device *)dev, &dev->priv, err);
+	if (ret) {
+		vectors_leave(dev);
+		goto fail;
+	}
+	device_call(dev, call_reset_power_on, NULL);
+	*out = dev;
+	return 0;
+fail:
+	device_release_all(dev);
+	return ret;
+}
+
 void device_free(struct vfio_device *dev)
 {
 	uio_fini(dev);
+	sriov_vf_settle(dev);
 	/* Work that was kicked before the last close has been answered. */
 	uvfio_ctx_flush(dev->ctx);
 	/* One that was pulled out has had no reset at its last close. */
 	device_quiesce(dev);
+	sriov_end(dev);
+	if (dev->physfn)
+		vectors_leave(dev);
 	dev->model->destroy(dev->priv);
 	device_release_all(dev);
 }
@@ -315,18 +406,6 @@ static int copy_rom(struct vfio_device *dev, const struct uvfio_pci_desc *desc,
 	return 0;
 }
 
-/* As the host does when it finds a function with advanced error reporting. */
-static void enable_error_reports(struct vfio_device *dev)
-{
-	unsigned at = pci_find_cap(dev->func, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL;
-
-	if (pci_find_ext_cap(dev->func, PCI_EXT_CAP_ID_ERR))
-		pci_hw_write(dev->func, at, 2,
-			     pci_hw_read(dev->func, at, 2) | PCI_EXP_DEVCTL_CERE |
-				     PCI_EXP_DEVCTL_NFERE | PCI_EXP_DEVCTL_FERE |
-				     PCI_EXP_DEVCTL_URRE);
-}
-
 int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *given,
 		      struct uvfio_error *err)
 {
@@ -343,20 +422,9 @@ int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *gi
 		ret = poll_irq_init(dev, desc, err);
 	if (!ret)
 		ret = pci_func_new(desc, &dev->addr, &func_ops, dev, &dev->func, err);
-	if (ret)
-		return ret;
-	ret = copy_rom(dev, desc, err);
 	if (!ret)
-		ret = bar_init(dev, err);
-	if (ret)
-		return ret;
-	enable_error_reports(dev);
-	device_count_irqs(dev);
-	atomic_store(&dev->power_d0, true);
-	dev->irqs = irq_set_new(&irq_ops, dev, dev->ctx, desc->msix_vectors, true);
-	if (!dev->irqs)
-		return uvfio_error_set(err, -ENOMEM, "out of memory");
-	return 0;
+		ret = copy_rom(dev, desc, err);
+	return ret ? ret : device_init_func(dev, err);
 }
 
 /* ---- what a model calls ---- */

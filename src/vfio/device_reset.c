@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <linux/pci_regs.h>
 #include "vfio/host.h"
-#include "vfio/machine_private.h"
+#include "vfio/sriov_private.h"
 
 struct reset_call {
 	enum uvfio_reset_kind kind;
@@ -60,6 +60,7 @@ void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind, bool
 	struct reset_call call = {kind};
 	uint8_t state[PCI_EXT_CONFIG_SIZE];
 
+	sriov_reset_vfs(dev);
 	pci_hw_save(dev->func, state);
 	pci_hw_set(dev->func, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
 	pci_hw_reset(dev->func, kind);

@@ -26,12 +26,15 @@
 #include "vfio/host.h"
 #include "vfio/inject.h"
 #include "vfio/machine_private.h"
+#include "vfio/sriov.h"
 
 /* ---- config_lock is held ---- */
 
 static void suspend(struct vfio_device *dev)
 {
 	if (!dev->low_power || dev->suspended || dev->no_idle_d3 || device_is_cut(dev))
+		return;
+	if (vfio_device_num_vfs(dev)) /* it is kept in D0 for them (C) */
 		return;
 	dev->suspended = true;
 	irq_intx_hold(dev->irqs, true);

@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "vfio/machine_private.h"
-#include "vfio/sriov.h"
+#include "vfio/sriov_private.h"
 #include "vfio/uio_private.h"
 
 #define MAX_DEVICES     65536u
@@ -69,8 +68,9 @@ void vfio_machine_free(struct vfio_machine *machine)
 	unplug_stop(machine);
 	uvfio_trash_wait(machine->trash, 0, UVFIO_TRASH_EVER);
 	uvfio_trash_unref(machine->trash);
-	for (unsigned i = 0; i < machine->nr_devices; i++)
-		device_free(machine->devices[i]);
+	/* VFs before their PF, which was there before them. */
+	for (unsigned i = machine->nr_devices; i > 0; i--)
+		device_free(machine->devices[i - 1]);
 	iommu_space_free(machine->blocked);
 	iommufd_accounts_free(machine);
 	for (unsigned i = 0; i < machine->nr_loops; i++)
@@ -138,15 +138,30 @@ void vfio_machine_set_loop(struct vfio_machine *machine, struct uvfio_loop *loop
 
 /* ---- groups ---- */
 
+/* Where the group @number is, or would be: they are in the order of their numbers. */
+static unsigned find_group_locked(const struct vfio_machine *machine, unsigned number)
+{
+	unsigned low = 0, high = machine->nr_groups;
+
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+
+		if (machine->groups[mid]->number < number)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
 /* machine->lock held.  NULL when there is none (and @make is false), or for want of memory. */
 struct vfio_group *machine_group_locked(struct vfio_machine *machine, unsigned number, bool make)
 {
+	unsigned at = find_group_locked(machine, number);
 	struct vfio_group **groups, *group;
 
-	for (unsigned i = 0; i < machine->nr_groups; i++) {
-		if (machine->groups[i]->number == number)
-			return machine->groups[i];
-	}
+	if (at < machine->nr_groups && machine->groups[at]->number == number)
+		return machine->groups[at];
 	if (!make)
 		return NULL;
 	groups = realloc(machine->groups, (machine->nr_groups + 1) * sizeof(*groups));
@@ -158,16 +173,16 @@ struct vfio_group *machine_group_locked(struct vfio_machine *machine, unsigned n
 		return NULL;
 	group->machine = machine;
 	group->number = number;
-	groups[machine->nr_groups++] = group;
+	memmove(&groups[at + 1], &groups[at], (machine->nr_groups - at) * sizeof(*groups));
+	groups[at] = group;
+	machine->nr_groups++;
 	return group;
 }
 
 void machine_forget_group_locked(struct vfio_machine *machine, struct vfio_group *group)
 {
-	unsigned i = 0;
+	unsigned i = find_group_locked(machine, group->number);
 
-	while (machine->groups[i] != group)
-		i++;
 	machine->nr_groups--;
 	memmove(&machine->groups[i], &machine->groups[i + 1],
 		(machine->nr_groups - i) * sizeof(machine->groups[0]));
@@ -179,15 +194,56 @@ void group_put_locked(struct vfio_group *group)
 		free(group);
 }
 
-static unsigned next_group_locked(struct vfio_machine *machine)
+unsigned machine_next_group_locked(const struct vfio_machine *machine)
 {
-	unsigned next = 1;
+	return machine->nr_groups ? machine->groups[machine->nr_groups - 1]->number + 1 : 1;
+}
 
-	for (unsigned i = 0; i < machine->nr_groups; i++) {
-		if (machine->groups[i]->number >= next)
-			next = machine->groups[i]->number + 1;
-	}
-	return next;
+/* ---- what is in the machine ---- */
+
+int machine_room_locked(struct vfio_machine *machine, unsigned n)
+{
+	struct vfio_device **devices;
+
+	if (n > MAX_DEVICES - machine->nr_devices)
+		return -ENOSPC;
+	devices = realloc(machine->devices, (machine->nr_devices + n) * sizeof(*devices));
+	if (!devices)
+		return -ENOMEM;
+	machine->devices = devices;
+	return 0;
+}
+
+int machine_attach_locked(struct vfio_machine *machine, struct vfio_device *dev, unsigned number,
+			  bool noiommu)
+{
+	struct vfio_group *group = machine_group_locked(machine, number, true);
+
+	if (!group)
+		return -ENOMEM;
+	if (group->nr_devices && group->noiommu != noiommu)
+		return -EINVAL;
+	group->noiommu = noiommu;
+	dev->group = group;
+	group->nr_devices++;
+	group->refs++;
+	dev->serial = ++machine->last_serial;
+	machine->devices[machine->nr_devices++] = dev;
+	return 0;
+}
+
+void machine_detach_locked(struct vfio_device *dev)
+{
+	struct vfio_machine *machine = dev->machine;
+	unsigned i = machine->nr_devices - 1;
+
+	while (machine->devices[i] != dev)
+		i--;
+	machine->nr_devices--;
+	memmove(&machine->devices[i], &machine->devices[i + 1],
+		(machine->nr_devices - i) * sizeof(machine->devices[0]));
+	if (!--dev->group->nr_devices)
+		machine_forget_group_locked(machine, dev->group);
 }
 
 /* ---- adding a device ---- */
@@ -204,10 +260,23 @@ static struct vfio_device *device_at_locked(struct vfio_machine *machine,
 		const struct pci_addr *other = &machine->devices[i]->addr;
 
 		if (other->domain == addr->domain && other->bus == addr->bus &&
-		    (whole_bus || (other->dev == addr->dev && other->fn == addr->fn)))
+		    (whole_bus ? !machine->devices[i]->physfn
+			       : other->dev == addr->dev && other->fn == addr->fn))
 			return machine->devices[i];
 	}
 	return NULL;
+}
+
+void machine_next_bus_locked(struct vfio_machine *machine, struct pci_addr *addr)
+{
+	do {
+		if ((machine->next_bus & 0xff) == 0)
+			machine->next_bus++;
+		*addr = (struct pci_addr){.domain = (uint16_t)(machine->next_bus >> 8),
+					  .bus = (uint8_t)machine->next_bus};
+		machine->next_bus++;
+	} while (device_at_locked(machine, addr, true) ||
+		 sriov_reserves_locked(machine, addr, true));
 }
 
 /* The address asked for, or the next free bus: each device behind its own root port. */
@@ -215,6 +284,8 @@ static int choose_addr(struct vfio_machine *machine, const char *value, struct p
 		       struct uvfio_error *err)
 {
 	if (value) {
+		struct vfio_device *pf;
+		char name[16] = "";
 		bool taken;
 
 		if (pci_addr_parse(value, addr))
@@ -224,7 +295,15 @@ static int choose_addr(struct vfio_machine *machine, const char *value, struct p
 				value);
 		pthread_mutex_lock(&machine->lock);
 		taken = device_at_locked(machine, addr, false) != NULL;
+		pf = sriov_reserves_locked(machine, addr, false);
+		if (pf)
+			memcpy(name, pf->name, sizeof(name));
 		pthread_mutex_unlock(&machine->lock);
+		if (*name)
+			return uvfio_error_set(err, -EINVAL,
+					       "addr=%s: that is for the VFs of %s; choose another "
+					       "address, or leave addr= out",
+					       value, name);
 		if (taken)
 			return uvfio_error_set(err, -EINVAL,
 					       "addr=%s: another device is there; choose another "
@@ -239,19 +318,13 @@ static int choose_addr(struct vfio_machine *machine, const char *value, struct p
 		return 0;
 	}
 	pthread_mutex_lock(&machine->lock);
-	do {
-		if ((machine->next_bus & 0xff) == 0)
-			machine->next_bus++;
-		*addr = (struct pci_addr){.domain = (uint16_t)(machine->next_bus >> 8),
-					  .bus = (uint8_t)machine->next_bus};
-		machine->next_bus++;
-	} while (device_at_locked(machine, addr, true));
+	machine_next_bus_locked(machine, addr);
 	pthread_mutex_unlock(&machine->lock);
 	return 0;
 }
 
 /* The loop with the fewest devices, or a new one.  add_lock is held, under which loops are made. */
-static struct uvfio_loop *choose_loop(struct vfio_machine *machine, struct uvfio_error *err)
+struct uvfio_loop *machine_choose_loop(struct vfio_machine *machine, struct uvfio_error *err)
 {
 	struct uvfio_loop *made = NULL;
 	unsigned best = 0;
@@ -298,8 +371,7 @@ void machine_put_loop(struct vfio_machine *machine, struct uvfio_loop *loop)
 static int attach_device(struct vfio_machine *machine, struct vfio_device *dev,
 			 const struct device_keys *keys, struct uvfio_error *err)
 {
-	struct vfio_device *neighbour, **devices;
-	struct vfio_group *group = NULL;
+	struct vfio_device *neighbour;
 	unsigned number = keys->group;
 	int ret = 0;
 
@@ -308,36 +380,28 @@ static int attach_device(struct vfio_machine *machine, struct vfio_device *dev,
 	if (!keys->has_group) {
 		bool shared = neighbour && !neighbour->group->noiommu && !keys->noiommu;
 
-		number = shared ? neighbour->group->number : next_group_locked(machine);
+		number = shared ? neighbour->group->number : machine_next_group_locked(machine);
 	}
-	devices = realloc(machine->devices, (machine->nr_devices + 1) * sizeof(*devices));
-	if (devices) {
-		machine->devices = devices;
-		group = machine_group_locked(machine, number, true);
-	}
-	if (!group) {
-		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
-	} else if (group->noiommu) {
-		ret = uvfio_error_set(err, -EINVAL,
-				      "group=%u: that is what VFIO made for a device without "
-				      "IOMMU; choose another number",
-				      number);
-	} else {
-		group->noiommu = keys->noiommu;
-		dev->group = group;
-		group->nr_devices++;
-		group->refs++;
-		dev->serial = ++machine->last_serial;
+	ret = machine_room_locked(machine, 1);
+	if (!ret)
+		ret = machine_attach_locked(machine, dev, number, keys->noiommu);
+	if (!ret) {
 		device_set_state(dev, keys->driver && strcmp(keys->driver, "vfio-pci") != 0
 					      ? DEVICE_UNBOUND
 					      : DEVICE_PRESENT);
 		if (keys->has_token)
 			vf_token_give(dev, &keys->token);
-		devices[machine->nr_devices++] = dev;
 		atomic_fetch_add(&machine->changes, 1);
 	}
 	pthread_mutex_unlock(&machine->lock);
-	return ret;
+	if (ret == -EINVAL)
+		return uvfio_error_set(err, ret,
+				       "group=%u: that is what VFIO made for a device without "
+				       "IOMMU; choose another number",
+				       number);
+	if (ret == -ENOSPC)
+		return uvfio_error_set(err, -EINVAL, "more than %u devices", MAX_DEVICES);
+	return ret ? uvfio_error_set(err, ret, "out of memory") : 0;
 }
 
 /* Functions of one slot say that there are others; that they may have gone is no matter. */
@@ -347,9 +411,9 @@ static void tell_slot(struct vfio_machine *machine, const struct pci_addr *addr)
 	unsigned n = vfio_machine_get_devices(machine, &devs), members = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		members += same_slot(&devs[i]->addr, addr);
+		members += !devs[i]->physfn && same_slot(&devs[i]->addr, addr);
 	for (unsigned i = 0; i < n && members > 1; i++) {
-		if (!same_slot(&devs[i]->addr, addr))
+		if (devs[i]->physfn || !same_slot(&devs[i]->addr, addr))
 			continue;
 		pthread_mutex_lock(&devs[i]->config_lock);
 		pci_func_set_multifunction(devs[i]->func);
@@ -387,6 +451,37 @@ static bool for_uio(const struct device_keys *keys)
 	return keys->driver && !strcmp(keys->driver, VFIO_UIO_DRIVER);
 }
 
+/* Can numvfs= and acs= be had of @dev? */
+static int check_sriov(struct vfio_machine *machine, struct vfio_device *dev,
+		       const struct device_keys *keys, struct uvfio_error *err)
+{
+	struct vfio_policy policy;
+
+	if ((keys->numvfs || keys->acs_off) && !dev->sriov)
+		return uvfio_error_set(err, -EINVAL,
+				       "device %s: %s: it has no VFs; a model that can have some "
+				       "has a key like vfs=N",
+				       dev->model->name, keys->numvfs ? "numvfs=" : "acs=off");
+	if (!keys->numvfs)
+		return 0;
+	if (keys->numvfs > dev->sriov->total)
+		return uvfio_error_set(err, -EINVAL, "device %s: numvfs=%u: it can have %u VFs",
+				       dev->model->name, keys->numvfs, dev->sriov->total);
+	vfio_machine_get_policy(machine, &policy);
+	if ((!keys->driver || !strcmp(keys->driver, "vfio-pci")) && !policy.enable_sriov)
+		return uvfio_error_set(
+			err, -EINVAL,
+			"device %s: numvfs=: vfio-pci enables VFs only with --policy "
+			"enable_sriov=Y; give that, or another driver=",
+			dev->model->name);
+	if (for_uio(keys) || (keys->driver && !strcmp(keys->driver, "none")))
+		return uvfio_error_set(err, -EINVAL,
+				       "device %s: numvfs= and driver=%s: there is no driver that "
+				       "enables VFs; choose another",
+				       dev->model->name, keys->driver);
+	return 0;
+}
+
 static int add_device(struct vfio_machine *machine, const char *text, struct uvfio_error *err)
 {
 	const struct uvfio_model *model = NULL;
@@ -394,7 +489,6 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 	struct uvfio_loop *loop;
 	struct device_spec spec;
 	struct pci_addr addr;
-	bool full;
 	int ret;
 
 	ret = spec_parse(machine, text, &spec, &model, err);
@@ -404,19 +498,12 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 		ret = spec_read_token(machine, &spec, model, err);
 	if (ret)
 		goto out;
-	pthread_mutex_lock(&machine->lock);
-	full = machine->nr_devices == MAX_DEVICES;
-	pthread_mutex_unlock(&machine->lock);
-	if (full) {
-		ret = uvfio_error_set(err, -EINVAL, "more than %u devices", MAX_DEVICES);
-		goto out;
-	}
 	ret = choose_addr(machine, spec.keys.addr, &addr, err);
 	if (!ret)
 		ret = reset_set_check(machine, &addr, spec.keys.bus_reset, err);
 	if (ret)
 		goto out;
-	loop = choose_loop(machine, err);
+	loop = machine_choose_loop(machine, err);
 	if (!loop) {
 		ret = -ENOMEM;
 		goto out;
@@ -426,7 +513,9 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 		machine_put_loop(machine, loop);
 		goto out;
 	}
-	ret = for_uio(&spec.keys) ? uio_check(dev, err) : 0;
+	ret = check_sriov(machine, dev, &spec.keys, err);
+	if (!ret && for_uio(&spec.keys))
+		ret = uio_check(dev, err);
 	if (!ret && spec.keys.has_token && !vfio_device_is_pf(dev))
 		ret = uvfio_error_set(err, -EINVAL,
 				      "device %s: a VF token, and it is no PF: what has SR-IOV has "
@@ -439,11 +528,16 @@ static int add_device(struct vfio_machine *machine, const char *text, struct uvf
 		machine_put_loop(machine, loop);
 		goto out;
 	}
-	tell_slot(machine, &addr);
+	tell_slot(machine, &dev->addr);
 	if (spec.keys.noiommu)
 		taint_noiommu(machine, dev);
 	if (spec.keys.driver && vfio_device_driver(dev) == VFIO_DRIVER_NONE)
 		vfio_device_bind_to(dev, vfio_device_find_driver(dev, spec.keys.driver));
+	if (spec.keys.numvfs) {
+		ret = sriov_start(dev, spec.keys.numvfs, err);
+		if (ret) /* by now somebody may have it */
+			vfio_machine_remove_device(machine, dev->name, 0, NULL, NULL, NULL);
+	}
 out:
 	spec_fini(&spec);
 	return ret;

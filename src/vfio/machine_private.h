@@ -17,13 +17,12 @@
  *                       calls takes it.  A PF's comes before those of its VFs.
  *   the mutex of the device's irq_set; nothing that is called under it takes config_lock, so that
  *                       the last close can shut interrupts off under config_lock
- *   pool->host, ->lock  vectors of VFs (vectors.c): the first before machine->lock, the second a leaf
- *   dev->reg_lock       accesses to BARs and the state of the memory gate
- *   dev->poller.lock    what the poller last saw in the pages
- *   machine->memory_lock  which file is which device's memory, and the peers there are
- *                       (device_memory.h); a leaf.  A peer's own lock comes before reg_lock, which
- *                       is only tried for within it
- *   dev->quiet_lock     the model's answer to ->quiesce(), the number of transfers in flight
+ *   pool->host, ->lock  vectors of VFs (vectors.c): the first before machine->lock, the second a
+ * leaf dev->reg_lock       accesses to BARs and the state of the memory gate dev->poller.lock what
+ * the poller last saw in the pages machine->memory_lock  which file is which device's memory, and
+ * the peers there are (device_memory.h); a leaf.  A peer's own lock comes before reg_lock, which is
+ * only tried for within it dev->quiet_lock     the model's answer to ->quiesce(), the number of
+ * transfers in flight
  *
  * Atomics: dev->dma_on, dev->space and dev->power_d0 are written under config_lock, dev->irq_mode
  * under the irq_set's mutex; they are read anywhere.  A shadow register is
@@ -145,8 +144,23 @@ static inline bool machine_observed(struct vfio_machine *machine)
 	return atomic_load_explicit(&machine->nr_observers, memory_order_relaxed);
 }
 
+/* A loop for one more device.  add_lock held.  NULL with a message. */
+struct uvfio_loop *machine_choose_loop(struct vfio_machine *machine, struct uvfio_error *err);
 /* A device that used @loop has gone. */
 void machine_put_loop(struct vfio_machine *machine, struct uvfio_loop *loop);
+/* All of the following with machine->lock held. */
+/* The next bus that nobody uses, function 0 of device 0. */
+void machine_next_bus_locked(struct vfio_machine *machine, struct pci_addr *addr);
+/* Is there room for @n more devices?  0, -ENOSPC, -ENOMEM. */
+int machine_room_locked(struct vfio_machine *machine, unsigned n);
+/* A number above those of all groups. */
+unsigned machine_next_group_locked(const struct vfio_machine *machine);
+/* Let @dev into the machine, for which there is room, and into the group @number.  0; -ENOMEM;
+ * -EINVAL: the group has an IOMMU and @dev none, or the other way round. */
+int machine_attach_locked(struct vfio_machine *machine, struct vfio_device *dev, unsigned number,
+			  bool noiommu);
+/* Take it out again; its group, too, when that has become empty. */
+void machine_detach_locked(struct vfio_device *dev);
 
 /* ---- device ---- */
 
@@ -287,8 +301,14 @@ struct vfio_device {
 	bool host_bound;                  /* ->host_driver() was called so; in its work context */
 	struct sriov *sriov;              /* of a PF; constant once it is made */
 	struct vector_pool *pool;         /* of a PF (vectors.c); NULL: none */
-	struct vfio_device *physfn;       /* of a VF, which holds it; constant */
+	struct {
+		uint64_t first, end;
+	} vf_bars[NR_BARS];         /* of a PF: where the BARs of its VFs are */
+	struct vfio_device *physfn; /* of a VF, which it outlives; constant */
 	unsigned vf_index;
+	struct removal *removal; /* of a VF: its own, made with it */
+	bool addr_auto;          /* nobody has asked for the address */
+	bool acs_off;            /* the acs= key: its VFs are in its group */
 	char name[16];
 	uint64_t serial; /* no two devices of a machine have the same */
 	struct pci_addr addr;
@@ -400,6 +420,9 @@ void device_emit(struct vfio_device *dev, enum vfio_event_kind kind, uint64_t a,
 int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	       const struct pci_addr *addr, const struct device_spec *spec, struct uvfio_loop *loop,
 	       struct vfio_device **out, struct uvfio_error *err);
+/* VF @index of @pf, with its own address.  add_lock and sriov_lock held. */
+int device_new_vf(struct vfio_device *pf, unsigned index, struct uvfio_loop *loop,
+		  struct vfio_device **out, struct uvfio_error *err);
 void device_free(struct vfio_device *dev);
 /* Run @fn in the work context and wait for it. */
 void device_call(struct vfio_device *dev, void (*fn)(struct vfio_device *dev, void *arg),
@@ -459,6 +482,10 @@ int device_export_get(struct vfio_device *dev, struct vfio_client *client, uint6
 
 /* bar.c: what lies where.  @dev's registers; no lock. */
 int bar_init(struct vfio_device *dev, struct uvfio_error *err);
+/* Room for @size bytes, a multiple of @align, for BAR @index (UVFIO_BAR_… @flags) in the machine's
+ * address space.  0, or -ENOSPC with a message. */
+int bar_find_place(struct vfio_device *dev, unsigned index, unsigned flags, uint64_t size,
+		   uint64_t align, uint64_t *at, struct uvfio_error *err);
 void bar_fini(struct vfio_device *dev);
 /* The range that contains @off; *@end is where it ends (a hole ends where the next one starts). */
 const struct range *bar_range(const struct bar *bar, uint64_t off, uint64_t *end);
@@ -523,10 +550,14 @@ static inline void mishap_slow(struct vfio_device *dev)
 		mishap_sleep(atomic_load(&dev->mishap.slow_ns));
 }
 
-/* unplug.c: finish what is being removed (nothing is open) and end the thread. */
+/* unplug.c: the removal that VF @dev needs one day, so that it cannot fail.  0 or -ENOMEM. */
+int removal_new(struct vfio_device *dev);
+/* Finish what is being removed (nothing is open) and end the thread. */
 void unplug_stop(struct vfio_machine *machine);
-/* Change the state, and the driver and the token (C) that go with it; also of a device that comes into
- * being.  machine->lock held, but for DEVICE_CUT. */
+/* The thread that unplug_stop() ends.  machine->lock held.  0 or -errno. */
+int unplug_start_locked(struct vfio_machine *machine);
+/* Change the state, and the driver and the token (C) that go with it; also of a device that comes
+ * into being.  machine->lock held, but for DEVICE_CUT. */
 void device_set_state(struct vfio_device *dev, enum device_state state);
 /* Give a device that no driver has to one: @to is DEVICE_PRESENT (vfio-pci), _UIO, _STUB or _MODEL.
  * machine->lock held.  -EBUSY: one has it, its group is another driver's user's, or (vfio-pci) it

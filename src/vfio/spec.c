@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "vfio/machine_private.h"
 #include "vfio/spec.h"
+#include "vfio/sriov.h"
 #include "vfio/uio.h"
 
 #define MAX_GROUP        65535u
@@ -100,6 +101,27 @@ static int parse_poll_interrupt(struct device_keys *keys, const char *value,
 			      MAX_POLL_NS, &keys->poll_ns, err);
 }
 
+static int parse_numvfs(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	const struct uvfio_option option = {"numvfs", value};
+	uint64_t n = 0;
+	int ret = uvfio_arg_uint(&(struct uvfio_args){&option, 1}, "numvfs", 0, VFIO_MAX_VFS, &n,
+				 err);
+
+	keys->numvfs = (unsigned)n;
+	return ret;
+}
+
+static int parse_acs(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	const struct uvfio_option option = {"acs", value};
+	bool on = true;
+	int ret = uvfio_arg_bool(&(struct uvfio_args){&option, 1}, "acs", &on, err);
+
+	keys->acs_off = !on;
+	return ret;
+}
+
 static int parse_bus_reset(struct device_keys *keys, const char *value, struct uvfio_error *err)
 {
 	static const char chars[] =
@@ -153,12 +175,14 @@ static const struct {
 	const char *name;
 	int (*parse)(struct device_keys *keys, const char *value, struct uvfio_error *err);
 } own[] = {
+	{"acs", parse_acs},
 	{"addr", parse_addr},
 	{"bus-reset", parse_bus_reset},
 	{"driver", parse_driver},
 	{"group", parse_group},
 	{"iommu", parse_iommu},
 	{"mmio", parse_mmio},
+	{"numvfs", parse_numvfs},
 	{"poll-interrupt", parse_poll_interrupt},
 	{"vf_token", parse_vf_token},
 	{"vf_token_file", parse_vf_token_file},
@@ -277,6 +301,11 @@ static int check_together(const struct uvfio_model *model, const struct device_k
 		return uvfio_error_set(err, -EINVAL,
 				       "device %s: iommu=off and group=: what has no IOMMU is in "
 				       "no IOMMU group; leave group= out",
+				       model->name);
+	if (keys->noiommu && keys->acs_off)
+		return uvfio_error_set(err, -EINVAL,
+				       "device %s: iommu=off and acs=off: what has no IOMMU shares "
+				       "no IOMMU group; leave acs= out",
 				       model->name);
 	if (keys->has_token && keys->token_file)
 		return uvfio_error_set(err, -EINVAL,

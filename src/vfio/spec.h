@@ -20,6 +20,8 @@ struct device_keys {
 	const char *driver;    /* which has it at first; NULL: not given, vfio-pci */
 	const char *bus_reset; /* a name or "off"; NULL: not given (A.5) */
 	bool noiommu;          /* iommu=off (A.9) */
+	unsigned numvfs;       /* numvfs=, 0: none (C) */
+	bool acs_off;          /* acs=off: VFs share their PF's group (D.1) */
 	uint64_t poll_ns;      /* poll-interrupt=, 0: none (A.8) */
 	/* vf_token=, or what spec_read_token() reads; of a PF (C) */
 	bool has_token;

@@ -18,6 +18,9 @@
  *
  * A device that uio has (uio.h) is taken from it first; its files say EIO from then on.
  *
+ * A PF loses its VFs first: it is asked for when the last one has been freed.  The VFs of one PF
+ * are taken together, and freed one after another by who takes them (sriov.h).
+ *
  * Unbinding (host.h) is the same without the end: the device stays in the machine.  A removal that
  * comes meanwhile takes it over.
  *
@@ -35,7 +38,7 @@
 #include "base/thread.h"
 #include "vfio/host.h"
 #include "vfio/machine_private.h"
-#include "vfio/sriov.h"
+#include "vfio/sriov_private.h"
 #include "vfio/uio.h"
 
 struct removal {
@@ -44,6 +47,8 @@ struct removal {
 	struct vfio_device *dev; /* not after it was unbound: somebody else may remove it */
 	bool busy;               /* a thread of its own is at work */
 	bool leaves;             /* the machine; else it only loses its driver */
+	bool has_vfs;            /* it is not asked for, and stays, until they have gone */
+	bool batch;              /* a VF that goes with all others */
 	bool surprise;           /* cut first, ask then */
 	uint64_t cut_at, ask_at; /* uvfio_now_ns(); UINT64_MAX: never */
 	void (*done)(void *arg, const char *name);
@@ -98,23 +103,16 @@ static void cut(struct vfio_device *dev, bool surprise)
 /* Nobody has the device open, or is opening it.  machine->lock held. */
 static void leave_locked(struct vfio_device *dev)
 {
-	struct vfio_machine *machine = dev->machine;
-	unsigned i = 0;
-
-	while (machine->devices[i] != dev)
-		i++;
-	machine->nr_devices--;
-	memmove(&machine->devices[i], &machine->devices[i + 1],
-		(machine->nr_devices - i) * sizeof(machine->devices[0]));
-	atomic_fetch_add(&machine->changes, 1);
-	if (!--dev->group->nr_devices)
-		machine_forget_group_locked(machine, dev->group);
+	machine_detach_locked(dev);
+	sriov_vf_left_locked(dev);
+	atomic_fetch_add(&dev->machine->changes, 1);
 	device_set_state(dev, DEVICE_LEFT);
 }
 
 static void finish(struct removal *r)
 {
 	struct vfio_machine *machine = r->machine;
+	struct vfio_device *pf = r->dev->physfn;
 	char name[sizeof(r->dev->name)];
 	struct vfio_group *group;
 
@@ -132,6 +130,8 @@ static void finish(struct removal *r)
 	device_free(r->dev);
 	pthread_mutex_lock(&machine->lock);
 	group_put_locked(group);
+	if (pf)
+		sriov_vf_freed_locked(pf);
 	pthread_mutex_unlock(&machine->lock);
 	uvfio_log(machine->log, UVFIO_LOG_INFO, "%s: removed", name);
 	if (r->done)
@@ -187,6 +187,8 @@ static uint64_t due_at(const struct removal *r)
 {
 	if (r->busy)
 		return UINT64_MAX;
+	if (r->has_vfs)
+		return r->cut_at;
 	if (!r->dev->users)
 		return 0;
 	return r->cut_at < r->ask_at ? r->cut_at : r->ask_at;
@@ -222,12 +224,20 @@ static void given_back(struct removal *r)
 	while (*link != r)
 		link = &(*link)->next;
 	*link = r->next;
-	if (r->leaves)
+	if (r->leaves) {
 		leave_locked(r->dev);
-	else
+	} else {
 		device_set_state(r->dev, DEVICE_UNBOUND);
+		sriov_stay_locked(r->dev);
+	}
 	group_lost_driver_locked(r->dev->group);
-	run_step(r, finish_thread);
+	if (!r->batch) {
+		run_step(r, finish_thread);
+		return;
+	}
+	r->next = r->dev->physfn->sriov->left;
+	r->dev->physfn->sriov->left = r;
+	pthread_cond_broadcast(&r->machine->watch_cond);
 }
 
 /* Do what is due for @r, which is not busy.  The same. */
@@ -236,7 +246,7 @@ static void step(struct removal *r, uint64_t now)
 	struct vfio_machine *machine = r->machine;
 	struct vfio_device *dev = r->dev;
 
-	if (!dev->users) {
+	if (!dev->users && !r->has_vfs) {
 		given_back(r);
 	} else if (now >= r->cut_at) {
 		r->cut_at = UINT64_MAX;
@@ -301,7 +311,7 @@ void unplug_stop(struct vfio_machine *machine)
 }
 
 /* machine->lock held. */
-static int start_remover(struct vfio_machine *machine)
+int unplug_start_locked(struct vfio_machine *machine)
 {
 	int ret;
 
@@ -342,6 +352,177 @@ static struct vfio_device *find_without_uio(struct vfio_machine *machine, const 
 	return dev;
 }
 
+/* The VFs of a PF have gone; or there are none.  machine->lock held. */
+static void vfs_gone(void *arg)
+{
+	struct removal *r = arg;
+
+	r->has_vfs = false;
+	if (atomic_load(&r->dev->state) == DEVICE_ASKED || r->surprise)
+		r->ask_at = uvfio_now_ns();
+	pthread_cond_signal(&r->machine->removal_cond);
+}
+
+/* For @r, which is put into the list next.  0 or -errno.  The same. */
+static int take_vfs_locked(struct removal *r)
+{
+	int ret = sriov_leave_locked(r->dev, r->cut_at, r->surprise, vfs_gone, r);
+
+	r->has_vfs = ret > 0;
+	return ret < 0 ? ret : 0;
+}
+
+int removal_new(struct vfio_device *dev)
+{
+	dev->removal = calloc(1, sizeof(*dev->removal));
+	return dev->removal ? 0 : -ENOMEM;
+}
+
+/* machine->lock held. */
+static struct removal *find_removal_locked(const struct vfio_device *dev)
+{
+	struct removal *r = dev->machine->removals;
+
+	while (r && r->dev != dev)
+		r = r->next;
+	return r;
+}
+
+static void take_vf_locked(struct vfio_device *vf)
+{
+	struct sriov *sriov = vf->physfn->sriov;
+	struct vfio_machine *machine = vf->machine;
+	enum device_state state = atomic_load(&vf->state);
+	struct removal *r;
+
+	if (state >= DEVICE_ASKED) {
+		/* It is on its way already, or loses its driver: then it leaves instead. */
+		r = find_removal_locked(vf);
+		if (r)
+			r->leaves = true;
+		return;
+	}
+	r = vf->removal;
+	vf->removal = NULL;
+	*r = (struct removal){.next = machine->removals,
+			      .machine = machine,
+			      .dev = vf,
+			      .leaves = true,
+			      .batch = true,
+			      .surprise = sriov->surprise,
+			      .cut_at = sriov->cut_at,
+			      .ask_at = uvfio_now_ns()};
+	machine->removals = r;
+	device_set_state(vf, DEVICE_ASKED);
+}
+
+/* One that uio has goes without its users' leave. */
+static void unbind_uio(struct vfio_device *pf)
+{
+	for (unsigned i = 0; i < vfio_device_num_vfs(pf); i++) {
+		struct vfio_device *vf = vfio_device_get_vf(pf, i);
+
+		while (vf && atomic_load(&vf->state) == DEVICE_UIO) {
+			vfio_device_uio_unbind(vf);
+			sched_yield(); /* to who is at it already */
+		}
+		if (vf)
+			vfio_device_put(vf);
+	}
+}
+
+void removal_take_vfs(struct vfio_device *pf)
+{
+	struct vfio_machine *machine = pf->machine;
+	struct sriov *sriov = pf->sriov;
+	struct removal *r;
+
+	unbind_uio(pf);
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = atomic_load(&sriov->num_vfs); i > 0; i--) {
+		struct vfio_device *vf = atomic_load(&sriov->vfs[i - 1]);
+
+		if (vf)
+			take_vf_locked(vf);
+	}
+	pthread_cond_signal(&machine->removal_cond);
+	while (sriov->live) {
+		r = sriov->left;
+		if (!r) {
+			pthread_cond_wait(&machine->watch_cond, &machine->lock);
+			continue;
+		}
+		sriov->left = r->next;
+		pthread_mutex_unlock(&machine->lock);
+		finish(r);
+		pthread_mutex_lock(&machine->lock);
+	}
+	pthread_mutex_unlock(&machine->lock);
+}
+
+void sriov_cut_locked(struct vfio_device *pf, uint64_t cut_at, bool surprise)
+{
+	struct sriov *sriov = pf->sriov;
+
+	if (cut_at >= sriov->cut_at)
+		return;
+	sriov->cut_at = cut_at;
+	sriov->surprise = surprise;
+	for (struct removal *r = pf->machine->removals; r; r = r->next) {
+		if (r->dev->physfn != pf || r->busy || r->cut_at <= cut_at ||
+		    atomic_load(&r->dev->state) != DEVICE_ASKED)
+			continue;
+		r->cut_at = cut_at;
+		r->surprise = surprise;
+	}
+	pthread_cond_signal(&pf->machine->removal_cond);
+}
+
+/* @r is a removal that has not begun: it begins, unless that fails.  machine->lock held. */
+static int begin_locked(struct removal *r, bool with_vfs)
+{
+	struct vfio_machine *machine = r->machine;
+	int ret = unplug_start_locked(machine);
+
+	if (!ret && with_vfs)
+		ret = take_vfs_locked(r);
+	if (ret)
+		return ret;
+	r->next = machine->removals;
+	machine->removals = r;
+	device_set_state(r->dev, DEVICE_ASKED);
+	pthread_cond_signal(&machine->removal_cond);
+	return 0;
+}
+
+/* What is only to lose its driver is to leave.  The same. */
+static int turn_locked(struct removal *r, uint64_t cut_at, bool surprise)
+{
+	uint64_t before = r->cut_at;
+	int ret = 0;
+
+	r->cut_at = cut_at;
+	r->surprise = surprise;
+	if (r->dev->sriov && !r->has_vfs)
+		ret = take_vfs_locked(r); /* that its driver would have left */
+	else if (r->dev->sriov)
+		sriov_cut_locked(r->dev, cut_at, surprise);
+	if (ret)
+		r->cut_at = before;
+	r->leaves = !ret;
+	return ret;
+}
+
+static void hurry_locked(struct removal *r, uint64_t cut_at, bool surprise)
+{
+	if (cut_at >= r->cut_at || r->busy || atomic_load(&r->dev->state) != DEVICE_ASKED)
+		return;
+	r->cut_at = cut_at;
+	r->surprise = surprise;
+	if (r->dev->sriov)
+		sriov_cut_locked(r->dev, cut_at, surprise);
+}
+
 int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, unsigned limit_ms,
 			       void (*done)(void *arg, const char *name), void *arg,
 			       struct uvfio_error *err)
@@ -349,8 +530,8 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 	uint64_t now = uvfio_now_ns(), cut_at = UINT64_MAX;
 	struct removal *r = calloc(1, sizeof(*r)), *old = NULL;
 	const bool surprise = limit_ms == VFIO_REMOVE_SURPRISE;
-	struct vfio_device *dev = NULL;
-	int ret = 0;
+	struct vfio_device *dev;
+	int ret;
 
 	if (!r)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
@@ -360,31 +541,20 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 		cut_at = now + limit_ms * 1000000ull;
 	pthread_mutex_lock(&machine->lock);
 	dev = find_without_uio(machine, name, surprise);
-	for (old = machine->removals; old && old->dev != dev;)
-		old = old->next;
+	old = dev ? find_removal_locked(dev) : NULL;
 	if (!dev) {
 		ret = uvfio_error_set(err, -ENODEV, "there is no device %s", name);
 	} else if (old && !old->leaves) {
-		old->leaves = true;
-		old->cut_at = cut_at;
-		old->surprise = surprise;
-		old->done = done;
-		old->arg = arg;
-	} else if (old) {
-		if (cut_at < old->cut_at && !old->busy &&
-		    atomic_load(&dev->state) == DEVICE_ASKED) {
-			old->cut_at = cut_at;
-			old->surprise = surprise;
+		ret = turn_locked(old, cut_at, surprise);
+		if (!ret) {
+			old->done = done;
+			old->arg = arg;
 		}
+	} else if (old) {
+		hurry_locked(old, cut_at, surprise);
 		ret = uvfio_error_set(err, -EALREADY, "device %s is being removed already", name);
 	} else {
-		ret = start_remover(machine);
-		if (ret)
-			uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
-	}
-	if (!ret && !old) {
-		*r = (struct removal){.next = machine->removals,
-				      .machine = machine,
+		*r = (struct removal){.machine = machine,
 				      .dev = dev,
 				      .leaves = true,
 				      .surprise = surprise,
@@ -392,10 +562,12 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 				      .ask_at = now,
 				      .done = done,
 				      .arg = arg};
-		machine->removals = r;
-		device_set_state(dev, DEVICE_ASKED);
-		r = NULL;
+		ret = begin_locked(r, true);
+		if (!ret)
+			r = NULL;
 	}
+	if (ret && ret != -ENODEV && ret != -EALREADY)
+		uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
 	pthread_cond_signal(&machine->removal_cond);
 	pthread_mutex_unlock(&machine->lock);
 	free(r);
@@ -406,16 +578,24 @@ int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *a
 {
 	struct vfio_machine *machine = dev->machine;
 	struct removal *r = calloc(1, sizeof(*r));
-	int ret = 0;
+	int ret;
 
 	if (!r)
 		return -ENOMEM;
+	*r = (struct removal){.machine = machine,
+			      .dev = dev,
+			      .cut_at = UINT64_MAX,
+			      .ask_at = uvfio_now_ns(),
+			      .unbound = done,
+			      .unbound_arg = arg};
 	pthread_mutex_lock(&machine->lock);
 	switch (atomic_load(&dev->state)) {
 	case DEVICE_PRESENT:
-	case DEVICE_STUB:
 	case DEVICE_MODEL:
-		ret = start_remover(machine);
+		ret = begin_locked(r, true);
+		break;
+	case DEVICE_STUB: /* it leaves its VFs, as the kernel's does */
+		ret = begin_locked(r, false);
 		break;
 	case DEVICE_ASKED:
 		ret = -EBUSY;
@@ -424,21 +604,9 @@ int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *a
 		ret = -ENODEV;
 		break;
 	}
-	if (!ret) {
-		*r = (struct removal){.next = machine->removals,
-				      .machine = machine,
-				      .dev = dev,
-				      .cut_at = UINT64_MAX,
-				      .ask_at = uvfio_now_ns(),
-				      .unbound = done,
-				      .unbound_arg = arg};
-		machine->removals = r;
-		device_set_state(dev, DEVICE_ASKED);
-		r = NULL;
-	}
-	pthread_cond_signal(&machine->removal_cond);
 	pthread_mutex_unlock(&machine->lock);
-	free(r);
+	if (ret)
+		free(r);
 	return ret;
 }
 
@@ -448,6 +616,8 @@ int device_take_locked(struct vfio_device *dev, enum device_state to)
 
 	switch (atomic_load(&dev->state)) {
 	case DEVICE_UNBOUND:
+		if (dev->physfn && dev->physfn->sriov->state == SRIOV_TAKING)
+			return -ENODEV;
 		/* Not to who does DMA for the host while a user has the rest of the group (D.1). */
 		if (does_dma && group_claimed_locked(dev->group))
 			return -EBUSY;

@@ -33,12 +33,18 @@ static const struct uvfio_key keys[] = {
 	{"pcie", "on|off", "off: conventional PCI, with 256 bytes of config space; default on"},
 	{"vendor", "ID", "PCI vendor, to be bound by some driver; default 0x1234"},
 	{"device", "ID", "PCI device, likewise; default 0x5054"},
+	{"vfs", "N", "virtual functions that it can have (SR-IOV), 0 to 4095; default 0: none"},
+	{"vf-memory", "SIZE", "of BAR 2 of a VF, a power of 2, 4K to 1G; default 64K"},
+	{"vf-vectors", "N", "of MSI-X that a VF has, at most, 1 to 256; default 4"},
+	{"vf-pool", "N", "of MSI-X for all VFs together, up to 65535; default 0: no pool"},
+	{"vf-min-vectors", "N", "of the pool that a VF must have; default 0"},
 };
 
 struct options {
 	uint64_t vectors, memory, vendor, device;
 	bool pcie;
 	const char *interrupts, *reset;
+	struct pcitest_vfs vfs;
 };
 
 static bool is_one_of(const char *value, const char *const *valid, unsigned nr)
@@ -48,6 +54,32 @@ static bool is_one_of(const char *value, const char *const *valid, unsigned nr)
 			return true;
 	}
 	return false;
+}
+
+static int check_memory(const struct uvfio_args *args, const char *key, uint64_t value,
+			struct uvfio_error *err)
+{
+	if (value >= MIN_MEMORY && value <= MAX_MEMORY && !(value & (value - 1)))
+		return 0;
+	return uvfio_error_set(err, -EINVAL, "%s=%s: must be a power of 2 from 4K to 1G", key,
+			       uvfio_arg(args, key));
+}
+
+static int parse_vfs(struct pcitest_vfs *o, const struct uvfio_args *args, struct uvfio_error *err)
+{
+	int ret = uvfio_arg_uint(args, "vfs", 0, 4095, &o->total, err);
+
+	if (!ret)
+		ret = uvfio_arg_size(args, "vf-memory", &o->memory, err);
+	if (!ret)
+		ret = check_memory(args, "vf-memory", o->memory, err);
+	if (!ret)
+		ret = uvfio_arg_uint(args, "vf-vectors", 1, MAX_VECTORS, &o->vectors, err);
+	if (!ret)
+		ret = uvfio_arg_uint(args, "vf-pool", 0, 65535, &o->pool, err);
+	if (!ret)
+		ret = uvfio_arg_uint(args, "vf-min-vectors", 0, o->vectors, &o->min, err);
+	return ret;
 }
 
 static int parse(struct options *o, const struct uvfio_args *args, struct uvfio_error *err)
@@ -65,12 +97,12 @@ static int parse(struct options *o, const struct uvfio_args *args, struct uvfio_
 		ret = uvfio_arg_uint(args, "vendor", 0, 0xfffe, &o->vendor, err);
 	if (!ret)
 		ret = uvfio_arg_uint(args, "device", 0, 0xfffe, &o->device, err);
+	if (!ret)
+		ret = check_memory(args, "memory", o->memory, err);
+	if (!ret)
+		ret = parse_vfs(&o->vfs, args, err);
 	if (ret)
 		return ret;
-	if (o->memory < MIN_MEMORY || o->memory > MAX_MEMORY || o->memory & (o->memory - 1))
-		return uvfio_error_set(err, -EINVAL,
-				       "memory=%s: must be a power of 2 from 4K to 1G",
-				       uvfio_arg(args, "memory"));
 	if (uvfio_arg(args, "interrupts"))
 		o->interrupts = uvfio_arg(args, "interrupts");
 	if (!is_one_of(o->interrupts, kinds, N(kinds)))
@@ -86,6 +118,10 @@ static int parse(struct options *o, const struct uvfio_args *args, struct uvfio_
 		return uvfio_error_set(
 			err, -EINVAL,
 			"reset=flr needs PCI Express; give reset=af, or not pcie=off");
+	if (!o->pcie && o->vfs.total)
+		return uvfio_error_set(err, -EINVAL,
+				       "vfs=%s needs PCI Express; give it without pcie=off",
+				       uvfio_arg(args, "vfs"));
 	return 0;
 }
 
@@ -123,7 +159,10 @@ static int describe(struct pcitest *p, const struct options *o, struct uvfio_err
 		{PCITEST_DMA_COMMAND, 4, UVFIO_AREA_REGISTERS, poll_zero},
 		{PCITEST_DMA_STATUS, PCITEST_PME - PCITEST_DMA_STATUS, UVFIO_AREA_REGISTERS, poll},
 		{PCITEST_PME, 4, UVFIO_AREA_REGISTERS, poll_zero},
-		{PCITEST_PME + 4, PCITEST_COUNTS_END - PCITEST_PME - 4, UVFIO_AREA_REGISTERS, poll},
+		{PCITEST_ROLE, PCITEST_VF_COMMAND - PCITEST_ROLE, UVFIO_AREA_REGISTERS, poll},
+		{PCITEST_VF_COMMAND, 4, UVFIO_AREA_REGISTERS, poll_zero},
+		{PCITEST_VF_STATUS, PCITEST_COUNTS_END - PCITEST_VF_STATUS, UVFIO_AREA_REGISTERS,
+		 poll},
 		{PCITEST_DOORBELLS, 4 * PCITEST_NR_DOORBELLS, UVFIO_AREA_DOORBELLS, 0},
 	};
 	const struct uvfio_area io[] = {
@@ -134,6 +173,7 @@ static int describe(struct pcitest *p, const struct options *o, struct uvfio_err
 	};
 	const struct uvfio_area memory[] = {{0, o->memory, UVFIO_AREA_MEMORY, 0}};
 	uint8_t vpd[PCITEST_VPD_BYTES], rom[PCITEST_ROM_BYTES];
+	struct pcitest_vf_room room;
 	struct uvfio_pci_desc desc = {
 		.vendor = (uint16_t)o->vendor,
 		.device = (uint16_t)o->device,
@@ -170,6 +210,8 @@ static int describe(struct pcitest *p, const struct options *o, struct uvfio_err
 	pcitest_rom(rom, desc.vendor, desc.device);
 	desc.nr_caps = o->pcie ? nr_caps : nr_standard;
 	add_interrupts(p, o, &desc);
+	if (o->vfs.total)
+		pcitest_vfs_describe(&o->vfs, &desc, &room);
 	return uvfio_device_init(p->dev, &desc, err);
 }
 
@@ -177,9 +219,27 @@ static void destroy(void *priv)
 {
 	struct pcitest *p = priv;
 
+	if (p->pf)
+		pcitest_vf_gone(p);
 	uvfio_timer_free(p->pme_timer);
 	pthread_mutex_destroy(&p->lock);
+	free(p->vfs);
 	free(p);
+}
+
+struct pcitest *pcitest_new(struct uvfio_device *dev)
+{
+	struct pcitest *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	pthread_mutex_init(&p->lock, NULL);
+	p->dev = dev;
+	p->pme_timer = uvfio_timer_new(dev, pcitest_pme, p);
+	if (p->pme_timer)
+		return p;
+	destroy(p);
+	return NULL;
 }
 
 static int create(struct uvfio_device *dev, const struct uvfio_args *args, void **priv,
@@ -193,21 +253,24 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 		.pcie = true,
 		.interrupts = "all",
 		.reset = "all",
+		.vfs = {.vectors = 4, .memory = 65536},
 	};
 	struct pcitest *p;
 	int ret = parse(&o, args, err);
 
 	if (ret)
 		return ret;
-	p = calloc(1, sizeof(*p));
+	p = pcitest_new(dev);
 	if (!p)
 		return uvfio_error_set(err, -ENOMEM, "pcitest: out of memory");
-	pthread_mutex_init(&p->lock, NULL);
-	p->dev = dev;
 	p->memory_size = o.memory;
-	p->pme_timer = uvfio_timer_new(dev, pcitest_pme, p);
-	ret = p->pme_timer ? describe(p, &o, err)
-			   : uvfio_error_set(err, -ENOMEM, "pcitest: out of memory");
+	p->pads = true;
+	p->total_vfs = (unsigned)o.vfs.total;
+	p->vf_memory = o.vfs.memory;
+	if (p->total_vfs)
+		p->vfs = calloc(p->total_vfs, sizeof(struct pcitest *));
+	ret = p->total_vfs && !p->vfs ? uvfio_error_set(err, -ENOMEM, "pcitest: out of memory")
+				      : describe(p, &o, err);
 	if (ret) {
 		destroy(p);
 		return ret;
@@ -260,4 +323,7 @@ const struct uvfio_model pcitest_model = {
 	.reset = reset,
 	.config_write = pcitest_config_write,
 	.stats = stats,
+	.vf_create = pcitest_vf_create,
+	.vf_vectors = pcitest_vf_vectors,
+	.host_driver = pcitest_host_driver,
 };

@@ -37,6 +37,7 @@ struct pcitest {
 	struct uvfio_device *dev;
 	unsigned nr_vectors;  /* messages that the function has */
 	uint64_t memory_size; /* bytes of BAR 2 */
+	bool pads;            /* it has BAR 1 and BAR 4: no VF */
 	uint8_t *memory;
 
 	pthread_mutex_t lock;
@@ -50,6 +51,18 @@ struct pcitest {
 	uint32_t error, ended, config_writes;
 	uint32_t pme_delay;       /* µs; 0: none is asked for */
 	uint32_t counts[6][2][4]; /* BAR, read or write, log2 of the width */
+
+	uint64_t mailbox, pf_data; /* of a VF */
+	bool host;
+
+	/* SR-IOV.  A PF's lock is taken before a VF's, and guards which there are. */
+	struct pcitest *pf;   /* of a VF; constant */
+	unsigned index;       /* likewise */
+	struct pcitest **vfs; /* of a PF */
+	unsigned total_vfs, num_vfs;
+	uint64_t vf_memory; /* bytes of a VF's BAR 2; constant */
+	uint32_t vf_select, vf_status;
+	uint64_t vf_data;
 
 	/* The work context's: */
 	enum pcitest_phase phase;
@@ -83,8 +96,40 @@ uint64_t pcitest_reg_read(void *priv, unsigned bar, uint64_t offset, unsigned si
 void pcitest_config_write(void *priv, unsigned offset, unsigned size, uint32_t value);
 /* Everything as after power-on.  [work context] */
 void pcitest_regs_reset(struct pcitest *p);
+/* ROLE, and what goes with it.  The lock is held. */
+void pcitest_publish_role(struct pcitest *p);
+/* Publish one of 4 bytes or 8 in BAR 0.  The same. */
+void pcitest_publish(struct pcitest *p, uint64_t offset, unsigned size, uint64_t value);
 /* The command has ended: 0, or -errno.  [work context] */
 void pcitest_command_end(struct pcitest *p, int result);
+
+/* ---- vfs.c: SR-IOV ---- */
+
+/* What the keys say; only @total has no default.  0: no VFs. */
+struct pcitest_vfs {
+	uint64_t total, vectors, pool, min, memory;
+};
+/* The description of a PF with @o, in @sriov and @vf, with their areas, which all live in @room. */
+struct pcitest_vf_room {
+	struct uvfio_sriov_desc sriov;
+	struct uvfio_pci_desc vf;
+	struct uvfio_area memory;
+};
+void pcitest_vfs_describe(const struct pcitest_vfs *o, struct uvfio_pci_desc *pf,
+			  struct pcitest_vf_room *room);
+int pcitest_vf_create(void *priv, unsigned index, struct uvfio_device *vf, void **out,
+		      struct uvfio_error *err);
+int pcitest_vf_vectors(void *priv, unsigned index, unsigned n);
+/* VF_COMMAND was written.  The PF's lock is held. */
+void pcitest_vf_command(struct pcitest *pf, uint32_t command);
+/* A VF is being destroyed. */
+void pcitest_vf_gone(struct pcitest *vf);
+void pcitest_host_driver(void *priv, bool bound);
+
+/* ---- model.c ---- */
+
+/* A function's data and its timer, freed by ->destroy(); NULL without memory. */
+struct pcitest *pcitest_new(struct uvfio_device *dev);
 
 /* ---- engine.c: the work context ---- */
 

@@ -42,6 +42,14 @@
 #define PCITEST_DMA_COUNT     0x3cu /* 4, fixed: commands that have ended */
 #define PCITEST_MEMORY_SIZE   0x40u /* 8, fixed: bytes of BAR 2 */
 #define PCITEST_PME           0x48u /* 4: an event of power management, in so many µs; reads 0 */
+#define PCITEST_ROLE          0x50u /* 4, fixed: PCITEST_ROLE_… */
+#define PCITEST_VF_NUMBER     0x54u /* 4, fixed: of a VF its index, of a PF how many there are */
+#define PCITEST_MAILBOX       0x58u /* 8: of a VF, for its PF */
+#define PCITEST_VF_SELECT     0x60u /* 4: of a PF, as the next ones: the index of a VF */
+#define PCITEST_VF_COMMAND    0x64u /* 4: what to do to it; reads 0 */
+#define PCITEST_VF_STATUS     0x68u /* 4, fixed: 0 or an errno */
+#define PCITEST_VF_DATA       0x70u /* 8 */
+#define PCITEST_PF_DATA       0x78u /* 8, fixed: what its PF has put into a VF */
 #define PCITEST_LAST_DOORBELL 0x80u /* 4 each, fixed: what each doorbell was told last */
 /* 4 each, fixed, but any write clears all: reads (of pads only), then writes, of 1, 2, 4 and 8
  * bytes. */
@@ -58,6 +66,19 @@
 #define PCITEST_REVISION   1u
 
 #define PCITEST_INTX_LEVEL (1u << 0)
+
+/* ROLE; HOST while the host's own driver has the function. */
+#define PCITEST_ROLE_PLAIN 0u
+#define PCITEST_ROLE_PF    1u
+#define PCITEST_ROLE_VF    2u
+#define PCITEST_ROLE_HOST  (1u << 8)
+
+/* VF_COMMAND; an argument in the upper half.  STATUS says ENODEV when there is no such VF. */
+#define PCITEST_VF_RAISE      1u /* its message with that number */
+#define PCITEST_VF_GET        2u /* its MAILBOX → VF_DATA */
+#define PCITEST_VF_PUT        3u /* VF_DATA → its PF_DATA */
+#define PCITEST_VF_VECTORS    4u /* it is to have so many vectors of the pool */
+#define PCITEST_VF_ARG(value) ((uint32_t)(value) << 16)
 
 /* DMA_COMMAND.  With CMD_IRQ its end raises a message, or the pin while no messages are on. */
 #define PCITEST_CMD_READ      1u /* memory → BAR 2 */

@@ -9,17 +9,25 @@
 
 #include "devices/pcitest/pcitest.h"
 
-static void publish(struct pcitest *p, uint64_t offset, unsigned size, uint64_t value)
+void pcitest_publish(struct pcitest *p, uint64_t offset, unsigned size, uint64_t value)
 {
 	uvfio_reg_set(p->dev, PCITEST_BAR_REGS, offset, size, value);
+}
+
+void pcitest_publish_role(struct pcitest *p)
+{
+	uint32_t role = p->pf ? PCITEST_ROLE_VF : p->vfs ? PCITEST_ROLE_PF : PCITEST_ROLE_PLAIN;
+
+	pcitest_publish(p, PCITEST_ROLE, 4, role | (p->host ? PCITEST_ROLE_HOST : 0));
+	pcitest_publish(p, PCITEST_VF_NUMBER, 4, p->pf ? p->index : p->num_vfs);
 }
 
 /* ---- counting ---- */
 
 static void publish_counts(struct pcitest *p, unsigned bar, bool write, unsigned log2)
 {
-	publish(p, write ? PCITEST_WRITES(bar, log2) : PCITEST_READS(bar, log2), 4,
-		p->counts[bar][write][log2]);
+	pcitest_publish(p, write ? PCITEST_WRITES(bar, log2) : PCITEST_READS(bar, log2), 4,
+			p->counts[bar][write][log2]);
 }
 
 static void count_access(struct pcitest *p, unsigned bar, bool write, unsigned size)
@@ -35,7 +43,7 @@ static void clear_counts(struct pcitest *p)
 {
 	memset(p->counts, 0, sizeof(p->counts));
 	for (uint64_t offset = PCITEST_COUNTS(0); offset < PCITEST_COUNTS_END; offset += 8)
-		publish(p, offset, 8, 0);
+		pcitest_publish(p, offset, 8, 0);
 }
 
 /* ---- registers of BAR 0 ---- */
@@ -71,7 +79,7 @@ static bool merge32(uint64_t offset, unsigned size, uint64_t written, uint64_t r
 static void set_intx(struct pcitest *p, uint32_t value)
 {
 	p->intx = value & PCITEST_INTX_LEVEL;
-	publish(p, PCITEST_INTX, 4, p->intx);
+	pcitest_publish(p, PCITEST_INTX, 4, p->intx);
 	uvfio_intx_set(p->dev, p->intx);
 }
 
@@ -87,8 +95,8 @@ static void set_status(struct pcitest *p, enum pcitest_status status, int error)
 {
 	p->status = status;
 	p->error = (uint32_t)error;
-	publish(p, PCITEST_DMA_ERROR, 4, p->error);
-	publish(p, PCITEST_DMA_STATUS, 4, p->status);
+	pcitest_publish(p, PCITEST_DMA_ERROR, 4, p->error);
+	pcitest_publish(p, PCITEST_DMA_STATUS, 4, p->status);
 }
 
 /* A command that comes while there is one is dropped. */
@@ -102,13 +110,30 @@ static void start(struct pcitest *p)
 	uvfio_kick(p->dev);
 }
 
+static void write_vf_regs(struct pcitest *p, uint64_t offset, unsigned size, uint64_t value)
+{
+	uint32_t command = 0;
+
+	if (p->pf) {
+		if (merge(offset, size, value, PCITEST_MAILBOX, 8, &p->mailbox))
+			pcitest_publish(p, PCITEST_MAILBOX, 8, p->mailbox);
+	} else if (p->vfs) {
+		if (merge32(offset, size, value, PCITEST_VF_SELECT, &p->vf_select))
+			pcitest_publish(p, PCITEST_VF_SELECT, 4, p->vf_select);
+		if (merge(offset, size, value, PCITEST_VF_DATA, 8, &p->vf_data))
+			pcitest_publish(p, PCITEST_VF_DATA, 8, p->vf_data);
+		if (merge32(offset, size, value, PCITEST_VF_COMMAND, &command) && command)
+			pcitest_vf_command(p, command);
+	}
+}
+
 static void write_reg(struct pcitest *p, uint64_t offset, unsigned size, uint64_t value)
 {
 	struct pcitest_command *r = &p->regs;
 	uint32_t v;
 
 	if (merge(offset, size, value, PCITEST_SCRATCH, 8, &p->scratch))
-		publish(p, PCITEST_SCRATCH, 8, p->scratch);
+		pcitest_publish(p, PCITEST_SCRATCH, 8, p->scratch);
 	v = 0;
 	if (merge32(offset, size, value, PCITEST_IRQ, &v))
 		raise_messages(p, v);
@@ -116,11 +141,11 @@ static void write_reg(struct pcitest *p, uint64_t offset, unsigned size, uint64_
 	if (merge32(offset, size, value, PCITEST_INTX, &v))
 		set_intx(p, v);
 	if (merge(offset, size, value, PCITEST_DMA_ADDRESS, 8, &r->address))
-		publish(p, PCITEST_DMA_ADDRESS, 8, r->address);
+		pcitest_publish(p, PCITEST_DMA_ADDRESS, 8, r->address);
 	if (merge32(offset, size, value, PCITEST_DMA_LENGTH, &r->length))
-		publish(p, PCITEST_DMA_LENGTH, 4, r->length);
+		pcitest_publish(p, PCITEST_DMA_LENGTH, 4, r->length);
 	if (merge32(offset, size, value, PCITEST_DMA_BUFFER, &r->buffer))
-		publish(p, PCITEST_DMA_BUFFER, 4, r->buffer);
+		pcitest_publish(p, PCITEST_DMA_BUFFER, 4, r->buffer);
 	r->command = 0; /* each one is whole: an access that leaves bytes out leaves them 0 */
 	if (merge32(offset, size, value, PCITEST_DMA_COMMAND, &r->command))
 		start(p);
@@ -129,6 +154,7 @@ static void write_reg(struct pcitest *p, uint64_t offset, unsigned size, uint64_
 		p->pme_delay = v;
 		uvfio_kick(p->dev);
 	}
+	write_vf_regs(p, offset, size, value);
 	if (offset < PCITEST_COUNTS_END && offset + size > PCITEST_COUNTS(0))
 		clear_counts(p);
 }
@@ -140,7 +166,7 @@ void pcitest_command_end(struct pcitest *p, int result)
 	pthread_mutex_lock(&p->lock);
 	set_status(p, result ? PCITEST_FAILED : PCITEST_DONE, -result);
 	/* After the status, and before the interrupt: who sees either finds what it says. */
-	publish(p, PCITEST_DMA_COUNT, 4, ++p->ended);
+	pcitest_publish(p, PCITEST_DMA_COUNT, 4, ++p->ended);
 	if (p->now.command & PCITEST_CMD_IRQ) {
 		if (!message)
 			set_intx(p, PCITEST_INTX_LEVEL);
@@ -162,7 +188,8 @@ void pcitest_reg_write(void *priv, unsigned bar, uint64_t offset, unsigned size,
 	if (bar != PCITEST_BAR_REGS && offset >= PCITEST_PAD_DATA)
 		uvfio_reg_set(p->dev, bar, offset, size, value);
 	else if (bar == PCITEST_BAR_REGS && offset >= PCITEST_DOORBELLS)
-		publish(p, PCITEST_LAST_DOORBELL + (offset - PCITEST_DOORBELLS), size, value);
+		pcitest_publish(p, PCITEST_LAST_DOORBELL + (offset - PCITEST_DOORBELLS), size,
+				value);
 	else if (bar == PCITEST_BAR_REGS)
 		write_reg(p, offset, size, value);
 	pthread_mutex_unlock(&p->lock);
@@ -185,7 +212,7 @@ void pcitest_config_write(void *priv, unsigned offset, unsigned size, uint32_t v
 	struct pcitest *p = priv;
 
 	pthread_mutex_lock(&p->lock);
-	publish(p, PCITEST_CONFIG_WRITES, 4, ++p->config_writes);
+	pcitest_publish(p, PCITEST_CONFIG_WRITES, 4, ++p->config_writes);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -200,19 +227,24 @@ void pcitest_regs_reset(struct pcitest *p)
 {
 	pthread_mutex_lock(&p->lock);
 	for (uint64_t offset = 0; offset < PCITEST_COUNTS(0); offset += 8)
-		publish(p, offset, 8, 0);
-	reset_pad(p, PCITEST_BAR_IO, PCITEST_IO_SIZE);
-	reset_pad(p, PCITEST_BAR_SMALL, PCITEST_SMALL_SIZE);
+		pcitest_publish(p, offset, 8, 0);
+	if (p->pads) {
+		reset_pad(p, PCITEST_BAR_IO, PCITEST_IO_SIZE);
+		reset_pad(p, PCITEST_BAR_SMALL, PCITEST_SMALL_SIZE);
+	}
 	clear_counts(p);
 	p->regs = p->next = (struct pcitest_command){0};
 	p->has_next = false;
 	p->scratch = 0;
 	p->pme_delay = 0;
 	p->ended = p->config_writes = 0;
-	publish(p, PCITEST_ID, 4, PCITEST_MAGIC);
-	publish(p, PCITEST_VERSION, 4, PCITEST_REVISION);
-	publish(p, PCITEST_NR_VECTORS, 4, p->nr_vectors);
-	publish(p, PCITEST_MEMORY_SIZE, 8, p->memory_size);
+	p->mailbox = p->pf_data = p->vf_data = 0;
+	p->vf_select = p->vf_status = 0;
+	pcitest_publish(p, PCITEST_ID, 4, PCITEST_MAGIC);
+	pcitest_publish(p, PCITEST_VERSION, 4, PCITEST_REVISION);
+	pcitest_publish(p, PCITEST_NR_VECTORS, 4, p->nr_vectors);
+	pcitest_publish(p, PCITEST_MEMORY_SIZE, 8, p->memory_size);
+	pcitest_publish_role(p);
 	set_intx(p, 0);
 	set_status(p, PCITEST_IDLE, 0);
 	pthread_mutex_unlock(&p->lock);
