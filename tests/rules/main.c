@@ -31,9 +31,10 @@ static const struct section *const sections[] = {
 	&section_d3_device,   &section_d3_groups,
 	&section_d4_export,   &section_d4_map_file,
 	&section_e4,          &section_f1,
-	&section_a7_vf,       &section_b1,
-	&section_c1,          &section_c2,
-	&section_c3,          &section_c4,
+	&section_a7_vf,       &section_a7_pf,
+	&section_b1,          &section_c1,
+	&section_c2,          &section_c3,
+	&section_c4,
 };
 
 struct options {

@@ -78,7 +78,7 @@ void token_bytes(const char *token, uint8_t bytes[16]);
 /* A case for @fn as for any device: its config space and regions are asked through t->dev. */
 void fn_facts(struct t *t, const struct fn *fn, int dev, struct facts *f);
 
-extern const struct section section_a7_vf, section_b1, section_c1, section_c2, section_c3,
-	section_c4;
+extern const struct section section_a7_vf, section_a7_pf, section_b1, section_c1, section_c2,
+	section_c3, section_c4;
 
 #endif

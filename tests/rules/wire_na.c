@@ -40,6 +40,7 @@ static const struct {
 	{"A.9/GET_STATUS/*", NO_GROUPS},
 	{"A.9/calls/others", NO_GROUPS},
 	{"A.9/two-*", NO_GROUPS},
+	{"A.7/PF/*", NO_SYSFS},
 	{"A.7/VF/*", NO_SYSFS},
 	{"B.1/*", NO_SYSFS},
 	{"C.*", NO_SYSFS},
