@@ -120,6 +120,10 @@ UVFIO_API int uvfio_machine_listen(struct uvfio_machine *machine, const char *na
  * inherits it: the client's end of a pair, to be used as "fd:NUMBER" with uvfio_pci_open(), or by any
  * vfio-user client.  The caller's descriptor, close-on-exec, or -errno: -ENODEV, -EMFILE.
  *
+ * @name may be that of a VF, and have a VF token behind it: "0000:01:00.1 vf_token=UUID", for what
+ * needs one (-EACCES else; -EINVAL for one that is not needed).  Without, the PF itself is opened with
+ * the token that it was added with (vf_token=, vf_token_file=).
+ *
  * Each connection is a client as one on a socket is: a device has one at a time, which begins with
  * its VERSION message (uvfio_pci_open()); another one gets EBUSY then.  Never waits. [any]
  */

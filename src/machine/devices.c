@@ -10,6 +10,7 @@
 #include "machine/own.h"
 #include "serve/spec.h"
 #include "vfio/observe.h"
+#include "vfio/sriov.h"
 
 struct own_device *own_find_locked(struct uvfio_machine *machine, const char *name)
 {
@@ -159,9 +160,12 @@ static void newest_device(struct uvfio_machine *machine, char name[UVFIO_MACHINE
 	struct vfio_device **devs = NULL;
 	unsigned nr = vfio_machine_get_devices(machine->machine, &devs);
 
-	if (nr) {
-		snprintf(name, UVFIO_MACHINE_NAME, "%s", vfio_device_name(devs[nr - 1]));
-		*mmio = vfio_device_mmio(devs[nr - 1]);
+	for (unsigned i = nr; i; i--) {
+		if (vfio_device_physfn(devs[i - 1])) /* numvfs= has made it */
+			continue;
+		snprintf(name, UVFIO_MACHINE_NAME, "%s", vfio_device_name(devs[i - 1]));
+		*mmio = vfio_device_mmio(devs[i - 1]);
+		break;
 	}
 	vfio_devices_put(devs, nr);
 }
@@ -182,6 +186,11 @@ static int add(struct uvfio_machine *machine, struct serve_spec *spec, struct ow
 	struct wire_options options;
 	int fd = -1, mmio = 0, ret = load_model(machine, &spec->device, err);
 
+	if (!ret && spec->vf_sockets)
+		ret = uvfio_error_set(
+			err, -EINVAL,
+			"vf-sockets=: `uvfio serve` has it; uvfio_machine_connect() gives "
+			"VFs to clients");
 	if (!ret && spec->socket) {
 		if (!strncmp(spec->socket, "fd:", 3))
 			return uvfio_error_set(err, -EINVAL,
@@ -274,6 +283,18 @@ int uvfio_machine_listen(struct uvfio_machine *machine, const char *name, int fd
 	return ret;
 }
 
+/* What is not one of its own by that name alone: a VF, or with a token. */
+static int connect_by_name(struct uvfio_machine *machine, const char *name, struct uvfio_error *err)
+{
+	struct uvfio_error why = {""};
+	struct wire_options options;
+	int fd;
+
+	wire_options_default(&options);
+	fd = wire_open_device(machine->wire, name, &options, &why);
+	return fd < 0 ? uvfio_error_set(err, fd, "%s", why.msg) : fd;
+}
+
 int uvfio_machine_connect(struct uvfio_machine *machine, const char *name, struct uvfio_error *err)
 {
 	int pair[2], ret = own_check(machine, err);
@@ -286,7 +307,13 @@ int uvfio_machine_connect(struct uvfio_machine *machine, const char *name, struc
 				       strerror(errno));
 	pthread_mutex_lock(&machine->lock);
 	d = own_find_locked(machine, name);
-	if (!d || !d->listener) {
+	if (!d) {
+		pthread_mutex_unlock(&machine->lock);
+		close(pair[0]);
+		close(pair[1]);
+		return connect_by_name(machine, name, err);
+	}
+	if (!d->listener) {
 		ret = own_no_device(name, err);
 		close(pair[1]);
 	} else {

@@ -11,14 +11,17 @@
 
 enum serve_kind {
 	/* keeper → server, on tell */
-	SERVE_ADD,    /* @id; text: the spec; the listening socket */
-	SERVE_REMOVE, /* @id */
-	SERVE_READY,  /* what was to be served from the beginning is: control may answer */
+	SERVE_ADD,       /* @id; text: the spec; the listening socket */
+	SERVE_REMOVE,    /* @id */
+	SERVE_READY,     /* what was to be served from the beginning is: control may answer */
+	SERVE_VF_SOCKET, /* @id, @value: which VF; its listening socket, or none */
 	SERVE_END,
 	/* server → keeper, on tell */
-	SERVE_STARTED, /* @value: 0 or -errno, also of READY then; text: a message */
-	SERVE_DONE,    /* of ADD or REMOVE; @value: 0 or -errno; text: a message, or the name */
-	SERVE_GONE,    /* @id was removed by somebody else */
+	SERVE_STARTED,  /* @value: 0 or -errno, also of READY then; text: a message */
+	SERVE_DONE,     /* of ADD or REMOVE; @value: 0 or -errno; text: a message, or the name */
+	SERVE_GONE,     /* @id was removed by somebody else */
+	SERVE_VF_COMES, /* @id, @value: make a socket for this VF of it */
+	SERVE_VF_GOES,  /* ditto: remove it */
 	/* server → keeper, on ask; with a socket for the answer */
 	SERVE_OPEN,    /* @value: flags; text: the path */
 	SERVE_CONNECT, /* text: the URI */

@@ -83,17 +83,6 @@ void serve_devices_fini(struct serve_devices *devices)
 
 /* ---- entries ---- */
 
-static void drop_socket(struct entry *e)
-{
-	struct stat st;
-
-	/* Only what we made: somebody may have put a socket of his own there. */
-	if (e->made && !lstat(e->made, &st) && st.st_dev == e->dev && st.st_ino == e->ino)
-		unlink(e->made);
-	free(e->made);
-	e->made = NULL;
-}
-
 void keeper_free_entry(struct keeper *keeper, struct entry *entry)
 {
 	struct entry **link = &keeper->entries;
@@ -101,7 +90,9 @@ void keeper_free_entry(struct keeper *keeper, struct entry *entry)
 	while (*link != entry)
 		link = &(*link)->next;
 	*link = entry->next;
-	drop_socket(entry);
+	keeper_drop_socket(&entry->made);
+	while (entry->vfs)
+		keeper_vf_goes(entry, entry->vfs->index);
 	serve_spec_fini(&entry->spec);
 	free(entry->said.spec);
 	free(entry->said.where);
@@ -229,7 +220,6 @@ static void failed(struct keeper *keeper, struct entry *e, const char *why)
 static int entry_socket(struct keeper *keeper, struct entry *e, struct uvfio_error *err)
 {
 	struct serve_passed_socket *passed = serve_passed_find(&keeper->passed, e->spec.socket);
-	struct stat st;
 	int fd;
 
 	if (passed) {
@@ -242,18 +232,7 @@ static int entry_socket(struct keeper *keeper, struct entry *e, struct uvfio_err
 				       "socket=%s: no socket with this name was passed "
 				       "(FileDescriptorName= of a systemd socket unit)",
 				       e->spec.socket);
-	fd = serve_listen(e->spec.socket, e->spec.mode, e->spec.group, err);
-	if (fd >= 0 && !lstat(e->spec.socket, &st)) {
-		e->made = strdup(e->spec.socket);
-		e->dev = st.st_dev;
-		e->ino = st.st_ino;
-		if (!e->made) { /* nobody would remove it */
-			unlink(e->spec.socket);
-			close(fd);
-			return uvfio_error_set(err, -ENOMEM, "out of memory");
-		}
-	}
-	return fd;
+	return keeper_make_socket(e, e->spec.socket, &e->made, err);
 }
 
 static void send_add(struct keeper *keeper, struct entry *e)
@@ -406,6 +385,14 @@ static bool on_tell(struct keeper *keeper, char *text)
 		e = entry_find(keeper, msg.id);
 		if (e && e->state == ENTRY_UP)
 			keeper_free_entry(keeper, e);
+		break;
+	case SERVE_VF_COMES:
+	case SERVE_VF_GOES:
+		e = entry_find(keeper, msg.id);
+		if (msg.kind == SERVE_VF_COMES)
+			keeper_vf_comes(keeper, msg.id, e, (unsigned)msg.value);
+		else if (e)
+			keeper_vf_goes(e, (unsigned)msg.value);
 		break;
 	}
 	return true;

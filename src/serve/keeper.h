@@ -15,6 +15,15 @@
 
 enum entry_state { ENTRY_NEW, ENTRY_ADDING, ENTRY_UP, ENTRY_DOOMED, ENTRY_REMOVING };
 
+/* A socket that we made, and what is there. */
+struct made_socket {
+	struct made_socket *next; /* of ->vfs */
+	unsigned index;           /* ditto */
+	char *path;               /* NULL: none */
+	dev_t dev;
+	ino_t ino;
+};
+
 struct entry {
 	struct entry *next;
 	uint64_t id;
@@ -23,9 +32,8 @@ struct entry {
 	struct serve_spec spec;
 	bool configured; /* by the file, which may change */
 	bool kept;       /* while the file is read again: it is still there */
-	char *made;      /* the path of the socket that we made, and what is there */
-	dev_t dev;
-	ino_t ino;
+	struct made_socket made;
+	struct made_socket *vfs; /* of its VFs */
 };
 
 struct keeper {
@@ -56,7 +64,15 @@ void keeper_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)))
 /* A new entry for what was said; 0 or -errno with a message. */
 int keeper_add(struct keeper *keeper, const struct serve_device *said, bool configured,
 	       struct uvfio_error *err);
-/* Drops its socket too. */
+/* keeper_sockets.c.  The server has a VF of @e (NULL: which has gone), and wants a socket for it,
+ * or has it no more. */
+void keeper_vf_comes(struct keeper *keeper, uint64_t id, struct entry *e, unsigned index);
+void keeper_vf_goes(struct entry *e, unsigned index);
+/* Make it at @path, as @e says: the descriptor, or -errno with a message. */
+int keeper_make_socket(const struct entry *e, const char *path, struct made_socket *made,
+		       struct uvfio_error *err);
+void keeper_drop_socket(struct made_socket *made);
+/* Drops its sockets too. */
 void keeper_free_entry(struct keeper *keeper, struct entry *entry);
 /* Reads the configuration file, if there is one: what is new is to be added, what has gone is
  * doomed. */

@@ -35,8 +35,10 @@
 #include "serve/channel.h"
 #include "serve/server_private.h"
 #include "serve/spec.h"
+#include "serve/vf_sockets.h"
 #include "sysfs/sysfs.h"
 #include "vfio/observe.h"
+#include "vfio/sriov.h"
 #include "wire/wire.h"
 
 #define REMOVE_MS 5000u  /* that the main thread waits for a device */
@@ -89,13 +91,14 @@ static void newest_device(struct server *server, char name[16], int *mmio)
 	struct vfio_device **devs = NULL;
 	unsigned nr = vfio_machine_get_devices(server->machine, &devs);
 
-	if (nr) {
-		snprintf(name, 16, "%s", vfio_device_name(devs[nr - 1]));
-		*mmio = vfio_device_mmio(devs[nr - 1]);
+	for (unsigned i = nr; i; i--) {
+		if (vfio_device_physfn(devs[i - 1])) /* numvfs= has made it */
+			continue;
+		snprintf(name, 16, "%s", vfio_device_name(devs[i - 1]));
+		*mmio = vfio_device_mmio(devs[i - 1]);
+		break;
 	}
-	for (unsigned i = 0; i < nr; i++)
-		vfio_device_put(devs[i]);
-	free(devs);
+	vfio_devices_put(devs, nr);
 }
 
 static void wire_settings(const struct serve_spec *spec, int mmio, struct wire_options *options)
@@ -110,7 +113,7 @@ static void wire_settings(const struct serve_spec *spec, int mmio, struct wire_o
 }
 
 /* @fd becomes the server's.  In its turn. */
-static int add_in_turn(struct server *server, uint64_t id, const struct serve_spec *spec, int fd,
+static int add_in_turn(struct server *server, uint64_t id, struct serve_spec *spec, int fd,
 		       char name[16], struct uvfio_error *err)
 {
 	struct served *d = calloc(1, sizeof(*d));
@@ -134,10 +137,14 @@ static int add_in_turn(struct server *server, uint64_t id, const struct serve_sp
 		goto fail;
 	}
 	d->id = id;
+	d->vf_sockets = spec->vf_sockets;
+	spec->vf_sockets = NULL;
 	pthread_mutex_lock(&server->lock);
 	d->next = server->devices;
 	server->devices = d;
 	pthread_mutex_unlock(&server->lock);
+	if (d->vf_sockets)
+		server_vfs_look(server->vfs);
 	memcpy(name, d->name, sizeof(d->name));
 	vfio_token_redact(spec->device);
 	uvfio_log(server->log, UVFIO_LOG_INFO, "%s: %s at %s", d->name, spec->device, d->socket);
@@ -159,6 +166,11 @@ int server_add_device(struct server *server, uint64_t id, const char *text, int 
 
 	if (!ret && !spec.socket)
 		ret = uvfio_error_set(err, -EINVAL, "no socket=PATH, where it is to be served");
+	if (!ret && spec.vf_sockets && !id)
+		ret = uvfio_error_set(
+			err, -EINVAL,
+			"vf-sockets=: for what is added to a server nobody makes them; "
+			"`uvfio open` gives VFs to clients");
 	if (ret) {
 		close(fd);
 	} else {
@@ -190,6 +202,7 @@ static void forget_locked(struct server *server, struct served *d)
 	pthread_cond_broadcast(&server->changed);
 	uvfio_log(server->log, UVFIO_LOG_INFO, "%s: removed", d->name);
 	free(d->socket);
+	free(d->vf_sockets);
 	free(d);
 }
 
@@ -361,6 +374,9 @@ static void listen_to_keeper(struct server *server)
 			ret = server_remove_device(server, msg.id, NULL, CONTROL_FORCE, &err);
 			answer(server, &msg, ret, err.msg);
 			break;
+		case SERVE_VF_SOCKET:
+			server_vf_socket(server, &msg, fd);
+			break;
 		case SERVE_READY:
 			ret = server_start_control(server, &err);
 			if (ret)
@@ -442,6 +458,9 @@ static int start(struct server *server, struct uvfio_error *err)
 	if (!server->machine)
 		return -ENOMEM;
 	vfio_machine_set_file_ops(server->machine, &ops);
+	ret = server_vfs_start(server);
+	if (ret)
+		return uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
 	for (unsigned i = 0; i < config->nr_models; i++) {
 		ret = vfio_machine_add_model(server->machine, config->models[i]);
 		if (ret)
@@ -489,13 +508,16 @@ static void stop(struct server *server)
 	sysfs_free(server->sysfs);
 	control_free(server->control);
 	join_host_free(server->join);
+	server_vfs_stop(server);
 	wire_server_free(server->wire);     /* every client is disconnected, every device quiet */
 	vfio_machine_free(server->machine); /* what is being removed is told of */
+	server_vfs_free(server);
 	while (server->devices) {
 		struct served *d = server->devices;
 
 		server->devices = d->next;
 		free(d->socket);
+		free(d->vf_sockets);
 		free(d);
 	}
 	pthread_mutex_lock(&server->lock);

@@ -8,6 +8,7 @@
 #include "control/control.h"
 #include "join/host.h"
 #include "serve/server_private.h"
+#include "serve/vf_sockets.h"
 #include "vfio/observe.h"
 #include "vfio/sriov.h"
 #include "wire/wire.h"
@@ -73,6 +74,8 @@ static void control_describe(void *arg, struct vfio_device *dev, struct json_obj
 	if (d)
 		json_object_object_add(out, "socket", json_object_new_string(d->socket));
 	pthread_mutex_unlock(&server->lock);
+	if (!d)
+		server_vf_describe(server, name, out);
 	wire_describe(server->wire, name, out);
 }
 

@@ -17,6 +17,7 @@ struct served {
 	char *socket;
 	struct wire_listener *listener; /* under ->lock; NULL: somebody closes it, or has */
 	struct wire_options options;    /* of it; constant */
+	char *vf_sockets;               /* ditto: its pattern, or NULL */
 	bool removing;                  /* under ->lock */
 	bool gone;                      /* ditto: the machine has let go of it */
 	bool left;                      /* ditto: nobody waits for that */
@@ -32,6 +33,7 @@ struct server {
 	struct sysfs *sysfs; /* NULL: none */
 
 	struct control *control; /* NULL: none */
+	struct server_vfs *vfs;  /* vf_sockets.h */
 
 	pthread_mutex_t turn; /* taken before ->lock */
 	pthread_mutex_t lock;

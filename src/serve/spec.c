@@ -94,6 +94,28 @@ static int take_spin(struct serve_spec *spec, const char *value, struct uvfio_er
 	return ret ? ret : once(&spec->spin_given, "spin", err);
 }
 
+static int take_vf_sockets(struct serve_spec *spec, const char *value, struct uvfio_error *err)
+{
+	const char *at = strchr(value, '%');
+
+	if (!at || at[1] != 'u' || strchr(at + 1, '%'))
+		return uvfio_error_set(
+			err, -EINVAL,
+			"vf-sockets=%s: the paths of the sockets of VFs have one %%u, "
+			"which is the number of the VF from 0: disk-%%u.sock",
+			value);
+	return take_string(&spec->vf_sockets, "vf-sockets", value, err);
+}
+
+char *serve_spec_vf_socket(const char *pattern, unsigned index)
+{
+	const char *at = strchr(pattern, '%');
+	char *path;
+
+	return asprintf(&path, "%.*s%u%s", (int)(at - pattern), pattern, index, at + 2) < 0 ? NULL
+											    : path;
+}
+
 static bool is_number(const char *text)
 {
 	return *text && text[strspn(text, "0123456789")] == '\0';
@@ -115,6 +137,8 @@ static int take(struct serve_spec *spec, const char *key, const char *value,
 		ret = take_bool(spec, value, err);
 	else if (!strcmp(key, "spin"))
 		ret = take_spin(spec, value, err);
+	else if (!strcmp(key, "vf-sockets"))
+		ret = take_vf_sockets(spec, value, err);
 	else
 		return 0;
 	return ret ? ret : 1;
@@ -165,6 +189,7 @@ void serve_spec_fini(struct serve_spec *spec)
 	free(spec->device);
 	free(spec->socket);
 	free(spec->group);
+	free(spec->vf_sockets);
 	*spec = (struct serve_spec){0};
 }
 

@@ -12,15 +12,18 @@ struct serve_spec {
 	char *socket; /* path, or fd:NAME of a socket that was passed; owned, NULL when absent */
 	mode_t mode;  /* 0600 */
 	char *group;  /* of the socket's file; owned, NULL when absent */
-	bool mmap;    /* clients may map doorbells */
+	char *vf_sockets; /* where a PF's VFs are served, with one %u; owned, NULL when absent */
+	bool mmap;        /* clients may map doorbells */
 	unsigned spin_us; /* how long to poll a busy client's socket; only if @spin_given */
 	bool mode_given, mmap_given, spin_given;
 };
 
-/* Take socket=, mode=, group=NAME, mmap= and spin= out of @text.  (group=NUMBER is the IOMMU group,
- * as in every device.)  0, or -EINVAL with a message, or -ENOMEM; fini either way. */
+/* Take socket=, mode=, group=NAME, mmap=, spin= and vf-sockets= out of @text.  (group=NUMBER is the
+ * IOMMU group, as in every device.)  0, or -EINVAL with a message, or -ENOMEM; fini either way. */
 int serve_spec_parse(const char *text, struct serve_spec *spec, struct uvfio_error *err);
 void serve_spec_fini(struct serve_spec *spec);
+/* The path for VF @index; to be freed.  NULL: out of memory. */
+char *serve_spec_vf_socket(const char *pattern, unsigned index);
 
 /* Does an option of the device @text, or a part of one (ns=file=PATH:…), have exactly this value?
  * @to_write: and does it not say readonly=on beside it? */

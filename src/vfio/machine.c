@@ -131,6 +131,19 @@ void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_f
 	machine->file_ops = *ops;
 }
 
+void vfio_machine_on_change(struct vfio_machine *machine, void (*fn)(void *arg), void *arg)
+{
+	machine->changed_arg = arg;
+	machine->changed = fn;
+}
+
+void machine_changed_locked(struct vfio_machine *machine)
+{
+	atomic_fetch_add(&machine->changes, 1);
+	if (machine->changed)
+		machine->changed(machine->changed_arg);
+}
+
 void vfio_machine_set_loop(struct vfio_machine *machine, struct uvfio_loop *loop)
 {
 	machine->given_loop = loop;
@@ -391,7 +404,7 @@ static int attach_device(struct vfio_machine *machine, struct vfio_device *dev,
 					      : DEVICE_PRESENT);
 		if (keys->has_token)
 			vf_token_give(dev, &keys->token);
-		atomic_fetch_add(&machine->changes, 1);
+		machine_changed_locked(machine);
 	}
 	pthread_mutex_unlock(&machine->lock);
 	if (ret == -EINVAL)

@@ -122,6 +122,8 @@ struct vfio_machine {
 	_Atomic uint64_t last_space; /* number of an address space */
 	unsigned uio_first;          /* the first uioN */
 	atomic_uint changes;         /* counts devices that came or went */
+	void (*changed)(void *arg); /* is called then; constant once there are devices */
+	void *changed_arg;
 
 	/* unplug.c; under lock */
 	struct removal *removals;
@@ -132,6 +134,8 @@ struct vfio_machine {
 	unsigned removal_threads; /* besides the remover */
 };
 
+/* machine.c: a device has come or gone.  machine->lock held. */
+void machine_changed_locked(struct vfio_machine *machine);
 void machine_emit(struct vfio_machine *machine, const struct vfio_event *event);
 /* policy.c */
 /* What CAP_SYS_RAWIO allows (A.9): the capabilities of this machine's clients are its policy's. */

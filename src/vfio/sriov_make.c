@@ -106,7 +106,7 @@ static int let_in(struct vfio_device *pf, struct vfio_device **vfs, unsigned n,
 	if (!ret) {
 		sriov->live = n;
 		atomic_store(&sriov->num_vfs, n);
-		atomic_fetch_add(&machine->changes, 1);
+		machine_changed_locked(machine);
 	}
 	pthread_mutex_unlock(&machine->lock);
 	if (ret)

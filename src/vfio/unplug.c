@@ -105,7 +105,7 @@ static void leave_locked(struct vfio_device *dev)
 {
 	machine_detach_locked(dev);
 	sriov_vf_left_locked(dev);
-	atomic_fetch_add(&dev->machine->changes, 1);
+	machine_changed_locked(dev->machine);
 	device_set_state(dev, DEVICE_LEFT);
 }
 

@@ -106,6 +106,9 @@ void vfio_machine_set_file_ops(struct vfio_machine *machine, const struct vfio_f
 /* Have all devices work on @loop, which outlives the machine, in place of threads that the machine
  * makes.  Before the first device. */
 void vfio_machine_set_loop(struct vfio_machine *machine, struct uvfio_loop *loop);
+/* Have @fn called whenever a device has come or gone, also a VF: in any thread, under locks, so it must
+ * not call back and not wait.  Before the first device. */
+void vfio_machine_on_change(struct vfio_machine *machine, void (*fn)(void *arg), void *arg);
 /* ->rings of the machine of @dev, which may be NULL. */
 struct block_rings *vfio_file_rings(struct uvfio_device *dev);
 /* "MODEL[,key=value…]".  Takes the core's own keys (addr=, group=, mmio=, iommu=, poll-interrupt=)

@@ -111,14 +111,18 @@ static int check(struct wire_server *server, const char *device, const struct vf
 		 struct uvfio_error *err)
 {
 	struct vfio_device *dev = vfio_machine_get_device(server->machine, device);
+	struct vfio_bus_state bus;
 	int ret;
 
 	if (!dev)
 		return uvfio_error_set(err, -ENODEV, "there is no device %s", device);
-	ret = vfio_device_bound(dev) ? vfio_device_token_allows(dev, token) : -ENODEV;
+	vfio_device_bus_state(dev, &bus);
+	ret = vfio_device_bound(dev) && !bus.leaving ? vfio_device_token_allows(dev, token)
+						     : -ENODEV;
 	vfio_device_put(dev);
 	if (ret == -ENODEV)
-		return uvfio_error_set(err, ret, "%s: vfio-pci does not have it", device);
+		return uvfio_error_set(err, ret, "%s: vfio-pci does not have it, or is losing it",
+				       device);
 	if (ret == -EINVAL)
 		return uvfio_error_set(
 			err, ret,

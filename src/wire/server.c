@@ -134,6 +134,19 @@ void wire_unlisten(struct wire_listener *listener)
 	pthread_mutex_unlock(&server->lock);
 }
 
+void wire_disconnect(struct wire_server *server, const char *device)
+{
+	struct wire_listener *listener;
+
+	pthread_mutex_lock(&server->lock);
+	TAILQ_FOREACH(listener, &server->listeners, next)
+	{
+		if (!listener->left && !strcmp(listener->device, device))
+			close_clients(listener);
+	}
+	pthread_mutex_unlock(&server->lock);
+}
+
 void wire_listener_reap_locked(struct wire_listener *listener)
 {
 	struct wire_server *server = listener->server;

@@ -74,6 +74,9 @@ int wire_open_device(struct wire_server *server, const char *name,
  * as nothing of them is at work, which may be in a client's file system. */
 void wire_unlisten(struct wire_listener *listener);
 
+/* Close every connection to @device, as wire_unlisten() does; its listener stays. */
+void wire_disconnect(struct wire_server *server, const char *device);
+
 struct wire_connection_info {
 	char device[16];
 	const char *state; /* "HELLO", "READY", … */
