@@ -112,8 +112,8 @@ bool group_other_driver_locked(const struct vfio_group *group)
 	for (unsigned i = 0; i < machine->nr_devices; i++) {
 		enum vfio_driver driver = vfio_device_driver(machine->devices[i]);
 
-		if (machine->devices[i]->group == group &&
-		    (driver == VFIO_DRIVER_UIO || driver == VFIO_DRIVER_MODEL))
+		if (machine->devices[i]->group == group && driver != VFIO_DRIVER_NONE &&
+		    driver != VFIO_DRIVER_VFIO)
 			return true;
 	}
 	return false;

@@ -22,8 +22,7 @@ enum vfio_driver {
 	VFIO_DRIVER_NONE,
 	VFIO_DRIVER_VFIO, /* vfio-pci */
 	VFIO_DRIVER_UIO,  /* uio_pci_generic (uio.h) */
-	VFIO_DRIVER_STUB, /* pci-pf-stub: enables VFs, and does no DMA: its group stays viable (D.1)
-			   */
+	VFIO_DRIVER_STUB, /* pci-pf-stub: enables VFs, no more; its group is not viable (C.4.20) */
 	VFIO_DRIVER_MODEL, /* the host's own, named like the model; its group is not viable */
 	NR_VFIO_DRIVERS
 };

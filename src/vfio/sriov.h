@@ -40,7 +40,8 @@ int vfio_parse_numvfs(const char *text, unsigned *n);
  */
 int vfio_device_set_numvfs(struct vfio_device *pf, unsigned n, void (*done)(void *arg, int result),
 			   void *arg);
-/* `sriov_drivers_autoprobe`: VFs that come into being are bound to vfio-pci; else to nothing. */
+/* `sriov_drivers_autoprobe`: VFs that come into being are bound to vfio-pci; else, unless vfio-pci
+ * has the PF, to nothing. */
 bool vfio_device_drivers_autoprobe(const struct vfio_device *pf);
 void vfio_device_set_drivers_autoprobe(struct vfio_device *pf, bool on);
 

@@ -68,7 +68,9 @@ static int make_each(struct vfio_device *pf, struct vfio_device **vfs, unsigned 
 static int let_in_locked(struct vfio_device *pf, struct vfio_device **vfs, unsigned n)
 {
 	struct vfio_machine *machine = pf->machine;
-	bool bind = atomic_load(&pf->sriov->autoprobe);
+	/* vfio-pci overrides the driver of its VFs, which is bound whatever autoprobe says (C.4.13). */
+	bool bind = atomic_load(&pf->sriov->autoprobe) ||
+		    vfio_device_driver(pf) == VFIO_DRIVER_VFIO;
 	int ret = machine_room_locked(machine, n);
 
 	for (unsigned i = 0; i < n && !ret; i++) {

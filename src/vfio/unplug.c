@@ -612,7 +612,7 @@ int vfio_device_unbind(struct vfio_device *dev, void (*done)(void *arg), void *a
 
 int device_take_locked(struct vfio_device *dev, enum device_state to)
 {
-	bool does_dma = to == DEVICE_UIO || to == DEVICE_MODEL;
+	bool does_dma = to != DEVICE_PRESENT; /* or may: the stub never said that it leaves it */
 
 	switch (atomic_load(&dev->state)) {
 	case DEVICE_UNBOUND:
