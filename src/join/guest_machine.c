@@ -140,6 +140,7 @@ int guest_take_device(const struct join_packet *in, unsigned index, struct uapi_
 	memcpy(out, in->data + index * sizeof(*out), sizeof(*out));
 	if ((out->config_size != PCI_CONFIG_SIZE && out->config_size != PCI_EXT_CONFIG_SIZE) ||
 	    !memchr(out->name, 0, sizeof(out->name)) || !memchr(out->pf, 0, sizeof(out->pf)) ||
+	    !memchr(out->own_driver, 0, sizeof(out->own_driver)) ||
 	    strspn(out->name, "0123456789abcdef:.") != strlen(out->name) || !out->name[0])
 		return -EIO;
 	return 0;

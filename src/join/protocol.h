@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include "uapi/core.h"
 
-#define JOIN_VERSION 7u
+#define JOIN_VERSION 8u
 
 #define JOIN_DATA    65536u /* bytes behind a head, at most */
 #define JOIN_FDS     64u    /* with a message */

@@ -32,6 +32,7 @@ struct core_iommufd; /* of the core in this process: the struct vfio_iommufd */
 struct uapi_device {
 	char name[16];
 	char pf[16];          /* of a VF: the name of its PF; else "" */
+	char own_driver[48];  /* of the host: the name of its directory in /sys; "": it has none */
 	unsigned group;       /* IOMMU group */
 	bool noiommu;         /* which is one of no-IOMMU mode (A.9) */
 	unsigned cdev;        /* as vfio_device_cdev(); of what was met later: then */

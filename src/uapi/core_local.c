@@ -374,6 +374,8 @@ void uapi_device_describe(struct vfio_device *dev, struct uapi_device *out)
 		.rom_size = desc->rom_size,
 	};
 	snprintf(out->name, sizeof(out->name), "%s", vfio_device_name(dev));
+	if (strlen(vfio_device_model(dev)->name) < sizeof(out->own_driver))
+		strcpy(out->own_driver, vfio_device_model(dev)->name);
 	if (vfio_device_physfn(dev))
 		snprintf(out->pf, sizeof(out->pf), "%s", vfio_device_name(vfio_device_physfn(dev)));
 	for (unsigned i = 0; i < 6; i++) {

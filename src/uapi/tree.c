@@ -10,9 +10,11 @@
 #include <unistd.h>
 #include "sysfs/snapshot.h"
 #include "uapi/tree.h"
+#include "vfio/host.h"
 #include "vfio/uio.h"
 
 #define MAX_DEVICES 16384u
+#define MAX_DRIVERS 32u
 #define MAX_BOUND   200u /* groups, where each is a mount */
 
 struct tree {
@@ -289,12 +291,37 @@ static void add_uio(struct tree *tree, struct uapi_core *core)
 	}
 }
 
+/* The host's own drivers of the machine's devices, each once.  A name comes from a model, or from a
+ * server: one that would be a path has no directory. */
+static void add_own_drivers(struct tree *tree, const struct uapi_core *core)
+{
+	const char *bound[MAX_DRIVERS];
+	unsigned nr = 0, j;
+
+	for (unsigned i = 0; i < core->nr_devices && nr < MAX_DRIVERS; i++) {
+		const char *name = core->devices[i].own_driver;
+
+		if (!name[0] || name[0] == '.' || strchr(name, '/'))
+			continue;
+		for (j = 0; j < nr && strcmp(bound[j], name) != 0;)
+			j++;
+		if (j < nr)
+			continue;
+		bound[nr++] = name;
+		add_bind(tree, true, "/sys/bus/pci/drivers/%s", name);
+	}
+}
+
 static void describe_served(struct tree *tree, struct uapi_core *core)
 {
 	static const char *const whole[] = {
-		("/sys/devices/" TREE_SUBDIR),   "/sys/bus/pci/devices",
-		"/sys/bus/pci/drivers/vfio-pci", "/sys/module/vfio",
-		"/sys/module/vfio_pci",          "/sys/module/vfio_iommu_type1",
+		("/sys/devices/" TREE_SUBDIR),
+		"/sys/bus/pci/devices",
+		"/sys/bus/pci/drivers/vfio-pci",
+		"/sys/module/vfio",
+		"/sys/module/vfio_pci",
+		"/sys/module/vfio_iommu_type1",
+		"/sys/bus/pci/drivers/" VFIO_STUB_DRIVER,
 	};
 	static const char *const files[] = {"drivers_probe", "drivers_autoprobe", "rescan"};
 	static const char groups[] = "/sys/kernel/iommu_groups", slots[] = "/sys/bus/pci/slots";
@@ -304,6 +331,7 @@ static void describe_served(struct tree *tree, struct uapi_core *core)
 	add_nodes(tree, core);
 	for (unsigned i = 0; i < sizeof(whole) / sizeof(*whole); i++)
 		add_bind(tree, true, "%s", whole[i]);
+	add_own_drivers(tree, core);
 	for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++)
 		add_bind(tree, false, "/sys/bus/pci/%s", files[i]);
 	/* What the machine has itself is not to be hidden by this. */
