@@ -100,11 +100,12 @@ static uint8_t read_byte(const struct pci_func *func, unsigned off, unsigned msi
 	const struct pci_func_ops *ops = &func->ops;
 	uint8_t byte = func->config[off];
 
-	if (off == PCI_COMMAND + 1 && ops->intx_masked) {
+	/* A VF has no INTx to be masked or asserted. */
+	if (off == PCI_COMMAND + 1 && ops->intx_masked && !func->is_vf) {
 		byte &= (uint8_t) ~(PCI_COMMAND_INTX_DISABLE >> 8);
 		if (ops->intx_masked(func->arg))
 			byte |= PCI_COMMAND_INTX_DISABLE >> 8;
-	} else if (off == PCI_STATUS && ops->intx_line) {
+	} else if (off == PCI_STATUS && ops->intx_line && !func->is_vf) {
 		byte &= (uint8_t)~PCI_STATUS_INTERRUPT;
 		if (ops->intx_line(func->arg))
 			byte |= PCI_STATUS_INTERRUPT;

@@ -71,6 +71,8 @@ void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind, bool
 	dev->needs_reset = false;
 	dev->stats.resets++;
 	device_apply(dev);
+	/* Who looked meanwhile found VF Enable clear. */
+	sriov_apply_vfs(dev);
 	view_publish_msix(dev);
 	atomic_store(&dev->in_reset, false);
 	device_emit(dev, VFIO_EVENT_RESET, kind, 0, 0, 0);

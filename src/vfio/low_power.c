@@ -23,10 +23,10 @@
 #include <stdint.h>
 #include <unistd.h>
 #include "base/trash.h"
+#include "pci/sriov.h"
 #include "vfio/host.h"
 #include "vfio/inject.h"
 #include "vfio/machine_private.h"
-#include "vfio/sriov.h"
 
 /* ---- config_lock is held ---- */
 
@@ -34,7 +34,7 @@ static void suspend(struct vfio_device *dev)
 {
 	if (!dev->low_power || dev->suspended || dev->no_idle_d3 || device_is_cut(dev))
 		return;
-	if (vfio_device_num_vfs(dev)) /* it is kept in D0 for them (C) */
+	if (pci_sriov_num_vfs(dev->func)) /* it is kept in D0 for them (C) */
 		return;
 	dev->suspended = true;
 	irq_intx_hold(dev->irqs, true);

@@ -8,22 +8,42 @@
 #include "vfio/sriov_private.h"
 #include "vfio/vectors.h"
 
+/* Where they have been is free from then on. */
+static void set_place(struct vfio_device *pf, unsigned bar, uint64_t first, uint64_t size)
+{
+	pthread_mutex_lock(&pf->machine->lock);
+	pf->vf_bars[bar].first = first;
+	pf->vf_bars[bar].end = first + size;
+	pthread_mutex_unlock(&pf->machine->lock);
+}
+
+/* BAR @i of all VFs that there may be; one that has the room already stays. */
+static int place_bar(struct vfio_device *pf, unsigned i, struct uvfio_error *err)
+{
+	uint64_t size = pci_sriov_bar_size(pf->func, i), all = size * pf->sriov->total, at;
+	uint64_t first = pf->vf_bars[i].first, had = pf->vf_bars[i].end - first;
+	int ret;
+
+	if (all == had)
+		return 0;
+	set_place(pf, i, 0, 0);
+	ret = bar_find_place(pf, i, pci_sriov_bar_flags(pf->func, i), all, size, &at, err);
+	if (ret) {
+		set_place(pf, i, first, had);
+		return ret;
+	}
+	set_place(pf, i, at, all);
+	pci_sriov_set_bar_address(pf->func, i, at);
+	return 0;
+}
+
 int sriov_place_bars(struct vfio_device *pf, struct uvfio_error *err)
 {
 	int ret = 0;
 
 	for (unsigned i = 0; i < NR_BARS && !ret; i++) {
-		uint64_t size = pci_sriov_bar_size(pf->func, i), at;
-
-		if (!size)
-			continue;
-		ret = bar_find_place(pf, i, pci_sriov_bar_flags(pf->func, i),
-				     size * pf->sriov->total, size, &at, err);
-		if (ret)
-			break;
-		pf->vf_bars[i].first = at;
-		pf->vf_bars[i].end = at + size * pf->sriov->total;
-		pci_sriov_set_bar_address(pf->func, i, at);
+		if (pci_sriov_bar_size(pf->func, i))
+			ret = place_bar(pf, i, err);
 	}
 	return ret;
 }
@@ -122,20 +142,31 @@ static int enable(struct vfio_device *pf, unsigned n, struct uvfio_error *err)
 {
 	int ret;
 
+	/* One that sleeps (A.10) is woken, and is not to sleep again. */
+	device_access_begin(pf);
 	pthread_mutex_lock(&pf->config_lock);
 	device_power(pf, 0);
-	ret = pci_sriov_enable(pf->func, n);
+	/* BARs may have been resized. */
+	ret = sriov_place_bars(pf, err);
+	if (!ret) {
+		ret = pci_sriov_enable(pf->func, n);
+		if (ret)
+			uvfio_error_set(err, ret, "the function does not enable %u VFs", n);
+	}
 	device_apply(pf);
 	pthread_mutex_unlock(&pf->config_lock);
-	return ret ? uvfio_error_set(err, ret, "the function does not enable %u VFs", n) : 0;
+	device_access_end(pf);
+	return ret;
 }
 
 static void disable(struct vfio_device *pf)
 {
+	device_access_begin(pf);
 	pthread_mutex_lock(&pf->config_lock);
 	pci_sriov_disable(pf->func);
 	device_apply(pf);
 	pthread_mutex_unlock(&pf->config_lock);
+	device_access_end(pf);
 	if (pf->model->vfs_stop)
 		pf->model->vfs_stop(pf->priv);
 	vectors_disable(pf);

@@ -95,7 +95,8 @@ void sriov_apply_vfs(struct vfio_device *pf);
 int sriov_make(struct vfio_device *pf, unsigned n, struct uvfio_error *err);
 /* The last one has gone: the capability, the model. */
 void sriov_unmake(struct vfio_device *pf);
-/* Place the BARs of a PF's VFs, all of them one behind the other; bar.c calls it. */
+/* Place the BARs of a PF's VFs, all of them one behind the other: those that have no place, or
+ * whose size is another now.  bar.c calls it, and who enables VFs, under config_lock. */
 int sriov_place_bars(struct vfio_device *pf, struct uvfio_error *err);
 /* Where BAR @bar of a VF is. */
 uint64_t sriov_bar_address(const struct vfio_device *vf, unsigned bar);

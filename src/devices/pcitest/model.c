@@ -35,6 +35,9 @@ static const struct uvfio_key keys[] = {
 	{"device", "ID", "PCI device, likewise; default 0x5054"},
 	{"vfs", "N", "virtual functions that it can have (SR-IOV), 0 to 4095; default 0: none"},
 	{"vf-memory", "SIZE", "of BAR 2 of a VF, a power of 2, 4K to 1G; default 64K"},
+	{"vf-resize", "SIZE",
+	 "up to which BAR 2 of the VFs can be resized, from a vf-memory of 1M or more; default 0: "
+	 "it cannot"},
 	{"vf-vectors", "N", "of MSI-X that a VF has, at most, 1 to 256; default 4"},
 	{"vf-pool", "N", "of MSI-X for all VFs together, up to 65535; default 0: no pool"},
 	{"vf-min-vectors", "N", "of the pool that a VF must have; default 0"},
@@ -73,6 +76,15 @@ static int parse_vfs(struct pcitest_vfs *o, const struct uvfio_args *args, struc
 		ret = uvfio_arg_size(args, "vf-memory", &o->memory, err);
 	if (!ret)
 		ret = check_memory(args, "vf-memory", o->memory, err);
+	if (!ret)
+		ret = uvfio_arg_size(args, "vf-resize", &o->resize, err);
+	if (!ret && o->resize)
+		ret = check_memory(args, "vf-resize", o->resize, err);
+	if (!ret && o->resize && (o->memory < 1 << 20 || o->resize < o->memory))
+		return uvfio_error_set(err, -EINVAL,
+				       "vf-resize=%s: needs a vf-memory of 1M or more, and no more "
+				       "than that size",
+				       uvfio_arg(args, "vf-resize"));
 	if (!ret)
 		ret = uvfio_arg_uint(args, "vf-vectors", 1, MAX_VECTORS, &o->vectors, err);
 	if (!ret)

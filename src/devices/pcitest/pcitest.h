@@ -107,7 +107,7 @@ void pcitest_command_end(struct pcitest *p, int result);
 
 /* What the keys say; only @total has no default.  0: no VFs. */
 struct pcitest_vfs {
-	uint64_t total, vectors, pool, min, memory;
+	uint64_t total, vectors, pool, min, memory, resize;
 };
 /* The description of a PF with @o, in @sriov and @vf, with their areas, which all live in @room. */
 struct pcitest_vf_room {

@@ -34,6 +34,8 @@ void pcitest_vfs_describe(const struct pcitest_vfs *o, struct uvfio_pci_desc *pf
 		.msix_pool = (unsigned)o->pool,
 		.msix_min = (unsigned)o->min,
 	};
+	for (uint64_t size = o->memory; size <= o->resize; size *= 2)
+		room->sriov.vf_bar_sizes[PCITEST_BAR_MEMORY] |= size >> 20;
 	pf->sriov = &room->sriov;
 }
 
