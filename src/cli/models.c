@@ -27,6 +27,8 @@ static const struct uvfio_key common_keys[] = {
 	{"poll-interrupt", "TIME",
 	 "of a device without interrupt pin: INTx from a timer, 100us to 60s (default: none)",
 	 false},
+	{"vf-poll-interrupt", "TIME",
+	 "of a PF: the same for its VFs, which have no interrupt pin (default: none)", false},
 	{"vf_token", "UUID", "of a PF: its VF token at first (default: one that nobody knows)",
 	 false},
 	{"vf_token_file", "PATH", "the same from a file with one UUID in it", false},

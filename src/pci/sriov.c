@@ -358,3 +358,12 @@ uint64_t pci_sriov_bar_address(const struct pci_func *pf, unsigned bar)
 {
 	return pci_sriov_bar_size(pf, bar) ? pf->sriov->address[bar] : 0;
 }
+
+void pci_sriov_give_pin(struct pci_func *pf)
+{
+	struct pci_func *vf = pf->sriov->vf;
+
+	vf->layout->reset[PCI_INTERRUPT_PIN] = 1;
+	vf->layout->desc.interrupt_pin = 1;
+	vf->desc.interrupt_pin = 1;
+}

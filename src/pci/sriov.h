@@ -58,6 +58,9 @@ uint64_t pci_sriov_bar_sizes(const struct pci_func *pf, unsigned bar);
 int pci_sriov_resize_bar(struct pci_func *pf, unsigned bar, uint64_t size);
 void pci_sriov_set_bar_address(struct pci_func *pf, unsigned bar, uint64_t address);
 uint64_t pci_sriov_bar_address(const struct pci_func *pf, unsigned bar);
+/* Have all VFs that will be made show INTA as their interrupt pin, which hardware's VFs cannot have:
+ * for INTx from a timer (A.8, `vf-poll-interrupt=`). */
+void pci_sriov_give_pin(struct pci_func *pf);
 
 /* ---- a VF ---- */
 

@@ -185,7 +185,7 @@ int pci_vconfig_new(struct pci_func *func, unsigned flags, const struct pci_vcon
 		pci_put16(vc->bytes + PCI_DEVICE_ID, desc->device);
 		vc->bytes[PCI_COMMAND] |= PCI_COMMAND_MEMORY;
 	}
-	if (vc->vf || flags & PCI_VCONFIG_NO_INTX)
+	if (flags & PCI_VCONFIG_NO_INTX)
 		vc->bytes[PCI_INTERRUPT_PIN] = 0;
 	vc->intx_disabled = pci_vconfig_intx_disabled(vc);
 	*out = vc;

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <linux/pci_regs.h>
 #include "base/guard.h"
+#include "pci/sriov.h"
 #include "vfio/machine_private.h"
 #include "vfio/sriov_private.h"
 #include "vfio/uio_private.h"
@@ -314,6 +315,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	if (spec->keys.bus_reset)
 		snprintf(dev->bus_reset, sizeof(dev->bus_reset), "%s", spec->keys.bus_reset);
 	dev->poll_ns = spec->keys.poll_ns;
+	dev->vf_poll_ns = spec->keys.vf_poll_ns;
 	dev->addr_auto = !spec->keys.addr;
 	dev->acs_off = spec->keys.acs_off;
 	ret = model->create((struct uvfio_device *)dev, &args, &dev->priv, err);
@@ -347,6 +349,8 @@ int device_new_vf(struct vfio_device *pf, unsigned index, struct uvfio_loop *loo
 	dev->vf_index = index;
 	dev->mmio = pf->mmio;
 	ret = pci_func_new_vf(pf->func, index, &func_ops, dev, &dev->func, err);
+	if (!ret)
+		ret = poll_irq_init_vf(dev, err);
 	if (!ret)
 		ret = device_init_func(dev, err);
 	if (!ret && removal_new(dev))
@@ -422,6 +426,8 @@ int uvfio_device_init(struct uvfio_device *udev, const struct uvfio_pci_desc *gi
 		ret = poll_irq_init(dev, desc, err);
 	if (!ret)
 		ret = pci_func_new(desc, &dev->addr, &func_ops, dev, &dev->func, err);
+	if (!ret && dev->vf_poll_ns)
+		pci_sriov_give_pin(dev->func);
 	if (!ret)
 		ret = copy_rom(dev, desc, err);
 	return ret ? ret : device_init_func(dev, err);

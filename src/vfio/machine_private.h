@@ -319,6 +319,7 @@ struct vfio_device {
 	int mmio;           /* the mmio= key */
 	char bus_reset[32]; /* the bus-reset= key; "": as the bus is */
 	uint64_t poll_ns;   /* the poll-interrupt= key; 0: none */
+	uint64_t vf_poll_ns; /* of a PF: what its VFs have */
 	bool nointxmask;    /* the knob, when the device was made */
 
 	const struct uvfio_model *model;
@@ -522,8 +523,10 @@ bool poll_lock(struct vfio_device *dev);
 void poll_unlock(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size);
 void poll_free(struct vfio_device *dev);
 
-/* poll_irq.c: once, before the function is made of @desc; for good; and with config_lock held. */
+/* poll_irq.c: once, before the function is made of @desc; of a VF, which its PF has given a pin,
+ * once it has its context; for good; and with config_lock held. */
 int poll_irq_init(struct vfio_device *dev, struct uvfio_pci_desc *desc, struct uvfio_error *err);
+int poll_irq_init_vf(struct vfio_device *vf, struct uvfio_error *err);
 void poll_irq_fini(struct vfio_device *dev);
 void poll_irq_apply(struct vfio_device *dev);
 

@@ -92,13 +92,24 @@ static int parse_iommu(struct device_keys *keys, const char *value, struct uvfio
 	return ret;
 }
 
+static int parse_poll(const char *key, const char *value, uint64_t *ns, struct uvfio_error *err)
+{
+	const struct uvfio_option option = {key, value};
+
+	return uvfio_arg_time(&(struct uvfio_args){&option, 1}, key, MIN_POLL_NS, MAX_POLL_NS, ns,
+			      err);
+}
+
 static int parse_poll_interrupt(struct device_keys *keys, const char *value,
 				struct uvfio_error *err)
 {
-	const struct uvfio_option option = {"poll-interrupt", value};
+	return parse_poll("poll-interrupt", value, &keys->poll_ns, err);
+}
 
-	return uvfio_arg_time(&(struct uvfio_args){&option, 1}, "poll-interrupt", MIN_POLL_NS,
-			      MAX_POLL_NS, &keys->poll_ns, err);
+static int parse_vf_poll_interrupt(struct device_keys *keys, const char *value,
+				   struct uvfio_error *err)
+{
+	return parse_poll("vf-poll-interrupt", value, &keys->vf_poll_ns, err);
 }
 
 static int parse_numvfs(struct device_keys *keys, const char *value, struct uvfio_error *err)
@@ -184,6 +195,7 @@ static const struct {
 	{"mmio", parse_mmio},
 	{"numvfs", parse_numvfs},
 	{"poll-interrupt", parse_poll_interrupt},
+	{"vf-poll-interrupt", parse_vf_poll_interrupt},
 	{"vf_token", parse_vf_token},
 	{"vf_token_file", parse_vf_token_file},
 };

@@ -23,6 +23,7 @@ struct device_keys {
 	unsigned numvfs;       /* numvfs=, 0: none (C) */
 	bool acs_off;          /* acs=off: VFs share their PF's group (D.1) */
 	uint64_t poll_ns;      /* poll-interrupt=, 0: none (A.8) */
+	uint64_t vf_poll_ns;   /* vf-poll-interrupt=, the same of its VFs */
 	/* vf_token=, or what spec_read_token() reads; of a PF (C) */
 	bool has_token;
 	struct vfio_token token;
