@@ -4,10 +4,9 @@
 #define UVFIO_TESTS_VECTORS_FIXTURE_H
 
 #include <stdatomic.h>
-#include "vfio_fixture.h"
-#include "vfio/host.h"
+
+#include "sriov_fixture.h"
 #include "vfio/machine_private.h"
-#include "vfio/sriov.h"
 #include "vfio/vectors.h"
 
 #define MAX_VFS  16u
@@ -155,26 +154,20 @@ struct pool {
 	unsigned n;
 };
 
-/* The machine with a PF as @spec says, which its own driver has. */
+/* The machine with a PF as @spec says, whose VFs nobody has when they are made. */
 static inline int pool_try(struct pool *p, const char *spec, struct uvfio_error *err)
 {
-	struct vfio_device *all[MAX_VFS + 1];
-	unsigned n;
 	int ret;
 
 	memset(p, 0, sizeof(*p));
-	fixture_machine(&p->f);
+	sriov_up(&p->f, NULL);
 	assert_int_equal(vfio_machine_add_model(p->f.machine, &pool_model), 0);
 	ret = vfio_machine_add_device(p->f.machine, spec, err);
 	if (ret)
 		return ret;
-	for (unsigned i = 0; i < MAX_VFS; i++)
-		fixture_add(&p->f, "pool,driver=none");
-	n = vfio_machine_devices(p->f.machine, all, MAX_VFS + 1);
-	assert_int_equal(n, MAX_VFS + 1);
-	p->pf = all[0];
-	memcpy(p->vf, all + 1, sizeof(p->vf));
+	assert_int_equal(vfio_machine_devices(p->f.machine, &p->pf, 1), 1);
 	p->model = p->pf->priv;
+	vfio_device_set_drivers_autoprobe(p->pf, false);
 	return 0;
 }
 
@@ -186,36 +179,27 @@ static inline void pool_start(struct pool *p, const char *spec)
 		fail_msg("%s: %s", spec, err.msg);
 }
 
-/* VFs in the place of which stand devices of their own: 0 or -errno. */
 static inline int pool_enable(struct pool *p, unsigned n)
 {
-	struct uvfio_error err = {""};
-	int ret = vectors_enable(p->pf, n, &err);
+	int ret = set_numvfs(p->pf, n);
 
-	for (unsigned i = 0; i < n && !ret; i++) {
-		p->vf[i]->physfn = p->pf;
-		p->vf[i]->vf_index = i;
-		vectors_join(p->vf[i]);
-	}
 	p->n = ret ? 0 : n;
+	for (unsigned i = 0; i < p->n; i++) {
+		p->vf[i] = vfio_device_get_vf(p->pf, i);
+		assert_non_null(p->vf[i]);
+		vfio_device_put(p->vf[i]); /* it stays until there are none */
+	}
 	return ret;
 }
 
 static inline void pool_disable(struct pool *p)
 {
-	for (unsigned i = 0; i < p->n; i++)
-		vectors_leave(p->vf[i]);
-	vectors_disable(p->pf);
-	for (unsigned i = 0; i < MAX_VFS; i++)
-		if (p->vf[i])
-			p->vf[i]->physfn = NULL;
+	assert_int_equal(set_numvfs(p->pf, 0), 0);
 	p->n = 0;
 }
 
 static inline void pool_stop(struct pool *p)
 {
-	if (p->n)
-		pool_disable(p);
 	fixture_close(&p->f);
 }
 
