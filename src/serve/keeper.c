@@ -67,6 +67,7 @@ int serve_devices_add(struct serve_devices *devices, const char *spec, const cha
 	d.has_token = vfio_token_take(d.spec, &d.token);
 	vfio_token_redact(d.where);
 	list[devices->nr++] = d;
+	vfio_token_wipe(&d.token);
 	return 0;
 }
 

@@ -152,8 +152,10 @@ static int prepare(struct keeper *keeper, struct uvfio_error *err)
 		if (ret)
 			return ret;
 	}
-	for (unsigned i = 0; i < config->devices.nr && !ret; i++)
+	for (unsigned i = 0; i < config->devices.nr && !ret; i++) {
 		ret = keeper_add(keeper, &config->devices.list[i], false, err);
+		vfio_token_wipe(&config->devices.list[i].token); /* the entry has it */
+	}
 	if (!ret)
 		ret = keeper_load(keeper, err);
 	if (!ret)
