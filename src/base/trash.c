@@ -10,12 +10,14 @@
 
 #define STACK_BYTES  (256u << 10)
 #define IDLE_SECONDS 1
+#define WAIT_PARTS   10u /* of the time that somebody waits for */
 
 struct uvfio_trash {
 	pthread_mutex_t lock;
 	pthread_cond_t less, more;
 	struct uvfio_trash_item *first, **last;
 	unsigned held; /* in the list, and the one that is being done */
+	unsigned long done;
 	unsigned refs; /* its users', and the thread's */
 	bool running;  /* the thread */
 };
@@ -72,6 +74,7 @@ static void empty(struct uvfio_trash *trash)
 		item->fn(item);
 		pthread_mutex_lock(&trash->lock);
 		trash->held--;
+		trash->done++;
 		pthread_cond_broadcast(&trash->less);
 	}
 }
@@ -151,33 +154,55 @@ unsigned uvfio_trash_held(struct uvfio_trash *trash)
 	return held;
 }
 
-bool uvfio_trash_wait(struct uvfio_trash *trash, unsigned held, unsigned ms)
+/* Lock held.  Wait for a part of *@left ms; something that was done gives the whole of @ms anew. A
+ * part that took much longer counts for nothing: then this thread did not get its turn, and nor did
+ * the one that is waited for. */
+static void wait_a_part(struct uvfio_trash *trash, unsigned ms, unsigned *left)
 {
-	struct timespec until;
-	int ret = 0;
+	unsigned part = ms / WAIT_PARTS ? ms / WAIT_PARTS : 1;
+	unsigned long before = trash->done;
+	struct timespec start_at, until, now;
+	int64_t took;
 
-	if (!trash)
-		return true;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000l;
+	if (part > *left)
+		part = *left;
+	clock_gettime(CLOCK_MONOTONIC, &start_at);
+	until = start_at;
+	until.tv_sec += part / 1000;
+	until.tv_nsec += part % 1000 * 1000000l;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_nsec -= 1000000000;
 		until.tv_sec++;
 	}
+	pthread_cond_timedwait(&trash->less, &trash->lock, &until);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	took = (now.tv_sec - start_at.tv_sec) * 1000ll + (now.tv_nsec - start_at.tv_nsec) / 1000000;
+	if (trash->done != before)
+		*left = ms;
+	else if (took >= part && took <= 2ll * part)
+		*left -= part;
+}
+
+bool uvfio_trash_wait(struct uvfio_trash *trash, unsigned held, unsigned ms)
+{
+	unsigned left = ms;
+	bool ret;
+
+	if (!trash)
+		return true;
 	pthread_mutex_lock(&trash->lock);
-	while (trash->held > held && !ret) {
+	while (trash->held > held && left) {
 		start(trash);
 		if (!trash->running && ms == UVFIO_TRASH_EVER && trash->first)
 			empty(trash);
 		else if (ms == UVFIO_TRASH_EVER)
 			pthread_cond_wait(&trash->less, &trash->lock);
 		else
-			ret = pthread_cond_timedwait(&trash->less, &trash->lock, &until);
+			wait_a_part(trash, ms, &left);
 	}
-	ret = trash->held > held;
+	ret = trash->held <= held;
 	pthread_mutex_unlock(&trash->lock);
-	return !ret;
+	return ret;
 }
 
 /* ---- descriptors ---- */

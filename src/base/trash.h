@@ -42,8 +42,9 @@ void uvfio_trash_add(struct uvfio_trash *trash, struct uvfio_trash_item *item);
 bool uvfio_trash_close(struct uvfio_trash *trash, int fd);
 /* How many things are in it, the one that is being done included.  NULL: 0. */
 unsigned uvfio_trash_held(struct uvfio_trash *trash);
-/* Wait until there are at most @held: for @ms, or with UVFIO_TRASH_EVER as long as a client likes.
- * False when there are still more.  NULL is allowed. */
+/* Wait until there are at most @held: as long as one of them is done every @ms, not counted when this
+ * process does not get its turn, or with UVFIO_TRASH_EVER as long as a client likes.  False when
+ * there are still more.  NULL is allowed. */
 #define UVFIO_TRASH_EVER UINT_MAX
 bool uvfio_trash_wait(struct uvfio_trash *trash, unsigned held, unsigned ms);
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <cmocka.h>
 #include "stalling_file.h"
 
@@ -109,6 +110,25 @@ static void stalls_nobody(void **state)
 	stalling_file_free(f);
 }
 
+static void slowly(struct uvfio_trash_item *item)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+}
+
+/* What goes on is waited for, though all of it takes longer than the limit. */
+static void slow_is_not_stuck(void **state)
+{
+	struct uvfio_trash *trash = uvfio_trash_new();
+	struct uvfio_trash_item items[8];
+
+	for (unsigned i = 0; i < 8; i++) {
+		items[i] = (struct uvfio_trash_item){NULL, slowly};
+		uvfio_trash_add(trash, &items[i]);
+	}
+	assert_true(uvfio_trash_wait(trash, 0, 500));
+	uvfio_trash_unref(trash);
+}
+
 static void *fill(void *arg)
 {
 	for (unsigned i = 0; i < 300; i++)
@@ -136,7 +156,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(in_order),     cmocka_unit_test(what_is_left_is_done),
 		cmocka_unit_test(at_once),      cmocka_unit_test(stalls_nobody),
-		cmocka_unit_test(from_several),
+		cmocka_unit_test(from_several), cmocka_unit_test(slow_is_not_stuck),
 	};
 
 	alarm(60);
