@@ -23,9 +23,9 @@ static void usage(FILE *out)
 {
 	fprintf(out,
 		"usage: uvfio open [OPTIONS] DEVICE -- COMMAND [ARG...]\n\n"
-		"Runs COMMAND with a vfio-user socket of DEVICE as its descriptor 3: to QEMU that is\n"
-		"{\"driver\": \"vfio-user-pci\", \"socket\": {\"type\": \"fd\", \"str\": \"3\"}}, to the driver\n"
-		"API \"fd:3\".  DEVICE may be \"0000:01:00.1 vf_token=UUID\".\n\n"
+		"Runs COMMAND with a vfio-user socket of DEVICE as its descriptor 3: to the driver API\n"
+		"that is \"fd:3\".  DEVICE may be \"0000:01:00.1 vf_token=UUID\".  QEMU takes paths only:\n"
+		"`uvfio serve` makes them (vf-sockets=).\n\n"
 		"  --vf-token UUID        the VF token of DEVICE or of its PF\n"
 		"  --vf-token-file FILE   the same from a file with one UUID in it\n"
 		"  --machine NAME         the server of this name (default: the one that runs)\n"
