@@ -52,15 +52,25 @@ static int make_control(struct keeper *keeper, struct uvfio_error *err)
 	return 0;
 }
 
-/* About how many files the devices have that are said now. */
+#define VF_FILES 256u /* that are counted for the VFs of a device: few are all in use at once */
+
+/* About how many files the devices have that are said now; each VF has them anew. */
 static unsigned count_files(const struct keeper *keeper)
 {
 	unsigned nr = 0;
 
-	for (const struct entry *e = keeper->entries; e; e = e->next)
+	for (const struct entry *e = keeper->entries; e; e = e->next) {
+		const char *vfs = strstr(e->said.spec, ",vfs=");
+		unsigned long more = vfs ? strtoul(vfs + strlen(",vfs="), NULL, 10) : 0;
+		unsigned files = 0;
+
 		for (const char *at = e->said.spec; (at = strstr(at, "file="));
 		     at += strlen("file="))
-			nr++;
+			files++;
+		nr += files;
+		if (files)
+			nr += more < VF_FILES / files ? (unsigned)more * files : VF_FILES;
+	}
 	return nr;
 }
 

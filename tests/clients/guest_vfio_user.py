@@ -161,6 +161,34 @@ def behind_an_iommu_with_vfio_pci_in_the_guest(bench):
     bench.alive()
 
 
+def virtual_functions(bench):
+    """Linux drives two VFs of one controller, each with an image of its own, and resets one of them."""
+    image, other = bench.disk("one.img"), bench.disk("two.img")
+    bench.serve_devices(f"nvme,file={image},attach=vf0,ns=file={other}:attach=vf1,vfs=2,numvfs=2,driver=nvme,"
+                        f"socket={bench.path('pf.sock')},vf-sockets={bench.path('vf%u.sock')}")
+    guest = bench.boot("vf0", "vf1")
+    # One subsystem: how its disks are called depends on who was first.
+    disks = must(guest, "n=0; while [ $(ls /sys/block | grep -c '^nvme.*n[0-9]*$') -lt 2 ] && [ $n -lt 600 ]; do "
+                        "usleep 50000; n=$((n+1)); done; ls /sys/block | grep '^nvme[0-9]*n[0-9]*$'").split()
+    require(len(disks) == 2, f"the guest has {disks}")
+    for disk in disks:
+        must(guest, MAKE.format(disk))
+        must(guest, WRITE.format(disk))
+    identify = must(guest, "cat /sys/class/nvme/nvme*/cntlid /sys/class/nvme/nvme*/subsysnqn").split()
+    require(sorted(identify[:2]) == ["1", "2"], identify)
+    require(identify[2] == identify[3], "two subsystems")
+    must(guest, LOAD.format(disks[0]))
+    for _ in range(3):
+        must(guest, "echo 1 > /sys/class/nvme/nvme1/device/reset")
+        must(guest, "dd if=/dev/{} of=/dev/null bs=64k count=16 2>/dev/null".format(disks[0]))
+    for disk in disks:
+        must(guest, VERIFY.format(disk))
+    guest.power_off()
+    bench.alive()
+    bench.clean("one")
+    bench.clean("two")
+
+
 CASES = [
     partition_format_write_and_read_back_after_reboot,
     memory_that_is_not_shared,
@@ -169,6 +197,7 @@ CASES = [
     reset_of_the_guest_under_io,
     qemu_killed_under_io,
     behind_an_iommu_with_vfio_pci_in_the_guest,
+    virtual_functions,
 ]
 
 
