@@ -141,7 +141,7 @@ static void run_work(struct uvfio_work *work)
 	struct vfio_device *dev =
 		(struct vfio_device *)((char *)work - offsetof(struct vfio_device, work));
 
-	if (dev->model->work(dev->priv))
+	if (!dev->ended && dev->model->work(dev->priv))
 		uvfio_ctx_post(dev->ctx, &dev->work);
 }
 
@@ -371,6 +371,11 @@ fail:
 	return ret;
 }
 
+static void call_end(struct vfio_device *dev, void *arg)
+{
+	dev->ended = true;
+}
+
 void device_free(struct vfio_device *dev)
 {
 	uio_fini(dev);
@@ -382,6 +387,8 @@ void device_free(struct vfio_device *dev)
 	sriov_end(dev);
 	if (dev->physfn)
 		vectors_leave(dev);
+	/* Its PF, and other VFs, may kick it until ->destroy() returns. */
+	device_call(dev, call_end, NULL);
 	dev->model->destroy(dev->priv);
 	device_release_all(dev);
 }

@@ -326,6 +326,7 @@ struct vfio_device {
 	void *priv;
 	struct uvfio_ctx *ctx;
 	struct uvfio_work work;
+	bool ended; /* the model's work() runs no more: a PF may kick a VF that is going.  @ctx's */
 
 	struct pci_func *func; /* NULL until uvfio_device_init() */
 	struct irq_set *irqs;

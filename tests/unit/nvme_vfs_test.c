@@ -134,20 +134,24 @@ static unsigned compare_and_write(struct nvme_ctrl *c, uint64_t lba, const void 
 	return status;
 }
 
-static bool is_offline(unsigned i)
+/* Open function @i until its CSTS says that it is offline, or online.  Each controller goes on- and
+ * offline in its own time, and in a reset of the PF its registers are away. */
+static void await_offline(unsigned i, bool offline)
 {
 	struct uvfio_error err;
 	struct uvfio_pci *dev;
 	char device[20];
 	uint32_t csts;
 
-	connect_to(i, device);
-	if (uvfio_pci_open(device, NULL, &dev, &err))
-		fail_msg("%s", err.msg);
-	csts = uvfio_pci_read32(dev, 0, CSTS);
-	uvfio_pci_close(dev);
-	assert_true(csts == 0 || csts == 2);
-	return csts == 2;
+	do {
+		sched_yield();
+		csts = ~0u;
+		connect_to(i, device);
+		if (uvfio_pci_open(device, NULL, &dev, &err))
+			continue;
+		csts = uvfio_pci_read32(dev, 0, CSTS);
+		uvfio_pci_close(dev);
+	} while (csts != (offline ? 2 : 0));
 }
 
 /* ---- */
@@ -175,6 +179,19 @@ static void share(void **state)
 	unmake();
 }
 
+static void bring_online(struct nvme_ctrl *pf, unsigned cntlid)
+{
+	struct nvme_sqe cmd = {.opcode = VIRT};
+
+	for (unsigned type = 0; type < 2; type++) {
+		cmd.dw[0] = cntlid << 16 | type << 8 | 8; /* assign */
+		cmd.dw[1] = 3;
+		assert_int_equal(nvme_admin(pf, cmd, "assign"), 0);
+	}
+	cmd.dw[0] = cntlid << 16 | 9;
+	assert_int_equal(nvme_admin(pf, cmd, "online"), 0);
+}
+
 /* The driver of the PF decides, from when it has enabled it. */
 static void managed(void **state)
 {
@@ -182,19 +199,13 @@ static void managed(void **state)
 	struct nvme_ctrl pf, vf;
 
 	make("nvme,memory=16M,vfs=4,numvfs=2,addr=0000:01:00.0,vf_token=" TOKEN);
-	assert_false(is_offline(1));
+	await_offline(1, false);
 	open_function(&pf, 0);
-	assert_true(is_offline(1));
+	await_offline(1, true);
 	assert_int_not_equal(try_open(&vf, 1), 0);
-	for (unsigned type = 0; type < 2; type++) {
-		cmd.dw[0] = 1u << 16 | type << 8 | 8; /* assign */
-		cmd.dw[1] = 3;
-		assert_int_equal(nvme_admin(&pf, cmd, "assign"), 0);
-	}
-	cmd.dw[0] = 1u << 16 | 9;
-	assert_int_equal(nvme_admin(&pf, cmd, "online"), 0);
-	assert_false(is_offline(1));
-	assert_true(is_offline(2));
+	bring_online(&pf, 1);
+	await_offline(1, false);
+	await_offline(2, true);
 	open_function(&vf, 1);
 	/* Taken away from under its user. */
 	cmd.dw[0] = 1u << 16 | 7;
@@ -203,7 +214,7 @@ static void managed(void **state)
 		sched_yield();
 	nvme_close(&vf);
 	nvme_close(&pf);
-	assert_false(is_offline(1));
+	await_offline(1, false);
 	unmake();
 }
 
@@ -215,7 +226,8 @@ static void managed(void **state)
 struct worker {
 	pthread_t thread;
 	struct nvme_ctrl nvme;
-	unsigned index, retries, wrong;
+	unsigned index, retries;
+	atomic_uint wrong;
 	const atomic_bool *stop;
 	atomic_uint rounds;
 };
@@ -353,6 +365,47 @@ static void harmless(void **state)
 	unmake();
 }
 
+/* The PF's driver attaches, detaches and formats a namespace, and takes a VF offline and back,
+ * while others use theirs. */
+static void management(void **state)
+{
+	atomic_bool stop = false;
+	struct worker workers[2] = {{.stop = &stop}, {.stop = &stop, .index = 1}};
+	struct nvme_sqe attach = {.opcode = 0x15, .nsid = 2}, format = {.opcode = 0x80, .nsid = 2};
+	struct nvme_sqe offline = {.opcode = VIRT, .dw = {3u << 16 | 7}};
+	struct nvme_ctrl pf;
+	uint16_t *list;
+
+	make("nvme,memory=16M,ns=memory=1M,vfs=4,numvfs=3,addr=0000:01:00.0,vf_token=" TOKEN);
+	open_function(&pf, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		bring_online(&pf, i + 1);
+		open_function(&workers[i].nvme, i + 1);
+		assert_int_equal(pthread_create(&workers[i].thread, NULL, go_on, &workers[i]), 0);
+	}
+	list = nvme_buffer(&pf.io[0], 0);
+	attach.prp1 = pf.io[0].data.iova;
+	memcpy(list, (uint16_t[]){3, 1, 2, 3}, 8);
+	for (unsigned i = 0; i < 20; i++) {
+		attach.dw[0] = 1 - i % 2; /* detach first */
+		assert_int_equal(nvme_admin(&pf, attach, "attach"), 0);
+		format.dw[0] = i % 2;
+		assert_int_equal(nvme_admin(&pf, format, "format"), 0);
+		bring_online(&pf, 3);
+		assert_int_equal(nvme_admin(&pf, offline, "offline"), 0);
+		for (unsigned k = 0; k < 2; k++)
+			await_rounds(&workers[k], 2);
+	}
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(workers[i].thread, NULL);
+		assert_int_equal(workers[i].wrong, 0);
+		nvme_close(&workers[i].nvme);
+	}
+	nvme_close(&pf);
+	unmake();
+}
+
 /* ---- a thousand ---- */
 
 static long resident_kib(void)
@@ -389,7 +442,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(share),           cmocka_unit_test(managed),
 		cmocka_unit_test(count_in_memory), cmocka_unit_test(count_in_file),
-		cmocka_unit_test(harmless),        cmocka_unit_test(thousand),
+		cmocka_unit_test(harmless),        cmocka_unit_test(management),
+		cmocka_unit_test(thousand),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

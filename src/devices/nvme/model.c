@@ -202,8 +202,11 @@ void nvme_ctrl_free(struct nvme_ctrl *c)
 {
 	size_t nr = c->nr_queues + 1;
 
-	if (c->secondary)
+	/* Others may have kicked it until now; and a VF that was pulled out had no reset. */
+	if (c->secondary) {
 		nvme_virt_leave(c);
+		nvme_format_reset(c);
+	}
 	nvme_ns_close_all(c);
 	nvme_pmr_close(c);
 	if (c->irq_timer)
