@@ -218,8 +218,10 @@ bool guest_hw_config(struct uapi_core *core, const struct uapi_device *dev, uint
 	return !busy;
 }
 
-int guest_sysfs_serve(struct uapi_core *core, int sock, const struct sysfs_link *links, unsigned nr)
+int guest_sysfs_serve(struct uapi_core *core, int sock, int notify, const struct sysfs_link *links,
+		      unsigned nr)
 {
+	const int fds[2] = {sock, notify};
 	const struct join_head head = {.kind = JOIN_SYSFS, .arg = {getegid()}};
 	struct guest *guest = (struct guest *)core;
 	struct line *line = line_take(guest);
@@ -238,7 +240,7 @@ int guest_sysfs_serve(struct uapi_core *core, int sock, const struct sysfs_link 
 		len += name + target;
 	}
 	if (line && data) {
-		bool broken = line_call(line, NULL, &head, data, len, &sock, 1);
+		bool broken = line_call(line, NULL, &head, data, len, fds, 2);
 
 		ret = broken ? -EIO : guest_result(line->in.head.value);
 		if (ret > 0) {
@@ -251,6 +253,7 @@ int guest_sysfs_serve(struct uapi_core *core, int sock, const struct sysfs_link 
 	}
 	free(data);
 	close(sock);
+	close(notify);
 	return ret;
 }
 

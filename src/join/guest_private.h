@@ -85,7 +85,7 @@ int guest_uio_ioctl(struct uapi_core *core, const struct uapi_device *dev,
 		    struct vfio_client *client, unsigned cmd, uint64_t arg);
 enum sysfs_file guest_sysfs_identify(struct uapi_core *core, uint64_t ino,
 				     const struct uapi_device **device, unsigned *bar);
-int guest_sysfs_serve(struct uapi_core *core, int sock, const struct sysfs_link *links,
+int guest_sysfs_serve(struct uapi_core *core, int sock, int notify, const struct sysfs_link *links,
 		      unsigned nr);
 int guest_snapshot(struct uapi_core *core, uint8_t **out, size_t *len);
 /* The first by a channel, -EPIPE: which is broken. */

@@ -176,17 +176,19 @@ static void config(struct call *call)
 static void serve_sysfs(struct call *call)
 {
 	struct join_packet *in = &call->channel->in;
-	int sock = join_packet_take(in, 0);
+	int sock = join_packet_take(in, 0), notify = join_packet_take(in, 1);
 	struct host_sysfs *s;
 	bool first = sock >= 0 && !atomic_exchange(&call->connection->has_sysfs, true);
 
-	if (!first || !join_is_channel(sock)) {
+	if (!first || !join_is_channel(sock) || (notify >= 0 && !join_is_channel(notify))) {
 		if (sock >= 0)
 			uvfio_trash_close(call->connection->trash, sock);
+		if (notify >= 0)
+			uvfio_trash_close(call->connection->trash, notify);
 		call->done.value = sock < 0 ? -EBADF : first ? -EINVAL : -EBUSY;
 		return;
 	}
-	call->done.value = host_sysfs_new(call->connection, sock, (gid_t)call->head.arg[0],
+	call->done.value = host_sysfs_new(call->connection, sock, notify, (gid_t)call->head.arg[0],
 					  in->data, in->head.len, &s);
 	if (!call->done.value)
 		add(call, OBJECT_SYSFS, s, 0);

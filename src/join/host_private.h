@@ -95,9 +95,9 @@ bool call_make(struct channel *channel);
 
 /* host_sysfs.c */
 struct host_sysfs;
-/* Serve a tree on @sock, which is taken.  0 or -errno. */
-int host_sysfs_new(struct connection *connection, int sock, gid_t gid, const uint8_t *links,
-		   size_t len, struct host_sysfs **out);
+/* Serve a tree on @sock, and tell @notify (-1: nobody) of changes; both are taken.  0 or -errno. */
+int host_sysfs_new(struct connection *connection, int sock, int notify, gid_t gid,
+		   const uint8_t *links, size_t len, struct host_sysfs **out);
 void host_sysfs_free(struct host_sysfs *s);
 /* As sysfs_identify(). */
 enum sysfs_file host_sysfs_identify(struct host_sysfs *s, uint64_t ino, char device[16],

@@ -5,8 +5,11 @@
  * mount it fetches a snapshot of it.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "base/trash.h"
 #include "join/host_private.h"
 #include "sysfs/snapshot.h"
@@ -14,8 +17,14 @@
 
 #define MAX_LINKS 4096u
 
+/* How long a write waits for the runner to have looked. */
+#define LOOK_MS 1000
+
 struct host_sysfs {
 	struct sysfs *sysfs;
+	int notify;
+	pthread_mutex_t lock; /* over telling it */
+	bool deaf;            /* it has not answered: it is not waited for any more */
 	struct sysfs_link links[MAX_LINKS];
 	unsigned nr_links;
 	char text[JOIN_DATA + 1]; /* of the links: names and targets by turns, each with its 0 */
@@ -38,8 +47,23 @@ static void take_links(struct host_sysfs *s, const uint8_t *data, size_t len)
 	}
 }
 
-int host_sysfs_new(struct connection *connection, int sock, gid_t gid, const uint8_t *links,
-		   size_t len, struct host_sysfs **out)
+/* In a thread of the tree's, which may wait. */
+static void tell(void *arg)
+{
+	struct host_sysfs *s = arg;
+	struct pollfd fd = {s->notify, POLLIN, 0};
+	uint8_t byte = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->notify >= 0 && !s->deaf)
+		s->deaf = send(s->notify, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1 ||
+			  poll(&fd, 1, LOOK_MS) != 1 ||
+			  recv(s->notify, &byte, 1, MSG_DONTWAIT) != 1;
+	pthread_mutex_unlock(&s->lock);
+}
+
+int host_sysfs_new(struct connection *connection, int sock, int notify, gid_t gid,
+		   const uint8_t *links, size_t len, struct host_sysfs **out)
 {
 	struct host_sysfs *s = calloc(1, sizeof(*s));
 	struct sysfs_config config = {
@@ -48,11 +72,15 @@ int host_sysfs_new(struct connection *connection, int sock, gid_t gid, const uin
 		.subdir = TREE_SUBDIR,
 		.uid = (uid_t)connection->who.uid,
 		.gid = gid,
+		.changed = tell,
+		.changed_arg = s,
 	};
 	struct uvfio_error err;
 	int ret = -ENOMEM;
 
 	if (s) {
+		s->notify = notify;
+		pthread_mutex_init(&s->lock, NULL);
 		take_links(s, links, len);
 		config.links = s->links;
 		config.nr_links = s->nr_links;
@@ -62,6 +90,8 @@ int host_sysfs_new(struct connection *connection, int sock, gid_t gid, const uin
 	}
 	if (!s || !s->sysfs) {
 		uvfio_trash_close(connection->trash, sock);
+		if (notify >= 0)
+			uvfio_trash_close(connection->trash, notify);
 		free(s);
 		return ret;
 	}
@@ -76,7 +106,12 @@ int host_sysfs_new(struct connection *connection, int sock, gid_t gid, const uin
 
 void host_sysfs_free(struct host_sysfs *s)
 {
+	if (s->notify >= 0)
+		shutdown(s->notify, SHUT_RDWR); /* who waits for it does not any more */
 	sysfs_free(s->sysfs);
+	if (s->notify >= 0)
+		close(s->notify);
+	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
 

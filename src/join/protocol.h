@@ -60,8 +60,9 @@ enum join_kind {
 	JOIN_DEVICE_MMAP,      /* arg: offset, length, shared.  Done: arg: writable, trap_reads */
 	JOIN_DEVICE_VIEW,      /* done: fd */
 	JOIN_RELEASE,
-	/* arg: gid; data: names and targets of links, each with its 0; fd: where requests for the
-	 * tree in /sys come from (sysfs/sysfs.h).  Done: value is the handle */
+	/* arg: gid; data: names and targets of links, each with its 0; fds: where requests for the
+	 * tree in /sys come from (sysfs/sysfs.h), and maybe what is told when devices came or went
+	 * by them: a byte there, a byte back.  Done: value is the handle */
 	JOIN_SYSFS,
 	JOIN_CONFIG,            /* arg: wait; data: name.  Done: value 1 and 4096 bytes; 0: busy */
 	JOIN_IOMMUFD_OPEN,      /* done: value is the handle */

@@ -107,11 +107,13 @@ struct uapi_core_ops {
 			 struct vfio_client *client, unsigned cmd, uint64_t arg);
 
 	/* Serve the tree in /sys (sysfs/sysfs.h), with functions in TREE_SUBDIR and @links, on
-	 * @sock, which becomes the core's.  Until the core goes.  0 or -errno.  NULL: it is in this
-	 * process.
+	 * @sock, which becomes the core's.  When devices came or went by what was written there, a
+	 * byte is sent to @notify (a SOCK_SEQPACKET socket, likewise), and one is waited for, for a
+	 * moment, before the write is answered.  Until the core goes.  0 or -errno.  NULL: it is in
+	 * this process.
 	 */
-	int (*sysfs_serve)(struct uapi_core *core, int sock, const struct sysfs_link *links,
-			   unsigned nr);
+	int (*sysfs_serve)(struct uapi_core *core, int sock, int notify,
+			   const struct sysfs_link *links, unsigned nr);
 
 	/* sysfs_identify() of that tree; *@device as above, NULL when there is none. */
 	enum sysfs_file (*sysfs_identify)(struct uapi_core *core, uint64_t ino,

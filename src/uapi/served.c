@@ -24,6 +24,9 @@ struct uapi_served {
 	pid_t pump;          /* 0: none */
 	struct sysfs_link *links;
 	unsigned nr_links;
+	/* Of a machine that somebody else has: what it tells us by, and who listens. */
+	int notify; /* -1: none */
+	pthread_t listener;
 	pthread_mutex_t lock; /* over a call of what follows */
 	void (*changed)(void *arg);
 	void *changed_arg;
@@ -37,6 +40,42 @@ static void on_change(void *arg)
 	if (s->changed)
 		s->changed(s->changed_arg);
 	pthread_mutex_unlock(&s->lock);
+}
+
+/* A byte when devices came or went; one back when that has been seen. */
+static void *listen_to(void *arg)
+{
+	struct uapi_served *s = arg;
+	uint8_t byte;
+
+	while (recv(s->notify, &byte, 1, 0) == 1) {
+		on_change(s);
+		if (send(s->notify, &byte, 1, MSG_NOSIGNAL) != 1)
+			break;
+	}
+	return NULL;
+}
+
+/* Have the core serve the tree on @sock.  0 or -errno. */
+static int serve_elsewhere(struct uapi_served *s, int sock)
+{
+	int pair[2], ret;
+
+	s->sock = fcntl(sock, F_DUPFD_CLOEXEC, 3);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		ret = -errno;
+		close(sock);
+		return ret;
+	}
+	ret = s->core->ops->sysfs_serve(s->core, sock, pair[1], s->links, s->nr_links);
+	s->notify = pair[0];
+	if (!ret)
+		ret = -pthread_create(&s->listener, NULL, listen_to, s);
+	if (!ret)
+		return 0;
+	close(pair[0]);
+	s->notify = -1;
+	return ret;
 }
 
 void uapi_served_tell(struct uapi_served *s, void (*changed)(void *arg), void *arg)
@@ -124,7 +163,7 @@ struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *lo
 	config.changed_arg = s;
 	take_links(s, core);
 	s->core = core;
-	s->sock = -1;
+	s->sock = s->notify = -1;
 	config.links = s->links;
 	config.nr_links = s->nr_links;
 	if (core->machine) {
@@ -143,8 +182,7 @@ struct uapi_served *uapi_served_new(struct uapi_core *core, struct uvfio_log *lo
 	if (s->sysfs) {
 		ret = sysfs_serve(s->sysfs, sock, err);
 	} else {
-		s->sock = fcntl(sock, F_DUPFD_CLOEXEC, 3);
-		ret = core->ops->sysfs_serve(core, sock, s->links, s->nr_links);
+		ret = serve_elsewhere(s, sock);
 		if (ret)
 			uvfio_error_set(err, ret, "the server of the machine cannot serve it: %s",
 					strerror(-ret));
@@ -177,6 +215,11 @@ void uapi_served_free(struct uapi_served *s)
 	if (s->sock >= 0) {
 		shutdown(s->sock, SHUT_RDWR);
 		close(s->sock);
+	}
+	if (s->notify >= 0) {
+		shutdown(s->notify, SHUT_RDWR);
+		pthread_join(s->listener, NULL);
+		close(s->notify);
 	}
 	if (s->pump)
 		waitpid(s->pump, NULL, 0); /* ECHILD: it ended before */
