@@ -173,6 +173,28 @@ static void must_be_quiet(struct engine *e, const char *after)
 	check_quiet(e, after);
 }
 
+/* ---- for those that somebody else resets ---- */
+
+/* A VF's hardware forgets all when its PF is reset, bus mastering and MSI-X included: what has to
+ * be said again its user says. */
+int engine_recover(struct engine *e)
+{
+	struct uvfio_error err;
+	uint32_t command;
+	int ret;
+
+	if (!e->stress->host_resets)
+		return 0;
+	ret = uvfio_pci_config_read(e->dev, 4, 2, &command);
+	if (ret || (command & 4))
+		return ret;
+	e->lost++;
+	ret = uvfio_pci_enable(e->dev, &err);
+	if (!ret)
+		ret = uvfio_pci_irq_disable(e->dev, UVFIO_PCI_MSIX);
+	return ret ? ret : uvfio_pci_irq_enable(e->dev, UVFIO_PCI_MSIX, 0, 1, &e->irq);
+}
+
 static int reset(struct engine *e)
 {
 	int ret;
@@ -252,32 +274,13 @@ static int reopen(struct engine *e)
 	return kinds[e->kind]->start(e);
 }
 
-/* ---- for those that somebody else resets ---- */
-
-/* A VF's hardware forgets all when its PF is reset, bus mastering and MSI-X included: what has to
- * be said again its user says. */
-static int recover(struct engine *e)
-{
-	struct uvfio_error err;
-	uint32_t command;
-	int ret = uvfio_pci_config_read(e->dev, 4, 2, &command);
-
-	if (ret || (command & 4))
-		return ret;
-	e->lost++;
-	ret = uvfio_pci_enable(e->dev, &err);
-	if (!ret)
-		ret = uvfio_pci_irq_disable(e->dev, UVFIO_PCI_MSIX);
-	return ret ? ret : uvfio_pci_irq_enable(e->dev, UVFIO_PCI_MSIX, 0, 1, &e->irq);
-}
-
 /* ---- the thread ---- */
 
 static int turn(struct engine *e)
 {
 	const struct engine_ops *ops = kinds[e->kind];
 	unsigned chance = stress_below(&e->seed, 256);
-	int ret;
+	int ret, again;
 
 	if (e->sinks_quiet)
 		check_quiet(e, "a reset");
@@ -303,14 +306,10 @@ static int turn(struct engine *e)
 	if (ret < 0)
 		return ret;
 	ops->look(e);
-	if (e->stress->host_resets) {
-		int lost = recover(e);
-
-		if (lost)
-			return lost;
-	}
 	/* Where it stops at an error it goes on from the start. */
-	return ret ? ops->start(e) : 0;
+	again = ret;
+	ret = engine_recover(e);
+	return !again || ret ? ret : ops->start(e);
 }
 
 void *engine_run(void *arg)

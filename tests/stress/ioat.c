@@ -56,6 +56,7 @@ static int ioat_start(struct engine *e)
 		if (n == 3000)
 			return -ETIMEDOUT;
 		engine_wait_irq(e);
+		engine_recover(e);
 	}
 	i->count = 0;
 	set(e, CHANNEL + IOAT_CHANERR, 4, reg(e, CHANNEL + IOAT_CHANERR, 4));
@@ -116,6 +117,7 @@ static int ioat_wait(struct engine *e)
 			return 1;
 		default:
 			engine_wait_irq(e);
+			engine_recover(e);
 		}
 	}
 	return -ETIMEDOUT;

@@ -193,6 +193,9 @@ static inline uint64_t engine_sink_iova(const struct engine *e, unsigned n)
 }
 /* What came to [@p, +@len) must not be of unmapped memory. */
 void engine_delivered(struct engine *e, const void *p, size_t len, const char *what);
+/* If somebody else may reset it and has: enable what it needs.  While it is waited for, too: until
+ * it may do DMA it does nothing. */
+int engine_recover(struct engine *e);
 /* Until vector 0 was raised, or a little while has passed. */
 void engine_wait_irq(struct engine *e);
 
