@@ -17,12 +17,14 @@ trap '[ -z "$keeper" ] || kill -KILL $(pgrep -P "$keeper") "$keeper" 2>/dev/null
 # where 20ms were not enough once in 200 runs, and a higher priority where that is allowed.
 ioat=ioat,start-delay=100ms
 
-# eal PROGRAM MEGABYTES [OPTION ...]: run it under "${under[@]}"
+# eal PROGRAM MEGABYTES [OPTION ...]: run it under "${under[@]}", on the device $address, with "${options[@]}"
+address=0000:01:00.0
+options=()
 eal() {
 	local program=$1 memory=$2
 	shift 2
 	timeout -k 5 120 nice -n -15 "${under[@]}" -- "$program" --no-huge -m "$memory" --no-telemetry --file-prefix "uvfio$$" \
-		-a 0000:01:00.0 "$@" >out 2>&1 </dev/null
+		-a $address "${options[@]}" "$@" >out 2>&1 </dev/null
 }
 
 # The cases that the device must pass, as the three versions of the test name them.
@@ -48,11 +50,11 @@ dmadev() {
 		status=$?
 		tr '\r' '\n' <out | grep -av '^Ops submitted' >log
 		[ "$status" -lt 124 ] || [ "$status" = 255 ] || break
-		grep -qE '(instance|infrastructure using) 0 \[0000:01:00.0\]' log && break
+		grep -qE "(instance|infrastructure using) 0 \[$address\]" log && break
 		grep -qE 'test_dma_[a-z_]* [Ff]ailed|Error performing API tests' log || break
 		echo "# try $try: the skeleton device has failed"
 	done
-	sed -nE '/instance 0 \[0000:01:00.0\]/,/(instance|infrastructure using) 1/p' log >ours
+	sed -nE "/instance 0 \[$address\]/,/(instance|infrastructure using) 1/p" log >ours
 	{ [ "$status" -lt 124 ] || [ "$status" = 255 ]; } && tail -1 ours | grep -qE '(instance|infrastructure using) 1' &&
 		all_ran ours
 	ok $? "$1"
@@ -93,6 +95,26 @@ else
 	skip "an ordinary user beside root" "$not_as_root"
 fi
 
+# A VF of a PF that vfio-pci has: EAL gives the token when one of its drivers takes the device.
+token=2ab74924-c335-45f4-9b16-8569e5b08258
+on_a_vf() { # NAME PROGRAM MEGABYTES DEVICE
+	under=("$UVFIO" run --trace "$scratch/trace" --policy enable_sriov=Y --device "$4,vfs=2,numvfs=2,vf_token=$token")
+	address=0000:01:00.1
+	options=(--vfio-vf-token "$token")
+	dmadev "$1 on a VF, with its token" "$2" "$3"
+	check "$1 on a VF: the kernel's call was given it" grep -q "request=GROUP_GET_DEVICE_FD .*= [0-9]" "$scratch/trace"
+	if grep -q "$token" "$scratch/trace"; then false; else true; fi
+	ok $? "$1 on a VF: and is no secret that is told"
+	options=()
+	eal "$2" "$3" --lcores "0@$cpu"
+	cp out log
+	grep -q "request=GROUP_GET_DEVICE_FD .*EACCES" "$scratch/trace"
+	ok $? "$1 on a VF, without the token: refused"
+	address=0000:01:00.0
+	rm -f "$scratch/trace"
+}
+on_a_vf "dmadev_autotest" dpdk-test 256 "$ioat"
+
 # DPDK's own way to an iommufd is in no release that Debian has: those up to 25.11 know groups and containers.  But an
 # iommufd answers a container's calls (D.3), so /dev/iommu may stand for /dev/vfio/vfio, as on a kernel without the latter.
 cat >instead <<'END'
@@ -132,6 +154,7 @@ if [ -n "$newer" ]; then
 	by_iommufd "dmadev_autotest of a newer DPDK" "$newer/dpdk-test" 128 "ioat,start-delay=20ms"
 	under=("$UVFIO" run --device "ioat,start-delay=20ms")
 	dmadev "dmadev_autotest of a newer DPDK" "$newer/dpdk-test" 128
+	on_a_vf "dmadev_autotest of a newer DPDK" "$newer/dpdk-test" 128 "ioat,start-delay=20ms"
 	pmd "$newer/dpdk-testpmd"
 	cp out log
 	ok $? "testpmd of a newer DPDK starts and stops"
