@@ -98,11 +98,13 @@ static ssize_t show_resource(struct sysfs *fs, const struct sysfs_node *node, ch
 			     size_t size)
 {
 	const struct function *f = node->f;
+	struct function_bar vf_bars[6];
 	size_t len = 0;
 
+	sriov_bars(fs, f, vf_bars);
 	for (unsigned i = 0; i < RES_LINES; i++) {
 		const struct function_bar *bar = i < 6   ? &f->bars[i]
-						 : i > 6 ? &f->vf_bars[i - RES_VF_BARS]
+						 : i > 6 ? &vf_bars[i - RES_VF_BARS]
 							 : NULL;
 		unsigned long long start = 0, end = 0, flags = 0;
 

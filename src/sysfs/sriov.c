@@ -8,7 +8,6 @@
  */
 #include <ctype.h>
 #include <errno.h>
-#include <linux/pci_regs.h>
 #include <stdio.h>
 #include <string.h>
 #include "sysfs/functions.h"
@@ -31,41 +30,29 @@ bool sriov_is_no_vf(struct sysfs *fs, const struct sysfs_node *node)
 	return !sriov_is_vf(fs, node);
 }
 
-/* What VF BAR @bar holds in the config space of a PF whose capability is at @cap. */
-static uint64_t vf_bar(const uint8_t *config, unsigned cap, unsigned bar, bool wide)
-{
-	const unsigned at = cap + PCI_SRIOV_BAR + 4 * bar;
-	uint32_t low, high = 0;
-
-	memcpy(&low, config + at, sizeof(low));
-	if (wide)
-		memcpy(&high, config + at + 4, sizeof(high));
-	return (uint64_t)high << 32 | (low & ~0xfu);
-}
-
 void sriov_fill(struct function *f, struct vfio_device *dev)
 {
-	const struct uvfio_sriov_desc *desc = pci_func_desc(vfio_device_func(dev))->sriov;
-	unsigned cap = pci_find_ext_cap(vfio_device_func(dev), PCI_EXT_CAP_ID_SRIOV);
 	struct vfio_device *pf = vfio_device_physfn(dev);
-	uint8_t config[PCI_EXT_CONFIG_SIZE];
 
 	if (pf) {
 		f->pf = vfio_device_serial(pf);
 		f->vf = vfio_device_vf_index(dev);
 	}
 	f->is_pf = vfio_device_is_pf(dev);
-	if (!f->is_pf || !cap || !vfio_device_hw_config(dev, config, false))
+}
+
+void sriov_bars(struct sysfs *fs, const struct function *f, struct function_bar bars[6])
+{
+	struct vfio_device *pf = f->is_pf ? function_device(fs, f) : NULL;
+
+	memset(bars, 0, 6 * sizeof(bars[0]));
+	if (!pf)
 		return;
 	for (unsigned i = 0; i < 6; i++) {
-		const struct uvfio_bar_desc *bar = &desc->vf->bars[i];
-
-		if (!bar->size)
-			continue;
-		f->vf_bars[i].size = bar->size * desc->total_vfs;
-		f->vf_bars[i].flags = bar->flags;
-		f->vf_bars[i].address = vf_bar(config, cap, i, bar->flags & UVFIO_BAR_MEM64);
+		bars[i].flags = pci_func_desc(vfio_device_func(pf))->sriov->vf->bars[i].flags;
+		bars[i].address = vfio_device_vf_bar(pf, i, &bars[i].size);
 	}
+	vfio_device_put(pf);
 }
 
 /* ---- shown ---- */

@@ -27,5 +27,7 @@ ssize_t store_msix_count(struct sysfs *fs, const struct sysfs_node *node, struct
 
 /* What the bus knows of a PF or a VF, into @f; the lock held. */
 void sriov_fill(struct function *f, struct vfio_device *dev);
+/* BARs of all VFs of a PF together, as they are now; none for what is no PF. */
+void sriov_bars(struct sysfs *fs, const struct function *f, struct function_bar bars[6]);
 
 #endif

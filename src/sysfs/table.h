@@ -160,7 +160,7 @@ struct function {
 	struct function_bar {
 		uint64_t address, size;
 		unsigned flags;
-	} bars[6], vf_bars[6]; /* of a PF: those of all its VFs together */
+	} bars[6];
 
 	char *driver_override; /* NULL: "(null)" */
 	unsigned enabled;      /* how often `enable` was written with 1 */

@@ -21,6 +21,8 @@ unsigned vfio_device_vf_index(const struct vfio_device *vf);
 /* What `sriov_totalvfs` and `sriov_numvfs` say; 0 for what is no PF. */
 unsigned vfio_device_total_vfs(const struct vfio_device *pf);
 unsigned vfio_device_num_vfs(const struct vfio_device *pf);
+/* Where BAR @bar of all VFs that there may be is, and its bytes; 0: it is not implemented. */
+uint64_t vfio_device_vf_bar(struct vfio_device *pf, unsigned bar, uint64_t *size);
 /* VF @index, held, or NULL: it is not there. */
 struct vfio_device *vfio_device_get_vf(struct vfio_device *pf, unsigned index);
 

@@ -48,6 +48,17 @@ int sriov_place_bars(struct vfio_device *pf, struct uvfio_error *err)
 	return ret;
 }
 
+uint64_t vfio_device_vf_bar(struct vfio_device *pf, unsigned bar, uint64_t *size)
+{
+	uint64_t first;
+
+	pthread_mutex_lock(&pf->machine->lock);
+	first = pf->vf_bars[bar].first;
+	*size = pf->vf_bars[bar].end - first;
+	pthread_mutex_unlock(&pf->machine->lock);
+	return first;
+}
+
 uint64_t sriov_bar_address(const struct vfio_device *vf, unsigned bar)
 {
 	const struct vfio_device *pf = vf->physfn;
@@ -88,9 +99,10 @@ static int make_each(struct vfio_device *pf, struct vfio_device **vfs, unsigned 
 static int let_in_locked(struct vfio_device *pf, struct vfio_device **vfs, unsigned n)
 {
 	struct vfio_machine *machine = pf->machine;
-	/* vfio-pci overrides the driver of its VFs, which is bound whatever autoprobe says (C.4.13). */
-	bool bind = atomic_load(&pf->sriov->autoprobe) ||
-		    vfio_device_driver(pf) == VFIO_DRIVER_VFIO;
+	/* vfio-pci overrides the driver of its VFs, which is bound whatever autoprobe says
+	 * (C.4.13). */
+	bool bind =
+		atomic_load(&pf->sriov->autoprobe) || vfio_device_driver(pf) == VFIO_DRIVER_VFIO;
 	int ret = machine_room_locked(machine, n);
 
 	for (unsigned i = 0; i < n && !ret; i++) {
