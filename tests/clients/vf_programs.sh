@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Real programs on VFs: QEMU's vfio-pci by group, with a token and without, by iommufd, its vfio-user-pci, qemu-img.
-# (DPDK: dpdk.sh.)  QEMU's machine does not run here: it has its devices, and says which.
+# (DPDK: dpdk.sh; guests that boot: guest_ioat.py.)  QEMU's machine does not run here: it has its devices, and says which.
 # shellcheck source=tests/clients/tap.sh
 here=$(dirname "$(realpath "$0")")
 . "$here/tap.sh"

@@ -281,9 +281,9 @@ class Bench:
         self.serve_devices(*(f"nvme,file={self.path(name)}.img,socket={self.path(name)}.sock{extra}"
                              for name in names))
 
-    def serve_devices(self, *specs):
+    def serve_devices(self, *specs, options=()):
         """One server with these devices; returns when they listen."""
-        command = [self.uvfio, "serve"]
+        command = [self.uvfio, "serve", *options]
         for spec in specs:
             command += ["--device", spec]
         # Readiness as systemd has it: a datagram with READY=1.
