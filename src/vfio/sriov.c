@@ -152,9 +152,6 @@ int sriov_init(struct vfio_device *dev, const struct uvfio_pci_desc *desc, struc
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	sriov->pf = dev;
 	sriov->total = d->total_vfs;
-	sriov->msix_pool = d->msix_pool;
-	sriov->msix_min = d->msix_min;
-	sriov->msix_max = d->msix_max ? d->msix_max : d->vf->msix_vectors;
 	sriov->cut_at = UINT64_MAX;
 	atomic_init(&sriov->autoprobe, true);
 	pthread_mutex_init(&sriov->lock, NULL);

@@ -27,7 +27,6 @@ struct removal;
 struct sriov {
 	struct vfio_device *pf;
 	unsigned total;
-	unsigned msix_pool, msix_min, msix_max; /* B; msix_pool 0: none */
 	unsigned first_rid, last_rid;           /* routing ids that its VFs have or may have */
 	atomic_bool autoprobe;
 

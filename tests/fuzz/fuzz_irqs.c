@@ -160,6 +160,10 @@ static void step(struct world *w)
 	case 12:
 		irq_raise(w->set, value);
 		break;
+	case 13:
+		irq_msix_resize(w->set, value);
+		CHECK(irq_msix_vectors(w->set) == (value < w->counts[2] ? value : w->counts[2]));
+		break;
 	default:
 		set_irqs(w);
 	}
