@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What happens to a device: reset, interrupts, mishaps. */
 #include <errno.h>
+#include <semaphore.h>
 #include <string.h>
 #include "machine/own.h"
 #include "vfio/inject.h"
 #include "vfio/observe.h"
+#include "vfio/sriov.h"
 
 int uvfio_machine_reset(struct uvfio_machine *machine, const char *name, struct uvfio_error *err)
 {
@@ -24,6 +26,65 @@ int uvfio_machine_reset(struct uvfio_machine *machine, const char *name, struct 
 	} else {
 		ret = own_no_device(name, err);
 	}
+	own_leave();
+	return ret;
+}
+
+struct numvfs {
+	sem_t done;
+	int result;
+};
+
+static void numvfs_done(void *arg, int result)
+{
+	struct numvfs *call = arg;
+
+	call->result = result;
+	sem_post(&call->done);
+}
+
+static const char *numvfs_problem(int ret)
+{
+	switch (ret) {
+	case -ENODEV:
+		return "it is no PF, or is being removed";
+	case -ERANGE:
+		return "it cannot have so many VFs";
+	case -EBUSY:
+		return "it has another number of VFs; take them away first, with 0";
+	case -ENOENT:
+		return "its driver enables no VFs (vfio-pci does with the policy enable_sriov=Y)";
+	default:
+		return strerror(-ret);
+	}
+}
+
+int uvfio_machine_set_numvfs(struct uvfio_machine *machine, const char *name, unsigned n,
+			     struct uvfio_error *err)
+{
+	struct vfio_device *dev;
+	struct numvfs call;
+	int ret = own_enter(machine, err);
+
+	if (ret)
+		return ret;
+	dev = vfio_machine_get_device(machine->machine, name);
+	if (!dev) {
+		ret = own_no_device(name, err);
+		own_leave();
+		return ret;
+	}
+	sem_init(&call.done, 0, 0);
+	ret = vfio_device_set_numvfs(dev, n, numvfs_done, &call);
+	vfio_device_put(dev); /* or its removal would wait for us */
+	if (!ret) {
+		while (sem_wait(&call.done))
+			;
+		ret = call.result;
+	}
+	sem_destroy(&call.done);
+	if (ret)
+		uvfio_error_set(err, ret, "%s: %u VFs: %s", name, n, numvfs_problem(ret));
 	own_leave();
 	return ret;
 }

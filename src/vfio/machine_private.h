@@ -61,6 +61,7 @@
 
 #define NR_BARS       6
 #define MAX_LOOPS     16
+#define MAX_DEVICES   65536u
 
 /* Where firmware places BARs. */
 #define FIRST_MEM32 0x80000000ull

@@ -100,7 +100,7 @@ int sriov_place_bars(struct vfio_device *pf, struct uvfio_error *err);
 /* Where BAR @bar of a VF is. */
 uint64_t sriov_bar_address(const struct vfio_device *vf, unsigned bar);
 
-/* unplug.c: have all VFs of @pf removed, by its sriov's limit; then wait for their end.  No lock.
+/* unplug_vfs.c: have all VFs of @pf removed, by its sriov's limit; then wait for their end.  No lock.
  */
 void removal_take_vfs(struct vfio_device *pf);
 

@@ -36,26 +36,8 @@
 #include <string.h>
 #include <time.h>
 #include "base/thread.h"
-#include "vfio/host.h"
-#include "vfio/machine_private.h"
-#include "vfio/sriov_private.h"
 #include "vfio/uio.h"
-
-struct removal {
-	struct removal *next;
-	struct vfio_machine *machine;
-	struct vfio_device *dev; /* not after it was unbound: somebody else may remove it */
-	bool busy;               /* a thread of its own is at work */
-	bool leaves;             /* the machine; else it only loses its driver */
-	bool has_vfs;            /* it is not asked for, and stays, until they have gone */
-	bool batch;              /* a VF that goes with all others */
-	bool surprise;           /* cut first, ask then */
-	uint64_t cut_at, ask_at; /* uvfio_now_ns(); UINT64_MAX: never */
-	void (*done)(void *arg, const char *name);
-	void *arg;
-	void (*unbound)(void *arg);
-	void *unbound_arg;
-};
+#include "vfio/unplug_private.h"
 
 static const char *const state_names[] = {
 	[DEVICE_PRESENT] = "present", [DEVICE_UNBOUND] = "unbound", [DEVICE_UIO] = "uio",
@@ -109,7 +91,7 @@ static void leave_locked(struct vfio_device *dev)
 	device_set_state(dev, DEVICE_LEFT);
 }
 
-static void finish(struct removal *r)
+void removal_finish(struct removal *r)
 {
 	struct vfio_machine *machine = r->machine;
 	struct vfio_device *pf = r->dev->physfn;
@@ -160,7 +142,7 @@ static void *finish_thread(void *arg)
 	struct removal *r = arg;
 	struct vfio_machine *machine = r->machine;
 
-	finish(r);
+	removal_finish(r);
 	pthread_mutex_lock(&machine->lock);
 	machine->removal_threads--;
 	pthread_cond_signal(&machine->removal_cond);
@@ -372,110 +354,13 @@ static int take_vfs_locked(struct removal *r)
 	return ret < 0 ? ret : 0;
 }
 
-int removal_new(struct vfio_device *dev)
-{
-	dev->removal = calloc(1, sizeof(*dev->removal));
-	return dev->removal ? 0 : -ENOMEM;
-}
-
-/* machine->lock held. */
-static struct removal *find_removal_locked(const struct vfio_device *dev)
+struct removal *removal_find_locked(const struct vfio_device *dev)
 {
 	struct removal *r = dev->machine->removals;
 
 	while (r && r->dev != dev)
 		r = r->next;
 	return r;
-}
-
-static void take_vf_locked(struct vfio_device *vf)
-{
-	struct sriov *sriov = vf->physfn->sriov;
-	struct vfio_machine *machine = vf->machine;
-	enum device_state state = atomic_load(&vf->state);
-	struct removal *r;
-
-	if (state >= DEVICE_ASKED) {
-		/* It is on its way already, or loses its driver: then it leaves instead. */
-		r = find_removal_locked(vf);
-		if (r)
-			r->leaves = true;
-		return;
-	}
-	r = vf->removal;
-	vf->removal = NULL;
-	*r = (struct removal){.next = machine->removals,
-			      .machine = machine,
-			      .dev = vf,
-			      .leaves = true,
-			      .batch = true,
-			      .surprise = sriov->surprise,
-			      .cut_at = sriov->cut_at,
-			      .ask_at = uvfio_now_ns()};
-	machine->removals = r;
-	device_set_state(vf, DEVICE_ASKED);
-}
-
-/* One that uio has goes without its users' leave. */
-static void unbind_uio(struct vfio_device *pf)
-{
-	for (unsigned i = 0; i < vfio_device_num_vfs(pf); i++) {
-		struct vfio_device *vf = vfio_device_get_vf(pf, i);
-
-		while (vf && atomic_load(&vf->state) == DEVICE_UIO) {
-			vfio_device_uio_unbind(vf);
-			sched_yield(); /* to who is at it already */
-		}
-		if (vf)
-			vfio_device_put(vf);
-	}
-}
-
-void removal_take_vfs(struct vfio_device *pf)
-{
-	struct vfio_machine *machine = pf->machine;
-	struct sriov *sriov = pf->sriov;
-	struct removal *r;
-
-	unbind_uio(pf);
-	pthread_mutex_lock(&machine->lock);
-	for (unsigned i = atomic_load(&sriov->num_vfs); i > 0; i--) {
-		struct vfio_device *vf = atomic_load(&sriov->vfs[i - 1]);
-
-		if (vf)
-			take_vf_locked(vf);
-	}
-	pthread_cond_signal(&machine->removal_cond);
-	while (sriov->live) {
-		r = sriov->left;
-		if (!r) {
-			pthread_cond_wait(&machine->watch_cond, &machine->lock);
-			continue;
-		}
-		sriov->left = r->next;
-		pthread_mutex_unlock(&machine->lock);
-		finish(r);
-		pthread_mutex_lock(&machine->lock);
-	}
-	pthread_mutex_unlock(&machine->lock);
-}
-
-void sriov_cut_locked(struct vfio_device *pf, uint64_t cut_at, bool surprise)
-{
-	struct sriov *sriov = pf->sriov;
-
-	if (cut_at >= sriov->cut_at)
-		return;
-	sriov->cut_at = cut_at;
-	sriov->surprise = surprise;
-	for (struct removal *r = pf->machine->removals; r; r = r->next) {
-		if (r->dev->physfn != pf || r->busy || r->cut_at <= cut_at ||
-		    atomic_load(&r->dev->state) != DEVICE_ASKED)
-			continue;
-		r->cut_at = cut_at;
-		r->surprise = surprise;
-	}
-	pthread_cond_signal(&pf->machine->removal_cond);
 }
 
 /* @r is a removal that has not begun: it begins, unless that fails.  machine->lock held. */
@@ -541,7 +426,7 @@ int vfio_machine_remove_device(struct vfio_machine *machine, const char *name, u
 		cut_at = now + limit_ms * 1000000ull;
 	pthread_mutex_lock(&machine->lock);
 	dev = find_without_uio(machine, name, surprise);
-	old = dev ? find_removal_locked(dev) : NULL;
+	old = dev ? removal_find_locked(dev) : NULL;
 	if (!dev) {
 		ret = uvfio_error_set(err, -ENODEV, "there is no device %s", name);
 	} else if (old && !old->leaves) {
