@@ -54,6 +54,18 @@ static bool id_matches(const struct dynamic_id *id, const struct function *f)
 	       !((id->class ^ f->ids.class) & id->mask);
 }
 
+/* A VF whose PF has sriov_drivers_autoprobe off gets no driver but its driver_override (C.4.13). */
+static bool may_probe(struct sysfs *fs, const struct function *f)
+{
+	const struct function *pf = f->pf ? sysfs_function(fs, f->pf) : NULL;
+	struct vfio_device *dev = pf ? function_device(fs, pf) : NULL;
+	bool may = !dev || vfio_device_drivers_autoprobe(dev);
+
+	if (dev)
+		vfio_device_put(dev);
+	return may;
+}
+
 bool driver_matches(struct sysfs *fs, const struct function *f, unsigned driver)
 {
 	char name[SYSFS_DRIVER_NAME];
@@ -62,6 +74,8 @@ bool driver_matches(struct sysfs *fs, const struct function *f, unsigned driver)
 		return false;
 	if (f->driver_override)
 		return sysfs_driver_name(fs, driver, name) && !strcmp(f->driver_override, name);
+	if (!may_probe(fs, f))
+		return false;
 	if (driver >= DRIVER_MODEL)
 		return true;
 	for (unsigned i = 0; i < fs->nr_ids; i++)

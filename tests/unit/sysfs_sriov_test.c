@@ -179,7 +179,7 @@ static void test_drivers(void **state)
 	fixture_close(&f);
 }
 
-/* With autoprobe off a VF of vfio-pci's is still vfio-pci's to bind. */
+/* With autoprobe off a VF of vfio-pci's is still vfio-pci's (C.4.13). */
 static void test_override(void **state)
 {
 	struct fixture f;
@@ -188,8 +188,15 @@ static void test_override(void **state)
 	up(&f, NULL);
 	assert_int_equal(put(PF("sriov_drivers_autoprobe"), "n"), 1);
 	assert_int_equal(put(PF("sriov_numvfs"), "1"), 1);
-	assert_false(there(DIR_OF(VF0) "driver"));
 	assert_string_equal(show(DIR_OF(VF0) "driver_override"), "vfio-pci\n");
+	assert_true(there(DIR_OF(VF0) "driver"));
+	/* Without that no driver gets it, whatever ids it has. */
+	assert_int_equal(put("bus/pci/drivers/vfio-pci/unbind", VF0), strlen(VF0));
+	assert_int_equal(put(DIR_OF(VF0) "driver_override", "\n"), 1);
+	assert_int_equal(put("bus/pci/drivers/vfio-pci/new_id", "1234 5055"), 9);
+	assert_int_equal(put("bus/pci/drivers/vfio-pci/bind", VF0), -ENODEV);
+	assert_false(there(DIR_OF(VF0) "driver"));
+	assert_int_equal(put(PF("sriov_drivers_autoprobe"), "y"), 1);
 	assert_int_equal(put("bus/pci/drivers_probe", VF0), strlen(VF0));
 	assert_true(there(DIR_OF(VF0) "driver"));
 	down();
