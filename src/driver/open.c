@@ -69,6 +69,7 @@ static int parse_name(struct uvfio_pci *dev, const char *name, const char *optio
 	strcat(text, " ");
 	strcat(text, options ? options : "");
 	ret = drv_options_parse(&dev->opt, text, false, err);
+	explicit_bzero(text, strlen(text));
 	free(text);
 	if (ret)
 		return ret;
@@ -149,6 +150,7 @@ int uvfio_pci_open_in(struct uvfio_dma_space *space, const char *name, const cha
 		ret = dev->ops->open(dev, err);
 	if (!ret)
 		ret = drv_space_attach(dev, err);
+	explicit_bzero(dev->opt.vf_token, sizeof(dev->opt.vf_token)); /* nobody asks again */
 	if (!ret)
 		ret = identify(dev, err);
 	asking = !ret && dev->ops->ask_ahead;

@@ -35,9 +35,8 @@ static int set_vf_token(struct drv_options *opt, const char *value, struct uvfio
 {
 	if (!is_uuid(value))
 		return uvfio_error_set(err, -EINVAL,
-				       "option vf_token=%s: not a UUID; it looks like "
-				       "2ab74924-c335-45f4-9b16-8569e5b08258",
-				       value);
+				       "option vf_token: not a UUID; it looks like "
+				       "2ab74924-c335-45f4-9b16-8569e5b08258");
 	memcpy(opt->vf_token, value, sizeof(opt->vf_token));
 	return 0;
 }
@@ -141,6 +140,7 @@ int drv_options_parse(struct drv_options *opt, const char *text, bool vfio_user,
 		*value++ = '\0';
 		ret = set_option(opt, key, value, vfio_user, err);
 	}
+	explicit_bzero(copy, strlen(text)); /* there may be a token in it */
 	free(copy);
 	return ret;
 }
