@@ -171,6 +171,14 @@ static void call_reset_power_on(struct vfio_device *dev, void *arg)
 	dev->model->reset(dev->priv, UVFIO_RESET_POWER_ON);
 }
 
+/* A VF has its priv from now on, and what was kicked before. */
+static void call_begin(struct vfio_device *dev, void *arg)
+{
+	dev->ended = false;
+	call_reset_power_on(dev, NULL);
+	uvfio_ctx_post(dev->ctx, &dev->work);
+}
+
 static void device_release_all(struct vfio_device *dev)
 {
 	host_maps_fini(dev);
@@ -352,12 +360,14 @@ int device_new_vf(struct vfio_device *pf, unsigned index, struct uvfio_loop *loo
 	if (ret)
 		goto fail;
 	vectors_join(dev);
+	/* Its PF may kick it before there is a priv: that waits. */
+	dev->ended = true;
 	ret = pf->model->vf_create(pf->priv, index, (struct uvfio_device *)dev, &dev->priv, err);
 	if (ret) {
 		vectors_leave(dev);
 		goto fail;
 	}
-	device_call(dev, call_reset_power_on, NULL);
+	device_call(dev, call_begin, NULL);
 	*out = dev;
 	return 0;
 fail:
