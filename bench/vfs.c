@@ -5,8 +5,8 @@
  * One process: a machine with a PF and 64 VFs on a file that is in the page cache
  * (uvfio/machine.h), and a driver for each VF over a connection of its own (uvfio/driver.h), all in
  * one thread that goes round them.  The same number of 4 KiB random reads is done by 1, by 8 and by
- * all of them, in turns: the sum must not fall, and nobody get less than half of an equal share. At
- * each moment every VF in use has so many reads in flight that all together have 64.
+ * all of them, in turns: the sum must not fall, and nobody get less
+ * than half of an equal share.  Each VF in use has 32 reads in flight.
  */
 #include <errno.h>
 #include <fcntl.h>
