@@ -40,6 +40,7 @@
 #include "irq/irq.h"
 #include "pci/pci.h"
 #include "pci/vconfig.h"
+#include "vfio/bar.h"
 #include "vfio/client.h"
 #include "vfio/device_memory.h"
 #include "vfio/dma_log.h"
@@ -59,7 +60,6 @@
 
 #define BUS_RESET_OFF "off"
 
-#define NR_BARS       6
 #define MAX_LOOPS     16
 #define MAX_DEVICES   65536u
 
@@ -123,7 +123,7 @@ struct vfio_machine {
 	_Atomic uint64_t last_space; /* number of an address space */
 	unsigned uio_first;          /* the first uioN */
 	atomic_uint changes;         /* counts devices that came or went */
-	void (*changed)(void *arg); /* is called then; constant once there are devices */
+	void (*changed)(void *arg);  /* is called then; constant once there are devices */
 	void *changed_arg;
 
 	/* unplug.c; under lock */
@@ -168,39 +168,6 @@ int machine_attach_locked(struct vfio_machine *machine, struct vfio_device *dev,
 void machine_detach_locked(struct vfio_device *dev);
 
 /* ---- device ---- */
-
-/* What an offset of a BAR is.  The first three are the model's (enum uvfio_area_kind). */
-enum range_kind {
-	RANGE_REGISTERS = UVFIO_AREA_REGISTERS,
-	RANGE_DOORBELLS = UVFIO_AREA_DOORBELLS,
-	RANGE_MEMORY = UVFIO_AREA_MEMORY,
-	RANGE_MSIX_TABLE,
-	RANGE_MSIX_PBA,
-	RANGE_HOLE, /* reads as 0, writes are dropped */
-};
-
-struct range {
-	uint64_t first, end; /* [first, end) */
-	enum range_kind kind;
-	unsigned flags; /* UVFIO_AREA_… */
-};
-
-struct bar {
-	uint64_t size; /* 0: not implemented, or the upper half of a 64-bit one */
-	unsigned flags;
-	uint64_t address;     /* where firmware placed it */
-	struct range *ranges; /* ascending, not overlapping */
-	unsigned nr_ranges;
-	/* The truth of everything but memory areas: anonymous memory, touched lazily. */
-	uint8_t *shadow;
-	uint64_t shadow_len; /* a multiple of the page size, ≥ every register's end */
-	/* The address range that the model knows as its memory areas: anonymous memory, or the
-	 * view's while it is given out. */
-	uint8_t *memory;
-	uint64_t memory_len;
-	bool has_registers; /* registers, doorbells, table: not plain memory */
-	bool reads_later;   /* one with UVFIO_AREA_READ_LATER */
-};
 
 /* May BARs be accessed (A.6: memory enabled)? */
 enum mem_gate {
@@ -317,11 +284,11 @@ struct vfio_device {
 	char name[16];
 	uint64_t serial; /* no two devices of a machine have the same */
 	struct pci_addr addr;
-	int mmio;           /* the mmio= key */
-	char bus_reset[32]; /* the bus-reset= key; "": as the bus is */
-	uint64_t poll_ns;   /* the poll-interrupt= key; 0: none */
+	int mmio;            /* the mmio= key */
+	char bus_reset[32];  /* the bus-reset= key; "": as the bus is */
+	uint64_t poll_ns;    /* the poll-interrupt= key; 0: none */
 	uint64_t vf_poll_ns; /* of a PF: what its VFs have */
-	bool nointxmask;    /* the knob, when the device was made */
+	bool nointxmask;     /* the knob, when the device was made */
 
 	const struct uvfio_model *model;
 	void *priv;
