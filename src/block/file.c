@@ -422,8 +422,10 @@ int file_prepare(struct file *f)
 	zeroes = mmap(NULL, ZEROES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (zeroes == MAP_FAILED)
 		return -ENOMEM;
-	if (f->use_ring && file_ring_open(f, f->rings, &f->depth))
-		f->use_ring = false; /* threads do it */
+	if (f->use_ring) {
+		f->ring_error = file_ring_open(f, f->rings, &f->depth);
+		f->use_ring = !f->ring_error; /* else threads do it */
+	}
 	f->reqs = calloc(f->depth, sizeof(f->reqs[0]));
 	if (!f->reqs) {
 		file_ring_close(f);
@@ -473,10 +475,11 @@ int file_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct bl
 		return uvfio_error_set(err, -ENOMEM, "no memory for %u requests", f->depth);
 	}
 	if (!f->use_ring && !opts->threads && opts->dev)
-		uvfio_device_log(opts->dev, UVFIO_LOG_INFO,
-				 "%s: threads read and write it: no io_uring here (`uvfio "
-				 "doctor`), or all rings that were made at the start are in use",
-				 opts->file);
+		uvfio_device_log(opts->dev, UVFIO_LOG_INFO, "%s: threads read and write it: %s",
+				 opts->file,
+				 f->ring_error == -EAGAIN
+					 ? "all rings that were made at the start are in use"
+					 : "no io_uring here (`uvfio doctor`)");
 	file_map_open(f, opts);
 	f->can_zero_range = true;
 	f->can_punch = !opts->readonly && probe_punch(f);

@@ -73,9 +73,10 @@ struct file {
 	char *zeroes;
 
 	unsigned depth;
-	bool prepared; /* what requests need is there; of a shared file only from the first one on
-			*/
-	bool use_ring; /* ->rings, or one of our own */
+	bool prepared;  /* what requests need is there; of a shared file only from the first one on
+			 */
+	bool use_ring;  /* ->rings, or one of our own */
+	int ring_error; /* why it is not */
 	struct file_req *reqs, *free_reqs;
 	struct io_queue waiting;
 
