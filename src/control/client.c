@@ -234,7 +234,9 @@ static void parse(struct client *client)
 		const char *newline = memchr(in, '\n', len);
 
 		client->skipping = !newline;
-		explicit_bzero(client->in + client->in_pos, newline ? (size_t)(newline - in) : len);
+		if (client->in)
+			explicit_bzero(client->in + client->in_pos,
+				       newline ? (size_t)(newline - in) : len);
 		client->in_pos += newline ? (size_t)(newline - in) + 1 : len;
 		return;
 	}

@@ -151,12 +151,14 @@ def behind_an_iommu_with_vfio_pci_in_the_guest(bench):
                     f"echo {device} > /sys/bus/pci/drivers/nvme/unbind; echo {device} > /sys/bus/pci/drivers_probe; "
                     f"[ -e /sys/bus/pci/drivers/vfio-pci/{device} ]")
     name = os.path.basename(RULES)
-    must(guest, f"{name} --device {devices[0]} --other {devices[1]} --as 6.12 >/tmp/lines 2>&1; true")
+    # What is about the device; how memory is mapped is the guest's kernel's own.
+    sections = "A.1,A.3,A.4,A.5,A.6,A.7,A.8,A.10,D.1,F"
+    must(guest, f"{name} --device {devices[0]} --other {devices[1]} --section {sections} --as 6.12 >/tmp/lines 2>&1; true")
     text = must(guest, "grep -vE '\\[(PASS|SKIP)' /tmp/lines | head -60")
     # QEMU's IOMMU cannot enforce snooping for a vfio-user device, so the guest's kernel does not offer it.
     wrong = [line for line in text.split("\n") if "FAIL" in line and "A.1/extension/dma-cc" not in line]
     passed = re.search(r"(\d+) passed, \d+ failed", text)
-    require(not wrong and passed and int(passed.group(1)) > 600, text)
+    require(not wrong and passed and int(passed.group(1)) > 450, text)
     guest.power_off()
     bench.alive()
 
