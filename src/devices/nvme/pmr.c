@@ -378,7 +378,9 @@ void nvme_pmr_quiesce(struct nvme_ctrl *c)
 {
 	struct nvme_pmr *p = &c->pmr;
 
-	if (!p->blk || p->holds || (!p->ready && p->op == NVME_PMR_IDLE))
+	bool idle = p->op == NVME_PMR_IDLE && p->gen == atomic_load(&p->transitions);
+
+	if (!p->blk || p->holds || (!p->ready && idle))
 		return;
 	p->save_due = p->ready;
 	p->holds = true;
