@@ -382,19 +382,6 @@ static void quiesce(void **state)
 
 /* ---- failures ---- */
 
-/* The host has enabled it, and the controller has not seen that yet. */
-static void quiesce_before_the_enable_is_seen(void **state)
-{
-	struct harness *h = ready();
-
-	h->block_async = h->hold_block = true;
-	h_write32(h, PMRCTL, 1);
-	h_reset(h, UVFIO_RESET_FUNCTION);
-	h->hold_block = false;
-	enable(h);
-	h_free(h);
-}
-
 static void fail_next(struct harness *h, enum block_op op)
 {
 	file(h)->fail = true;
@@ -565,7 +552,6 @@ int main(void)
 		cmocka_unit_test(resets),
 		cmocka_unit_test(subsystem_reset),
 		cmocka_unit_test(quiesce),
-		cmocka_unit_test(quiesce_before_the_enable_is_seen),
 		cmocka_unit_test(read_error),
 		cmocka_unit_test(write_error),
 		cmocka_unit_test(data),
