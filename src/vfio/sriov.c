@@ -236,7 +236,7 @@ void vfio_device_set_drivers_autoprobe(struct vfio_device *pf, bool on)
 
 /* ---- sriov_numvfs (C) ---- */
 
-int vfio_parse_numvfs(const char *text, unsigned *n)
+int sriov_parse_number(const char *text, unsigned long max, unsigned *n)
 {
 	unsigned long value;
 	char *end;
@@ -250,10 +250,15 @@ int vfio_parse_numvfs(const char *text, unsigned *n)
 	value = strtoul(text, &end, 0);
 	if (*end == '\n')
 		end++;
-	if (errno || *end || value > UINT16_MAX)
+	if (errno || *end || value > max)
 		return -EINVAL;
 	*n = (unsigned)value;
 	return 0;
+}
+
+int vfio_parse_numvfs(const char *text, unsigned *n)
+{
+	return sriov_parse_number(text, UINT16_MAX, n);
 }
 
 int sriov_check_locked(struct vfio_device *pf, unsigned n)

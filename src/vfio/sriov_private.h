@@ -27,7 +27,7 @@ struct removal;
 struct sriov {
 	struct vfio_device *pf;
 	unsigned total;
-	unsigned first_rid, last_rid;           /* routing ids that its VFs have or may have */
+	unsigned first_rid, last_rid; /* routing ids that its VFs have or may have */
 	atomic_bool autoprobe;
 
 	pthread_mutex_t lock; /* pf->sriov_lock; what the pool gives (vectors.c) */
@@ -64,6 +64,9 @@ void sriov_fini(struct vfio_device *dev);
  * NULL. machine->lock held. */
 struct vfio_device *sriov_reserves_locked(struct vfio_machine *machine, const struct pci_addr *addr,
 					  bool whole_bus);
+/* What is written to a file of /sys: one number of C's notations, up to @max, with a plus or not
+ * and one newline at its end or none.  0, or -EINVAL. */
+int sriov_parse_number(const char *text, unsigned long max, unsigned *n);
 /* numvfs= of a PF that has just been added.  add_lock held.  0 or -errno with a message. */
 int sriov_start(struct vfio_device *pf, unsigned n, struct uvfio_error *err);
 /* What @n written to sriov_numvfs meets now: 1 when there is something to be done, 0, or -errno.
@@ -100,7 +103,8 @@ int sriov_place_bars(struct vfio_device *pf, struct uvfio_error *err);
 /* Where BAR @bar of a VF is. */
 uint64_t sriov_bar_address(const struct vfio_device *vf, unsigned bar);
 
-/* unplug_vfs.c: have all VFs of @pf removed, by its sriov's limit; then wait for their end.  No lock.
+/* unplug_vfs.c: have all VFs of @pf removed, by its sriov's limit; then wait for their end.  No
+ * lock.
  */
 void removal_take_vfs(struct vfio_device *pf);
 

@@ -22,7 +22,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "vfio/machine_private.h"
-#include "vfio/sriov.h"
+#include "vfio/sriov_private.h"
 #include "vfio/vectors.h"
 
 struct share {
@@ -213,42 +213,17 @@ unsigned vfio_device_vf_total_msix(const struct vfio_device *pf)
 	return pf->pool && vfio_device_driver(pf) == VFIO_DRIVER_MODEL ? pf->pool->total : 0;
 }
 
-static int digit(char c, unsigned base)
-{
-	int value = c >= '0' && c <= '9'   ? c - '0'
-		    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-		    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-					   : 16;
-
-	return value < (int)base ? value : -1;
-}
-
-/* As the kernel reads an int: a sign, C's prefixes, a newline at the end. */
+/* As the kernel reads an int: minus nothing is a number. */
 int vfio_parse_msix_count(const char *text, unsigned *n)
 {
 	bool minus = *text == '-';
-	uint64_t value = 0;
-	unsigned base = 10;
+	unsigned value;
 
-	text += *text == '-' || *text == '+';
-	if (text[0] == '0') {
-		bool hex = (text[1] == 'x' || text[1] == 'X') && digit(text[2], 16) >= 0;
-
-		base = hex ? 16 : 8;
-		text += hex ? 2 : 0;
-	}
-	if (digit(*text, base) < 0)
+	if (minus && *++text == '+')
 		return -EINVAL;
-	for (; digit(*text, base) >= 0; text++) {
-		value = value * base + (unsigned)digit(*text, base);
-		if (value > INT32_MAX)
-			return -EINVAL;
-	}
-	if (*text == '\n')
-		text++;
-	if (*text || (minus && value))
+	if (sriov_parse_number(text, INT32_MAX, &value) || (minus && value))
 		return -EINVAL;
-	*n = (unsigned)value;
+	*n = value;
 	return 0;
 }
 
