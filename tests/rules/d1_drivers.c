@@ -2,48 +2,9 @@
 /* D.1: which driver has the functions of a group, and what becomes of those who hold its file. */
 #include <fcntl.h>
 #include <limits.h>
-#include "facts.h"
+#include "sriov.h"
 
 #define DRIVERS "/sys/bus/pci/drivers"
-
-static long write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	long rc;
-
-	if (fd < 0)
-		return -errno;
-	rc = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return rc;
-}
-
-static long set_override(const struct facts *f, const char *driver)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override", f->bdf);
-	return write_file(path, driver);
-}
-
-static long bind_to(const struct facts *f, const char *driver)
-{
-	char path[128];
-	long rc = set_override(f, driver);
-
-	if (rc)
-		return rc;
-	snprintf(path, sizeof(path), DRIVERS "/%s/bind", driver);
-	return write_file(path, f->bdf);
-}
-
-static long unbind(const struct facts *f)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver/unbind", f->bdf);
-	return write_file(path, f->bdf);
-}
 
 static void need_sysfs(struct t *t)
 {
@@ -73,11 +34,11 @@ static void devices_gone(struct t *t)
 
 	need_sysfs(t);
 	must(t, "set", set_container(t->group, t->container));
-	must(t, "unbind", unbind(t->f));
+	must(t, "unbind", fn_unbind(t->f->bdf));
 	if (t->sibling) {
 		see(t, "one-left", status(t->group, &flags), 0);
 		see_hex(t, "flags", flags, 3);
-		must(t, "unbind", unbind(t->sibling));
+		must(t, "unbind", fn_unbind(t->sibling->bdf));
 	}
 	see(t, "status", status(t->group, &flags), -ENODEV);
 	see(t, "set-container", set_container(t->group, t->container), -ENODEV);
@@ -86,9 +47,9 @@ static void devices_gone(struct t *t)
 	see(t, "set-iommu", sys(ioctl(t->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)), -EINVAL);
 	second = open_group(t->f);
 	see_bool(t, "can-be-opened", second >= 0, false);
-	see(t, "bind", bind_to(t->f, "vfio-pci"), 0);
+	see(t, "bind", fn_bind(t->f->bdf, "vfio-pci"), 0);
 	if (t->sibling)
-		must(t, "bind", bind_to(t->sibling, "vfio-pci"));
+		must(t, "bind", fn_bind(t->sibling->bdf, "vfio-pci"));
 	see(t, "status", status(t->group, &flags), -ENODEV);
 	see(t, "set-container", set_container(t->group, t->container), -ENODEV);
 	see(t, "device", get_device(t->group, t->f->bdf), -ENODEV);
@@ -107,11 +68,11 @@ static const char *other_driver(struct t *t)
 	static const char *const names[] = {"uio_pci_generic", "nvme"};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		if (!bind_to(t->sibling, names[i]))
+		if (!fn_bind(t->sibling->bdf, names[i]))
 			return names[i];
 	}
-	set_override(t->sibling, "vfio-pci");
-	bind_to(t->sibling, "vfio-pci");
+	fn_write(t->sibling->bdf, "driver_override", "vfio-pci");
+	fn_bind(t->sibling->bdf, "vfio-pci");
 	skip(t, "no other driver takes the device");
 }
 
@@ -121,7 +82,7 @@ static void with_other_driver(struct t *t)
 	uint32_t flags;
 
 	need_sysfs(t);
-	must(t, "unbind", unbind(t->sibling));
+	must(t, "unbind", fn_unbind(t->sibling->bdf));
 	see(t, "none", status(t->group, &flags), 0);
 	see_hex(t, "flags", flags, 1);
 	see(t, "set-container", set_container(t->group, t->container), 0);
@@ -132,18 +93,18 @@ static void with_other_driver(struct t *t)
 	see_hex(t, "flags", flags, 0);
 	see(t, "set-container", set_container(t->group, t->container), -EPERM);
 	see(t, "device", get_device(t->group, t->f->bdf), -EINVAL);
-	must(t, "unbind", unbind(t->sibling));
+	must(t, "unbind", fn_unbind(t->sibling->bdf));
 
 	see(t, "unbound", status(t->group, &flags), 0);
 	see_hex(t, "flags", flags, 1);
 	see(t, "set-container", set_container(t->group, t->container), 0);
-	see(t, "bind-other", bind_to(t->sibling, driver), -EBUSY);
+	see(t, "bind-other", fn_bind(t->sibling->bdf, driver), -EBUSY);
 	see(t, "set-iommu", sys(ioctl(t->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)), 0);
-	see(t, "bind-other", bind_to(t->sibling, driver), -EBUSY);
+	see(t, "bind-other", fn_bind(t->sibling->bdf, driver), -EBUSY);
 	see(t, "unset", unset(t->group), 0);
-	see(t, "bind-other", bind_to(t->sibling, driver), 0);
-	must(t, "unbind", unbind(t->sibling));
-	see(t, "bind-vfio", bind_to(t->sibling, "vfio-pci"), 0);
+	see(t, "bind-other", fn_bind(t->sibling->bdf, driver), 0);
+	must(t, "unbind", fn_unbind(t->sibling->bdf));
+	see(t, "bind-vfio", fn_bind(t->sibling->bdf, "vfio-pci"), 0);
 }
 
 static const struct rule rules[] = {
