@@ -71,6 +71,18 @@ check() { # NAME COMMAND [ARG …]: passes when the command succeeds
 	ok $? "$name"
 }
 
+judge_client() { # NAME COMMAND [ARG …]: a client in TAP; its test points are one
+	local name=$1
+	shift
+	if timeout 120 "$@" >"$work/out" 2>"$work/log" && grep -q '^1\.\.' "$work/out" &&
+		! grep -qE '^(not ok|Bail out)' "$work/out"; then
+		ok 0 "$name: $(grep -c '^ok' "$work/out") checks"
+	else
+		grep -E '^(not ok|Bail out|#)' "$work/out" >>"$work/log"
+		ok 1 "$name"
+	fi
+}
+
 await() { # NAME COMMAND [ARG …]: until the command succeeds, at most 10 s
 	local name=$1 i
 	shift

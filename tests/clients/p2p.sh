@@ -11,19 +11,6 @@ trap '[ -z "$server" ] || { kill "$server"; wait "$server"; }; rm -rf "$scratch"
 devices=("nvme,memory=4M" "nvme,memory=4M,cmb=1M" "ioat" "pcitest,memory=256K")
 names=(0000:01:00.0 0000:02:00.0 0000:03:00.0 0000:04:00.0)
 
-# judge NAME COMMAND ...: the client's test points are one
-judge() {
-	local name=$1
-	shift
-	if timeout 120 "$@" >"$scratch/out" 2>"$scratch/log" && grep -q '^1\.\.' "$scratch/out" &&
-		! grep -qE '^(not ok|Bail out)' "$scratch/out"; then
-		ok 0 "$name: $(grep -c '^ok' "$scratch/out") checks"
-	else
-		grep -E '^(not ok|Bail out|#)' "$scratch/out" >>"$scratch/log"
-		ok 1 "$name"
-	fi
-}
-
 for mmio in exact polled; do
 	specs=()
 	for device in "${devices[@]}"; do
@@ -33,8 +20,8 @@ for mmio in exact polled; do
 		*) specs+=(--device "$device,mmio=$mmio") ;;
 		esac
 	done
-	judge "a container, $mmio" "$UVFIO" run "${specs[@]}" -- "$P2P" group "${names[@]}"
-	judge "an iommufd, $mmio" "$UVFIO" run "${specs[@]}" -- "$P2P" cdev "${names[@]}"
+	judge_client "a container, $mmio" "$UVFIO" run "${specs[@]}" -- "$P2P" group "${names[@]}"
+	judge_client "an iommufd, $mmio" "$UVFIO" run "${specs[@]}" -- "$P2P" cdev "${names[@]}"
 done
 
 specs=()
@@ -46,7 +33,7 @@ done
 "$UVFIO" serve --control "$scratch/control.sock" "${specs[@]}" 2>"$scratch/serve.log" &
 server=$!
 await "a server starts" "$UVFIO" list --control "$scratch/control.sock"
-judge "vfio-user" "$P2P" vfio-user "${sockets[@]}"
-judge "a joined machine, by a container" "$UVFIO" run --machine "$scratch/control.sock" -- "$P2P" group "${names[@]}"
-judge "a joined machine, by an iommufd" "$UVFIO" run --machine "$scratch/control.sock" -- "$P2P" cdev "${names[@]}"
+judge_client "vfio-user" "$P2P" vfio-user "${sockets[@]}"
+judge_client "a joined machine, by a container" "$UVFIO" run --machine "$scratch/control.sock" -- "$P2P" group "${names[@]}"
+judge_client "a joined machine, by an iommufd" "$UVFIO" run --machine "$scratch/control.sock" -- "$P2P" cdev "${names[@]}"
 done_testing
