@@ -25,6 +25,7 @@
  * is queued for it.  DMA messages do not count, since they are what it must answer.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -165,10 +166,18 @@ static void handle_messages(struct wire_conn *conn)
 	}
 }
 
-/* The client's last reply has gone, in a connection that was refused. */
+/* Everything that the client has asked is answered. */
+static bool all_answered(struct wire_conn *conn)
+{
+	return TAILQ_EMPTY(&conn->pending) && state_of(conn) == WIRE_READY &&
+	       !wire_stream_queued(&conn->stream);
+}
+
+/* The client's last reply has gone, in a connection that was refused or that it has ended. */
 static bool close_if_done(struct wire_conn *conn)
 {
-	if (!conn->half_closed || wire_stream_queued(&conn->stream))
+	if (conn->ended ? !all_answered(conn)
+			: !conn->half_closed || wire_stream_queued(&conn->stream))
 		return false;
 	wire_conn_close(conn);
 	return true;
@@ -181,6 +190,20 @@ static void lost(struct wire_conn *conn, ssize_t why)
 	if (why < 0 && why != -ECONNRESET && why != -EPIPE)
 		wire_conn_complain(conn, "receiving failed: %s", strerror((int)-why));
 	wire_conn_close(conn);
+}
+
+/*
+ * Nothing more comes: @n of the receive, 0 or an error.  Who has shut its sending half alone gets
+ * the answers to what it has asked, whose jobs may still be at work.
+ */
+static void no_more(struct wire_conn *conn, ssize_t n)
+{
+	struct pollfd p = {.fd = conn->stream.fd};
+
+	if (n || state_of(conn) < WIRE_OPENING || all_answered(conn) || poll(&p, 1, 0))
+		lost(conn, n);
+	else
+		conn->ended = true;
 }
 
 /* Commands that were kept may be handled. */
@@ -225,7 +248,7 @@ static bool one_round(struct wire_conn *conn)
 		n = wire_stream_receive(&conn->stream);
 		if (n <= 0) {
 			if (n != -EAGAIN)
-				lost(conn, n);
+				no_more(conn, n);
 			return false;
 		}
 	}
@@ -249,7 +272,7 @@ static bool one_round(struct wire_conn *conn)
 	/* It has probably nothing more for us: the kernel is asked once, by the wait. */
 	n = wire_conn_spin(conn);
 	if (n <= 0 && n != -EAGAIN)
-		lost(conn, n);
+		no_more(conn, n);
 	return n > 0;
 }
 
@@ -270,6 +293,8 @@ void wire_conn_turn(struct wire_conn *conn)
 	if (conn->dying)
 		return;
 	wire_conn_flush(conn);
+	if (close_if_done(conn))
+		return;
 	wire_conn_wait_late(conn);
 	wire_conn_watch(conn);
 	/* What is here already brings no event. */

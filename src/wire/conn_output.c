@@ -8,7 +8,7 @@
 
 bool wire_conn_may_go_on(struct wire_conn *conn)
 {
-	if (conn->dying || conn->half_closed)
+	if (conn->dying || conn->half_closed || conn->ended)
 		return false;
 	if (conn->nr_pending >= WIRE_PENDING || wire_stream_late(&conn->stream))
 		return false;
@@ -26,7 +26,7 @@ void wire_conn_watch(struct wire_conn *conn)
 	bool main_on, twin_on, reading;
 
 	if (atomic_load_explicit(&conn->unwanted, memory_order_relaxed) &&
-	    wire_stream_queued(&conn->stream)) {
+	    (conn->ended || wire_stream_queued(&conn->stream))) {
 		wire_conn_complain(conn, "it has shut its sending half, does not read, and another "
 					 "client waits for the device; the connection is closed");
 		wire_conn_close(conn);

@@ -67,7 +67,7 @@ ssize_t wire_conn_spin(struct wire_conn *conn)
 	ssize_t n = -EAGAIN;
 	bool quiet;
 
-	if (!spin || state_of(conn) != WIRE_READY)
+	if (!spin || state_of(conn) != WIRE_READY || !wire_conn_may_go_on(conn))
 		return n;
 	quiet = alone(conn, conn->now);
 	if (conn->spin_skip) {

@@ -296,6 +296,7 @@ struct wire_conn {
 	struct uvfio_work turn_work;     /* messages are left in the buffer */
 	bool dying;                      /* closed; a job is still at work */
 	bool half_closed;                /* goes when its last reply has */
+	bool ended;                      /* it sends no more: goes when all is answered */
 	bool reading;                    /* the socket is watched for input */
 	struct wire_version *version;    /* from HELLO to READY */
 
