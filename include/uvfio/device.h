@@ -46,6 +46,7 @@ extern "C" {
 
 struct uvfio_device;
 struct uvfio_ctx;
+struct uvfio_migration_ops;
 struct uvfio_stats;
 
 /* ---- options: what stands behind `--device MODEL,key=value,…` ---- */
@@ -306,6 +307,9 @@ struct uvfio_model {
 	 * so on, the same names in the same order each time.  [any] thread, at any time between
 	 * ->create() and ->destroy(), also while the device works or is reset: it never waits. */
 	void (*stats)(void *priv, struct uvfio_stats *out);
+
+	/* Optional: its devices can be moved while they are used (migration.h). */
+	const struct uvfio_migration_ops *migration;
 
 	/*
 	 * SR-IOV; needed by a model whose functions have @sriov, and called for these (@pf is the

@@ -176,7 +176,7 @@ const void *mig_get(struct mig_in *in, size_t len)
 {
 	const void *at = in->at;
 
-	if (in->bad || len > mig_left(in)) {
+	if (in->bad || len > mig_left_bytes(in)) {
 		in->bad = true;
 		return NULL;
 	}
@@ -349,7 +349,7 @@ static int read_end(struct mig_reader *r, struct uvfio_error *err)
 	struct mig_in *in = &r->section.in;
 	uint64_t sections = mig_get_u64(in), bytes = mig_get_u64(in);
 
-	if (in->bad || mig_left(in) || r->section.version != 1 || sections != r->sections ||
+	if (in->bad || mig_left_bytes(in) || r->section.version != 1 || sections != r->sections ||
 	    bytes != r->bytes)
 		return uvfio_error_set(
 			err, -EINVAL, "the end of the stream does not agree with what came before");

@@ -72,7 +72,7 @@ struct mig_in {
 	const uint8_t *at, *end;
 	bool bad;
 };
-static inline size_t mig_left(const struct mig_in *in)
+static inline size_t mig_left_bytes(const struct mig_in *in)
 {
 	return (size_t)(in->end - in->at);
 }

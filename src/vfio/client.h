@@ -22,6 +22,7 @@
 struct vfio_client;
 struct vfio_device_export;
 struct vfio_iommufd;
+struct vfio_migration_file;
 
 struct vfio_client_ops {
 	/* Copy @len bytes from or to the client's address @uaddr: 0 or -EFAULT. */
@@ -38,12 +39,19 @@ struct vfio_client_ops {
 	/* A descriptor of ours, which is a path only (O_PATH), of the file that the client has as
 	 * @fd: ≥ 0, to be looked at and closed; -EBADF.  NULL: the door has no files of clients. */
 	int (*get_path)(struct vfio_client *client, int32_t fd);
-	/* The client is given a descriptor of the export behind the memory file @fd, as the result of
-	 * its call.  @open_flags: O_CLOEXEC and O_NONBLOCK count, whatever else is set.  Both are the
-	 * door's from here on, also on failure; it puts @export when no process has the file any
-	 * more.  0 or -errno.  NULL: the door cannot, and nothing is exported through it. */
+	/* The client is given a descriptor of the export behind the memory file @fd, as the result
+	 * of its call.  @open_flags: O_CLOEXEC and O_NONBLOCK count, whatever else is set.  Both
+	 * are the door's from here on, also on failure; it puts @export when no process has the
+	 * file any more.  0 or -errno.  NULL: the door cannot, and nothing is exported through it.
+	 */
 	int (*give_export)(struct vfio_client *client, int fd, uint32_t open_flags,
 			   struct vfio_device_export *export);
+	/* A session of migration data (E.3) has begun: what the client has of it is the result, a
+	 * descriptor or -1, or -errno.  @file is the door's from here on, also on failure: it
+	 * releases it when the client has no use for it any more, and before the device's.  NULL:
+	 * devices do not migrate through this door. */
+	int (*give_migration)(struct vfio_client *client, struct vfio_migration_file *file,
+			      int32_t *fd);
 	struct type1_memory_ops memory;
 };
 

@@ -185,6 +185,7 @@ static void device_release_all(struct vfio_device *dev)
 	if (dev->ctx)
 		poll_irq_fini(dev);
 	device_pme_fini(dev);
+	device_migration_fini(dev);
 	if (dev->irqs)
 		irq_set_free(dev->irqs);
 	if (dev->ctx) {
@@ -236,6 +237,8 @@ static int device_init_func(struct vfio_device *dev, struct uvfio_error *err)
 	enable_error_reports(dev);
 	device_count_irqs(dev);
 	atomic_store(&dev->power_d0, true);
+	if (device_migration_init(dev))
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	dev->irqs =
 		irq_set_new(&irq_ops, dev, dev->ctx, pci_func_desc(dev->func)->msix_vectors, true);
 	return dev->irqs ? 0 : uvfio_error_set(err, -ENOMEM, "out of memory");

@@ -12,6 +12,7 @@
 struct feature_call {
 	struct vfio_client *client;
 	uint64_t data; /* the client's address behind the header */
+	bool set;
 };
 
 struct feature {
@@ -82,9 +83,37 @@ static int vf_token(struct vfio_device *dev, const struct feature_call *call)
 	return ret;
 }
 
+static int migration(struct vfio_device *dev, const struct feature_call *call)
+{
+	return device_migration_get(dev, call->client, call->data);
+}
+
+static int migration_device_state(struct vfio_device *dev, const struct feature_call *call)
+{
+	return call->set ? device_migration_state_set(dev, call->client, call->data)
+			 : device_migration_state_get(dev, call->client, call->data);
+}
+
+static int migration_data_size(struct vfio_device *dev, const struct feature_call *call)
+{
+	return device_migration_size(dev, call->client, call->data);
+}
+
+static int precopy_info_v2(struct vfio_device *dev, const struct feature_call *call)
+{
+	return device_migration_reinit(dev);
+}
+
 static const struct feature features[] = {
 	{VFIO_DEVICE_FEATURE_PCI_VF_TOKEN, VFIO_DEVICE_FEATURE_SET, sizeof(struct vfio_token),
 	 vf_token},
+	{VFIO_DEVICE_FEATURE_MIGRATION, VFIO_DEVICE_FEATURE_GET,
+	 sizeof(struct vfio_device_feature_migration), migration},
+	{VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET,
+	 sizeof(struct vfio_device_feature_mig_state), migration_device_state},
+	{VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, VFIO_DEVICE_FEATURE_GET,
+	 sizeof(struct uvfio_feature_mig_data_size), migration_data_size},
+	{UVFIO_DEVICE_FEATURE_MIG_PRECOPY_INFO_V2, VFIO_DEVICE_FEATURE_SET, 0, precopy_info_v2},
 	{VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, VFIO_DEVICE_FEATURE_SET, 0, low_power_entry},
 	{VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, VFIO_DEVICE_FEATURE_SET,
 	 sizeof(struct vfio_device_low_power_entry_with_wakeup), low_power_entry_with_wakeup},
@@ -98,6 +127,20 @@ static const struct feature features[] = {
 	 dma_buf},
 };
 
+static bool is_migration(unsigned index)
+{
+	return index == VFIO_DEVICE_FEATURE_MIGRATION ||
+	       index == VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE ||
+	       index == VFIO_DEVICE_FEATURE_MIG_DATA_SIZE;
+}
+
+/* PRE_COPY is what it wants. */
+static bool has_pre_copy(const struct vfio_device *dev, const struct vfio_client *client)
+{
+	return dev->migration.m && client->ops->give_migration &&
+	       migration_can(dev->migration.m) & MIG_CAN_PRE_COPY;
+}
+
 static const struct feature *find_feature(const struct vfio_device *dev, unsigned index,
 					  const struct vfio_client *client)
 {
@@ -105,6 +148,8 @@ static const struct feature *find_feature(const struct vfio_device *dev, unsigne
 		return NULL;
 	/* Through a door that can give no descriptor it is not compiled in. */
 	if (index == VFIO_DEVICE_FEATURE_DMA_BUF && !client->ops->give_export)
+		return NULL;
+	if (is_migration(index) && (!dev->migration.m || !client->ops->give_migration))
 		return NULL;
 	for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {
 		if (features[i].index == index)
@@ -127,8 +172,8 @@ int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, ui
 	if ((hdr.flags & OP_MASK) == get_set)
 		return -EINVAL;
 	index = hdr.flags & VFIO_DEVICE_FEATURE_MASK;
-	/* Wants PRE_COPY and, unlike the others, says so with EINVAL. */
-	if (index == UVFIO_DEVICE_FEATURE_MIG_PRECOPY_INFO_V2)
+	/* Unlike the others it says with EINVAL that it is not there. */
+	if (index == UVFIO_DEVICE_FEATURE_MIG_PRECOPY_INFO_V2 && !has_pre_copy(dev, client))
 		return -EINVAL;
 	feature = find_feature(dev, index, client);
 	if (!feature)
@@ -139,5 +184,6 @@ int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, ui
 		return 0;
 	if (!(hdr.flags & get_set) || hdr.argsz < sizeof(hdr) + feature->bytes)
 		return -EINVAL;
-	return feature->run(dev, &(struct feature_call){client, arg + sizeof(hdr)});
+	return feature->run(dev, &(struct feature_call){client, arg + sizeof(hdr),
+							hdr.flags & VFIO_DEVICE_FEATURE_SET});
 }

@@ -119,6 +119,7 @@ static void close_sequence(struct vfio_device *dev)
 	device_memory_close(dev);
 	device_low_power_end(dev);
 	dma_logging_stop(&dev->dma_logging);
+	device_migration_reset(dev);
 	irq_set_gate(dev->irqs, false);
 	device_power(dev, 0);
 	set_command(dev, PCI_COMMAND_MASTER, 0);

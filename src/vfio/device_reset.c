@@ -68,6 +68,7 @@ void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind, bool
 	irq_reset(dev->irqs);
 	if (restore)
 		pci_hw_restore(dev->func, state);
+	device_migration_reset(dev);
 	dev->needs_reset = false;
 	dev->stats.resets++;
 	device_apply(dev);

@@ -110,7 +110,9 @@ static enum mem_gate memory_gate(struct vfio_device *dev)
 
 	if (!on)
 		return MEM_OFF;
-	return pci_memory_decoded(dev->func) && !device_is_cut(dev) ? MEM_ON : MEM_DEAF;
+	return pci_memory_decoded(dev->func) && !device_is_cut(dev) && !dev->migration.stopped
+		       ? MEM_ON
+		       : MEM_DEAF;
 }
 
 /* The enable bits follow what SET_IRQS has done, and delivery follows the enable bits. */
@@ -148,7 +150,7 @@ static bool messages_enabled(struct vfio_device *dev)
 
 void device_apply(struct vfio_device *dev)
 {
-	bool master = pci_bus_master(dev->func) && !device_is_cut(dev);
+	bool master = pci_bus_master(dev->func) && !device_is_cut(dev) && !dev->migration.quiet;
 	enum mem_gate memory = memory_gate(dev);
 
 	atomic_store(&dev->power_d0, pci_power_state(dev->func) == PCI_POWER_D0);

@@ -47,6 +47,7 @@
 #include "vfio/group.h"
 #include "vfio/host.h"
 #include "vfio/low_power.h"
+#include "vfio/migrate.h"
 #include "vfio/observe.h"
 #include "vfio/spec.h"
 #include "vfio/token.h"
@@ -365,6 +366,7 @@ struct vfio_device {
 	struct iommu_cache iommu_cache; /* of the work context */
 	struct iommu_user dma_user;     /* transfers by messages */
 	struct dma_logging dma_logging;
+	struct device_migration migration; /* under config_lock */
 	/* Of the HWPT that it is attached to; NULL: none that tracks.  Changed while nothing is in
 	 * flight. */
 	_Atomic(struct dma_logging *) hwpt_dirty;

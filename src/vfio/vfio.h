@@ -279,6 +279,22 @@ unsigned vfio_device_sparse(struct vfio_device_file *df, unsigned index, struct 
  * sealed against writing (F_SEAL_FUTURE_WRITE), so that no client can change a page. */
 int vfio_device_view_fd(struct vfio_device *dev);
 
+/* ---- migration (E) ---- */
+
+/* A session of a device's migration data.  It keeps the device from being removed. */
+struct vfio_migration_file;
+/* The next bytes of the state: how many, 0 at its end; or -errno: ENOMSG none now, ENODEV the session
+ * has ended, EBADF it is one that is written.  Wait for the device. */
+ssize_t vfio_migration_read(struct vfio_migration_file *file, void *buf, size_t len);
+/* @len; -errno: EINVAL and so on it is no state of this device's, ENODEV, EBADF. */
+ssize_t vfio_migration_write(struct vfio_migration_file *file, const void *buf, size_t len);
+/* A read would answer something, as poll() asks. */
+bool vfio_migration_readable(struct vfio_migration_file *file);
+/* PRECOPY_INFO, and -ENOTTY for anything else. */
+int vfio_migration_ioctl(struct vfio_migration_file *file, struct vfio_client *client,
+			 unsigned cmd, uint64_t arg);
+void vfio_migration_release(struct vfio_migration_file *file);
+
 /* ---- observation ---- */
 
 enum vfio_event_kind {

@@ -31,6 +31,15 @@ struct uvfio_feature_dma_buf_range {
 	uint64_t offset, length; /* bytes, in the region */
 };
 #define UVFIO_DEVICE_FEATURE_MIG_PRECOPY_INFO_V2 12
+struct uvfio_feature_mig_data_size {
+	uint64_t stop_copy_length; /* bytes */
+};
+/* What is asked of a file of migration data (Linux 6.2). */
+struct uvfio_precopy_info {
+	uint32_t argsz, flags;
+	uint64_t initial_bytes, dirty_bytes;
+};
+#define UVFIO_MIG_GET_PRECOPY_INFO _IO(VFIO_TYPE, VFIO_BASE + 21)
 
 /* Flags of HOT_RESET_INFO (Linux 6.5), for devices opened by character device. */
 #ifndef VFIO_PCI_HOT_RESET_FLAG_DEV_ID

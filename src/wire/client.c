@@ -95,5 +95,6 @@ const struct vfio_client_ops wire_client_ops = {
 	.copy_from = copy_from,
 	.copy_to = copy_to,
 	.get_eventfd = get_eventfd,
+	.give_migration = wire_give_migration,
 	.memory = {.import = wire_import, .release = wire_release},
 };

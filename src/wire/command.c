@@ -47,6 +47,10 @@ static const struct command commands[VFIO_USER_COMMANDS] = {
 					  wire_do_write_multi},
 	[VFIO_USER_DEVICE_FEATURE] = {"DEVICE_FEATURE", sizeof(struct vfio_device_feature), ANY, 1,
 				      wire_do_feature},
+	[VFIO_USER_MIG_DATA_READ] = {"MIG_DATA_READ", sizeof(struct vfio_user_mig_data),
+				     sizeof(struct vfio_user_mig_data), 0, wire_do_mig_read},
+	[VFIO_USER_MIG_DATA_WRITE] = {"MIG_DATA_WRITE", sizeof(struct vfio_user_mig_data), ANY, 0,
+				      wire_do_mig_write},
 };
 
 bool wire_command_takes_fds(unsigned command)

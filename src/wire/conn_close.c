@@ -11,6 +11,7 @@
 
 static void job_release(struct wire_conn *conn)
 {
+	wire_migration_end(conn);
 	if (conn->df) {
 		wire_doorbell_free(conn);
 		vfio_device_release(conn->df);

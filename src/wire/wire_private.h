@@ -318,6 +318,7 @@ struct wire_conn {
 	struct vfio_container *container;
 	struct vfio_group_file *group_file;
 	struct vfio_device_file *df;
+	struct vfio_migration_file *migration; /* its latest session; a job's */
 	struct wire_peer *peer;
 	/* Where the client's files are closed (base/trash.h), those that it mapped for DMA too: the
 	 * device does not wait for that, nor does the next client.  The connection counts as one of
@@ -499,6 +500,8 @@ void wire_do_region_write(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_write_multi(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_reset(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_feature(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_mig_read(struct wire_conn *conn, struct wire_msg *msg);
+void wire_do_mig_write(struct wire_conn *conn, struct wire_msg *msg);
 
 /* ---- client.c: a message as the core's client ---- */
 
@@ -527,6 +530,12 @@ int wire_import(void *client, uint64_t vaddr, uint64_t size, unsigned prot, stru
 void wire_release(void *client, struct iommu_mem *mem, unsigned nr);
 void wire_client_init(struct wire_client *c, struct wire_conn *conn, struct wire_msg *msg,
 		      void *buf, size_t in, size_t size);
+
+/* ---- migration.c ---- */
+
+int wire_give_migration(struct vfio_client *client, struct vfio_migration_file *file, int32_t *fd);
+/* The connection's session of migration data, if there is one: it is not needed any more. */
+void wire_migration_end(struct wire_conn *conn);
 
 /* ---- peer.c: DMA by messages ---- */
 

@@ -40,7 +40,7 @@ static int on_section(void *arg, struct mig_section *s, struct uvfio_error *err)
 	if (got->refuse && s->number == 1)
 		return uvfio_error_set(err, got->refuse, "section 1 is not wanted");
 	got->sections++;
-	while (mig_left(&s->in))
+	while (mig_left_bytes(&s->in))
 		got->sum = got->sum * 31 + mig_get_u8(&s->in);
 	assert_false(s->in.bad);
 	return 0;
@@ -267,7 +267,7 @@ static void values_end_with_the_section(void **state)
 	struct mig_in in = {bytes, bytes + sizeof(bytes), false};
 
 	assert_int_equal(mig_get_u32(&in), 0x04030201);
-	assert_int_equal(mig_left(&in), 1);
+	assert_int_equal(mig_left_bytes(&in), 1);
 	assert_int_equal(mig_get_u16(&in), 0);
 	assert_true(in.bad);
 	assert_int_equal(mig_get_u8(&in), 0); /* nothing more, though there would be room */

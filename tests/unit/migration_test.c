@@ -84,7 +84,7 @@ static int dev_load(void *arg, struct mig_section *s, struct uvfio_error *err)
 {
 	struct device *d = arg;
 	uint32_t at = mig_get_u32(&s->in);
-	size_t n = mig_left(&s->in);
+	size_t n = mig_left_bytes(&s->in);
 
 	assert_int_equal(d->state, MIG_RESUMING);
 	if (s->in.bad || s->tag != BLOCK || at > sizeof(d->aside) || n > sizeof(d->aside) - at)

@@ -8,11 +8,13 @@
  *
  * All of it runs in the work context, so there is nothing to lock but the command and its result.
  * When the device must become quiet no further piece is started, and what is left of the command
- * fails: as on hardware, where a bus master that is switched off gets no answer.
+ * fails: as on hardware, where a bus master that is switched off gets no answer.  Unless it is
+ * paused to be moved: then the command goes on afterwards, here or elsewhere.
  */
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
+#include <uvfio/migration.h>
 
 #include "devices/pcitest/pcitest.h"
 
@@ -44,17 +46,15 @@ static void end(struct pcitest *p, int result)
 	pcitest_command_end(p, result);
 }
 
-/* 0, or -EINVAL for a command that makes no sense. */
-static int check(const struct pcitest *p)
+bool pcitest_command_valid(const struct pcitest *p, const struct pcitest_command *c)
 {
-	const struct pcitest_command *c = &p->now;
 	uint32_t operation = c->command & PCITEST_CMD_OPERATION;
 
 	if (operation != PCITEST_CMD_READ && operation != PCITEST_CMD_WRITE)
-		return -EINVAL;
+		return false;
 	if (!c->length || c->length > p->memory_size || c->buffer > p->memory_size - c->length)
-		return -EINVAL;
-	return c->address > UINT64_MAX - (c->length - 1) ? -EINVAL : 0;
+		return false;
+	return c->address <= UINT64_MAX - (c->length - 1);
 }
 
 static void piece_moved(struct pcitest *p)
@@ -68,9 +68,10 @@ static void piece_done(struct uvfio_dma *op)
 	struct pcitest *p = (struct pcitest *)((char *)op - offsetof(struct pcitest, op));
 
 	set_phase(p, PCITEST_PHASE_MOVE);
-	if (op->status)
+	/* A piece that was cut short by a pause is moved again after it. */
+	if (op->status && !(p->paused && op->status == -EPERM))
 		end(p, op->status);
-	else
+	else if (!op->status)
 		piece_moved(p);
 	if (p->quiescing) {
 		p->quiescing = false;
@@ -146,19 +147,18 @@ static void take_pme(struct pcitest *p)
 bool pcitest_work(void *priv)
 {
 	struct pcitest *p = priv;
-	int budget = PCITEST_BUDGET, ret;
+	int budget = PCITEST_BUDGET;
 
 	take_pme(p);
 	if (p->phase == PCITEST_PHASE_IDLE && take_command(p)) {
 		p->moved = 0;
 		set_phase(p, PCITEST_PHASE_MOVE);
-		ret = check(p);
-		if (ret)
-			end(p, ret);
+		if (!pcitest_command_valid(p, &p->now))
+			end(p, -EINVAL);
 	}
-	while (p->phase == PCITEST_PHASE_MOVE && budget > 0)
+	while (p->phase == PCITEST_PHASE_MOVE && budget > 0 && !p->paused)
 		move(p, &budget);
-	return p->phase == PCITEST_PHASE_MOVE;
+	return p->phase == PCITEST_PHASE_MOVE && !p->paused;
 }
 
 void pcitest_quiesce(void *priv)
@@ -166,6 +166,7 @@ void pcitest_quiesce(void *priv)
 	struct pcitest *p = priv;
 
 	p->stopped = true;
+	p->paused = uvfio_paused(p->dev);
 	if (p->phase == PCITEST_PHASE_WAIT)
 		p->quiescing = true;
 	else
@@ -176,13 +177,21 @@ void pcitest_resume(void *priv)
 {
 	struct pcitest *p = priv;
 
-	p->stopped = false;
+	p->stopped = p->paused = false;
 	uvfio_kick(p->dev);
+}
+
+void pcitest_engine_set(struct pcitest *p, bool moving, const struct pcitest_command *now,
+			uint32_t moved)
+{
+	p->now = *now;
+	p->moved = moved;
+	set_phase(p, moving ? PCITEST_PHASE_MOVE : PCITEST_PHASE_IDLE);
 }
 
 void pcitest_engine_reset(struct pcitest *p)
 {
-	p->stopped = p->quiescing = false;
+	p->stopped = p->paused = p->quiescing = false;
 	uvfio_timer_cancel(p->pme_timer);
 	set_phase(p, PCITEST_PHASE_IDLE);
 }

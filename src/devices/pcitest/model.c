@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <uvfio/migration.h>
+
 #include "devices/pcitest/pcitest.h"
 #include "devices/pcitest/pcitest_model.h"
 
@@ -233,6 +235,7 @@ static void destroy(void *priv)
 
 	if (p->pf)
 		pcitest_vf_gone(p);
+	pcitest_forget(p);
 	uvfio_timer_free(p->pme_timer);
 	pthread_mutex_destroy(&p->lock);
 	free(p->vfs);
@@ -319,6 +322,15 @@ static void stats(void *priv, struct uvfio_stats *out)
 			   __atomic_load_n(&p->failures, __ATOMIC_RELAXED), NULL);
 }
 
+static const struct uvfio_migration_ops migration = {
+	.can = UVFIO_MIGRATE_P2P | UVFIO_MIGRATE_PRE_COPY,
+	.save = pcitest_save,
+	.load = pcitest_load,
+	.commit = pcitest_commit,
+	.forget = pcitest_forget,
+	.size = pcitest_size,
+};
+
 const struct uvfio_model pcitest_model = {
 	.abi = UVFIO_DEVICE_ABI,
 	.name = "pcitest",
@@ -335,6 +347,7 @@ const struct uvfio_model pcitest_model = {
 	.reset = reset,
 	.config_write = pcitest_config_write,
 	.stats = stats,
+	.migration = &migration,
 	.vf_create = pcitest_vf_create,
 	.vf_vectors = pcitest_vf_vectors,
 	.host_driver = pcitest_host_driver,

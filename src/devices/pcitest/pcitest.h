@@ -69,6 +69,8 @@ struct pcitest {
 	struct pcitest_command now;
 	uint32_t moved; /* bytes of it */
 	bool stopped, quiescing;
+	bool paused;                 /* stopped to be moved: the command goes on later */
+	struct pcitest_aside *aside; /* migrate.c */
 	struct uvfio_dma op;
 	struct uvfio_timer *pme_timer;
 
@@ -103,6 +105,19 @@ void pcitest_publish(struct pcitest *p, uint64_t offset, unsigned size, uint64_t
 /* The command has ended: 0, or -errno.  [work context] */
 void pcitest_command_end(struct pcitest *p, int result);
 
+/* Every register of BAR 0 that is not kept there, from what is known.  The lock is held. */
+void pcitest_publish_all(struct pcitest *p, enum pcitest_status status, int error, uint32_t intx);
+
+/* ---- migrate.c: see struct uvfio_migration_ops ---- */
+
+struct uvfio_save;
+struct uvfio_load;
+int pcitest_save(void *priv, struct uvfio_save *out, bool stopped, bool first);
+int pcitest_load(void *priv, struct uvfio_load *in, bool first, struct uvfio_error *err);
+int pcitest_commit(void *priv, struct uvfio_error *err);
+void pcitest_forget(void *priv);
+uint64_t pcitest_size(void *priv);
+
 /* ---- vfs.c: SR-IOV ---- */
 
 /* What the keys say; only @total has no default.  0: no VFs. */
@@ -134,6 +149,11 @@ struct pcitest *pcitest_new(struct uvfio_device *dev);
 /* ---- engine.c: the work context ---- */
 
 bool pcitest_work(void *priv);
+/* Does the command make sense? */
+bool pcitest_command_valid(const struct pcitest *p, const struct pcitest_command *c);
+/* Go on with @now, of which @moved bytes were moved, after the next resume. */
+void pcitest_engine_set(struct pcitest *p, bool moving, const struct pcitest_command *now,
+			uint32_t moved);
 void pcitest_pme(void *arg); /* the timer */
 void pcitest_quiesce(void *priv);
 void pcitest_resume(void *priv);

@@ -249,3 +249,25 @@ void pcitest_regs_reset(struct pcitest *p)
 	set_status(p, PCITEST_IDLE, 0);
 	pthread_mutex_unlock(&p->lock);
 }
+
+void pcitest_publish_all(struct pcitest *p, enum pcitest_status status, int error, uint32_t intx)
+{
+	pcitest_publish(p, PCITEST_SCRATCH, 8, p->scratch);
+	pcitest_publish(p, PCITEST_CONFIG_WRITES, 4, p->config_writes);
+	pcitest_publish(p, PCITEST_DMA_ADDRESS, 8, p->regs.address);
+	pcitest_publish(p, PCITEST_DMA_LENGTH, 4, p->regs.length);
+	pcitest_publish(p, PCITEST_DMA_BUFFER, 4, p->regs.buffer);
+	pcitest_publish(p, PCITEST_DMA_COUNT, 4, p->ended);
+	pcitest_publish_role(p);
+	if (p->pf) {
+		pcitest_publish(p, PCITEST_MAILBOX, 8, p->mailbox);
+		pcitest_publish(p, PCITEST_PF_DATA, 8, p->pf_data);
+	}
+	for (unsigned bar = 0; bar < 6; bar++)
+		for (unsigned log2 = 0; log2 < 4; log2++) {
+			publish_counts(p, bar, false, log2);
+			publish_counts(p, bar, true, log2);
+		}
+	set_status(p, status, error);
+	set_intx(p, intx);
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device that is moved (E.2, E.3): what each arc does to it, and what its stream has besides the
+ * model's sections: the contents of memory areas (.MEM, migrate_memory.c) and interrupts that are
+ * pending (.IRQ version 1: u64 words of bits, MSI-X vectors).
+ *
+ * A state is two facts here: may the device start DMA and interrupts, may anybody reach its
+ * registers.  device_apply() puts them into effect with everything else that decides about that.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uvfio/migration.h>
+#include "vfio/machine_private.h"
+
+#define IRQS_VERSION 1u
+
+static_assert(UVFIO_MIGRATE_P2P << 1 == MIG_CAN_P2P &&
+		      UVFIO_MIGRATE_PRE_COPY << 1 == MIG_CAN_PRE_COPY,
+	      "the same, one bit up");
+
+/* ---- what the model is called with ---- */
+
+struct uvfio_save {
+	struct mig_writer *out;
+	bool in_section;
+};
+
+struct uvfio_load {
+	struct mig_section *section;
+	char kind[5];
+};
+
+enum model_op { MODEL_SAVE, MODEL_LOAD, MODEL_COMMIT, MODEL_FORGET, MODEL_LEFT, MODEL_SIZE };
+
+/* A call of the model's, in its work context. */
+struct model_call {
+	enum model_op op;
+	struct uvfio_save save;
+	struct uvfio_load load;
+	bool stopped, first;
+	struct uvfio_error *err;
+	struct mig_left left;
+	uint64_t size;
+	int ret;
+};
+
+static void run_model(struct vfio_device *dev, void *arg)
+{
+	const struct uvfio_migration_ops *ops = dev->model->migration;
+	struct model_call *call = arg;
+
+	switch (call->op) {
+	case MODEL_SAVE:
+		call->ret = ops->save(dev->priv, &call->save, call->stopped, call->first);
+		break;
+	case MODEL_LOAD:
+		call->ret = ops->load(dev->priv, &call->load, call->first, call->err);
+		break;
+	case MODEL_COMMIT:
+		call->ret = ops->commit(dev->priv, call->err);
+		break;
+	case MODEL_FORGET:
+		ops->forget(dev->priv);
+		break;
+	case MODEL_LEFT:
+		if (ops->left)
+			ops->left(dev->priv, &call->left.initial, &call->left.dirty);
+		break;
+	case MODEL_SIZE:
+		call->size = ops->size(dev->priv);
+		break;
+	}
+}
+
+static int call_model(struct vfio_device *dev, struct model_call *call)
+{
+	device_call(dev, run_model, call);
+	return call->ret;
+}
+
+/* ---- saving ---- */
+
+static void save_irqs(struct vfio_device *dev, struct mig_writer *out)
+{
+	unsigned vectors = irq_msix_vectors(dev->irqs);
+
+	mig_section_begin(out, MIG_TAG_IRQS, IRQS_VERSION);
+	for (unsigned i = 0; i < vectors; i += 64)
+		mig_put_u64(out->out, irq_msix_pba_read(dev->irqs, i / 8));
+	mig_section_end(out);
+}
+
+static int save_model(struct vfio_device *dev, bool stopped, struct mig_writer *out)
+{
+	struct device_migration *mig = &dev->migration;
+	struct model_call call = {
+		.op = MODEL_SAVE, .save.out = out, .stopped = stopped, .first = mig->first};
+	int ret = call_model(dev, &call);
+
+	mig->first = false;
+	if (call.save.in_section)
+		mig_section_end(out);
+	return ret;
+}
+
+static int mig_save(void *arg, bool stopped, struct mig_writer *out)
+{
+	struct vfio_device *dev = arg;
+	struct device_migration *mig = &dev->migration;
+	int ret;
+
+	/* The device as it stays is saved from the beginning on, and memory that has not changed
+	 * since does not go again. */
+	if (stopped != mig->was_stopped || (!stopped && mig->phase == SAVE_DONE))
+		mig->phase = SAVE_MEMORY;
+	mig->was_stopped = stopped;
+	while (mig->phase != SAVE_DONE) {
+		size_t before = out->out->len;
+
+		ret = mig->phase == SAVE_MEMORY  ? memory_copy_save(dev, out)
+		      : mig->phase == SAVE_MODEL ? save_model(dev, stopped, out)
+						 : 0;
+		if (ret < 0)
+			return ret;
+		if (mig->phase == SAVE_IRQS && stopped)
+			save_irqs(dev, out);
+		if (!ret)
+			mig->phase++;
+		if (out->out->len > before)
+			return mig->phase != SAVE_DONE;
+	}
+	return 0;
+}
+
+static void mig_left(void *arg, struct mig_left *out)
+{
+	struct vfio_device *dev = arg;
+	struct model_call call = {.op = MODEL_LEFT};
+
+	call_model(dev, &call);
+	out->initial = call.left.initial + memory_copy_left(dev);
+	out->dirty = call.left.dirty;
+}
+
+static uint64_t mig_size(void *arg)
+{
+	struct vfio_device *dev = arg;
+	struct model_call call = {.op = MODEL_SIZE};
+
+	call_model(dev, &call);
+	return call.size + memory_copy_size(dev) + irq_msix_vectors(dev->irqs) / 8;
+}
+
+/* ---- loading ---- */
+
+static int load_irqs(struct vfio_device *dev, struct mig_section *section, struct uvfio_error *err)
+{
+	struct device_migration *mig = &dev->migration;
+	unsigned words = (irq_msix_vectors(dev->irqs) + 63) / 64;
+	uint64_t *pending;
+
+	if (section->version != IRQS_VERSION || mig_left_bytes(&section->in) != words * 8ull)
+		return uvfio_error_set(
+			err, -EINVAL,
+			"the stream's interrupts are not those of this device, which "
+			"has %u MSI-X vectors",
+			irq_msix_vectors(dev->irqs));
+	pending = calloc(words ? words : 1, sizeof(*pending));
+	if (!pending)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < words; i++)
+		pending[i] = mig_get_u64(&section->in);
+	free(mig->pending);
+	mig->pending = pending;
+	mig->nr_pending = words;
+	return 0;
+}
+
+static int mig_load(void *arg, struct mig_section *section, struct uvfio_error *err)
+{
+	struct vfio_device *dev = arg;
+	struct device_migration *mig = &dev->migration;
+	struct model_call call = {
+		.op = MODEL_LOAD, .load.section = section, .first = mig->first, .err = err};
+
+	if (section->tag == MIG_TAG_MEMORY)
+		return memory_copy_load(dev, section, err);
+	if (section->tag == MIG_TAG_IRQS)
+		return load_irqs(dev, section, err);
+	for (unsigned i = 0; i < 4; i++)
+		call.load.kind[i] = (char)(section->tag >> 8 * i);
+	mig->first = false;
+	return call_model(dev, &call);
+}
+
+static void mig_forget(void *arg)
+{
+	struct vfio_device *dev = arg;
+
+	call_model(dev, &(struct model_call){.op = MODEL_FORGET});
+}
+
+/* Interrupts that had been raised and not delivered.  The gate is shut: they become pending. */
+static void raise_pending(struct vfio_device *dev)
+{
+	const struct device_migration *mig = &dev->migration;
+
+	for (unsigned i = 0; i < mig->nr_pending * 64; i++)
+		if (mig->pending[i / 64] >> i % 64 & 1)
+			irq_raise(dev->irqs, i);
+}
+
+/* ---- arcs ---- */
+
+static void end_session(struct vfio_device *dev)
+{
+	struct device_migration *mig = &dev->migration;
+
+	memory_copy_drop(dev);
+	free(mig->pending);
+	mig->pending = NULL;
+	mig->nr_pending = 0;
+}
+
+static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost,
+		   struct uvfio_error *err)
+{
+	struct vfio_device *dev = arg;
+	struct device_migration *mig = &dev->migration;
+
+	if (from == MIG_RESUMING) {
+		int ret = call_model(dev, &(struct model_call){.op = MODEL_COMMIT, .err = err});
+
+		if (ret)
+			return ret;
+		memory_copy_commit(dev);
+		raise_pending(dev);
+	}
+	if (mig_session(from) != mig_session(to)) {
+		end_session(dev);
+		mig->first = true;
+		mig->was_stopped = false;
+		mig->phase = SAVE_MEMORY;
+	}
+	atomic_store(&mig->quiet, !mig_initiates(to));
+	mig->stopped = !mig_responds(to);
+	device_apply(dev);
+	return 0;
+}
+
+static const struct mig_ops mig_ops = {
+	.arc = mig_arc,
+	.save = mig_save,
+	.load = mig_load,
+	.forget = mig_forget,
+	.left = mig_left,
+	.size = mig_size,
+};
+
+/* ---- life ---- */
+
+int device_migration_init(struct vfio_device *dev)
+{
+	const struct uvfio_migration_ops *ops = dev->model->migration;
+
+	if (!ops)
+		return 0;
+	dev->migration.m =
+		migration_new(&mig_ops, dev, dev->model->name, MIG_CAN_STOP_COPY | ops->can << 1);
+	return dev->migration.m ? 0 : -ENOMEM;
+}
+
+void device_migration_fini(struct vfio_device *dev)
+{
+	end_session(dev);
+	migration_free(dev->migration.m);
+}
+
+void device_migration_reset(struct vfio_device *dev)
+{
+	struct device_migration *mig = &dev->migration;
+
+	if (!mig->m)
+		return;
+	migration_reset(mig->m);
+	end_session(dev);
+	mig->stopped = mig->reinit = false;
+	atomic_store(&mig->quiet, false);
+}
+
+/* ---- what a model calls ---- */
+
+bool uvfio_paused(const struct uvfio_device *udev)
+{
+	return atomic_load(&((const struct vfio_device *)udev)->migration.quiet);
+}
+
+void uvfio_save_section(struct uvfio_save *out, const char *kind, uint32_t version)
+{
+	if (out->in_section)
+		mig_section_end(out->out);
+	mig_section_begin(out->out, MIG_TAG(kind[0], kind[1], kind[2], kind[3]), version);
+	out->in_section = true;
+}
+
+void uvfio_save_u8(struct uvfio_save *out, uint8_t value)
+{
+	mig_put_u8(out->out->out, value);
+}
+
+void uvfio_save_u16(struct uvfio_save *out, uint16_t value)
+{
+	mig_put_u16(out->out->out, value);
+}
+
+void uvfio_save_u32(struct uvfio_save *out, uint32_t value)
+{
+	mig_put_u32(out->out->out, value);
+}
+
+void uvfio_save_u64(struct uvfio_save *out, uint64_t value)
+{
+	mig_put_u64(out->out->out, value);
+}
+
+void uvfio_save_bytes(struct uvfio_save *out, const void *bytes, size_t len)
+{
+	mig_put(out->out->out, bytes, len);
+}
+
+bool uvfio_load_is(const struct uvfio_load *in, const char *kind)
+{
+	return !strncmp(in->kind, kind, 4);
+}
+
+const char *uvfio_load_kind(const struct uvfio_load *in)
+{
+	return in->kind;
+}
+
+uint32_t uvfio_load_version(const struct uvfio_load *in)
+{
+	return in->section->version;
+}
+
+uint8_t uvfio_load_u8(struct uvfio_load *in)
+{
+	return mig_get_u8(&in->section->in);
+}
+
+uint16_t uvfio_load_u16(struct uvfio_load *in)
+{
+	return mig_get_u16(&in->section->in);
+}
+
+uint32_t uvfio_load_u32(struct uvfio_load *in)
+{
+	return mig_get_u32(&in->section->in);
+}
+
+uint64_t uvfio_load_u64(struct uvfio_load *in)
+{
+	return mig_get_u64(&in->section->in);
+}
+
+const void *uvfio_load_bytes(struct uvfio_load *in, size_t len)
+{
+	return mig_get(&in->section->in, len);
+}
+
+size_t uvfio_load_left(const struct uvfio_load *in)
+{
+	return mig_left_bytes(&in->section->in);
+}
+
+bool uvfio_load_ok(const struct uvfio_load *in)
+{
+	return !in->section->in.bad && !mig_left_bytes(&in->section->in);
+}

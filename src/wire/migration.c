@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * MIG_DATA_READ and MIG_DATA_WRITE: the data of the device's migration (E.3).
+ *
+ * The protocol has no files of data: a session that begins by DEVICE_FEATURE is the connection's,
+ * and these two are about the latest one.  A read that finds nothing for now answers 0 bytes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "wire/wire_private.h"
+
+#define HEAD sizeof(struct vfio_user_mig_data)
+
+int wire_give_migration(struct vfio_client *client, struct vfio_migration_file *file, int32_t *fd)
+{
+	struct wire_client *c =
+		(struct wire_client *)((char *)client - offsetof(struct wire_client, client));
+
+	wire_migration_end(c->conn);
+	c->conn->migration = file;
+	*fd = -1;
+	return 0;
+}
+
+void wire_migration_end(struct wire_conn *conn)
+{
+	if (conn->migration)
+		vfio_migration_release(conn->migration);
+	conn->migration = NULL;
+}
+
+static void job_mig_read(struct wire_conn *conn)
+{
+	struct wire_msg *msg = conn->job_msg;
+	struct vfio_user_mig_data head;
+	ssize_t n = -ENOMEM;
+	uint8_t *buf;
+
+	memcpy(&head, msg->payload, sizeof(head));
+	buf = malloc(HEAD + head.size);
+	if (buf)
+		n = conn->migration ? vfio_migration_read(conn->migration, buf + HEAD, head.size)
+				    : -EINVAL;
+	if (n == -ENOMSG)
+		n = 0;
+	if (n < 0) {
+		wire_reply_error(conn, msg, (int)-n);
+	} else {
+		head.size = (uint32_t)n;
+		memcpy(buf, &head, sizeof(head));
+		wire_reply(conn, msg, buf, HEAD + (size_t)n, NULL, 0, NULL, 0);
+	}
+	free(buf);
+}
+
+void wire_do_mig_read(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_user_mig_data head;
+
+	memcpy(&head, msg->payload, sizeof(head));
+	if (head.size > WIRE_XFER_MAX || head.size > conn->max_xfer || head.argsz < HEAD ||
+	    head.argsz - HEAD < head.size)
+		wire_reply_error(conn, msg, EINVAL);
+	else
+		wire_work(conn, msg, job_mig_read);
+}
+
+static void job_mig_write(struct wire_conn *conn)
+{
+	struct wire_msg *msg = conn->job_msg;
+	ssize_t n = conn->migration ? vfio_migration_write(conn->migration, msg->payload + HEAD,
+							   msg->len - HEAD)
+				    : -EINVAL;
+
+	if (n < 0)
+		wire_reply_error(conn, msg, (int)-n);
+	else
+		wire_reply(conn, msg, msg->payload, HEAD, NULL, 0, NULL, 0);
+}
+
+void wire_do_mig_write(struct wire_conn *conn, struct wire_msg *msg)
+{
+	struct vfio_user_mig_data head;
+
+	memcpy(&head, msg->payload, sizeof(head));
+	if (head.size != msg->len - HEAD || head.argsz < msg->len)
+		wire_reply_error(conn, msg, EINVAL);
+	else
+		wire_work(conn, msg, job_mig_write);
+}
