@@ -65,10 +65,15 @@ struct uvfio_migration_ops {
 	uint64_t (*size)(void *priv);
 };
 
+struct uvfio_device;
+
+/* [->create(), before uvfio_device_init()] This device can only @can (UVFIO_MIGRATE_…) of what its
+ * model says; without a call, all of it. */
+UVFIO_API void uvfio_migration_can(struct uvfio_device *dev, unsigned can);
+
 /* [work context] In ->quiesce(): it is because the device is to be moved or may be; what is under
  * way is not to fail but to wait, and goes on after ->resume() or ->commit().  Else bus mastering
  * went off, or a reset comes. */
-struct uvfio_device;
 UVFIO_API bool uvfio_paused(const struct uvfio_device *dev);
 
 /* ---- writing ---- */

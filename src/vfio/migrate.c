@@ -268,7 +268,8 @@ int device_migration_init(struct vfio_device *dev)
 	if (!ops)
 		return 0;
 	dev->migration.m =
-		migration_new(&mig_ops, dev, dev->model->name, MIG_CAN_STOP_COPY | ops->can << 1);
+		migration_new(&mig_ops, dev, dev->model->name,
+			      MIG_CAN_STOP_COPY | (ops->can & ~dev->migration.cannot) << 1);
 	return dev->migration.m ? 0 : -ENOMEM;
 }
 
@@ -291,6 +292,11 @@ void device_migration_reset(struct vfio_device *dev)
 }
 
 /* ---- what a model calls ---- */
+
+void uvfio_migration_can(struct uvfio_device *udev, unsigned can)
+{
+	((struct vfio_device *)udev)->migration.cannot = ~can;
+}
 
 bool uvfio_paused(const struct uvfio_device *udev)
 {

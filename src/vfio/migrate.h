@@ -23,6 +23,7 @@ enum save_phase { SAVE_MEMORY, SAVE_MODEL, SAVE_IRQS, SAVE_DONE, NR_SAVE_PHASES 
 
 struct device_migration {
 	struct migration *m; /* NULL: its model cannot be moved */
+	unsigned cannot;     /* UVFIO_MIGRATE_…, of what its model can */
 	atomic_bool quiet;   /* it starts no DMA and no interrupts, whatever config space says */
 	bool stopped;        /* and nobody reaches its registers */
 	bool first;          /* the model has given or taken nothing yet in this session */
