@@ -63,6 +63,25 @@ struct uvfio_migration_ops {
 	void (*left)(void *priv, uint64_t *initial, uint64_t *dirty);
 	/* Bytes of all sections of a device that is stopped, about. */
 	uint64_t (*size)(void *priv);
+
+	/*
+	 * For a model that holds something which only one side of a move can hold: storage that
+	 * both sides see, above all.  Both are optional, and called while the device is quiet and
+	 * nobody reaches its registers.
+	 *
+	 * leave: the device goes to STOP_COPY, or to RESUMING.  What was done is to be where the
+	 * other side finds it, and what is held to be given back; before anything is saved as
+	 * @stopped, and before the first ->load().
+	 * enter: it goes from one of these to STOP, in the latter case after ->commit().  What was
+	 * given back is to be taken again.
+	 *
+	 * 0; or -errno with a message: the device stays in the state that it was in, with what it
+	 * held then; or -EINPROGRESS: uvfio_migration_done() will tell, and @err is valid until
+	 * then.  The user waits for it, so it must come; a reset waits, too.
+	 * A reset ends those states without ->enter(): ->reset() is to take what was given back.
+	 */
+	int (*leave)(void *priv, struct uvfio_error *err);
+	int (*enter)(void *priv, struct uvfio_error *err);
 };
 
 struct uvfio_device;
@@ -75,6 +94,9 @@ UVFIO_API void uvfio_migration_can(struct uvfio_device *dev, unsigned can);
  * way is not to fail but to wait, and goes on after ->resume() or ->commit().  Else bus mastering
  * went off, or a reset comes. */
 UVFIO_API bool uvfio_paused(const struct uvfio_device *dev);
+/* [any thread] Once for each ->leave() or ->enter() that has returned -EINPROGRESS: 0, or -errno
+ * with its @err set. */
+UVFIO_API void uvfio_migration_done(struct uvfio_device *dev, int result);
 
 /* ---- writing ---- */
 

@@ -32,7 +32,16 @@ struct uvfio_load {
 	char kind[5];
 };
 
-enum model_op { MODEL_SAVE, MODEL_LOAD, MODEL_COMMIT, MODEL_FORGET, MODEL_LEFT, MODEL_SIZE };
+enum model_op {
+	MODEL_SAVE,
+	MODEL_LOAD,
+	MODEL_COMMIT,
+	MODEL_FORGET,
+	MODEL_LEFT,
+	MODEL_SIZE,
+	MODEL_LEAVE,
+	MODEL_ENTER
+};
 
 /* A call of the model's, in its work context. */
 struct model_call {
@@ -70,6 +79,14 @@ static void run_model(struct vfio_device *dev, void *arg)
 		break;
 	case MODEL_SIZE:
 		call->size = ops->size(dev->priv);
+		break;
+	case MODEL_LEAVE:
+		if (ops->leave)
+			call->ret = ops->leave(dev->priv, call->err);
+		break;
+	case MODEL_ENTER:
+		if (ops->enter)
+			call->ret = ops->enter(dev->priv, call->err);
 		break;
 	}
 }
@@ -224,29 +241,92 @@ static void end_session(struct vfio_device *dev)
 	mig->nr_pending = 0;
 }
 
+/* What a state allows, put into effect. */
+static void allow(struct vfio_device *dev, enum mig_state state)
+{
+	struct device_migration *mig = &dev->migration;
+
+	atomic_store(&mig->quiet, !mig_initiates(state));
+	mig->stopped = !mig_responds(state);
+	device_apply(dev);
+}
+
+/* ->leave() or ->enter(), and its answer, which may come later: from the model, which bounds the
+ * time itself. */
+static int model_answers(struct vfio_device *dev, enum model_op op, struct uvfio_error *err)
+{
+	struct device_migration *mig = &dev->migration;
+	int ret;
+
+	pthread_mutex_lock(&dev->quiet_lock);
+	mig->answer_owed = true;
+	pthread_mutex_unlock(&dev->quiet_lock);
+	ret = call_model(dev, &(struct model_call){.op = op, .err = err});
+	if (ret == -EINPROGRESS)
+		uvfio_defer_handover();
+	pthread_mutex_lock(&dev->quiet_lock);
+	if (ret == -EINPROGRESS) {
+		while (mig->answer_owed)
+			pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
+		ret = mig->answer;
+	}
+	mig->answer_owed = false;
+	pthread_mutex_unlock(&dev->quiet_lock);
+	return ret;
+}
+
+/* States in which what the device holds is not its own: another one may be about to have it. */
+static bool is_away(enum mig_state state)
+{
+	return state == MIG_STOP_COPY || state == MIG_RESUMING;
+}
+
+/* The device becomes what was loaded.  Whoever tries again after ->enter() has failed finds the
+ * model to be that already. */
+static int put_into_effect(struct vfio_device *dev, struct uvfio_error *err)
+{
+	struct device_migration *mig = &dev->migration;
+	int ret;
+
+	if (mig->committed)
+		return 0;
+	ret = call_model(dev, &(struct model_call){.op = MODEL_COMMIT, .err = err});
+	mig->committed = !ret;
+	return ret;
+}
+
 static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost,
 		   struct uvfio_error *err)
 {
 	struct vfio_device *dev = arg;
 	struct device_migration *mig = &dev->migration;
+	int ret = 0;
 
-	if (from == MIG_RESUMING) {
-		int ret = call_model(dev, &(struct model_call){.op = MODEL_COMMIT, .err = err});
-
-		if (ret)
+	if (is_away(to)) {
+		allow(dev, to);
+		ret = model_answers(dev, MODEL_LEAVE, err);
+		if (ret) {
+			allow(dev, from);
 			return ret;
+		}
+	}
+	if (from == MIG_RESUMING)
+		ret = put_into_effect(dev, err);
+	if (!ret && is_away(from))
+		ret = model_answers(dev, MODEL_ENTER, err);
+	if (ret)
+		return ret;
+	if (from == MIG_RESUMING) {
 		memory_copy_commit(dev);
 		raise_pending(dev);
 	}
 	if (mig_session(from) != mig_session(to)) {
 		end_session(dev);
 		mig->first = true;
-		mig->was_stopped = false;
+		mig->was_stopped = mig->committed = false;
 		mig->phase = SAVE_MEMORY;
 	}
-	atomic_store(&mig->quiet, !mig_initiates(to));
-	mig->stopped = !mig_responds(to);
-	device_apply(dev);
+	allow(dev, to);
 	return 0;
 }
 
@@ -287,7 +367,7 @@ void device_migration_reset(struct vfio_device *dev)
 		return;
 	migration_reset(mig->m);
 	end_session(dev);
-	mig->stopped = mig->reinit = false;
+	mig->stopped = mig->reinit = mig->committed = false;
 	atomic_store(&mig->quiet, false);
 }
 
@@ -301,6 +381,19 @@ void uvfio_migration_can(struct uvfio_device *udev, unsigned can)
 bool uvfio_paused(const struct uvfio_device *udev)
 {
 	return atomic_load(&((const struct vfio_device *)udev)->migration.quiet);
+}
+
+void uvfio_migration_done(struct uvfio_device *udev, int result)
+{
+	struct vfio_device *dev = (struct vfio_device *)udev;
+
+	pthread_mutex_lock(&dev->quiet_lock);
+	if (dev->migration.answer_owed) {
+		dev->migration.answer_owed = false;
+		dev->migration.answer = result;
+		pthread_cond_broadcast(&dev->quiet_cond);
+	}
+	pthread_mutex_unlock(&dev->quiet_lock);
 }
 
 void uvfio_save_section(struct uvfio_save *out, const char *kind, uint32_t version)

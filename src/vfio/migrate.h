@@ -29,6 +29,9 @@ struct device_migration {
 	bool first;          /* the model has given or taken nothing yet in this session */
 	bool reinit;         /* the client understands that PRE_COPY begins anew (feature 12) */
 	bool was_stopped;    /* @phase is of the device as it stays */
+	bool committed;      /* the model has what was loaded; only ->enter() has failed */
+	bool answer_owed;    /* of ->leave() or ->enter(); both under quiet_lock */
+	int answer;
 	enum save_phase phase;
 	struct memory_copy *memory; /* what of BAR memory was saved, or is aside */
 	uint64_t *pending;          /* interrupts that are aside; NULL: none */
