@@ -237,6 +237,23 @@ static void hang_up(struct server *server, struct served *d)
 	pthread_mutex_lock(&server->lock);
 }
 
+/* Clients of a PF's VFs, which go with it: it would wait for them. */
+static void hang_up_vfs(struct server *server, const char *name)
+{
+	struct vfio_device *pf = vfio_machine_get_device(server->machine, name);
+
+	for (unsigned i = 0; pf && i < vfio_device_num_vfs(pf); i++) {
+		struct vfio_device *vf = vfio_device_get_vf(pf, i);
+
+		if (!vf)
+			continue;
+		wire_disconnect(server->wire, vfio_device_name(vf));
+		vfio_device_put(vf);
+	}
+	if (pf)
+		vfio_device_put(pf);
+}
+
 static struct served *being_removed(struct server *server, const char *name)
 {
 	struct served *d = server->devices;
@@ -290,6 +307,8 @@ int server_remove_device(struct server *server, uint64_t id, const char *name,
 	if (first || how != CONTROL_ASK)
 		ret = vfio_machine_remove_device(server->machine, found, limits[how], on_gone,
 						 server, err);
+	if (force)
+		hang_up_vfs(server, found);
 	pthread_mutex_lock(&server->lock);
 	if (ret && first) {
 		d->removing = false;

@@ -35,12 +35,13 @@ is "a thousand of them" "1000 open" "$(run --sysfs off --device pcitest,vfs=1000
 matches "more than there can be, at start" "*9*" "$("$UVFIO" run --device pcitest,vfs=8,driver=pci-pf-stub,numvfs=9 -- true 2>&1)"
 
 # ---- uvfio set, list, show ----
-"$UVFIO" serve --control "$work/lab" --policy enable_sriov=Y "${stub[@]},socket=$work/pf.sock" --device "pcitest,vfs=2,socket=$work/two.sock" 2>serve.err &
+"$UVFIO" serve --control "$work/lab" --policy enable_sriov=Y "${stub[@]},socket=$work/pf.sock" --device "pcitest,vfs=2,socket=$work/two.sock" \
+	--device "pcitest,vfs=2,driver=pci-pf-stub,socket=$work/three.sock,vf-sockets=$work/three-%u.sock" 2>serve.err &
 server=$!
 ask() { "$UVFIO" "$1" --control "$work/lab" "${@:2}" 2>&1; }
 await "a server starts" ask list
 is "set numvfs" "" "$(ask set 01:00.0 numvfs=3)"
-is "VFs are listed below their PF" "0000:01:00.0 0000:01:00.1 0000:01:00.2 0000:01:00.3 0000:02:00.0" \
+is "VFs are listed below their PF" "0000:01:00.0 0000:01:00.1 0000:01:00.2 0000:01:00.3 0000:02:00.0 0000:03:00.0" \
 	"$(ask list | awk 'NR > 1 { print $2 }' | xargs)"
 is "a VF is set back a little" 3 "$(ask list | grep -c '  0000:01:00.[123] ')"
 matches "show of a PF" "*driver  pci-pf-stub*vfs     3 of 8, device 5055, offset 1, stride 1, drivers autoprobe on*" \
@@ -83,6 +84,40 @@ exec {in}>&- {out}<&-
 wait $user
 gone() { ask show 01:00.0 | grep -q ' 0 of 8'; }
 await "it is done when the user has let go" gone
+
+# The clients of VFs go with a PF that is taken by force.
+cat >client.py <<'PY'
+import json, socket, struct, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+text = json.dumps({"capabilities": {}}).encode() + b"\0"
+s.sendall(struct.pack("<HHIIIHH", 1, 1, 20 + len(text), 0, 0, 0, 1) + text)
+print("in" if len(s.recv(65536)) > 20 else "refused", flush=True)
+print("out" if not s.recv(1) else "?", flush=True)
+PY
+if command -v python3 >/dev/null; then
+	is "VFs with sockets" "" "$(ask set 03:00.0 numvfs=2)"
+	await "the VF has its socket" test -S three-1.sock
+	python3 client.py three-1.sock >out &
+	user=$!
+	exec {out}<out
+	read -r -t 60 line <&"$out"
+	is "a client has the VF" in "$line"
+	"$UVFIO" remove --control "$work/lab" 03:00.0 &
+	removal=$!
+	asked() { ask show --json 03:00.0 2>/dev/null | grep -q '"leaving": *true'; }
+	await "the PF is asked for" asked
+	kill -0 $removal && pass "it waits for the client of its VF" || fail "it waits for the client of its VF"
+	is "by force it does not" "" "$(ask remove --force 03:00.0)"
+	read -r -t 60 line <&"$out"
+	is "whose connection has ended" out "$line"
+	wait $removal
+	is "and who had asked for it gets its answer" 0 $?
+	wait $user
+	exec {out}<&-
+else
+	skip "a PF is taken by force" "python3 is missing (package python3)"
+fi
 
 if [ -z "$fuse" ]; then
 	skip "by /sys" "FUSE cannot be mounted here"
