@@ -113,6 +113,11 @@ void uvfio_quiesced(struct uvfio_device *dev)
 	dev->h->quiesced++;
 }
 
+bool uvfio_paused(const struct uvfio_device *dev)
+{
+	return dev->h->paused;
+}
+
 void uvfio_irq_raise(struct uvfio_device *dev, unsigned vector)
 {
 	assert(vector < dev->h->desc.msix_vectors || vector < dev->h->desc.msi_vectors);
@@ -553,8 +558,29 @@ void h_quiesce(struct harness *h)
 	h->in_ctx = false;
 }
 
+void h_pause(struct harness *h)
+{
+	unsigned before = h->quiesced;
+
+	h->paused = true;
+	h_quiesce(h);
+	while (h->quiesced == before) {
+		bool moved = h_work(h);
+
+		moved |= dma_complete_one(h);
+		moved |= io_complete_one(h);
+		assert(moved);
+	}
+	assert(h->quiesced == before + 1);
+	assert(!h->nr_dma_pending && !h->nr_io_pending && !h->nr_pinned);
+	h->bus_master = false;
+}
+
 void h_resume(struct harness *h)
 {
+	if (h->paused)
+		h->bus_master = true;
+	h->paused = false;
 	h->in_ctx = true;
 	nvme_model.resume(h->priv);
 	h->in_ctx = false;

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <uvfio/device.h>
+#include <uvfio/migration.h>
 
 #include "block/block.h"
 #include "devices/nvme/nvme_spec.h"
@@ -108,6 +109,7 @@ struct harness {
 	unsigned intx_edges;
 
 	unsigned quiesced;
+	bool paused; /* uvfio_paused() */
 	struct model_clock clock;
 	unsigned nr_errors_logged;
 
@@ -194,6 +196,8 @@ void h_advance(struct harness *h, uint64_t ns);
 /* Resets as the core does them: quiesce, wait, reset. */
 void h_quiesce(struct harness *h);
 void h_resume(struct harness *h);
+/* Quiet, as a device that is moved: until it is.  h_resume() ends it. */
+void h_pause(struct harness *h);
 void h_reset(struct harness *h, enum uvfio_reset_kind kind);
 
 /* The driver.  Doorbells: */

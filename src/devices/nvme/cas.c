@@ -98,6 +98,13 @@ static enum nvme_async next(struct nvme_req *first, struct nvme_req *second)
 static void end(struct nvme_req *first, struct nvme_req *second)
 {
 	nvme_claim_put(&first->claim);
+	/* One is kept: so are both.  Nothing but the host's data has been looked at. */
+	if (first->refused || second->refused) {
+		first->refused = second->refused = true;
+		nvme_complete(first);
+		nvme_complete(second);
+		return;
+	}
 	if (first->phase <= CAS_CLAIM && second->status)
 		first->status = NVME_SC_FAILED_FUSED | NVME_SC_DNR;
 	else if (first->status)

@@ -18,7 +18,8 @@
  * quiesce (the core is about to reset the device, or bus mastering goes off) stops fetching,
  * posting and every new transfer; commands in progress then end with a data transfer error, and
  * their completions wait for resume or are dropped by reset.  DMA that is refused because bus
- * mastering is off (-EPERM) stops likewise, until resume or a doorbell.
+ * mastering is off (-EPERM) stops likewise, until resume or a doorbell.  A pause, as a device that
+ * is moved has it, is in pause.c.
  */
 #include <errno.h>
 #include <string.h>
@@ -199,7 +200,8 @@ static bool shutdown_run(struct nvme_ctrl *c)
 {
 	struct nvme_req *req = c->shutdown_req;
 
-	if (c->external || !STAILQ_EMPTY(&c->bounce_waiters) || c->nr_fenced || c->stopped)
+	if (c->external || !STAILQ_EMPTY(&c->bounce_waiters) || c->nr_fenced || c->nr_kept ||
+	    c->stopped || c->paused)
 		return false;
 	while (req->index < c->nr_ns) {
 		struct nvme_ns *ns = &c->ns[req->index++];
@@ -287,11 +289,11 @@ void nvme_external_done(struct nvme_ctrl *c)
 	c->external--;
 	if (c->external)
 		return;
-	if (c->quiescing) {
+	if (c->quiescing && c->stopped) {
 		c->quiescing = false;
 		uvfio_quiesced(c->dev);
 	}
-	if (c->state == NVME_RESETTING || c->closing_down)
+	if (c->state == NVME_RESETTING || c->closing_down || c->quiescing)
 		uvfio_kick(c->dev);
 }
 
@@ -299,8 +301,12 @@ void nvme_quiesce(void *priv)
 {
 	struct nvme_ctrl *c = priv;
 
-	c->stopped = true;
 	nvme_pmr_quiesce(c);
+	if (uvfio_paused(c->dev) && !c->stopped) {
+		nvme_pause(c);
+		return;
+	}
+	c->stopped = true;
 	if (c->external)
 		c->quiescing = true;
 	else
@@ -336,8 +342,9 @@ void nvme_resume(void *priv)
 {
 	struct nvme_ctrl *c = priv;
 
-	c->stopped = false;
+	c->stopped = c->paused = false;
 	nvme_unpark(c);
+	nvme_size_watch(c);
 }
 
 void nvme_reset(void *priv, enum uvfio_reset_kind kind)
@@ -355,7 +362,7 @@ void nvme_reset(void *priv, enum uvfio_reset_kind kind)
 	else
 		nvme_virt_default(c->sub);
 	reset_common(c);
-	c->stopped = false;
+	c->stopped = c->paused = false;
 	c->quiescing = false;
 	c->csts = 0;
 	c->shn = 0;
@@ -392,12 +399,14 @@ bool nvme_work(void *priv)
 	nvme_doorbells_run(c);
 	/* Again: a host may ring as soon as it has written CMBMSC. */
 	nvme_cmb_update(c);
-	if (c->nr_bounce_free)
-		nvme_bounce_run(c);
-	if (c->nr_fenced)
-		nvme_fused_run(c);
-	nvme_format_run(c);
-	more = nvme_queues_run(c);
+	if (!c->paused) {
+		if (c->nr_bounce_free)
+			nvme_bounce_run(c);
+		if (c->nr_fenced)
+			nvme_fused_run(c);
+		nvme_format_run(c);
+	}
+	more = c->nr_kept ? nvme_kept_run(c) : nvme_queues_run(c);
 	for (unsigned i = 0; i < c->nr_ns; i++) {
 		if (c->ns[i].kick) {
 			c->ns[i].kick = false;
@@ -414,6 +423,8 @@ bool nvme_work(void *priv)
 		if (c->ns[i].kick)
 			more = true;
 	}
+	if (c->paused)
+		nvme_pause_run(c);
 	c->in_work = false;
 	return more;
 }

@@ -98,6 +98,8 @@ static enum nvme_async erase(struct nvme_req *req, struct nvme_ns *ns)
 		req->phase = FORMAT_NEXT;
 		return NVME_DONE;
 	}
+	if (req->ctrl->paused)
+		return nvme_suspend(req);
 	req->chunk = req->left < FORMAT_CHUNK ? req->left : FORMAT_CHUNK;
 	req->left -= req->chunk;
 	req->offset += req->chunk;

@@ -24,6 +24,10 @@
 #ifndef UVFIO_NVME_H
 #define UVFIO_NVME_H
 
+#include <errno.h>
+
+#include <uvfio/migration.h>
+
 #include "devices/nvme/nvme_ctrl.h"
 
 /* ---- ctrl.c: states ---- */
@@ -43,6 +47,31 @@ void nvme_resume(void *priv);
 void nvme_reset(void *priv, enum uvfio_reset_kind kind);
 bool nvme_work(void *priv);
 
+/* ---- pause.c: quiet for a while, and nothing fails ---- */
+/* ->quiesce(), when it is for a pause. */
+void nvme_pause(struct nvme_ctrl *c);
+/* At the end of a pass of work: is it quiet now? */
+void nvme_pause_run(struct nvme_ctrl *c);
+/* @req is not over: it begins anew after the pause. */
+void nvme_keep(struct nvme_req *req);
+/* Execute what was kept.  True: there is more. */
+bool nvme_kept_run(struct nvme_ctrl *c);
+/* @status of something that @req tried.  It was refused because of the pause: the request is kept
+ * when it comes to nvme_complete(). */
+static inline int nvme_may_be_refused(struct nvme_req *req, int status)
+{
+	if (status == -EPERM && req->ctrl->paused)
+		req->refused = true;
+	return status;
+}
+/* Begin no further part of @req, which may be executed again from its beginning. */
+static inline enum nvme_async nvme_suspend(struct nvme_req *req)
+{
+	req->refused = true;
+	req->status = NVME_SC_DATA_TRANSFER;
+	return NVME_FAILED;
+}
+
 /* ---- regs.c ---- */
 void nvme_reg_write(void *priv, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
 /* Publish the registers as they are after power-on. */
@@ -50,8 +79,11 @@ void nvme_regs_reset(struct nvme_ctrl *c);
 /* As those of a secondary controller that is offline: CSTS.CFS, all else 0. */
 void nvme_regs_offline(struct nvme_ctrl *c);
 void nvme_set_csts(struct nvme_ctrl *c, uint32_t clear, uint32_t set);
-/* Take the doorbells that were rung; act on them if @c is running, forget them if not. */
+/* Take the doorbells that were rung; act on them if @c is running, forget them if not, and leave
+ * them for later while it is paused. */
 void nvme_doorbells_run(struct nvme_ctrl *c);
+/* The same, pause or not. */
+void nvme_doorbells_take(struct nvme_ctrl *c);
 /* A queue begins: its doorbells read 0 and what was rung before does not count. */
 void nvme_doorbell_clear(struct nvme_ctrl *c, unsigned index);
 
@@ -123,6 +155,8 @@ static inline uint32_t nvme_ring_used(uint32_t head, uint32_t tail, uint32_t siz
 {
 	return tail >= head ? tail - head : tail + size - head;
 }
+/* Execute @req, which has its command, its queue and, if that cannot be executed, its status. */
+void nvme_begin(struct nvme_req *req);
 /* Fetch and start commands.  True: there are more. */
 bool nvme_queues_run(struct nvme_ctrl *c);
 

@@ -199,6 +199,7 @@ enum nvme_req_state {
 	NVME_REQ_HELD,     /* an Asynchronous Event Request */
 	NVME_REQ_FENCED,   /* for its partner, or because of a Compare and Write */
 	NVME_REQ_COMPLETE, /* waiting for its completion entry */
+	NVME_REQ_KEPT,     /* to be executed from its beginning: pause.c */
 	NVME_NR_REQ_STATES
 };
 
@@ -218,6 +219,7 @@ struct nvme_req {
 	bool owns_cid;                /* its identifier is marked in sq->cids */
 	struct nvme_req *fused_write; /* of a Compare: what follows it */
 	bool ends_fence;              /* of that Write */
+	bool refused;                 /* it cannot go on before the pause is over: it is kept */
 	struct nvme_sqe cmd;
 
 	/* The data pointer: what is left of it is segs[seg] from seg_off on. */
@@ -399,6 +401,8 @@ struct nvme_ctrl {
 	bool stopped;      /* quiesced: nothing is started until resume or reset */
 	bool parked;       /* bus mastering is off: the same until a doorbell or resume */
 	bool quiescing;    /* uvfio_quiesced() is owed */
+	bool paused;       /* quiesced, or about to be, and what is under way is kept: pause.c */
+	unsigned nr_kept;  /* requests */
 	unsigned external; /* DMA and backend requests in flight */
 	bool in_work;
 	bool dying; /* ->destroy() runs */

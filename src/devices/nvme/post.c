@@ -69,6 +69,10 @@ void nvme_complete(struct nvme_req *req)
 	struct nvme_ctrl *c = req->ctrl;
 	struct nvme_cq *cq = req->sq->cq;
 
+	if (req->refused) {
+		nvme_keep(req);
+		return;
+	}
 	nvme_ns_leave(req);
 	if (req->bounce)
 		nvme_bounce_put(req);

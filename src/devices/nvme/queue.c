@@ -21,6 +21,7 @@
 static const char *const req_state_names[] = {
 	[NVME_REQ_FREE] = "free", [NVME_REQ_ACTIVE] = "active", [NVME_REQ_WAITING] = "waiting",
 	[NVME_REQ_HELD] = "held", [NVME_REQ_FENCED] = "fenced", [NVME_REQ_COMPLETE] = "complete",
+	[NVME_REQ_KEPT] = "kept",
 };
 static_assert(sizeof(req_state_names) / sizeof(req_state_names[0]) == NVME_NR_REQ_STATES,
 	      "a name each");
@@ -178,7 +179,8 @@ static void cq_close(struct nvme_cq *cq)
 
 void nvme_cq_delete(struct nvme_cq *cq, struct nvme_req *req)
 {
-	if (cq->posting) {
+	/* A batch may be about to be written, or have been refused. */
+	if (cq->posting || cq->posting_nr) {
 		cq->delete_req = req;
 		return;
 	}
@@ -232,6 +234,20 @@ void nvme_sq_tail(struct nvme_sq *sq, uint32_t tail)
 
 /* ---- fetching ---- */
 
+void nvme_begin(struct nvme_req *req)
+{
+	struct nvme_sq *sq = req->sq;
+
+	if (sq->id && (sq->fused || NVME_FLAGS_FUSE(req->cmd.flags)))
+		nvme_fused(req);
+	else if (req->status)
+		nvme_complete(req);
+	else if (sq->id)
+		nvme_io(req);
+	else
+		nvme_admin(req);
+}
+
 static void start(struct nvme_sq *sq, const struct nvme_sqe *cmd, uint64_t now)
 {
 	struct nvme_req *req = nvme_req_take(sq->ctrl);
@@ -248,14 +264,7 @@ static void start(struct nvme_sq *sq, const struct nvme_sqe *cmd, uint64_t now)
 		*word |= bit;
 		req->owns_cid = true;
 	}
-	if (sq->id && (sq->fused || NVME_FLAGS_FUSE(cmd->flags)))
-		nvme_fused(req);
-	else if (req->status)
-		nvme_complete(req);
-	else if (sq->id)
-		nvme_io(req);
-	else
-		nvme_admin(req);
+	nvme_begin(req);
 }
 
 /*
@@ -337,7 +346,8 @@ static void fetch_done(struct uvfio_dma *op)
 	nvme_external_done(c);
 	if (!sq->cq) /* a reset forgot it */
 		return;
-	if (sq->state == NVME_SQ_DELETING || c->state == NVME_RESETTING || op->status) {
+	if (sq->state == NVME_SQ_DELETING || c->state == NVME_RESETTING || op->status ||
+	    c->paused) {
 		unfetch(sq);
 		if (op->status && op->status != -EPERM)
 			nvme_fatal(c, "a submission queue entry", op->iova, op->status);
@@ -407,7 +417,7 @@ bool nvme_queues_run(struct nvme_ctrl *c)
 	while ((sq = TAILQ_FIRST(&c->ready_sqs)) != NULL) {
 		uint32_t n;
 
-		if (c->state != NVME_READY || !nvme_running(c) || sq == first_idle)
+		if (c->state != NVME_READY || !nvme_running(c) || c->paused || sq == first_idle)
 			return false;
 		if (done >= NVME_WORK_BUDGET)
 			return true;

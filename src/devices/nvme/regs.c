@@ -234,11 +234,21 @@ static void ring(struct nvme_ctrl *c, unsigned index)
 	}
 }
 
+static bool ready_for_doorbells(const struct nvme_ctrl *c)
+{
+	return (c->csts & NVME_CSTS_RDY) && c->state != NVME_FATAL && c->state != NVME_RESETTING;
+}
+
 void nvme_doorbells_run(struct nvme_ctrl *c)
 {
+	if (!c->paused || !ready_for_doorbells(c))
+		nvme_doorbells_take(c);
+}
+
+void nvme_doorbells_take(struct nvme_ctrl *c)
+{
 	unsigned words = (2 * (c->nr_queues + 1) + 63) / 64;
-	bool ready =
-		(c->csts & NVME_CSTS_RDY) && c->state != NVME_FATAL && c->state != NVME_RESETTING;
+	bool ready = ready_for_doorbells(c);
 
 	for (unsigned w = 0; w < words; w++) {
 		uint64_t bits;

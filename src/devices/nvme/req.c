@@ -44,6 +44,7 @@ void nvme_req_reset_all(struct nvme_ctrl *c)
 		STAILQ_INSERT_TAIL(&c->free_reqs, req, link);
 	}
 	c->nr_free = NVME_NR_REQS;
+	c->nr_kept = 0;
 }
 
 struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
@@ -64,7 +65,7 @@ struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 	req->bytes = 0;
 	req->owns_cid = false;
 	req->fused_write = NULL;
-	req->ends_fence = false;
+	req->ends_fence = req->refused = false;
 	req->nr_segs = req->seg = 0;
 	req->seg_off = 0;
 	req->not_pinnable = false;
@@ -122,7 +123,7 @@ static void dma_done(struct uvfio_dma *op)
 	/* Counted as in flight until the next step has been taken, so that no reset comes between
 	 * them.  A reset that waits takes the request back itself. */
 	if (c->state != NVME_RESETTING)
-		next(req, op->status);
+		next(req, nvme_may_be_refused(req, op->status));
 	nvme_external_done(c);
 	uvfio_kick(c->dev);
 }
@@ -141,7 +142,9 @@ static struct uvfio_dma *set_dma(struct nvme_req *req, uint64_t iova, void *buf,
 int nvme_dma(struct nvme_req *req, uint64_t iova, void *buf, size_t len, bool to_client,
 	     void (*next)(struct nvme_req *req, int status))
 {
-	return nvme_dma_raw(req->ctrl, set_dma(req, iova, buf, len, to_client, next));
+	int r = nvme_dma_raw(req->ctrl, set_dma(req, iova, buf, len, to_client, next));
+
+	return nvme_may_be_refused(req, r);
 }
 
 /* ---- the data pointer as segments ---- */
@@ -230,7 +233,7 @@ static int copy_run(struct nvme_req *req)
 
 		if (n > req->xfer_left)
 			n = req->xfer_left;
-		r = copy_piece(req, seg, n);
+		r = nvme_may_be_refused(req, copy_piece(req, seg, n));
 		if (r < 0)
 			return r;
 		nvme_segs_skip(req, n);

@@ -138,11 +138,13 @@ static enum nvme_async rw_chunk(struct nvme_req *req)
 		req->phase = RW_FLUSH;
 		return NVME_DONE;
 	}
+	if (req->ctrl->paused)
+		return nvme_suspend(req);
 	if (req->bounce) {
 		req->phase = RW_BOUNCE;
 		return NVME_DONE;
 	}
-	r = pin_chunk(req);
+	r = nvme_may_be_refused(req, pin_chunk(req));
 	if (r == -ENOTSUP) {
 		req->phase = RW_BOUNCE;
 		return nvme_bounce_get(req);
@@ -287,6 +289,8 @@ static enum nvme_async cmp_chunk(struct nvme_req *req)
 		req->phase = CMP_END;
 		return NVME_DONE;
 	}
+	if (req->ctrl->paused)
+		return nvme_suspend(req);
 	req->chunk = req->left < NVME_BOUNCE_SIZE / 2 ? req->left : NVME_BOUNCE_SIZE / 2;
 	req->phase = CMP_CLIENT;
 	if (req->cmd.opcode == NVME_IO_COMPARE)

@@ -44,7 +44,7 @@ void nvme_size_timer(void *arg)
 	struct nvme_ctrl *c = arg;
 
 	c->size_timer_armed = false;
-	if (!wanted(c))
+	if (!wanted(c) || c->paused) /* ->resume() looks again */
 		return;
 	c->size_looking = true;
 	c->size_req->index = 0;
