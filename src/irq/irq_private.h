@@ -165,6 +165,8 @@ bool irq_unmask_same(struct irq_set *set, int fd);
 /* The client's number for the registered one, -1: none. */
 int32_t irq_unmask_client_fd(struct irq_set *set);
 void irq_unmask_remove(struct irq_set *set);
+/* A descriptor more on the registered one; -ENOENT: there is none. */
+int irq_unmask_dup(struct irq_set *set);
 
 /* ---- resize.c ---- */
 

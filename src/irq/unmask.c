@@ -15,6 +15,7 @@
  * that nothing is unmasked after irq_unmask_remove() returned; the context then frees it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kcmp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -91,6 +92,16 @@ bool irq_unmask_same(struct irq_set *set, int fd)
 int32_t irq_unmask_client_fd(struct irq_set *set)
 {
 	return set->unmask ? set->unmask->client_fd : -1;
+}
+
+int irq_unmask_dup(struct irq_set *set)
+{
+	int fd;
+
+	if (!set->unmask)
+		return -ENOENT;
+	fd = fcntl(set->unmask->fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
 }
 
 int irq_unmask_add(struct irq_set *set, int fd, int32_t client_fd)

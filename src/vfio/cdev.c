@@ -199,7 +199,7 @@ static int open_bound(struct vfio_device_file *df, struct vfio_client *client,
 		ret = -EBADFD;
 	if (ret)
 		return ret;
-	ret = device_open(df->dev, &(struct open_with){.iommufd = iommufd, .alone = true});
+	ret = device_open(df->dev, &(struct open_with){.iommufd = iommufd, .alone = true}, NULL);
 	if (ret < 0)
 		return ret;
 	ret = finish_bind(df, client, arg);

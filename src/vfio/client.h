@@ -70,6 +70,8 @@ struct vfio_client {
 	unsigned caps; /* VFIO_CAP_…: what the machine treats this client as having */
 	int32_t pid;   /* for traces and listings only */
 	const struct vfio_who *who; /* may be NULL; copied where it is kept */
+	/* It opens a device to go on with it where it was left (keep.h), when it can be. */
+	bool continues;
 };
 
 #endif

@@ -185,6 +185,7 @@ static void device_release_all(struct vfio_device *dev)
 	if (dev->ctx)
 		poll_irq_fini(dev);
 	device_pme_fini(dev);
+	vfio_keep_drop(dev);
 	device_migration_fini(dev);
 	if (dev->irqs)
 		irq_set_free(dev->irqs);

@@ -23,6 +23,7 @@ struct vfio_device_file {
 	enum vfio_mmio_mode wanted_mmio; /* what was chosen before */
 	_Atomic int mmio;                /* enum vfio_mmio_mode */
 	atomic_bool masks_vectors;
+	bool continued; /* by its open; constant */
 	/* For listings. */
 	struct vfio_device_file *next; /* of dev->files */
 	struct vfio_who who;           /* door NULL: unknown */
@@ -32,15 +33,16 @@ struct vfio_device_file {
 
 /* device_open.c */
 /* With nothing, no DMA goes anywhere.  1: it was the first open, which binds the device to the
- * iommufd; 0: another one. */
+ * iommufd; 0: another one.  *@continued (may be NULL): it went on with what was loaded. */
 struct open_with {
 	struct backend *backend;
 	struct vfio_iommufd *iommufd; /* in its place */
 	bool alone;                   /* -EINVAL when it is open */
+	bool continues;               /* with what was loaded (keep.h), if there is that */
 	bool uio; /* for uio (uio.h), else for VFIO, which takes the BARs from those who map them as
 		   * the host */
 };
-int device_open(struct vfio_device *dev, const struct open_with *with);
+int device_open(struct vfio_device *dev, const struct open_with *with, bool *continued);
 /* Have memory and I/O decoded, as a driver's probe does; not while a reset or an access to config
  * space goes on, for which it does not wait. */
 void device_enable(struct vfio_device *dev);

@@ -82,7 +82,7 @@ static void enable_decode(struct vfio_device *dev)
 }
 
 /* config_lock held. */
-static int open_sequence(struct vfio_device *dev)
+static int open_sequence(struct vfio_device *dev, bool continues)
 {
 	unsigned flags = 0;
 	int ret;
@@ -94,8 +94,14 @@ static int open_sequence(struct vfio_device *dev)
 	set_command(dev, PCI_COMMAND_MASTER, 0);
 	device_apply(dev);
 	enable_decode(dev);
-	/* Any failure but contention is tolerated; success is remembered. */
-	dev->reset_works = device_function_reset(dev, UVFIO_RESET_OPEN) == 0;
+	/* Any failure but contention is tolerated; success is remembered.  Who goes on with what
+	 * was loaded would lose it by a reset. */
+	if (continues) {
+		dev->reset_works = device_can_reset(dev);
+	} else {
+		vfio_keep_drop(dev);
+		dev->reset_works = device_function_reset(dev, UVFIO_RESET_OPEN) == 0;
+	}
 	pci_hw_save(dev->func, dev->saved);
 	if (pci_func_desc(dev->func)->broken_intx) {
 		flags |= PCI_VCONFIG_NO_INTX;
@@ -109,6 +115,8 @@ static int open_sequence(struct vfio_device *dev)
 		return ret;
 	irq_intx_disable(dev->irqs, pci_vconfig_intx_disabled(dev->vconfig));
 	dev->msix_window = pci_msix_count(dev->func);
+	if (continues)
+		vfio_keep_put(dev);
 	device_apply(dev);
 	return 0;
 }
@@ -120,6 +128,7 @@ static void close_sequence(struct vfio_device *dev)
 	device_low_power_end(dev);
 	dma_logging_stop(&dev->dma_logging);
 	device_migration_reset(dev);
+	vfio_keep_drop(dev);
 	irq_set_gate(dev->irqs, false);
 	device_power(dev, 0);
 	set_command(dev, PCI_COMMAND_MASTER, 0);
@@ -173,7 +182,7 @@ void device_set_space(struct vfio_device *dev, struct iommu_space *space, struct
 }
 
 /* The first open.  open_lock held. */
-static int open_first(struct vfio_device *dev, const struct open_with *with)
+static int open_first(struct vfio_device *dev, const struct open_with *with, bool *continued)
 {
 	struct backend *backend = with->backend;
 	int ret = with->iommufd ? iommufd_bind(with->iommufd, dev) : 0;
@@ -189,7 +198,8 @@ static int open_first(struct vfio_device *dev, const struct open_with *with)
 	memset(&dev->iommu_cache, 0, sizeof(dev->iommu_cache));
 	point_at(dev, backend ? type1_space(backend->type1) : dev->machine->blocked);
 	pthread_mutex_lock(&dev->config_lock);
-	ret = open_sequence(dev);
+	*continued = with->continues && vfio_keep_ready(dev);
+	ret = open_sequence(dev, *continued);
 	if (ret)
 		close_sequence(dev);
 	pthread_mutex_unlock(&dev->config_lock);
@@ -207,8 +217,9 @@ static int open_first(struct vfio_device *dev, const struct open_with *with)
 	return ret;
 }
 
-int device_open(struct vfio_device *dev, const struct open_with *with)
+int device_open(struct vfio_device *dev, const struct open_with *with, bool *continued)
 {
+	bool goes_on = false;
 	int ret = 0;
 
 	pthread_mutex_lock(&dev->open_lock);
@@ -217,9 +228,11 @@ int device_open(struct vfio_device *dev, const struct open_with *with)
 	else if (atomic_load(&dev->host_resets)) /* the one of the open is only tried (A.3) */
 		ret = -EAGAIN;
 	else
-		ret = open_first(dev, with);
+		ret = open_first(dev, with, &goes_on);
 	if (ret >= 0)
 		dev->open_count++;
+	if (continued)
+		*continued = goes_on;
 	pthread_mutex_unlock(&dev->open_lock);
 	return ret;
 }

@@ -69,6 +69,7 @@ void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind, bool
 	if (restore)
 		pci_hw_restore(dev->func, state);
 	device_migration_reset(dev);
+	vfio_keep_drop(dev);
 	dev->needs_reset = false;
 	dev->stats.resets++;
 	device_apply(dev);

@@ -400,7 +400,8 @@ static int attach_compat(struct vfio_device *dev, struct vfio_client *client)
 	return iommufd_attach(dev, &id, client);
 }
 
-static int open_with(struct vfio_device *dev, const struct left *with, struct vfio_client *client)
+static int open_with(struct vfio_device *dev, const struct left *with, struct vfio_client *client,
+		     bool *continued)
 {
 	struct vfio_iommufd *iommufd = dev->group->noiommu ? NULL : with->iommufd;
 	struct iommufd_object *ioas;
@@ -414,7 +415,11 @@ static int open_with(struct vfio_device *dev, const struct left *with, struct vf
 			return -EPERM;
 		}
 	}
-	ret = device_open(dev, &(struct open_with){.backend = with->backend, .iommufd = iommufd});
+	ret = device_open(dev,
+			  &(struct open_with){.backend = with->backend,
+					      .iommufd = iommufd,
+					      .continues = client->continues},
+			  continued);
 	if (ret <= 0 || !iommufd)
 		return ret < 0 ? ret : 0;
 	ret = attach_compat(dev, client);
@@ -447,7 +452,7 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 		free(df);
 		return ret;
 	}
-	ret = open_with(dev, &with, client);
+	ret = open_with(dev, &with, client, &df->continued);
 	left_put(&with);
 	if (ret) {
 		group_unclaim(group);

@@ -46,6 +46,7 @@
 #include "vfio/dma_log.h"
 #include "vfio/group.h"
 #include "vfio/host.h"
+#include "vfio/keep.h"
 #include "vfio/low_power.h"
 #include "vfio/migrate.h"
 #include "vfio/observe.h"
@@ -367,6 +368,7 @@ struct vfio_device {
 	struct iommu_user dma_user;     /* transfers by messages */
 	struct dma_logging dma_logging;
 	struct device_migration migration; /* under config_lock */
+	struct device_keep *kept;          /* ditto (keep.h); NULL: nothing */
 	/* Of the HWPT that it is attached to; NULL: none that tracks.  Changed while nothing is in
 	 * flight. */
 	_Atomic(struct dma_logging *) hwpt_dirty;

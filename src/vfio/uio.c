@@ -149,7 +149,7 @@ static int session_begin(struct uio *uio, const struct vfio_client *client)
 
 	if (!backend)
 		return -ENOMEM;
-	ret = device_open(dev, &(struct open_with){.backend = backend, .uio = true});
+	ret = device_open(dev, &(struct open_with){.backend = backend, .uio = true}, NULL);
 	backend_put(backend);
 	if (ret < 0)
 		return ret;
