@@ -86,8 +86,14 @@ void uvfio_quiesced(struct uvfio_device *dev)
 	dev->h->quiesced++;
 }
 
+bool uvfio_paused(const struct uvfio_device *dev)
+{
+	return dev->h->paused;
+}
+
 void uvfio_irq_raise(struct uvfio_device *dev, unsigned vector)
 {
+	assert(!dev->h->paused);
 	assert(dev->h->in_ctx);
 	assert(vector < dev->h->desc.msix_vectors || vector < dev->h->desc.msi_vectors);
 	dev->h->irqs[vector]++;
@@ -114,7 +120,7 @@ static bool touches(uint64_t iova, uint64_t len, uint64_t start, uint64_t end)
 static int dma_check(struct harness *h, uint64_t iova, uint64_t len)
 {
 	assert(h->in_ctx && len && iova + len - 1 >= iova);
-	if (!h->bus_master)
+	if (!h->bus_master || h->paused)
 		return -EPERM;
 	h->nr_dma++;
 	if (iova < H_MEM_BASE || len > H_MEM_SIZE || iova - H_MEM_BASE > H_MEM_SIZE - len ||
@@ -138,7 +144,7 @@ int uvfio_dma_submit(struct uvfio_device *dev, struct uvfio_dma *op)
 	struct harness *h = dev->h;
 
 	assert(h->in_ctx);
-	if (!h->bus_master)
+	if (!h->bus_master || h->paused)
 		return -EPERM;
 	if (!h->late)
 		return dma_do(h, op);
@@ -340,6 +346,57 @@ void h_reset(struct harness *h, enum uvfio_reset_kind kind)
 	h->in_ctx = false;
 	h_run(h);
 	assert(!h->nr_pending);
+}
+
+/* ---- being moved ---- */
+
+void h_pause(struct harness *h)
+{
+	unsigned before = h->quiesced;
+
+	h->paused = true;
+	h_quiesce(h);
+	/* What is given back may have been written, in part. */
+	for (struct uvfio_dma *op = h->transfers.head; op; op = op->core[0]) {
+		if (op->to_client && op->iova >= H_MEM_BASE &&
+		    op->iova + op->len <= H_MEM_BASE + H_MEM_SIZE)
+			memcpy(h_ptr(h, op->iova), op->buf, op->len / 2);
+	}
+	h_abandon_dma(h, -EPERM);
+	assert(h->quiesced == before + 1 && !h->nr_pending);
+}
+
+void h_continue(struct harness *h)
+{
+	h->paused = false;
+	if (h->bus_master)
+		h_resume(h);
+}
+
+void h_move(struct harness *from, struct harness *to)
+{
+	struct model_stream s = {.nr = 0};
+	struct uvfio_error err;
+	uint8_t *mem = to->mem;
+	int r;
+
+	assert(from->paused);
+	h_pause(to);
+	from->in_ctx = to->in_ctx = true;
+	model_stream_save(&s, ioat_model.migration, from->priv);
+	r = model_stream_load(&s, ioat_model.migration, to->priv, &err);
+	from->in_ctx = to->in_ctx = false;
+	assert(!r);
+	model_stream_drop(&s);
+	to->mem = from->mem;
+	from->mem = mem;
+	to->alloc = from->alloc;
+	memcpy(to->ring, from->ring, sizeof(to->ring));
+	memcpy(to->cmp, from->cmp, sizeof(to->cmp));
+	memcpy(to->head, from->head, sizeof(to->head));
+	to->bus_master = from->bus_master;
+	to->message = from->message;
+	h_continue(to);
 }
 
 /* ---- life ---- */

@@ -15,6 +15,7 @@
 
 #include "devices/ioat/ioat_spec.h"
 #include "model_core.h"
+#include "model_stream.h"
 
 #define H_MEM_BASE 0x1000000ull /* IOVA of the first byte of client memory */
 #define H_MEM_SIZE (16u << 20)
@@ -50,6 +51,7 @@ struct harness {
 	unsigned nr_pending, nr_dma, nr_pins, nr_pinned;
 
 	/* interrupts */
+	bool paused; /* none is raised, and no transfer is started */
 	bool message;
 	unsigned irqs[8];
 	bool intx;
@@ -86,6 +88,11 @@ void h_advance(struct harness *h, uint64_t ns); /* time, then run */
 void h_quiesce(struct harness *h);
 void h_resume(struct harness *h);
 void h_reset(struct harness *h, enum uvfio_reset_kind kind);
+/* Quiet to be moved; what is with the core is given back as it would be. */
+void h_pause(struct harness *h);
+void h_continue(struct harness *h);
+/* @from, which is paused, goes on as @to, which is new and has the same memory from now on. */
+void h_move(struct harness *from, struct harness *to);
 
 /* ---- the driver, on channel @ch ---- */
 

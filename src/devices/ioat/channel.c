@@ -178,12 +178,26 @@ static enum step fail(struct ioat_chan *ch, enum ioat_error error, uint64_t addr
 	return r == 1 || r == -EPERM ? STEP_STOP : STEP_ON;
 }
 
+static bool is_resetting(struct ioat_chan *ch)
+{
+	bool resetting;
+
+	pthread_mutex_lock(&ch->dev->lock);
+	resetting = ch->resetting;
+	pthread_mutex_unlock(&ch->dev->lock);
+	return resetting;
+}
+
 /* A transfer of data, or of a descriptor, was refused or lost.  -EPERM: bus mastering is off, and
- * it is done again when that has changed. */
+ * it is done again when that has changed, unless the channel is being reset. */
 static enum step lost(struct ioat_chan *ch, int status, enum ioat_phase again,
 		      enum ioat_error refused, enum ioat_error gone, uint64_t address)
 {
 	if (status == -EPERM) {
+		if (is_resetting(ch)) {
+			ch->phase = IOAT_PHASE_NEXT;
+			return STEP_ON;
+		}
 		ch->phase = again;
 		return STEP_STOP;
 	}
@@ -191,13 +205,6 @@ static enum step lost(struct ioat_chan *ch, int status, enum ioat_phase again,
 }
 
 /* ---- data ---- */
-
-static enum ioat_op kind_of(const struct ioat_desc *desc)
-{
-	if (desc->control & IOAT_DESC_NULL)
-		return IOAT_COUNT_NULL;
-	return IOAT_DESC_OP(desc->control) == IOAT_OP_FILL ? IOAT_COUNT_FILL : IOAT_COUNT_COPY;
-}
 
 static enum step source_lost(struct ioat_chan *ch, int status)
 {
@@ -299,6 +306,9 @@ static enum step written(struct ioat_chan *ch, int status)
 		ch->phase = IOAT_PHASE_WRITE;
 		return STEP_STOP;
 	}
+	/* What was read once is not read again: where source and destination overlap it may have
+	 * been written over, in part. */
+	ch->held = status == -EPERM && ioat_desc_op(&ch->desc) == IOAT_COUNT_COPY;
 	if (status)
 		return destination_lost(ch, status);
 	ch->moved += ch->piece;
@@ -320,7 +330,7 @@ static enum step have_read(struct ioat_chan *ch, int status)
 static enum step completed(struct ioat_chan *ch)
 {
 	const struct ioat_desc *desc = &ch->desc;
-	enum ioat_op op = kind_of(desc);
+	enum ioat_op op = ioat_desc_op(desc);
 
 	uvfio_count_local(&ch->stats.descriptors[op], 1);
 	if (op != IOAT_COUNT_NULL)
@@ -334,22 +344,12 @@ static enum step completed(struct ioat_chan *ch)
 	return STEP_ON;
 }
 
-static void prepare_fill(struct ioat_chan *ch)
+void ioat_prepare_fill(struct ioat_chan *ch)
 {
 	size_t len = ch->desc.size < IOAT_CHUNK ? ch->desc.size : IOAT_CHUNK;
 
 	for (size_t i = 0; i < len; i += sizeof(ch->desc.src))
 		memcpy(ch->bounce + i, &ch->desc.src, sizeof(ch->desc.src));
-}
-
-static bool is_resetting(struct ioat_chan *ch)
-{
-	bool resetting;
-
-	pthread_mutex_lock(&ch->dev->lock);
-	resetting = ch->resetting;
-	pthread_mutex_unlock(&ch->dev->lock);
-	return resetting;
 }
 
 static enum step move(struct ioat_chan *ch, int *budget)
@@ -360,7 +360,7 @@ static enum step move(struct ioat_chan *ch, int *budget)
 	if (ch->moved == ch->desc.size || ch->desc.control & IOAT_DESC_NULL)
 		return completed(ch);
 	/* look() has just seen it, before the first piece. */
-	if (ch->moved && is_resetting(ch)) {
+	if ((ch->moved || d->stopped) && is_resetting(ch)) {
 		ch->phase = IOAT_PHASE_NEXT;
 		return STEP_ON;
 	}
@@ -372,22 +372,19 @@ static enum step move(struct ioat_chan *ch, int *budget)
 	if (ch->piece > IOAT_CHUNK)
 		ch->piece = IOAT_CHUNK;
 	*budget -= (int)ch->piece;
-	if (kind_of(&ch->desc) == IOAT_COUNT_FILL) {
+	if (ioat_desc_op(&ch->desc) == IOAT_COUNT_FILL) {
 		if (!ch->moved)
-			prepare_fill(ch);
+			ioat_prepare_fill(ch);
 		return have_read(ch, 0);
 	}
+	if (ch->held)
+		return have_read(ch, 0);
 	if (copy_direct(ch, &step))
 		return step;
 	return have_read(ch, submit(ch, ch->desc.src + ch->moved, ch->bounce, ch->piece, false));
 }
 
 /* ---- descriptors ---- */
-
-static bool wraps(uint64_t address, uint32_t size)
-{
-	return size && address > UINT64_MAX - (size - 1);
-}
 
 /* As uvfio_dma_submit(), of the descriptor at ->desc_addr and those behind it, at most @max. */
 static int fetch(struct ioat_chan *ch, unsigned max)
@@ -407,7 +404,8 @@ static int fetch(struct ioat_chan *ch, unsigned max)
 static enum step fetched(struct ioat_chan *ch, int status)
 {
 	const struct ioat_desc *desc = &ch->desc;
-	enum ioat_error where = ch->first ? IOAT_ERR_CHAIN : IOAT_ERR_NEXT;
+	enum ioat_error where = ch->first ? IOAT_ERR_CHAIN : IOAT_ERR_NEXT, error;
+	uint64_t value;
 
 	if (status == 1) {
 		ch->phase = IOAT_PHASE_FETCH;
@@ -420,19 +418,10 @@ static enum step fetched(struct ioat_chan *ch, int status)
 	ch->desc = ch->ahead[ch->ahead_at++];
 	ch->ahead_addr += sizeof(ch->desc);
 	ch->moved = 0;
+	ch->held = false;
 	ch->phase = IOAT_PHASE_MOVE;
-	if ((desc->control & 0xffffff & ~IOAT_DESC_FLAGS) ||
-	    (IOAT_DESC_OP(desc->control) != IOAT_OP_COPY &&
-	     IOAT_DESC_OP(desc->control) != IOAT_OP_FILL))
-		return fail(ch, IOAT_ERR_CONTROL, desc->control);
-	if (kind_of(desc) == IOAT_COUNT_NULL)
-		return STEP_ON;
-	if (!desc->size || desc->size > IOAT_XFER_MAX)
-		return fail(ch, IOAT_ERR_LENGTH, desc->size);
-	if (kind_of(desc) == IOAT_COUNT_COPY && wraps(desc->src, desc->size))
-		return fail(ch, IOAT_ERR_SOURCE, desc->src);
-	if (wraps(desc->dst, desc->size))
-		return fail(ch, IOAT_ERR_DESTINATION, desc->dst);
+	if (!ioat_desc_valid(desc, &error, &value))
+		return fail(ch, error, value);
 	return STEP_ON;
 }
 
@@ -506,10 +495,11 @@ static enum step look(struct ioat_chan *ch, int *budget)
 		ch->nr_ahead = 0;
 		ioat_chan_free(ch);
 	}
-	wait_ns = ch->wait_ns;
-	ch->wait_ns = 0;
-	if (wait_ns)
+	wait_ns = ioat_paused(d) ? 0 : ch->wait_ns;
+	if (wait_ns) {
+		ch->wait_ns = 0;
 		ch->waiting = true;
+	}
 	if (ch->command_error && !d->stopped) {
 		pthread_mutex_unlock(&d->lock);
 		return fail(ch, IOAT_ERR_COMMAND, 0);
@@ -520,7 +510,7 @@ static enum step look(struct ioat_chan *ch, int *budget)
 	there = (uint16_t)(ch->regs[IOAT_REG_DMACOUNT] - ch->count);
 	pthread_mutex_unlock(&d->lock);
 	if (wait_ns)
-		uvfio_timer_arm(ch->delay, wait_ns);
+		ioat_wait_begin(&ch->delay, wait_ns);
 	if (interrupt)
 		ioat_irq_cause(ch);
 	if (step != STEP_ON)
@@ -550,6 +540,7 @@ void ioat_delay_over(void *chan)
 {
 	struct ioat_chan *ch = chan;
 
+	ioat_wait_end(&ch->delay);
 	ch->waiting = false;
 	uvfio_kick(ch->dev->dev);
 }
@@ -592,9 +583,10 @@ bool ioat_chan_run(struct ioat_chan *ch, int *budget)
 
 void ioat_chan_reset(struct ioat_chan *ch)
 {
-	uvfio_timer_cancel(ch->delay);
-	uvfio_timer_cancel(ch->int_delay);
+	ioat_wait_end(&ch->delay);
+	ioat_wait_end(&ch->int_delay);
+	ch->int_wait_ns = 0;
 	ch->phase = IOAT_PHASE_NEXT;
-	ch->waiting = ch->report_due = ch->int_due = false;
+	ch->waiting = ch->held = ch->report_due = ch->int_due = false;
 	ch->no_pin = ch->nr_ahead = 0;
 }

@@ -22,6 +22,9 @@
 
 #include "devices/ioat/ioat_spec.h"
 
+struct uvfio_save;
+struct uvfio_load;
+
 #define IOAT_MAX_CHANNELS 4u /* what Linux takes */
 #define IOAT_MAX_VFS      64u
 
@@ -34,6 +37,8 @@
  */
 #define IOAT_BUDGET           (512 * 1024)
 #define IOAT_DESCRIPTOR_COSTS 512
+
+#define IOAT_MAX_DELAY_NS     10000000000ull
 
 /* Descriptors that are read at once. */
 #define IOAT_AHEAD 16u
@@ -75,6 +80,12 @@ struct ioat_chan_stats {
 	uint64_t doorbells, resets; /* under the lock */
 };
 
+/* A delay, of which is known how much is left.  The work context's. */
+struct ioat_wait {
+	struct uvfio_timer *timer;
+	uint64_t due_ns; /* monotonic; 0: nothing is waited for */
+};
+
 struct ioat_dev;
 
 struct ioat_chan {
@@ -103,6 +114,7 @@ struct ioat_chan {
 	enum ioat_phase phase;
 	bool in_flight; /* ->op is with the core */
 	bool waiting;   /* for ->delay */
+	bool held;      /* ->bounce has the piece that ->moved begins, to be written again */
 	bool ended;     /* ->desc is done, and not counted yet */
 	bool report_due, int_due;
 	bool report_old; /* it was due before this turn */
@@ -117,8 +129,9 @@ struct ioat_chan {
 	uint32_t moved, piece; /* bytes */
 	struct uvfio_dma op;
 	uint64_t report; /* what is written to CHANCMP */
-	struct uvfio_timer *delay, *int_delay;
-	uint8_t *bounce; /* IOAT_CHUNK bytes */
+	struct ioat_wait delay, int_delay;
+	uint64_t int_wait_ns; /* paused: an interrupt is due so much after it */
+	uint8_t *bounce;      /* IOAT_CHUNK bytes */
 
 	struct ioat_chan_stats stats;
 };
@@ -141,8 +154,9 @@ struct ioat_dev {
 
 	/* The work context's: */
 	bool stopped, quiescing;
-	unsigned in_flight; /* transfers */
-	unsigned turn;      /* the channel that is served first */
+	unsigned in_flight;       /* transfers */
+	unsigned turn;            /* the channel that is served first */
+	struct ioat_aside *aside; /* migrate.c */
 
 	struct ioat_chan chans[IOAT_MAX_CHANNELS];
 };
@@ -162,8 +176,22 @@ uint64_t ioat_chansts(const struct ioat_chan *ch);
 /* The work context has nothing in hand any more: what CHANCMD asked for, and what was written
  * since, takes effect. */
 void ioat_chan_free(struct ioat_chan *ch);
+/* All registers as the state has them. */
+void ioat_publish_all(struct ioat_dev *d);
 /* The bits of INTRCTRL and INTx follow.  Returns true when messages are to be sent. */
 bool ioat_irq_update(struct ioat_dev *d);
+
+/* ---- desc.c ---- */
+
+static inline enum ioat_op ioat_desc_op(const struct ioat_desc *desc)
+{
+	if (desc->control & IOAT_DESC_NULL)
+		return IOAT_COUNT_NULL;
+	return IOAT_DESC_OP(desc->control) == IOAT_OP_FILL ? IOAT_COUNT_FILL : IOAT_COUNT_COPY;
+}
+
+/* Would a channel begin with this descriptor?  Else *@error, and *@value is what was wrong. */
+bool ioat_desc_valid(const struct ioat_desc *desc, enum ioat_error *error, uint64_t *value);
 
 /* ---- channel.c: the work context ---- */
 
@@ -171,14 +199,37 @@ bool ioat_irq_update(struct ioat_dev *d);
 bool ioat_chan_run(struct ioat_chan *ch, int *budget);
 void ioat_chan_reset(struct ioat_chan *ch);
 void ioat_delay_over(void *chan);
+/* The buffer is filled with a fill's pattern. */
+void ioat_prepare_fill(struct ioat_chan *ch);
 
 /* ---- irq.c: the work context ---- */
 
 /* @ch has reason to interrupt. */
 void ioat_irq_cause(struct ioat_chan *ch);
 void ioat_int_delay_over(void *chan);
+/* An interrupt comes in so many ns; while the device is paused, that long after it. */
+void ioat_int_delay(struct ioat_chan *ch, uint64_t ns);
 /* What registers have made possible. */
 void ioat_irq_run(struct ioat_dev *d);
+
+/* ---- wait.c: the work context ---- */
+
+void ioat_wait_begin(struct ioat_wait *wait, uint64_t ns);
+/* Returns what was left of it: 0 when nothing was waited for, else at least 1. */
+uint64_t ioat_wait_end(struct ioat_wait *wait);
+
+/* ---- migrate.c: see struct uvfio_migration_ops ---- */
+
+int ioat_save(void *priv, struct uvfio_save *out, bool stopped, bool first);
+int ioat_load(void *priv, struct uvfio_load *in, bool first, struct uvfio_error *err);
+int ioat_commit(void *priv, struct uvfio_error *err);
+void ioat_forget(void *priv);
+uint64_t ioat_size(void *priv);
+/* It is quiet to be moved, or may be: what happened by itself happens later. */
+bool ioat_paused(const struct ioat_dev *d);
+/* Delays stand still, until work() and ioat_resume_delays(). */
+void ioat_stop_delays(struct ioat_dev *d);
+void ioat_resume_delays(struct ioat_dev *d);
 
 /* ---- stats.c ---- */
 

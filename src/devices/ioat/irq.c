@@ -9,13 +9,15 @@
  *
  * Then the channel's bit of ATTNSTATUS is set.  With INTRCTRL's master enable, INTx is asserted
  * while a bit of it is set, or a message is sent for each that is set anew; without it that waits.
+ *
+ * While the device is paused to be moved nothing of this happens; it does afterwards.
  */
 #include "devices/ioat/ioat.h"
 
 /* The lock is held, and let go. */
 static void send_and_unlock(struct ioat_dev *d)
 {
-	uint32_t send = ioat_irq_update(d) ? d->unsent : 0;
+	uint32_t send = ioat_irq_update(d) && !ioat_paused(d) ? d->unsent : 0;
 	bool vectors = d->intrctrl & IOAT_INTRCTRL_VECTORS;
 
 	d->unsent &= ~send;
@@ -32,6 +34,10 @@ static void interrupt(struct ioat_chan *ch)
 {
 	struct ioat_dev *d = ch->dev;
 
+	if (ioat_paused(d)) {
+		ch->int_wait_ns = 1;
+		return;
+	}
 	uvfio_count_local(&ch->stats.interrupts, 1);
 	pthread_mutex_lock(&d->lock);
 	d->attn |= 1u << ch->index;
@@ -41,7 +47,18 @@ static void interrupt(struct ioat_chan *ch)
 
 void ioat_int_delay_over(void *chan)
 {
-	interrupt(chan);
+	struct ioat_chan *ch = chan;
+
+	ioat_wait_end(&ch->int_delay);
+	interrupt(ch);
+}
+
+void ioat_int_delay(struct ioat_chan *ch, uint64_t ns)
+{
+	if (ioat_paused(ch->dev))
+		ch->int_wait_ns = ns;
+	else
+		ioat_wait_begin(&ch->int_delay, ns);
 }
 
 void ioat_irq_cause(struct ioat_chan *ch)
@@ -61,7 +78,7 @@ void ioat_irq_cause(struct ioat_chan *ch)
 	delay_us = d->intrdelay;
 	pthread_mutex_unlock(&d->lock);
 	if (delay_us)
-		uvfio_timer_arm(ch->int_delay, delay_us * 1000);
+		ioat_int_delay(ch, delay_us * 1000);
 	else
 		interrupt(ch);
 }
@@ -70,6 +87,8 @@ void ioat_irq_run(struct ioat_dev *d)
 {
 	uint32_t rearmed = 0;
 
+	if (ioat_paused(d))
+		return;
 	pthread_mutex_lock(&d->lock);
 	for (unsigned i = 0; i < d->nr_chans; i++) {
 		if (d->chans[i].rearmed)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uvfio/migration.h>
 
 #include "devices/ioat/ioat.h"
 #include "devices/ioat/ioat_model.h"
@@ -18,7 +19,6 @@
 /* Time enough for a driver that has just started a channel to go on with its own work: see
  * docs/devices/ioat.md. */
 #define START_DELAY_NS 1000000ull
-#define MAX_DELAY_NS   10000000000ull
 
 /* What has which version, and a device that drivers know for it. */
 static const struct {
@@ -124,12 +124,13 @@ static void destroy(void *priv)
 	for (unsigned i = 0; i < d->nr_chans; i++) {
 		struct ioat_chan *ch = &d->chans[i];
 
-		if (ch->delay)
-			uvfio_timer_free(ch->delay);
-		if (ch->int_delay)
-			uvfio_timer_free(ch->int_delay);
+		if (ch->delay.timer)
+			uvfio_timer_free(ch->delay.timer);
+		if (ch->int_delay.timer)
+			uvfio_timer_free(ch->int_delay.timer);
 		free(ch->bounce);
 	}
+	ioat_forget(d);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
@@ -142,9 +143,9 @@ static int make_channels(struct ioat_dev *d, struct uvfio_error *err)
 		ch->dev = d;
 		ch->index = i;
 		ch->bounce = malloc(IOAT_CHUNK);
-		ch->delay = uvfio_timer_new(d->dev, ioat_delay_over, ch);
-		ch->int_delay = uvfio_timer_new(d->dev, ioat_int_delay_over, ch);
-		if (!ch->bounce || !ch->delay || !ch->int_delay)
+		ch->delay.timer = uvfio_timer_new(d->dev, ioat_delay_over, ch);
+		ch->int_delay.timer = uvfio_timer_new(d->dev, ioat_int_delay_over, ch);
+		if (!ch->bounce || !ch->delay.timer || !ch->int_delay.timer)
 			return uvfio_error_set(err, -ENOMEM, "ioat: out of memory");
 	}
 	return 0;
@@ -168,9 +169,10 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	if (!r)
 		r = uvfio_arg_uint(args, "channels", 1, IOAT_MAX_CHANNELS, &channels, err);
 	if (!r)
-		r = uvfio_arg_time(args, "delay", 0, MAX_DELAY_NS, &d->delay_ns, err);
+		r = uvfio_arg_time(args, "delay", 0, IOAT_MAX_DELAY_NS, &d->delay_ns, err);
 	if (!r)
-		r = uvfio_arg_time(args, "start-delay", 0, MAX_DELAY_NS, &d->start_delay_ns, err);
+		r = uvfio_arg_time(args, "start-delay", 0, IOAT_MAX_DELAY_NS, &d->start_delay_ns,
+				   err);
 	if (!r)
 		r = uvfio_arg_uint(args, "vfs", 0, IOAT_MAX_VFS, &vfs, err);
 	if (!r) {
@@ -235,6 +237,8 @@ static void quiesce(void *priv)
 	struct ioat_dev *d = priv;
 
 	d->stopped = true;
+	if (ioat_paused(d))
+		ioat_stop_delays(d);
 	if (d->in_flight)
 		d->quiescing = true;
 	else
@@ -246,6 +250,7 @@ static void resume(void *priv)
 	struct ioat_dev *d = priv;
 
 	d->stopped = false;
+	ioat_resume_delays(d);
 	uvfio_kick(d->dev);
 }
 
@@ -259,6 +264,15 @@ static void reset(void *priv, enum uvfio_reset_kind kind)
 		ioat_chan_reset(&d->chans[i]);
 	ioat_regs_reset(d);
 }
+
+static const struct uvfio_migration_ops migration_ops = {
+	.can = UVFIO_MIGRATE_P2P,
+	.save = ioat_save,
+	.load = ioat_load,
+	.commit = ioat_commit,
+	.forget = ioat_forget,
+	.size = ioat_size,
+};
 
 const struct uvfio_model ioat_model = {
 	.abi = UVFIO_DEVICE_ABI,
@@ -275,5 +289,6 @@ const struct uvfio_model ioat_model = {
 	.resume = resume,
 	.reset = reset,
 	.stats = ioat_stats,
+	.migration = &migration_ops,
 	.vf_create = vf_create,
 };

@@ -331,11 +331,35 @@ static void reset_channel_regs(struct ioat_chan *ch)
 {
 	ch->new_chain = ch->new_count = ch->rearmed = ch->int_held = ch->busy = false;
 	reset(ch);
-	for (unsigned reg = 0; reg < IOAT_NR_REGS; reg++) {
-		if (reg != IOAT_REG_CHANSTS)
-			ioat_publish(ch, (enum ioat_reg)reg, 0);
+	memset(ch->regs, 0, sizeof(ch->regs));
+	ch->regs[IOAT_REG_DMA_COMP] = IOAT_DMA_COMP_V2 | IOAT_DMA_COMP_V3;
+}
+
+static uint8_t shown_command(const struct ioat_chan *ch)
+{
+	if (ch->resetting)
+		return IOAT_CHANCMD_RESET;
+	return ch->suspending ? IOAT_CHANCMD_SUSPEND : 0;
+}
+
+void ioat_publish_all(struct ioat_dev *d)
+{
+	publish(d, IOAT_CHANCNT, 1, d->nr_chans);
+	publish(d, IOAT_XFERCAP, 1, IOAT_XFERCAP_LOG2);
+	publish(d, IOAT_GENCTRL, 1, d->genctrl);
+	publish(d, IOAT_CBVER, 1, d->version);
+	publish(d, IOAT_INTRDELAY, 2, d->intrdelay | IOAT_INTRDELAY_CAN);
+	publish(d, IOAT_CS_STATUS, 2, 0);
+	publish(d, IOAT_DMACAPABILITY, 4, IOAT_CAP_FILL_BLOCK);
+	ioat_irq_update(d);
+	for (unsigned i = 0; i < d->nr_chans; i++) {
+		struct ioat_chan *ch = &d->chans[i];
+
+		for (unsigned reg = 0; reg < IOAT_NR_REGS; reg++)
+			ioat_publish(ch, (enum ioat_reg)reg, ch->regs[reg]);
+		ioat_publish(ch, IOAT_REG_CHANCMD, shown_command(ch));
+		ioat_set_state(ch, ch->state);
 	}
-	ioat_publish(ch, IOAT_REG_DMA_COMP, IOAT_DMA_COMP_V2 | IOAT_DMA_COMP_V3);
 }
 
 void ioat_regs_reset(struct ioat_dev *d)
@@ -344,15 +368,8 @@ void ioat_regs_reset(struct ioat_dev *d)
 	d->genctrl = d->intrctrl = 0;
 	d->intrdelay = 0;
 	d->attn = d->unsent = 0;
-	publish(d, IOAT_CHANCNT, 1, d->nr_chans);
-	publish(d, IOAT_XFERCAP, 1, IOAT_XFERCAP_LOG2);
-	publish(d, IOAT_GENCTRL, 1, 0);
-	publish(d, IOAT_CBVER, 1, d->version);
-	publish(d, IOAT_INTRDELAY, 2, IOAT_INTRDELAY_CAN);
-	publish(d, IOAT_CS_STATUS, 2, 0);
-	publish(d, IOAT_DMACAPABILITY, 4, IOAT_CAP_FILL_BLOCK);
-	ioat_irq_update(d);
 	for (unsigned i = 0; i < d->nr_chans; i++)
 		reset_channel_regs(&d->chans[i]);
+	ioat_publish_all(d);
 	pthread_mutex_unlock(&d->lock);
 }
