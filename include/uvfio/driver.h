@@ -71,6 +71,7 @@ struct uvfio_dma_space; /* the memory that one device or several can reach, and 
  *	mmap=yes|no        no: uvfio_pci_map_region() maps nothing, every access goes to the
  *	                   kernel or the server (yes)
  *	timeout=SECONDS    a server that has not replied for so long is given up; 0: never (30)
+ *	continue=yes|no    uvfio_pci_reconnect() asks for the device as it was left (no; vfio-user)
  * An option that belongs to the other kind of device is refused (-EINVAL).
  *
  * The device is as Linux VFIO leaves it after the first open: reset, bus mastering off, no
@@ -119,11 +120,19 @@ UVFIO_API int uvfio_pci_lost_fd(const struct uvfio_pci *dev);
  * same addresses; the device itself is as after uvfio_pci_open(): reset, no bus mastering, no
  * interrupts.  So initialise it again and repeat what was not completed.
  *
+ * With the option continue=yes a server that was restarted with the device's state, or to which the
+ * device was moved, goes on with it, and uvfio_pci_continued() says so.  Then nothing was reset:
+ * registers and config space are as they were, and what the device had begun it has not forgotten.
+ * Bus mastering is off, and interrupts have no eventfds: enable these, then call uvfio_pci_enable(),
+ * from when on the device goes on by itself.  What was pending is signalled then.
+ *
  * No other thread may be in a call for this device.  Errors: -ENODEV it is a different device now
  * (ids, regions or interrupts differ), -ETIMEDOUT nobody listened, -EOPNOTSUPP a kernel device.
  * After an error the connection is still lost, and another try is allowed.
  */
 UVFIO_API int uvfio_pci_reconnect(struct uvfio_pci *dev, int timeout_ms, struct uvfio_error *err);
+/* Did the last uvfio_pci_reconnect() find the device as it was left? */
+UVFIO_API bool uvfio_pci_continued(const struct uvfio_pci *dev);
 
 /* ---- regions ---- */
 

@@ -27,7 +27,7 @@ enum drv_via { DRV_VIA_AUTO, DRV_VIA_GROUP, DRV_VIA_CDEV };
 struct drv_options {
 	char vf_token[37]; /* text, "": none */
 	enum drv_via via;
-	bool share, posted, twin, mmap;
+	bool share, posted, twin, mmap, go_on;
 	unsigned timeout; /* seconds, 0: for ever */
 };
 
@@ -135,6 +135,8 @@ struct uvfio_pci {
 	 * write could be overtaken by it, so nothing is posted any more. */
 	atomic_bool shortcut;
 	uint32_t id; /* vendor and device, to know it again */
+	bool opened; /* once, so that what comes is a reconnect */
+	bool continued; /* by the last reconnect */
 	struct uvfio_dma_space *space;
 	struct drv_view *view; /* of ->space; NULL before drv_space_attach() */
 };

@@ -166,6 +166,7 @@ int uvfio_pci_open_in(struct uvfio_dma_space *space, const char *name, const cha
 		dev->ops->asked(dev);
 	if (!ret)
 		ret = read_id(dev, &dev->id, err);
+	dev->opened = true;
 	if (ret)
 		release(dev);
 	else
@@ -236,6 +237,11 @@ int uvfio_pci_reconnect(struct uvfio_pci *dev, int timeout_ms, struct uvfio_erro
 	if (ret && dev->ops->give_up)
 		dev->ops->give_up(dev);
 	return ret;
+}
+
+bool uvfio_pci_continued(const struct uvfio_pci *dev)
+{
+	return dev->continued;
 }
 
 int uvfio_pci_reset(struct uvfio_pci *dev)

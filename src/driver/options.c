@@ -81,7 +81,7 @@ static int set_option(struct drv_options *opt, const char *key, const char *valu
 		int where;
 	} known[] = {
 		{"vf_token", KERNEL}, {"via", KERNEL}, {"share", SOCKET},   {"posted", SOCKET},
-		{"twin", SOCKET},     {"mmap", BOTH},  {"timeout", SOCKET},
+		{"twin", SOCKET},     {"mmap", BOTH},  {"timeout", SOCKET}, {"continue", SOCKET},
 	};
 	unsigned i;
 
@@ -92,7 +92,7 @@ static int set_option(struct drv_options *opt, const char *key, const char *valu
 		return uvfio_error_set(
 			err, -EINVAL,
 			"unknown option '%s'; there are vf_token, via, share, posted, "
-			"twin, mmap and timeout",
+			"twin, mmap, timeout and continue",
 			key);
 	if (known[i].where == (vfio_user ? KERNEL : SOCKET))
 		return uvfio_error_set(err, -EINVAL, "option %s is for %s only", key,
@@ -110,6 +110,8 @@ static int set_option(struct drv_options *opt, const char *key, const char *valu
 		return yes_no(key, value, &opt->twin, err);
 	case 5:
 		return yes_no(key, value, &opt->mmap, err);
+	case 7:
+		return yes_no(key, value, &opt->go_on, err);
 	default:
 		return set_timeout(opt, value, err);
 	}

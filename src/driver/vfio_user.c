@@ -109,6 +109,7 @@ static int user_reconnect(struct uvfio_pci *dev, int64_t deadline, struct uvfio_
 	pthread_rwlock_wrlock(&dev->space->change);
 	vu_disconnect(u->conn);
 	u->conn = fresh;
+	dev->continued = fresh->limits.continued;
 	drv_view_forget(dev->view);
 	pthread_rwlock_unlock(&dev->space->change);
 	(void)!read(u->lost_fd, &count, sizeof(count));

@@ -57,6 +57,7 @@ struct vu_limits {
 	uint64_t max_maps;
 	uint64_t page_size; /* the smallest that the server maps */
 	bool write_multi;
+	bool continued; /* the device goes on where it was left */
 	int twin; /* index among the descriptors of the reply, or -1 */
 };
 
@@ -172,7 +173,7 @@ int vu_notify_fd(struct uvfio_pci *dev, unsigned index, uint64_t offset, unsigne
 int vu_notify_areas(struct uvfio_pci *dev, unsigned index, struct drv_notify **out, unsigned *nr);
 
 /* vu_version.c: the handshake's payloads.  vu_version_request() returns its length. */
-size_t vu_version_request(char *buf, size_t size, bool twin);
+size_t vu_version_request(char *buf, size_t size, bool twin, bool go_on);
 int vu_version_parse(const uint8_t *payload, size_t len, bool twin, struct vu_limits *limits,
 		     struct uvfio_error *err);
 

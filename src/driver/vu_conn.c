@@ -489,7 +489,9 @@ static int handshake(struct vu_conn *c, const char *path, bool twin, struct uvfi
 	struct vu_call call = {
 		.command = VFIO_USER_VERSION,
 		.head = request,
-		.head_len = vu_version_request(request, sizeof(request), twin),
+		/* Not at the first time: what is there may be another's. */
+		.head_len = vu_version_request(request, sizeof(request), twin,
+					       c->dev->opt.go_on && c->dev->opened),
 		.reply = reply,
 		.reply_len = sizeof(reply),
 		.reply_fds = fds,

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "driver/vu.h"
 
-size_t vu_version_request(char *buf, size_t size, bool twin)
+size_t vu_version_request(char *buf, size_t size, bool twin, bool go_on)
 {
 	struct vfio_user_version v = {.major = VFIO_USER_MAJOR, .minor = VFIO_USER_MINOR};
 	int n;
@@ -14,9 +14,10 @@ size_t vu_version_request(char *buf, size_t size, bool twin)
 	memcpy(buf, &v, sizeof(v));
 	n = snprintf(buf + sizeof(v), size - sizeof(v),
 		     "{\"capabilities\":{\"max_msg_fds\":%u,\"max_data_xfer_size\":%u,"
-		     "\"max_dma_maps\":%u,\"pgsizes\":4096,\"write_multiple\":true%s}}",
+		     "\"max_dma_maps\":%u,\"pgsizes\":4096,\"write_multiple\":true%s%s}}",
 		     VFIO_USER_MAX_FDS, VU_XFER, VFIO_USER_DEFAULT_DMA_MAPS,
-		     twin ? ",\"twin_socket\":{\"supported\":true}" : "");
+		     twin ? ",\"twin_socket\":{\"supported\":true}" : "",
+		     go_on ? ",\"" VFIO_USER_CAP_CONTINUE "\":true" : "");
 	return sizeof(v) + (size_t)n + 1;
 }
 
@@ -85,6 +86,8 @@ static int capabilities(json_object *caps, bool twin, struct vu_limits *limits,
 		limits->page_size = DRV_PAGE;
 	limits->write_multi = json_object_object_get_ex(caps, VFIO_USER_CAP_WRITE_MULTIPLE, &v) &&
 			      json_object_get_boolean(v);
+	limits->continued = json_object_object_get_ex(caps, VFIO_USER_CAP_CONTINUED, &v) &&
+			    json_object_get_boolean(v);
 	return 0;
 }
 

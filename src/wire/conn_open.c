@@ -153,6 +153,7 @@ static void job_open(struct wire_conn *conn)
 	vfio_token_string(listener->device, conn->has_token ? &conn->token : NULL, name);
 	vfio_token_wipe(&conn->token);
 	wire_client_init(&c, conn, NULL, name, sizeof(name), sizeof(name));
+	c.client.continues = conn->version->continues;
 	/* Anew each time: a VF that has come again may be in another group. */
 	ret = wire_find_group(conn->server, listener->device, &group, &noiommu);
 	if (!ret)

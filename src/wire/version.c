@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "vfio/keep.h"
 #include "wire/wire_private.h"
 
 #define MAX_DEPTH 6
@@ -112,6 +113,18 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* The text of @reply with its zero: 0, or ENOMEM with a message. */
+static int put_reply(struct json_object *reply, char out[512], size_t *len, struct uvfio_error *err)
+{
+	const char *text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN);
+
+	*len = text ? strlen(text) + 1 : 0;
+	if (!text || *len > 512)
+		return -uvfio_error_set(err, -ENOMEM, "out of memory");
+	memcpy(out, text, *len);
+	return 0;
+}
+
 static int negotiate(struct json_object *caps, uint64_t dma_entries, struct wire_version *out,
 		     struct uvfio_error *err)
 {
@@ -123,13 +136,14 @@ static int negotiate(struct json_object *caps, uint64_t dma_entries, struct wire
 	};
 	struct json_object *twin, *migration, *reply, *mine;
 	bool multi, twin_supported = false;
-	const char *text;
 	int ret = 0;
 
 	for (unsigned i = 0; i < NUMBERS && !ret; i++)
 		ret = get_number(caps, &n[i], err);
 	if (!ret)
 		ret = get_bool(caps, VFIO_USER_CAP_WRITE_MULTIPLE, &multi, err);
+	if (!ret)
+		ret = get_bool(caps, VFIO_USER_CAP_CONTINUE, &out->continues, err);
 	if (!ret)
 		ret = get_object(caps, VFIO_USER_CAP_MIGRATION, &migration, err);
 	if (!ret)
@@ -181,12 +195,12 @@ static int negotiate(struct json_object *caps, uint64_t dma_entries, struct wire
 		json_object_object_add(mine, VFIO_USER_CAP_TWIN_SOCKET, t);
 	}
 	json_object_object_add(reply, VFIO_USER_CAP_CAPABILITIES, mine);
-	text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN);
-	out->reply_len = text ? strlen(text) + 1 : 0;
-	if (!text || out->reply_len > sizeof(out->reply))
-		ret = -uvfio_error_set(err, -ENOMEM, "out of memory");
-	else
-		memcpy(out->reply, text, out->reply_len);
+	ret = put_reply(reply, out->reply, &out->reply_len, err);
+	if (!ret && out->continues) {
+		json_object_object_add(mine, VFIO_USER_CAP_CONTINUED,
+				       json_object_new_boolean(true));
+		ret = put_reply(reply, out->continued, &out->continued_len, err);
+	}
 	json_object_put(reply);
 	return ret;
 }
@@ -289,5 +303,10 @@ void wire_do_version(struct wire_conn *conn, struct wire_msg *msg)
 	pthread_mutex_unlock(&conn->server->lock);
 	conn->rx_fds = v->rx_fds;
 	conn->stream.max = WIRE_MSG_MAX;
-	wire_reply(conn, msg, &reply, sizeof(reply), v->reply, v->reply_len, &fd, fd >= 0 ? 1 : 0);
+	if (vfio_device_file_continued(conn->df))
+		wire_reply(conn, msg, &reply, sizeof(reply), v->continued, v->continued_len, &fd,
+			   fd >= 0 ? 1 : 0);
+	else
+		wire_reply(conn, msg, &reply, sizeof(reply), v->reply, v->reply_len, &fd,
+			   fd >= 0 ? 1 : 0);
 }

@@ -473,8 +473,11 @@ struct wire_version {
 	uint32_t max_xfer, max_fds; /* that the client takes */
 	uint32_t rx_fds;            /* that it may send in one message */
 	bool twin_socket;
+	bool continues;  /* it wants to go on where the device was left */
 	char reply[512]; /* JSON with its zero, or nothing */
 	size_t reply_len;
+	char continued[512]; /* the reply when it does go on */
+	size_t continued_len;
 };
 /* 0, or a positive errno with a message. */
 int wire_version_parse(const uint8_t *payload, uint32_t len, uint64_t dma_entries,

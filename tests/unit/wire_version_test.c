@@ -56,6 +56,23 @@ static void rust_vmm(void **state)
 	assert_int_equal(v.rx_fds, VFIO_USER_MAX_FDS);
 }
 
+/* Who wants to go on with a device is told so only when it does. */
+static void goes_on(void **state)
+{
+	struct wire_version v;
+
+	assert_int_equal(parse("{\"capabilities\":{\"continue\":true,\"pgsizes\":4096}}", &v), 0);
+	assert_true(v.continues);
+	assert_string_equal(v.reply, "{\"capabilities\":{\"pgsizes\":4096}}");
+	assert_string_equal(v.continued,
+			    "{\"capabilities\":{\"pgsizes\":4096,\"continued\":true}}");
+	assert_int_equal(v.continued_len, strlen(v.continued) + 1);
+	assert_int_equal(parse("{\"capabilities\":{\"continue\":false}}", &v), 0);
+	assert_false(v.continues);
+	assert_int_equal(v.continued_len, 0);
+	assert_int_equal(parse("{\"capabilities\":{\"continue\":1}}", &v), EINVAL);
+}
+
 static void little_said(void **state)
 {
 	struct wire_version v;
@@ -142,8 +159,9 @@ static void refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(qemu),   cmocka_unit_test(rust_vmm), cmocka_unit_test(little_said),
-		cmocka_unit_test(values), cmocka_unit_test(refused),
+		cmocka_unit_test(qemu),     cmocka_unit_test(goes_on),
+		cmocka_unit_test(rust_vmm), cmocka_unit_test(little_said),
+		cmocka_unit_test(values),   cmocka_unit_test(refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
