@@ -307,6 +307,15 @@ ssize_t mig_data_write(struct mig_data *data, const void *buf, size_t len, struc
 	return ret ? ret : (ssize_t)len;
 }
 
+int mig_data_complete(struct mig_data *data, struct uvfio_error *err)
+{
+	if (!data->m)
+		return uvfio_error_set(err, -ENODEV, "the session has ended");
+	if (data->kind != MIG_SESSION_LOAD)
+		return uvfio_error_set(err, -EBADF, "this session is read");
+	return mig_reader_end(data->reader, err);
+}
+
 bool mig_data_readable(struct mig_data *data)
 {
 	struct mig_left left = {0};

@@ -98,6 +98,9 @@ ssize_t mig_data_read(struct mig_data *data, void *buf, size_t len);
 /* All of them: @len.  -EBADF, -ENODEV as above; -EINVAL and so on: the stream is not what this
  * device can take, and stays so (@err says why). */
 ssize_t mig_data_write(struct mig_data *data, const void *buf, size_t len, struct uvfio_error *err);
+/* Has all of the stream come?  0; -EINVAL with a message, or what was wrong with it; -ENODEV, -EBADF
+ * as above. */
+int mig_data_complete(struct mig_data *data, struct uvfio_error *err);
 /* A read would not answer -ENOMSG; a write may always be made. */
 bool mig_data_readable(struct mig_data *data);
 /* PRECOPY_INFO: 0, -EINVAL in any other state than those of pre-copy, -ENODEV. */

@@ -209,6 +209,7 @@ static void device_release_all(struct vfio_device *dev)
 	pthread_mutex_destroy(&dev->poller.lock);
 	pthread_mutex_destroy(&dev->faults.lock);
 	dma_logging_fini(&dev->dma_logging);
+	device_hold_fini(dev);
 	pthread_mutex_destroy(&dev->quiet_lock);
 	pthread_mutex_destroy(&dev->reg_lock);
 	pthread_mutex_destroy(&dev->config_lock);
@@ -274,6 +275,7 @@ static int device_alloc(struct vfio_machine *machine, const struct uvfio_model *
 	pthread_mutex_init(&dev->reg_lock, NULL);
 	dma_logging_init(&dev->dma_logging);
 	pthread_mutex_init(&dev->quiet_lock, NULL);
+	device_hold_init(dev);
 	pthread_mutex_init(&dev->faults.lock, NULL);
 	pthread_mutex_init(&dev->poller.lock, NULL);
 	pthread_cond_init(&dev->mem_cond, NULL);

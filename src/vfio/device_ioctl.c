@@ -197,7 +197,12 @@ int vfio_device_ioctl(struct vfio_device_file *df, struct vfio_client *client, u
 		return cdev_ioctl(df, client, cmd, arg);
 	if (!file_is_bound(df))
 		return -EINVAL;
-	device_access_begin(df->dev);
+	/* What only tells of it is not delayed (vfio.h). */
+	if (cmd == VFIO_DEVICE_GET_INFO || cmd == VFIO_DEVICE_GET_REGION_INFO ||
+	    cmd == VFIO_DEVICE_GET_IRQ_INFO)
+		device_access_begin_anyway(df->dev);
+	else
+		device_access_begin(df->dev);
 	ret = device_ioctl(df, client, cmd, arg);
 	device_access_end(df->dev);
 	return ret;

@@ -223,7 +223,10 @@ int device_open(struct vfio_device *dev, const struct open_with *with, bool *con
 	int ret = 0;
 
 	pthread_mutex_lock(&dev->open_lock);
-	if (dev->open_count)
+	if (vfio_device_place(dev) != VFIO_HERE &&
+	    !(dev->open_count && vfio_device_place(dev) == VFIO_LEAVING))
+		ret = -EBUSY; /* an operator moves it, or has moved it */
+	else if (dev->open_count)
 		ret = with->alone ? -EINVAL : 0;
 	else if (atomic_load(&dev->host_resets)) /* the one of the open is only tried (A.3) */
 		ret = -EAGAIN;

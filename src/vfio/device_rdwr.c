@@ -141,9 +141,10 @@ static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, 
 		emit_rdwr(dev, offset, buf, len, write, ret);
 		return ret;
 	}
-	if (patience == NO_WAIT && vfio_device_sleeps(dev))
+	if (patience == NO_WAIT && (vfio_device_sleeps(dev) || !device_access_begin_nowait(dev)))
 		return -EAGAIN;
-	device_access_begin(dev);
+	if (patience == WAIT)
+		device_access_begin(dev);
 	switch (index) {
 	case VFIO_PCI_CONFIG_REGION_INDEX:
 		ret = config_rdwr(dev, pos, buf, len, write, patience);

@@ -43,7 +43,8 @@ unsigned device_reset_methods(struct vfio_device *dev)
 
 bool device_can_reset(struct vfio_device *dev)
 {
-	return !device_is_cut(dev) && !atomic_load(&dev->no_reset) && device_reset_methods(dev);
+	return !device_is_cut(dev) && vfio_device_place(dev) < VFIO_IN_DOUBT &&
+	       !atomic_load(&dev->no_reset) && device_reset_methods(dev);
 }
 
 void device_reset_prepare(struct vfio_device *dev)
@@ -109,10 +110,12 @@ int device_ioctl_reset(struct vfio_device *dev)
 
 int vfio_device_host_reset(struct vfio_device *dev)
 {
-	int ret;
+	int ret = device_forget_moved(dev);
 
+	if (ret)
+		return ret;
 	atomic_fetch_add(&dev->host_resets, 1);
-	device_access_begin(dev);
+	device_access_begin_anyway(dev);
 	pthread_mutex_lock(&dev->config_lock);
 	ret = device_function_reset(dev, UVFIO_RESET_FUNCTION);
 	pthread_mutex_unlock(&dev->config_lock);

@@ -110,6 +110,8 @@ static enum mem_gate memory_gate(struct vfio_device *dev)
 
 	if (!on)
 		return MEM_OFF;
+	if (dev->migration.stopped && atomic_load(&dev->hold.on) && !device_is_cut(dev))
+		return MEM_WAIT;
 	return pci_memory_decoded(dev->func) && !device_is_cut(dev) && !dev->migration.stopped
 		       ? MEM_ON
 		       : MEM_DEAF;

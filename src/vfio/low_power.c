@@ -111,7 +111,9 @@ bool vfio_device_suspended(const struct vfio_device *dev)
 
 bool vfio_device_sleeps(const struct vfio_device *dev)
 {
-	return atomic_load(&((struct vfio_device *)(uintptr_t)dev)->low_power);
+	struct vfio_device *d = (struct vfio_device *)(uintptr_t)dev;
+
+	return atomic_load(&d->low_power) || atomic_load(&d->hold.on);
 }
 
 static void signal_wakeup(struct vfio_device *dev, int fd)
@@ -179,11 +181,11 @@ void uvfio_pme_raise(struct uvfio_device *udev)
 		uvfio_trash_add(dev->pme.waker, &dev->pme.item);
 }
 
-void device_access_begin(struct vfio_device *dev)
+/* A call that counts has the device awake. */
+static void wake_for_call(struct vfio_device *dev)
 {
 	int fd;
 
-	atomic_fetch_add(&dev->accesses, 1);
 	if (!atomic_load(&dev->low_power))
 		return;
 	pthread_mutex_lock(&dev->config_lock);
@@ -193,9 +195,36 @@ void device_access_begin(struct vfio_device *dev)
 		signal_wakeup(dev, fd);
 }
 
+void device_access_begin_anyway(struct vfio_device *dev)
+{
+	atomic_fetch_add(&dev->accesses, 1);
+	wake_for_call(dev);
+}
+
+bool device_access_begin_nowait(struct vfio_device *dev)
+{
+	atomic_fetch_add(&dev->accesses, 1);
+	if (atomic_load(&dev->hold.on)) {
+		device_access_end(dev);
+		return false;
+	}
+	wake_for_call(dev);
+	return true;
+}
+
+void device_access_begin(struct vfio_device *dev)
+{
+	while (!device_access_begin_nowait(dev))
+		device_hold_wait(dev);
+}
+
 void device_access_end(struct vfio_device *dev)
 {
-	if (atomic_fetch_sub(&dev->accesses, 1) != 1 || !atomic_load(&dev->low_power))
+	if (atomic_fetch_sub(&dev->accesses, 1) != 1)
+		return;
+	if (atomic_load(&dev->hold.on))
+		device_hold_check(dev);
+	if (!atomic_load(&dev->low_power))
 		return;
 	pthread_mutex_lock(&dev->config_lock);
 	if (!atomic_load(&dev->accesses))

@@ -4,6 +4,7 @@
 #define UVFIO_VFIO_LOW_POWER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include "base/trash.h"
 
 struct vfio_device;
@@ -20,7 +21,11 @@ int device_pme_init(struct vfio_device *dev);
 void device_pme_fini(struct vfio_device *dev);
 
 /* Bracket each access through the device's file: the device is awake between them. */
-void device_access_begin(struct vfio_device *dev);
+void device_access_begin(struct vfio_device *dev); /* waits while it is held (hold.h) */
+/* Not then: false. */
+bool device_access_begin_nowait(struct vfio_device *dev);
+/* Of what neither changes the device nor depends on its state, and of the host. */
+void device_access_begin_anyway(struct vfio_device *dev);
 void device_access_end(struct vfio_device *dev);
 /* @wakeup_fd: an eventfd of ours, taken over on success, or -1.  -EINVAL when it is entered. */
 int device_low_power_enter(struct vfio_device *dev, int wakeup_fd);

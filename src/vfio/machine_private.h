@@ -45,6 +45,7 @@
 #include "vfio/device_memory.h"
 #include "vfio/dma_log.h"
 #include "vfio/group.h"
+#include "vfio/hold.h"
 #include "vfio/host.h"
 #include "vfio/keep.h"
 #include "vfio/low_power.h"
@@ -369,6 +370,7 @@ struct vfio_device {
 	struct dma_logging dma_logging;
 	struct device_migration migration; /* under config_lock */
 	struct device_keep *kept;          /* ditto (keep.h); NULL: nothing */
+	struct device_hold hold;           /* its users wait */
 	/* Of the HWPT that it is attached to; NULL: none that tracks.  Changed while nothing is in
 	 * flight. */
 	_Atomic(struct dma_logging *) hwpt_dirty;

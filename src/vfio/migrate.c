@@ -367,8 +367,10 @@ void device_migration_reset(struct vfio_device *dev)
 		return;
 	migration_reset(mig->m);
 	end_session(dev);
-	mig->stopped = mig->reinit = mig->committed = false;
-	atomic_store(&mig->quiet, false);
+	mig->reinit = mig->committed = false;
+	/* A device that is not known to be here stays still (move.h). */
+	mig->stopped = vfio_device_place(dev) >= VFIO_IN_DOUBT;
+	atomic_store(&mig->quiet, mig->stopped);
 }
 
 /* ---- what a model calls ---- */

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "migration/migration.h"
+#include "vfio/move.h"
 
 struct vfio_device;
 struct memory_copy;
@@ -32,6 +33,7 @@ struct device_migration {
 	bool committed;      /* the model has what was loaded; only ->enter() has failed */
 	bool answer_owed;    /* of ->leave() or ->enter(); both under quiet_lock */
 	int answer;
+	_Atomic(enum vfio_place) place; /* of an operator's move: move.c */
 	enum save_phase phase;
 	struct memory_copy *memory; /* what of BAR memory was saved, or is aside */
 	uint64_t *pending;          /* interrupts that are aside; NULL: none */
@@ -43,6 +45,10 @@ int device_migration_init(struct vfio_device *dev);
 void device_migration_fini(struct vfio_device *dev);
 /* A reset, or the last close: RUNNING, without a session. */
 void device_migration_reset(struct vfio_device *dev);
+
+/* move.c: the host resets a device, which is as good as new then, also if it had gone.  -EBUSY: it
+ * is in doubt whether it is here.  No lock held. */
+int device_forget_moved(struct vfio_device *dev);
 
 /* ---- migrate_file.c: the features (A.10); without config_lock ---- */
 

@@ -95,8 +95,12 @@ static int set_state(struct vfio_device *dev, unsigned target, struct vfio_migra
 	err.msg[0] = '\0';
 	pthread_mutex_lock(&dev->config_lock);
 	before = migration_state(dev->migration.m);
-	ret = device_is_cut(dev) ? -EIO
-				 : migration_set(dev->migration.m, target, &file->data, &err);
+	if (device_is_cut(dev))
+		ret = -EIO;
+	else if (vfio_device_place(dev) != VFIO_HERE)
+		ret = uvfio_error_set(&err, -EBUSY, "an operator is moving it");
+	else
+		ret = migration_set(dev->migration.m, target, &file->data, &err);
 	pthread_mutex_unlock(&dev->config_lock);
 	if (ret)
 		uvfio_device_log((struct uvfio_device *)dev, UVFIO_LOG_WARN,

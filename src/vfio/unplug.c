@@ -80,6 +80,7 @@ static void cut(struct vfio_device *dev, bool surprise)
 	device_memory_close(dev);
 	irq_intx_level(dev->irqs, false);
 	pthread_mutex_unlock(&dev->config_lock);
+	device_unhold(dev); /* nobody waits for what does not come back */
 }
 
 /* Nobody has the device open, or is opening it.  machine->lock held. */

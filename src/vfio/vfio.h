@@ -252,8 +252,8 @@ ssize_t vfio_device_read_nowait(struct vfio_device_file *df, uint64_t offset, vo
 				size_t len);
 ssize_t vfio_device_write_nowait(struct vfio_device_file *df, uint64_t offset, const void *buf,
 				 size_t len);
-/* Is the device in low power (A.10)?  The next ioctl or access resumes it, and lets it be suspended
- * again, which may wait for a reset and for DMA.  Only requests of the device's own user enter it. */
+/* Is the device in low power (A.10), or held while an operator moves it?  The next ioctl or access
+ * resumes it, and lets it be suspended again, which may wait for a reset and for DMA; or waits.  Only requests of the device's own user enter it. */
 bool vfio_device_sleeps(const struct vfio_device *dev);
 /* A store to mapped register memory that the door trapped: 0, or -EIO when memory is off (the
  * client gets SIGBUS), -EINVAL outside any mappable BAR.  @size 1, 2, 4, 8, naturally aligned or
