@@ -122,6 +122,12 @@ static int save_model(struct vfio_device *dev, bool stopped, struct mig_writer *
 	return ret;
 }
 
+/* What its user has of it goes along when an operator moves it (keep.h). */
+static int save_kept(struct vfio_device *dev, bool stopped, struct mig_writer *out)
+{
+	return stopped && vfio_device_place(dev) == VFIO_LEAVING ? vfio_keep_save(dev, out) : 0;
+}
+
 static int mig_save(void *arg, bool stopped, struct mig_writer *out)
 {
 	struct vfio_device *dev = arg;
@@ -138,6 +144,7 @@ static int mig_save(void *arg, bool stopped, struct mig_writer *out)
 
 		ret = mig->phase == SAVE_MEMORY  ? memory_copy_save(dev, out)
 		      : mig->phase == SAVE_MODEL ? save_model(dev, stopped, out)
+		      : mig->phase == SAVE_KEPT  ? save_kept(dev, stopped, out)
 						 : 0;
 		if (ret < 0)
 			return ret;
@@ -206,6 +213,12 @@ static int mig_load(void *arg, struct mig_section *section, struct uvfio_error *
 		return memory_copy_load(dev, section, err);
 	if (section->tag == MIG_TAG_IRQS)
 		return load_irqs(dev, section, err);
+	if (vfio_device_place(dev) == VFIO_ARRIVING) {
+		int ret = vfio_keep_load(dev, section, err);
+
+		if (ret != -ENOENT)
+			return ret;
+	}
 	for (unsigned i = 0; i < 4; i++)
 		call.load.kind[i] = (char)(section->tag >> 8 * i);
 	mig->first = false;
@@ -217,6 +230,7 @@ static void mig_forget(void *arg)
 	struct vfio_device *dev = arg;
 
 	call_model(dev, &(struct model_call){.op = MODEL_FORGET});
+	vfio_keep_drop(dev);
 }
 
 /* Interrupts that had been raised and not delivered.  The gate is shut: they become pending. */
@@ -290,6 +304,9 @@ static int put_into_effect(struct vfio_device *dev, struct uvfio_error *err)
 
 	if (mig->committed)
 		return 0;
+	ret = vfio_device_place(dev) == VFIO_HERE ? 0 : vfio_keep_check(dev, true, err);
+	if (ret)
+		return ret;
 	ret = call_model(dev, &(struct model_call){.op = MODEL_COMMIT, .err = err});
 	mig->committed = !ret;
 	return ret;
@@ -319,6 +336,7 @@ static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost
 	if (from == MIG_RESUMING) {
 		memory_copy_commit(dev);
 		raise_pending(dev);
+		vfio_keep_commit(dev);
 	}
 	if (mig_session(from) != mig_session(to)) {
 		end_session(dev);

@@ -20,7 +20,7 @@ struct memory_copy;
 
 /* What a session saves, in this order; a session of pre-copy goes through the first two again and
  * again. */
-enum save_phase { SAVE_MEMORY, SAVE_MODEL, SAVE_IRQS, SAVE_DONE, NR_SAVE_PHASES };
+enum save_phase { SAVE_MEMORY, SAVE_MODEL, SAVE_IRQS, SAVE_KEPT, SAVE_DONE, NR_SAVE_PHASES };
 
 struct device_migration {
 	struct migration *m; /* NULL: its model cannot be moved */

@@ -104,6 +104,11 @@ static int check_save(struct vfio_device *dev, struct uvfio_error *err)
 	default:
 		return uvfio_error_set(err, -EBUSY, "%s is being moved already", dev->name);
 	}
+	if (vfio_keep_ready(dev))
+		return uvfio_error_set(err, -EBUSY,
+				       "%s has come here, and its user has not yet taken it up "
+				       "again: it can be moved on when that has opened it",
+				       dev->name);
 	if (dev->open_count && dev->uio_open)
 		return uvfio_error_set(err, -EBUSY,
 				       "%s: a program has it by uio, which cannot follow it",
@@ -256,13 +261,16 @@ int vfio_move_pause(struct vfio_move *move, struct uvfio_error *err)
 				       "%s: a call of its user's does not return, so that it "
 				       "cannot be stopped now; try again",
 				       dev->name);
+	/* One that sleeps (A.10) is awake from here on. */
+	device_access_begin_anyway(dev);
 	pthread_mutex_lock(&dev->config_lock);
 	ret = stop(move, err);
 	pthread_mutex_unlock(&dev->config_lock);
-	if (ret)
+	if (ret) {
+		device_access_end(dev);
 		device_unhold(dev);
-	else
-		move->paused = true;
+	}
+	move->paused = !ret;
 	return ret;
 }
 
@@ -308,6 +316,8 @@ int vfio_move_loaded(struct vfio_move *move, struct uvfio_error *err)
 	ret = check_stands(move, err);
 	if (!ret)
 		ret = mig_data_complete(move->data, err);
+	if (!ret)
+		ret = vfio_keep_check(dev, true, err);
 	pthread_mutex_unlock(&dev->config_lock);
 	return ret;
 }
@@ -395,6 +405,8 @@ int vfio_move_end(struct vfio_move *move, enum vfio_move_end how, struct uvfio_e
 	}
 	mig_data_put(move->data);
 	unlock(dev);
+	if (move->paused)
+		device_access_end(dev);
 	/* In doubt its user's calls go on waiting. */
 	if (move->paused && vfio_device_place(dev) != VFIO_IN_DOUBT)
 		device_unhold(dev);

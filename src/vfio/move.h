@@ -51,8 +51,8 @@ const char *vfio_place_name(enum vfio_place place); /* "here", "leaving", … */
 
 /*
  * -EOPNOTSUPP: its model cannot be moved; -EBUSY: its user moves it, another operator does, it is
- * in doubt or gone, it has VFs; to be loaded: somebody has it open; -EIO: it was pulled out. Always
- * with a message.
+ * in doubt or gone, it has VFs, its user has not followed it here yet; to be loaded: somebody has
+ * it open; -EIO: it was pulled out. Always with a message.
  */
 int vfio_move_begin(struct vfio_device *dev, enum vfio_move_kind kind, struct vfio_move **out,
 		    struct uvfio_error *err);

@@ -5,6 +5,7 @@
 #include "devices/pcitest/pcitest_model.h"
 #include "devices/pcitest/pcitest_spec.h"
 #include "vfio/inject.h"
+#include "vfio/keep.h"
 #include "vfio/move.h"
 #include "vfio/observe.h"
 #include "vfio/vfio_uapi.h"
@@ -191,30 +192,51 @@ static void moved(void **state)
 	down(&f, second);
 }
 
-/* Where it has gone from, it can come back to. */
+/* Where it has gone from, it can come back to; its user follows it. */
 static void there_and_back(void **state)
 {
 	struct uvfio_error err = {""};
 	struct vfio_move *out, *in;
-	struct vfio_device *second;
+	struct vfio_device *first, *second;
 	struct fixture f;
 
 	second = up(&f, "pcitest,memory=64K", "pcitest,memory=64K");
-	out = save_all(f.dev);
+	first = f.dev;
+	bar_put(&f, 2, 8192, 8, 43);
+	out = save_all(first);
 	in = load_all(second);
 	assert_int_equal(vfio_move_give(out, &err), 0);
 	assert_int_equal(vfio_move_take(in, &err), 0);
 	assert_int_equal(vfio_move_end(out, VFIO_MOVE_GONE, &err), 0);
 	assert_int_equal(vfio_move_end(in, VFIO_MOVE_BACK, &err), 0);
-	vfio_device_release(f.df);
-	f.df = NULL;
+	/* It would not be known what its user has of it. */
+	assert_int_equal(begin_error(second, VFIO_MOVE_SAVE), -EBUSY);
+	f.tc.client.continues = true;
+	assert_int_equal(open_second(&f), 0);
+	assert_true(vfio_device_file_continued(f.df));
+	vfio_keep_master(f.df);
+	assert_int_equal(config_get(&f, PCI_COMMAND, 2) & COMMAND_ON, COMMAND_ON);
+	assert_int_equal(bar_get(&f, 0, PCITEST_SCRATCH, 8), 0x1122334455667788);
+	assert_int_equal(bar_get(&f, 2, 4096, 8), 42);
+	assert_int_equal(bar_get(&f, 2, 8192, 8), 43);
+	bar_put(&f, 2, 0, 8, 44);
+
 	out = save_all(second);
-	in = load_all(f.dev);
+	in = load_all(first);
 	assert_int_equal(vfio_move_give(out, &err), 0);
 	assert_int_equal(vfio_move_take(in, &err), 0);
 	assert_int_equal(vfio_move_end(in, VFIO_MOVE_BACK, &err), 0);
 	assert_int_equal(vfio_move_end(out, VFIO_MOVE_GONE, &err), 0);
-	assert_int_equal(vfio_device_place(f.dev), VFIO_HERE);
+	assert_int_equal(vfio_device_place(first), VFIO_HERE);
+	/* Who does not say that it goes on gets it as after a reset (A.3). */
+	vfio_device_release(f.df);
+	vfio_group_release(f.gf);
+	vfio_container_release(f.container);
+	f.tc.client.continues = false;
+	fixture_open(&f);
+	assert_false(vfio_device_file_continued(f.df));
+	config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+	assert_int_equal(bar_get(&f, 0, PCITEST_SCRATCH, 8), 0);
 	down(&f, second);
 }
 
