@@ -4,6 +4,10 @@
  *
  * VERSION is checked before anything is touched.  Then the device is claimed: at once, or when the
  * client before has been taken leave of.  Opening may wait, so a job does it and answers.
+ *
+ * A process that was killed may have gone before its socket has: what io_uring waits for the kernel
+ * lets go of a moment later.  Whoever comes in its place, as a VMM that is started again, waits for
+ * that, within bounds, since somebody else may have the socket still.
  */
 #include <errno.h>
 #include <poll.h>
@@ -14,6 +18,11 @@
 #include <unistd.h>
 #include "wire/wire_private.h"
 
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+#define GONE_NS 1000000000u /* for a dead client's socket to be closed */
+
 static void on_socket(void *arg)
 {
 	wire_conn_turn(arg);
@@ -21,11 +30,32 @@ static void on_socket(void *arg)
 
 /* ---- making one ---- */
 
+static void refuse_busy(struct wire_conn *conn, int error);
+
+/* It has waited long enough for a client whose process has gone. */
+static void give_up(struct wire_conn *conn)
+{
+	bool waits;
+
+	pthread_mutex_lock(&conn->server->lock);
+	waits = conn->waits;
+	if (waits)
+		TAILQ_REMOVE(&conn->listener->waiting, conn, wait);
+	conn->waits = false;
+	pthread_mutex_unlock(&conn->server->lock);
+	if (waits)
+		refuse_busy(conn, EBUSY);
+}
+
 static void on_timer(void *arg)
 {
 	struct wire_conn *conn = arg;
 
-	if (state_of(conn) != WIRE_HELLO)
+	if (state_of(conn) == WIRE_WAITING) {
+		give_up(conn);
+		wire_conn_turn(conn);
+	}
+	if (state_of(conn) != WIRE_HELLO || conn->half_closed)
 		return;
 	wire_conn_complain(conn, "it has not sent VERSION for %u ms; the connection is closed",
 			   conn->listener->options.handshake_ms);
@@ -139,6 +169,20 @@ static bool hung_up(int fd)
 	return poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
+/* The process that connected has ended.  False also where the kernel cannot say. */
+static bool process_gone(int fd)
+{
+	struct pollfd p = {.events = POLLIN};
+	socklen_t len = sizeof(p.fd);
+	bool gone;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &p.fd, &len))
+		return errno == ESRCH || errno == EINVAL; /* before Linux 6.16 none of a dead one */
+	gone = poll(&p, 1, 0) == 1;
+	close(p.fd);
+	return gone;
+}
+
 /* Opening: the core's files, as a program with /dev/vfio would make them.  VERSION is answered in
  * the context when this is done: until then the input is measured by what is not agreed yet. */
 static void job_open(struct wire_conn *conn)
@@ -196,6 +240,12 @@ static int claim(struct wire_conn *conn)
 		TAILQ_INSERT_TAIL(&listener->waiting, conn, wait);
 		conn->waits = true;
 		ret = EAGAIN;
+	} else if (process_gone(active->stream.fd)) {
+		set_state(conn, WIRE_WAITING);
+		TAILQ_INSERT_TAIL(&listener->waiting, conn, wait);
+		conn->waits = true;
+		uvfio_timer_arm(conn->timer, GONE_NS);
+		ret = EAGAIN;
 	} else {
 		ret = EBUSY;
 	}
@@ -213,10 +263,15 @@ static void try_open(struct wire_conn *conn)
 		wire_conn_job(conn, WIRE_OPENING, job_open);
 		return;
 	}
-	wire_conn_complain(conn, ret == EBUSY ? "refused: another client has the device"
-					      : "refused: the device is being removed");
+	refuse_busy(conn, ret);
+}
+
+static void refuse_busy(struct wire_conn *conn, int error)
+{
+	wire_conn_complain(conn, error == EBUSY ? "refused: another client has the device"
+						: "refused: the device is being removed");
 	set_state(conn, WIRE_HELLO);
-	wire_reply_error(conn, conn->job_msg, ret);
+	wire_reply_error(conn, conn->job_msg, error);
 	conn->half_closed = true;
 }
 
@@ -264,6 +319,7 @@ static void go_work(struct uvfio_work *work)
 		if (!conn->watch)
 			wire_conn_close(conn);
 	} else if (state_of(conn) == WIRE_WAITING) {
+		uvfio_timer_cancel(conn->timer);
 		try_open(conn);
 		wire_conn_turn(conn);
 	}

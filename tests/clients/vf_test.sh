@@ -136,18 +136,33 @@ stop
 
 # ---- any may be killed at any moment ----
 
-start --device "ioat,vfs=4,numvfs=4,start-delay=0,vf_token=$ours,socket=$work/pf.sock,vf-sockets=$work/vf%u.sock"
+start --device "ioat,vfs=5,numvfs=5,start-delay=0,vf_token=$ours,socket=$work/pf.sock,vf-sockets=$work/vf%u.sock"
 declare -A device=([pf]="$pf,via=group,vf_token=$ours" [group]="$(vf 0),via=group,vf_token=$ours"
 	[cdev]="$(vf 1),via=cdev,vf_token=$ours" [socket]="unix:$work/vf2.sock" [messages]="unix:$work/vf3.sock,share=no")
 roles=(pf group cdev socket messages)
+# And a virtual machine, whose firmware finds the VF and looks for what it can boot.
+qemu=$("$(dirname "$(realpath "$0")")/../../scripts/fetch-qemu" 2>qemu.err)/qemu-system-x86_64 && roles+=(vm) ||
+	skip "a virtual machine among them" "no newer QEMU can be fetched: $(tail -1 qemu.err)"
+mkfifo vm.in
+exec {monitor}<>vm.in
+begin_vm() {
+	: >vm.out
+	"$qemu" -machine q35,memory-backend=ram -object memory-backend-memfd,id=ram,size=64M,share=on -display none \
+		-nodefaults -monitor stdio \
+		-device "{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"$work/vf4.sock\"}}" \
+		<vm.in >vm.out 2>&1 &
+	holder[vm]=$!
+	echo info pci >&"$monitor"
+}
 begin() { # ROLE
+	[ "$1" != vm ] || { begin_vm; return; }
 	local door=(run)
 	case $1 in socket | messages) door=(timeout -k 5 "${VF_SECONDS:-280}") ;; esac
 	: >"$1.out"
 	STRESS_RESETS=1 "${door[@]}" "$stress" 1000 $RANDOM "$1" "ioat=${device[$1]}" >"$1.out" 2>&1 &
 	holder[$1]=$!
 }
-has_begun() { grep -q '^begun' "$1.out"; }
+has_begun() { grep -qi '^begun\|PCI device 8086:0b00' "$1.out"; }
 killed=0
 for role in "${roles[@]}"; do begin "$role"; done
 begun() { # ROLE: within a minute, unless it has ended
@@ -167,7 +182,9 @@ for ((i = 0; i < kills; i++)); do
 	role=${roles[RANDOM % ${#roles[@]}]}
 	mapfile -t pids < <(processes_of "${holder[$role]}")
 	# The program, its server, or all at once.
-	case $((RANDOM % 3)) in
+	how=$((RANDOM % 3))
+	[ ${#pids[@]} -gt 1 ] || how=2
+	case $how in
 	0) kill -KILL "${pids[-1]}" ;;
 	1) kill -KILL "${pids[@]:1}" ;;
 	2) kill -KILL "${pids[@]}" ;;
@@ -176,23 +193,25 @@ for ((i = 0; i < kills; i++)); do
 	kill -KILL "${pids[@]}" 2>/dev/null
 	killed=$((killed + 1))
 	# What was bound through another descriptor is EINVAL until that has gone (D.3).
-	address=${device[$role]%%,*}
+	address=${device[$role]-unix:}
+	address=${address%%,*}
 	for ((n = 0; n < 6000; n++)); do
 		[[ $address != unix:* ]] && ! free "$address" || break
 		sleep 0.01
 	done
 	begin "$role"
 	begun "$role"
-	has_begun "$role" || { fail "$role begins again after kill $i" "$(cat "$role.out")"; break; }
+	has_begun "$role" || { fail "$role begins again after kill $i" "$(cat "$role.out"; tail -3 serve.err)"; break; }
 done
 is "all $kills that were killed were begun again" "$kills" $killed
 for role in "${roles[@]}"; do
 	for p in $(processes_of "${holder[$role]}"); do
 		[ "$(cat "/proc/$p/comm")" != dma-stress ] || kill -TERM "$p"
 	done
+	[ "$role" != vm ] || echo quit >&"$monitor"
 	wait "${holder[$role]}"
 	is "$role: nobody touched what is not mapped, and it ends well" 0 $?
-	sed 's/^/# /' "$role.out"
+	[ "$role" = vm ] || sed 's/^/# /' "$role.out"
 done
 stop
 finish

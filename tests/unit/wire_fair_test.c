@@ -5,6 +5,7 @@
  */
 #include <sched.h>
 #include <semaphore.h>
+#include <sys/wait.h>
 #include "wire_util.h"
 
 #define OTHERS 4 /* so that some are on the same loop */
@@ -249,6 +250,89 @@ static void nobody_overtakes(void **state)
 	wire_down(&f);
 }
 
+/* ---- a client whose process has ended before its socket has ---- */
+
+/* As client_connect(), of a process that is no more: somebody else has its socket. */
+static int connect_as_a_dead_one(struct wire_fixture *f)
+{
+	int way[2], pair[2];
+	pid_t pid;
+	char byte;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, way), 0);
+	pid = fork();
+	if (!pid) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+			_exit(1);
+		for (unsigned i = 0; i < 2; i++)
+			send_fds(way[1], "", 1, &pair[i], 1);
+		_exit(0);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(read_all(way[0], &byte, 1, &pair[i]), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	close(way[0]);
+	close(way[1]);
+	assert_int_equal(wire_adopt(f->listener, pair[1]), 0);
+	return pair[0];
+}
+
+/* False: this kernel cannot tell, and the next one is refused at once. */
+static bool dead_ones_are_seen(void)
+{
+	int pair[2], pidfd;
+	socklen_t len = sizeof(pidfd);
+	bool seen;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	seen = !getsockopt(pair[0], SOL_SOCKET, 77 /* SO_PEERPIDFD */, &pidfd, &len);
+	if (seen)
+		close(pidfd);
+	close(pair[0]);
+	close(pair[1]);
+	return seen;
+}
+
+static void dead_with_an_open_socket(void **state)
+{
+	struct wire_fixture f;
+	static struct reply r;
+	int dead, next;
+
+	if (!dead_ones_are_seen())
+		skip();
+	wire_up(&f);
+	dead = connect_as_a_dead_one(&f);
+	assert_int_equal(client_version(dead, NULL, &r), 0);
+	next = client_connect(&f);
+	send_version(next);
+	await_waiting(&f, 1);
+	close(dead);
+	assert_int_equal(client_receive(next, &r), 0);
+	assert_int_equal(r.hdr.flags, VFIO_USER_TYPE_REPLY);
+	close(next);
+	wire_down(&f);
+}
+
+/* Whoever has the socket uses it: the device is not free. */
+static void dead_and_still_used(void **state)
+{
+	struct wire_fixture f;
+	static struct reply r;
+	int dead, next;
+
+	wire_up(&f);
+	dead = connect_as_a_dead_one(&f);
+	assert_int_equal(client_version(dead, NULL, &r), 0);
+	next = client_connect(&f);
+	assert_int_equal(client_version(next, NULL, &r), EBUSY);
+	client_enable(dead);
+	assert_int_equal(client_get(dead, W_ID), WDEV_ID);
+	close(next);
+	close(dead);
+	wire_down(&f);
+}
+
 /* ---- a client that has shut its sending half ---- */
 
 static int shut_with_unread_answers(struct wire_fixture *f)
@@ -317,6 +401,8 @@ int main(void)
 		cmocka_unit_test(many_messages),
 		cmocka_unit_test(first_come_first_served),
 		cmocka_unit_test(nobody_overtakes),
+		cmocka_unit_test(dead_with_an_open_socket),
+		cmocka_unit_test(dead_and_still_used),
 		cmocka_unit_test(half_shut),
 		cmocka_unit_test(half_shut_alone),
 	};
