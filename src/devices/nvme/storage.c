@@ -27,7 +27,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <uvfio/migration.h>
 
 #include "devices/nvme/nvme.h"
 #include "devices/nvme/nvme_model.h"
