@@ -3,8 +3,8 @@
  * C: from a fork of the server to the program.
  *
  *   S sends TREE ─▶ namespaces ─MAP_ME▶ S writes the maps ─MAPPED▶ mounts
- *   ─IOMMUDIR, DEVDIR, NODES, SYSDIR, SANDBOX▶ S says what to trap ─FILTER▶ filter ─LISTENER▶
- *   S is ready ─GO▶ execvp
+ *   ─IOMMUDIR, DEVDIR, NODES, SYSDIR, MIG_…, SANDBOX▶ S says what to trap ─FILTER▶ filter
+ * ─LISTENER▶ S is ready ─GO▶ execvp
  *
  * Where there are no namespaces or no mounts to be had, SANDBOX says so, and what takes a path is
  * trapped in their place (shadow.h).
@@ -261,6 +261,19 @@ static _Noreturn void become(char **argv, const sigset_t *mask)
 	_exit(e == ENOENT ? 127 : 126);
 }
 
+/* Files of migration data: S goes without when there is no FUSE to be had. */
+static void offer_migration(int sock)
+{
+	int mount, fuse = sysfs_built() ? uapi_mounts_unseen_fuse(&mount) : -ENOTSUP;
+
+	if (fuse < 0)
+		return;
+	tell(sock, UAPI_MSG_MIG_FUSE, 0, fuse);
+	close(fuse);
+	tell(sock, UAPI_MSG_MIG_MOUNT, 0, mount);
+	close(mount);
+}
+
 /* Show S where the mounts are. */
 static void show_mounts(int sock, const struct uapi_covered *covered)
 {
@@ -303,10 +316,12 @@ _Noreturn void uapi_child_main(const struct uapi_config *config, int sock, const
 		if (!refused)
 			refused = make_mounts(config, sock, tree, &covered);
 	}
-	if (!refused)
+	if (!refused) {
 		show_mounts(sock, &covered);
-	else
+		offer_migration(sock);
+	} else {
 		close(tree);
+	}
 	tell(sock, UAPI_MSG_SANDBOX, refused, -1);
 	expect(sock, UAPI_MSG_FILTER, &what, NULL);
 	preload(config->mmio, with_helper ? helper : NULL);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "base/thread.h"
 #include "uapi/files_private.h"
+#include "uapi/migration.h"
 #include "uapi/sysfs.h"
 
 /* How long after a close the janitor asks again, in µs. */
@@ -84,6 +85,8 @@ static void *release_main(void *arg)
 	struct uapi_core *core = files->server->core;
 
 	pthread_setname_np(pthread_self(), "release");
+	if (file->kind == UAPI_DEVICE)
+		uapi_migrations_end(files->server->migrations, file->device_file);
 	core->ops->device_release(core, file->device_file);
 	file->device_file = NULL;
 	uapi_sysfs_refresh(files->server->sysfs, file->device);

@@ -25,6 +25,7 @@ struct uapi_core;
 struct core_container;
 struct core_group;
 struct core_device;  /* a device file */
+struct core_migration; /* of the core in this process: the struct vfio_migration_file */
 struct core_export;  /* of the core in this process: the struct vfio_device_export */
 struct core_iommufd; /* of the core in this process: the struct vfio_iommufd */
 
@@ -98,6 +99,17 @@ struct uapi_core_ops {
 
 	/* vfio_export_put(). */
 	void (*export_release)(struct uapi_core *core, struct core_export *export);
+
+	/* vfio_migration_…(), of what give_migration() has handed over. */
+	void (*migration_release)(struct uapi_core *core, struct core_migration *migration);
+	bool (*migration_saves)(struct uapi_core *core, const struct core_migration *migration);
+	ssize_t (*migration_read)(struct uapi_core *core, struct core_migration *migration,
+				  void *buf, size_t len);
+	ssize_t (*migration_write)(struct uapi_core *core, struct core_migration *migration,
+				   const void *buf, size_t len);
+	bool (*migration_readable)(struct uapi_core *core, struct core_migration *migration);
+	int (*migration_ioctl)(struct uapi_core *core, struct core_migration *migration,
+			       struct vfio_client *client, unsigned cmd, uint64_t arg);
 
 	/* vfio_device_host_open(); *@view is the caller's. */
 	int (*resource_open)(struct uapi_core *core, const struct uapi_device *dev,

@@ -231,6 +231,44 @@ static void export_release(struct uapi_core *core, struct core_export *export)
 	vfio_export_put((struct vfio_device_export *)export);
 }
 
+static struct vfio_migration_file *session_of_handle(struct core_migration *migration)
+{
+	return (struct vfio_migration_file *)migration;
+}
+
+static void migration_release(struct uapi_core *core, struct core_migration *migration)
+{
+	vfio_migration_release(session_of_handle(migration));
+}
+
+static bool migration_saves(struct uapi_core *core, const struct core_migration *migration)
+{
+	return vfio_migration_saves((const struct vfio_migration_file *)migration);
+}
+
+static ssize_t migration_read(struct uapi_core *core, struct core_migration *migration, void *buf,
+			      size_t len)
+{
+	return vfio_migration_read(session_of_handle(migration), buf, len);
+}
+
+static ssize_t migration_write(struct uapi_core *core, struct core_migration *migration,
+			       const void *buf, size_t len)
+{
+	return vfio_migration_write(session_of_handle(migration), buf, len);
+}
+
+static bool migration_readable(struct uapi_core *core, struct core_migration *migration)
+{
+	return vfio_migration_readable(session_of_handle(migration));
+}
+
+static int migration_ioctl(struct uapi_core *core, struct core_migration *migration,
+			   struct vfio_client *client, unsigned cmd, uint64_t arg)
+{
+	return vfio_migration_ioctl(session_of_handle(migration), client, cmd, arg);
+}
+
 static int device_memory(struct uapi_core *core, struct core_device *df, uint64_t offset,
 			 uint64_t len, struct iommu_mem *out)
 {
@@ -351,6 +389,12 @@ static const struct uapi_core_ops local_ops = {
 	.device_view_fd = device_view_fd,
 	.export_release = export_release,
 	.device_memory = device_memory,
+	.migration_release = migration_release,
+	.migration_saves = migration_saves,
+	.migration_read = migration_read,
+	.migration_write = migration_write,
+	.migration_readable = migration_readable,
+	.migration_ioctl = migration_ioctl,
 	.resource_open = resource_open,
 	.uio_ioctl = uio_ioctl,
 	.sysfs_snapshot = snapshot,

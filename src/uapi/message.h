@@ -25,6 +25,8 @@ enum uapi_message_kind {
 	UAPI_MSG_GO,     /* everybody is ready: become the program */
 	/* C → S */
 	UAPI_MSG_FUSE,     /* /dev/fuse, mounted on /sys, rides along; or value: errno */
+	UAPI_MSG_MIG_FUSE,  /* /dev/fuse for files of migration data rides along, */
+	UAPI_MSG_MIG_MOUNT, /* and the mount, which is nowhere */
 	UAPI_MSG_MAP_ME,   /* C is in a new user namespace without maps */
 	UAPI_MSG_IOMMUDIR, /* the directory for open iommufds rides along, covered by /dev */
 	UAPI_MSG_DEVDIR,   /* the directory for what is open else rides along, covered by */

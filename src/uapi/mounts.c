@@ -385,6 +385,34 @@ void uapi_mounts_no_fuse(void)
 	umount2("/sys", MNT_DETACH);
 }
 
+int uapi_mounts_unseen_fuse(int *mount)
+{
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	int fs = fd < 0 ? -1 : fsopen("fuse", FSOPEN_CLOEXEC);
+	char of[16], uid[16], gid[16];
+	int ret;
+
+	snprintf(of, sizeof(of), "%d", fd);
+	snprintf(uid, sizeof(uid), "%u", geteuid());
+	snprintf(gid, sizeof(gid), "%u", getegid());
+	if (fs >= 0 && !fsconfig(fs, FSCONFIG_SET_STRING, "source", "uvfio", 0) &&
+	    !fsconfig(fs, FSCONFIG_SET_STRING, "fd", of, 0) &&
+	    !fsconfig(fs, FSCONFIG_SET_STRING, "rootmode", "40700", 0) &&
+	    !fsconfig(fs, FSCONFIG_SET_STRING, "user_id", uid, 0) &&
+	    !fsconfig(fs, FSCONFIG_SET_STRING, "group_id", gid, 0) &&
+	    !fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		*mount = fsmount(fs, FSMOUNT_CLOEXEC,
+				 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV);
+	else
+		*mount = -1;
+	ret = *mount < 0 ? -errno : fd;
+	if (fs >= 0)
+		close(fs);
+	if (ret < 0 && fd >= 0)
+		close(fd);
+	return ret;
+}
+
 #define MAX_BINDS 300u
 
 /* The mounts of each TREE_BIND, in their order, while /sys is the file system that has them. */

@@ -12,6 +12,10 @@ int uapi_mounts_begin(struct uvfio_error *err);
 int uapi_mounts_fuse(void);
 void uapi_mounts_no_fuse(void);
 
+/* Make a file system of FUSE that is mounted nowhere, its files being the caller's alone: /dev/fuse,
+ * or -errno.  *@mount: its root. */
+int uapi_mounts_unseen_fuse(int *mount);
+
 /* Directories under others of the same name: what is made there has that name, but no path leads to
  * it.  Descriptors; -1: there is none. */
 struct uapi_covered {

@@ -99,6 +99,21 @@ char uapi_process_state(pid_t pid)
 	return p && p[1] == ' ' ? p[2] : 0;
 }
 
+bool uapi_process_dying(pid_t tid)
+{
+	char path[40], line[512];
+	const char *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	if (!uapi_read_line(path, line, sizeof(line)))
+		return true;
+	/* The 31st field: its pending signals.  Whatever kills it, SIGKILL is among them then. */
+	p = strrchr(line, ')');
+	for (unsigned field = 2; p && field < 31; field++)
+		p = strchr(p + 1, ' ');
+	return p && strtoul(p, NULL, 10) & 1ul << (SIGKILL - 1);
+}
+
 unsigned uapi_children(pid_t *out, unsigned max)
 {
 	DIR *dir = opendir("/proc/self/task");

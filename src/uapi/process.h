@@ -20,6 +20,8 @@ int uapi_fd_to_keep(int fd);
 /* The state letter of a process in /proc/PID/stat ('T' stopped, 'Z' zombie …), 0 when it is gone.
  */
 char uapi_process_state(pid_t pid);
+/* Is thread @tid about to die, whatever it waits for?  Also true when it has gone. */
+bool uapi_process_dying(pid_t tid);
 /* The direct children of this process, at most @max; how many. */
 unsigned uapi_children(pid_t *out, unsigned max);
 /* Kill every child but @except with SIGKILL and wait for it, and for those that are inherited by

@@ -24,11 +24,12 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-#define KEEP_PARKED   2u    /* threads that wait for their turn to receive */
-#define MAX_RECEIVERS 1024u /* slow requests (at most 1000), the leader, and some that come and go */
-#define STACK_BYTES   (512u << 10)
-#define TICK_NS       1000000 /* how long one request may keep the others waiting */
-#define QUIET_TICKS   3u      /* without a request, after which the monitor sleeps */
+#define KEEP_PARKED 2u /* threads that wait for their turn to receive */
+#define MAX_RECEIVERS                                                                              \
+	1024u /* slow requests (at most 1000), the leader, and some that come and go */
+#define STACK_BYTES (512u << 10)
+#define TICK_NS     1000000 /* how long one request may keep the others waiting */
+#define QUIET_TICKS 3u      /* without a request, after which the monitor sleeps */
 
 struct receiver {
 	struct seccomp_notif *notif;
@@ -77,20 +78,25 @@ static bool spawn(struct uapi_pool *pool)
 
 /* ---- requests ---- */
 
+int uapi_request_add_fd(const struct uapi_request *req, int fd, int flags)
+{
+	struct seccomp_notif_addfd add = {
+		.id = req->id,
+		.srcfd = (uint32_t)fd,
+		.newfd_flags = (uint32_t)flags,
+	};
+	int n = ioctl(req->server->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+
+	return n < 0 ? -errno : n;
+}
+
 /* Give the program req->fd.  Not with SECCOMP_ADDFD_FLAG_SEND: our copy must be closed before the
  * program goes on, or it could close its own and still find the file open.  Nothing but its death
  * comes between, for it waits killably. */
 static void give_fd(struct uapi_request *req)
 {
-	struct seccomp_notif_addfd add = {
-		.id = req->id,
-		.srcfd = (uint32_t)req->fd,
-		.newfd_flags = req->cloexec ? O_CLOEXEC : 0,
-	};
-	int n = ioctl(req->server->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+	int n = uapi_request_add_fd(req, req->fd, req->cloexec ? O_CLOEXEC : 0);
 
-	if (n < 0)
-		n = -errno;
 	close(req->fd); /* when it could not be given, this was its close */
 	uapi_answer(req, n);
 }

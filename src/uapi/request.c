@@ -296,26 +296,27 @@ static void release(void *client, struct iommu_mem *mem, unsigned nr)
 	memory_release(mem, nr);
 }
 
-static const struct vfio_client_ops client_ops = {
-	.copy_from = copy_from,
-	.copy_to = copy_to,
-	.get_eventfd = get_eventfd,
-	.get_group = get_group,
-	.get_iommufd = get_iommufd,
-	.get_path = get_path,
-	.give_export = give_export,
-	.memory = {.import = import,
-		   .import_file = import_file,
-		   .release = release,
-		   .lock_limit = lock_limit,
-		   .account = account},
+#define EVERYWHERE                                                                                 \
+	.copy_from = copy_from, .copy_to = copy_to, .get_eventfd = get_eventfd,                    \
+	.get_group = get_group, .get_iommufd = get_iommufd, .get_path = get_path,                  \
+	.give_export = give_export,                                                                \
+	.memory = {.import = import,                                                               \
+		   .import_file = import_file,                                                     \
+		   .release = release,                                                             \
+		   .lock_limit = lock_limit,                                                       \
+		   .account = account}
+
+static const struct vfio_client_ops client_ops = {EVERYWHERE};
+static const struct vfio_client_ops migrating_ops = {
+	EVERYWHERE,
+	.give_migration = uapi_give_migration,
 };
 
 void uapi_request_init(struct uapi_request *req, struct uapi_server *server,
 		       const struct seccomp_notif *notif)
 {
 	*req = (struct uapi_request){
-		.client = {.ops = &client_ops,
+		.client = {.ops = server->migrations ? &migrating_ops : &client_ops,
 			   .caps = server->core->policy->caller_caps,
 			   .pid = (int32_t)notif->pid,
 			   .who = &server->who},

@@ -44,6 +44,9 @@ struct uapi_request {
 	enum uapi_file_kind kind;
 	const char *device;
 
+	/* The device that it is made on; NULL: none. */
+	const struct core_device *on;
+
 	/* A file that the core was given for the rest of the request. */
 	struct uapi_file *held;
 
@@ -98,6 +101,10 @@ struct uapi_file *uapi_request_file(struct uapi_request *req, int fd, int *ret);
  * NULL: the kernel's business. */
 struct uapi_file *uapi_request_subject(struct uapi_request *req);
 
+/* Give the program a descriptor of the same as @fd, which stays ours; @flags: O_CLOEXEC or 0.  Its
+ * number, or -errno. */
+int uapi_request_add_fd(const struct uapi_request *req, int fd, int flags);
+
 /* Close a file of the program's that turned out to be none of ours.  One that does not close holds
  * up nothing; those of a program that does that again and again hold up its own requests. */
 void uapi_request_throw_away(struct uapi_server *server, int fd);
@@ -132,6 +139,10 @@ bool uapi_do_trap(struct uapi_request *req, unsigned cmd);
 void uapi_do_resource(struct uapi_request *req);
 /* An ioctl on a file that is none of VFIO's, but perhaps uio's. */
 void uapi_do_uio_ioctl(struct uapi_request *req, unsigned cmd, uint64_t arg);
+/* PRECOPY_INFO on a file of migration data; false: it is something else. */
+bool uapi_do_migration_ioctl(struct uapi_request *req, unsigned cmd, uint64_t arg);
+/* Of struct vfio_client_ops, where there are such files. */
+int uapi_give_migration(struct vfio_client *client, struct vfio_migration_file *file, int32_t *fd);
 void uapi_do_rw(struct uapi_request *req, bool write);
 void uapi_do_rwv(struct uapi_request *req, bool write, uint64_t flags);
 void uapi_do_mmap(struct uapi_request *req);

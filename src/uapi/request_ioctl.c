@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <linux/vfio.h>
 #include "uapi/helper/trap.h"
+#include "uapi/migration.h"
 #include "uapi/request.h"
 #include "uapi/task.h"
 #include "vfio/iommufd_uapi.h"
@@ -132,9 +133,12 @@ static void device_ioctl(struct uapi_request *req, struct uapi_file *file, unsig
 	/* What has no room for another export counts those that are closed. */
 	if (cmd == VFIO_DEVICE_FEATURE)
 		uapi_files_settle_exports(req->server->files);
+	req->on = file->device_file;
 	ret = core->ops->device_ioctl(core, file->device_file, &req->client, cmd, arg);
 	if (req->answer != UAPI_FD)
 		uapi_answer(req, ret);
+	if (cmd == VFIO_DEVICE_FEATURE || cmd == VFIO_DEVICE_RESET)
+		uapi_migrations_look(req->server->migrations);
 }
 
 void uapi_do_ioctl(struct uapi_request *req)
@@ -145,6 +149,8 @@ void uapi_do_ioctl(struct uapi_request *req)
 	struct uapi_file *file;
 
 	if (cmd >= UVFIO_TRAP_MMAP && cmd <= (UVFIO_TRAP_STORE | 8) && uapi_do_trap(req, cmd))
+		return;
+	if (uapi_do_migration_ioctl(req, cmd, arg))
 		return;
 	file = uapi_request_subject(req);
 	if (!file) {

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "uapi/filter.h"
 #include "uapi/kept.h"
+#include "uapi/migration.h"
 #include "uapi/process.h"
 #include "uapi/sandbox.h"
 #include "uapi/shadow.h"
@@ -63,6 +64,21 @@ int uapi_sandbox_begin(struct uapi_server *server, pid_t pid, int refused, int t
 		what |= UAPI_FILTER_EVENTFDS;
 	}
 	return (int)what;
+}
+
+void uapi_sandbox_migration(struct uapi_server *server, int fuse, int mount)
+{
+	struct uvfio_error err = {""};
+
+	server->migrations = uapi_migrations_new(server->core, fuse, mount, &err);
+	if (!server->migrations)
+		uvfio_log(server->log, UVFIO_LOG_INFO, "devices offer no migration: %s", err.msg);
+}
+
+void uapi_sandbox_no_migration(struct uapi_server *server)
+{
+	uapi_migrations_free(server->migrations);
+	server->migrations = NULL;
 }
 
 void uapi_sandbox_end(struct uapi_server *server)

@@ -10,6 +10,11 @@
  * (UAPI_FILTER_…), or -errno with a message. */
 int uapi_sandbox_begin(struct uapi_server *server, pid_t pid, int refused, int tree,
 		       struct uvfio_error *err);
+/* Files of migration data (migration.h), by /dev/fuse and a mount that C has made; both are taken.
+ */
+void uapi_sandbox_migration(struct uapi_server *server, int fuse, int mount);
+/* When the program has ended, before the files. */
+void uapi_sandbox_no_migration(struct uapi_server *server);
 /* After the files, when the program has ended. */
 void uapi_sandbox_end(struct uapi_server *server);
 

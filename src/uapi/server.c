@@ -319,7 +319,7 @@ static int prepare_child(struct run *run)
 	struct uapi_server *server = &run->server;
 	struct uapi_message msg;
 	struct statx stx;
-	int fd;
+	int fd, fuse = -1;
 
 	while (server->listener < 0) {
 		if (uapi_receive(run->child, &msg, &fd) != 1)
@@ -351,6 +351,12 @@ static int prepare_child(struct run *run)
 			else if (!statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &stx))
 				server->sys_dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
 			close(fd);
+			break;
+		case UAPI_MSG_MIG_FUSE:
+			fuse = fd;
+			break;
+		case UAPI_MSG_MIG_MOUNT:
+			uapi_sandbox_migration(server, fuse, fd);
 			break;
 		case UAPI_MSG_SANDBOX:
 			if (begin_sandbox(run, msg.value))
@@ -513,6 +519,7 @@ static void stop_serving(struct run *run)
 	if (server->pool)
 		uapi_pool_settle(server->pool);
 	uapi_served_tell(server->served_sys, NULL, NULL);
+	uapi_sandbox_no_migration(server);
 	uapi_files_free(server->files);
 	uapi_served_free(server->served_sys);
 	server->served_sys = NULL;

@@ -20,6 +20,7 @@
 
 struct uapi_files;
 struct uapi_kept;
+struct uapi_migrations;
 struct uapi_shadow;
 struct uapi_tasks;
 struct uapi_pool;
@@ -41,6 +42,7 @@ struct uapi_server {
 	struct uapi_served *served_sys; /* NULL: it is not */
 	dev_t sys_dev;                  /* of its files */
 	struct vfio_who who;            /* its clients, for listings */
+	struct uapi_migrations *migrations; /* NULL: devices offer none */
 	struct uapi_shadow *shadow;     /* of --sandbox paths; NULL: the program has mounts */
 	struct uapi_kept *kept;         /* NULL: eventfds can be had when they are named */
 	/* The program calls chroot: a process's root may be another than ours. */

@@ -124,8 +124,14 @@ int device_migration_state_set(struct vfio_device *dev, struct vfio_client *clie
 		return -EFAULT;
 	ret = set_state(dev, state.device_state, &file);
 	state.data_fd = -1;
-	if (!ret && file)
+	if (!ret && file) {
+		/* What the client has been given cannot be taken back when it is not to be told. */
+		if (client->ops->copy_to(client, data, &state, sizeof(state))) {
+			vfio_migration_release(file);
+			return -EFAULT;
+		}
 		ret = client->ops->give_migration(client, file, &state.data_fd);
+	}
 	if (client->ops->copy_to(client, data, &state, sizeof(state)) && !ret)
 		ret = -EFAULT;
 	return ret;
@@ -155,6 +161,11 @@ ssize_t vfio_migration_write(struct vfio_migration_file *file, const void *buf, 
 		uvfio_device_log((struct uvfio_device *)file->dev, UVFIO_LOG_WARN, "migration: %s",
 				 err.msg);
 	return ret;
+}
+
+bool vfio_migration_saves(const struct vfio_migration_file *file)
+{
+	return mig_data_saves(file->data);
 }
 
 bool vfio_migration_readable(struct vfio_migration_file *file)

@@ -288,6 +288,8 @@ struct vfio_migration_file;
 ssize_t vfio_migration_read(struct vfio_migration_file *file, void *buf, size_t len);
 /* @len; -errno: EINVAL and so on it is no state of this device's, ENODEV, EBADF. */
 ssize_t vfio_migration_write(struct vfio_migration_file *file, const void *buf, size_t len);
+/* It is one that is read; else written. */
+bool vfio_migration_saves(const struct vfio_migration_file *file);
 /* A read would answer something, as poll() asks. */
 bool vfio_migration_readable(struct vfio_migration_file *file);
 /* PRECOPY_INFO, and -ENOTTY for anything else. */
