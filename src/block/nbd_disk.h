@@ -9,8 +9,7 @@
 
 #define NBD_MAX_DATA (1u << 20) /* of one command */
 
-/* AWAY: given back; only BLOCK_TAKE connects. */
-enum nbd_state { NBD_UP, NBD_CONNECTING, NBD_DOWN, NBD_DEAD, NBD_AWAY };
+enum nbd_state { NBD_UP, NBD_CONNECTING, NBD_DOWN, NBD_DEAD };
 
 struct nbd_req {
 	struct block_io *io;

@@ -301,7 +301,11 @@ static int read_header(struct mig_reader *r, struct uvfio_error *err)
 		return uvfio_error_set(err, -EINVAL, "this is no stream of a device's state");
 	if (sum != XXH3_64bits(r->piece.bytes, HEADER_SUMMED))
 		return uvfio_error_set(err, -EINVAL, "the stream's header was damaged");
-	if (version != MIG_STREAM_VERSION || flags || reserved)
+	if (version == MIG_STREAM_VERSION && (flags || reserved))
+		return uvfio_error_set(err, -EINVAL,
+				       "the stream's header has what is not known here: it takes a "
+				       "newer uvfio");
+	if (version != MIG_STREAM_VERSION)
 		return uvfio_error_set(err, -EINVAL,
 				       "the stream is of version %u, which is not known here: it "
 				       "takes a newer uvfio",

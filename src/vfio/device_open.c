@@ -129,6 +129,7 @@ static void close_sequence(struct vfio_device *dev)
 	dma_logging_stop(&dev->dma_logging);
 	device_migration_reset(dev);
 	vfio_keep_drop(dev);
+	dev->migration.reinit = false;
 	irq_set_gate(dev->irqs, false);
 	device_power(dev, 0);
 	set_command(dev, PCI_COMMAND_MASTER, 0);

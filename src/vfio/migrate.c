@@ -182,21 +182,29 @@ static uint64_t mig_size(void *arg)
 static int load_irqs(struct vfio_device *dev, struct mig_section *section, struct uvfio_error *err)
 {
 	struct device_migration *mig = &dev->migration;
-	unsigned words = (irq_msix_vectors(dev->irqs) + 63) / 64;
+	unsigned vectors = irq_msix_vectors(dev->irqs), words = (vectors + 63) / 64;
 	uint64_t *pending;
 
+	if (mig->pending)
+		return uvfio_error_set(err, -EINVAL, "the stream has section .IRQ twice");
 	if (section->version != IRQS_VERSION || mig_left_bytes(&section->in) != words * 8ull)
 		return uvfio_error_set(
 			err, -EINVAL,
 			"the stream's interrupts are not those of this device, which "
 			"has %u MSI-X vectors",
-			irq_msix_vectors(dev->irqs));
+			vectors);
 	pending = calloc(words ? words : 1, sizeof(*pending));
 	if (!pending)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < words; i++)
 		pending[i] = mig_get_u64(&section->in);
-	free(mig->pending);
+	if (vectors % 64 && pending[words - 1] >> vectors % 64) {
+		free(pending);
+		return uvfio_error_set(
+			err, -EINVAL,
+			"the stream has interrupts that this device with %u MSI-X vectors has not",
+			vectors);
+	}
 	mig->pending = pending;
 	mig->nr_pending = words;
 	return 0;
@@ -304,6 +312,8 @@ static int put_into_effect(struct vfio_device *dev, struct uvfio_error *err)
 
 	if (mig->committed)
 		return 0;
+	if (!mig->pending)
+		return uvfio_error_set(err, -EINVAL, "the stream lacks section .IRQ");
 	ret = vfio_device_place(dev) == VFIO_HERE ? 0 : vfio_keep_check(dev, true, err);
 	if (ret)
 		return ret;
@@ -385,7 +395,7 @@ void device_migration_reset(struct vfio_device *dev)
 		return;
 	migration_reset(mig->m);
 	end_session(dev);
-	mig->reinit = mig->committed = false;
+	mig->committed = false;
 	/* A device that is not known to be here stays still (move.h). */
 	mig->stopped = vfio_device_place(dev) >= VFIO_IN_DOUBT;
 	atomic_store(&mig->quiet, mig->stopped);

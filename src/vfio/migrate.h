@@ -28,7 +28,8 @@ struct device_migration {
 	atomic_bool quiet;   /* it starts no DMA and no interrupts, whatever config space says */
 	bool stopped;        /* and nobody reaches its registers */
 	bool first;          /* the model has given or taken nothing yet in this session */
-	bool reinit;         /* the client understands that PRE_COPY begins anew (feature 12) */
+	bool reinit;         /* the client understands that PRE_COPY begins anew (feature 12);
+			      * until the last close */
 	bool was_stopped;    /* @phase is of the device as it stays */
 	bool committed;      /* the model has what was loaded; only ->enter() has failed */
 	bool answer_owed;    /* of ->leave() or ->enter(); both under quiet_lock */

@@ -183,6 +183,7 @@ int vfio_migration_ioctl(struct vfio_migration_file *file, struct vfio_client *c
 {
 	struct uvfio_precopy_info info;
 	struct mig_left left;
+	bool reinit;
 	int ret;
 
 	if (cmd != UVFIO_MIG_GET_PRECOPY_INFO)
@@ -193,9 +194,14 @@ int vfio_migration_ioctl(struct vfio_migration_file *file, struct vfio_client *c
 		return -EINVAL;
 	pthread_mutex_lock(&file->dev->config_lock);
 	ret = mig_data_left(file->data, &left);
+	reinit = file->dev->migration.reinit;
 	pthread_mutex_unlock(&file->dev->config_lock);
 	if (ret)
 		return ret;
+	/* To who knows that they are an answer; else they stay as they were written.  Nothing here
+	 * begins anew. */
+	if (reinit)
+		info.flags = 0;
 	info.initial_bytes = left.initial;
 	info.dirty_bytes = left.dirty;
 	return client->ops->copy_to(client, arg, &info, sizeof(info)) ? -EFAULT : 0;

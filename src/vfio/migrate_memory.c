@@ -209,7 +209,7 @@ int memory_copy_load(struct vfio_device *dev, struct mig_section *section, struc
 				       section->version);
 	bar = index < NR_BARS ? &dev->bars[index] : NULL;
 	range = bar ? next_range(bar, off) : NULL;
-	if (section->in.bad || !range || off < range->first || len > range->end - off)
+	if (section->in.bad || !len || !range || off < range->first || len > range->end - off)
 		return uvfio_error_set(err, -EINVAL,
 				       "%zu bytes at %#llx of BAR %u are no memory of this device: "
 				       "it has other options, perhaps",

@@ -3,7 +3,8 @@
  * MIG_DATA_READ and MIG_DATA_WRITE: the data of the device's migration (E.3).
  *
  * The protocol has no files of data: a session that begins by DEVICE_FEATURE is the connection's,
- * and these two are about the latest one.  A read that finds nothing for now answers 0 bytes.
+ * and these two are about the latest one.  An answer that is shorter than what was asked for says
+ * that there is no more, for good or for now: so it is filled up.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,6 +31,20 @@ void wire_migration_end(struct wire_conn *conn)
 	conn->migration = NULL;
 }
 
+/* All of @len, but at the end and where there is nothing for now. */
+static ssize_t read_whole(struct vfio_migration_file *file, uint8_t *buf, size_t len)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	do {
+		n = vfio_migration_read(file, buf + done, len - done);
+		if (n > 0)
+			done += (size_t)n;
+	} while (n > 0 && done < len);
+	return done || n == -ENOMSG ? (ssize_t)done : n;
+}
+
 static void job_mig_read(struct wire_conn *conn)
 {
 	struct wire_msg *msg = conn->job_msg;
@@ -40,14 +55,12 @@ static void job_mig_read(struct wire_conn *conn)
 	memcpy(&head, msg->payload, sizeof(head));
 	buf = malloc(HEAD + head.size);
 	if (buf)
-		n = conn->migration ? vfio_migration_read(conn->migration, buf + HEAD, head.size)
-				    : -EINVAL;
-	if (n == -ENOMSG)
-		n = 0;
+		n = conn->migration ? read_whole(conn->migration, buf + HEAD, head.size) : -EINVAL;
 	if (n < 0) {
 		wire_reply_error(conn, msg, (int)-n);
 	} else {
 		head.size = (uint32_t)n;
+		head.argsz = (uint32_t)(HEAD + (size_t)n);
 		memcpy(buf, &head, sizeof(head));
 		wire_reply(conn, msg, buf, HEAD + (size_t)n, NULL, 0, NULL, 0);
 	}
@@ -76,7 +89,7 @@ static void job_mig_write(struct wire_conn *conn)
 	if (n < 0)
 		wire_reply_error(conn, msg, (int)-n);
 	else
-		wire_reply(conn, msg, msg->payload, HEAD, NULL, 0, NULL, 0);
+		wire_reply(conn, msg, NULL, 0, NULL, 0, NULL, 0);
 }
 
 void wire_do_mig_write(struct wire_conn *conn, struct wire_msg *msg)
@@ -84,7 +97,8 @@ void wire_do_mig_write(struct wire_conn *conn, struct wire_msg *msg)
 	struct vfio_user_mig_data head;
 
 	memcpy(&head, msg->payload, sizeof(head));
-	if (head.size != msg->len - HEAD || head.argsz < msg->len)
+	/* argsz is for the answer, which has nothing. */
+	if (head.size != msg->len - HEAD)
 		wire_reply_error(conn, msg, EINVAL);
 	else
 		wire_work(conn, msg, job_mig_write);

@@ -36,6 +36,14 @@ static void call(struct t *t)
 	see(t, "rc", feature(t, c->argsz, c->flags, NULL, 0), c->want);
 }
 
+/* A device that cannot be moved (A.10/migration/… is about one that can). */
+static void not_movable(struct t *t)
+{
+	if (!feature(t, 8, PROBE | GET | 1, NULL, 0))
+		skip(t, "the device can be moved");
+	call(t);
+}
+
 static long entry(struct t *t)
 {
 	return feature(t, 8, SET | ENTRY, NULL, 0);
@@ -206,6 +214,9 @@ static void precopy_info(struct t *t)
 {
 	long want = since(t, 7, 2) ? -EINVAL : -ENOTTY;
 
+	if (!feature(t, 8, PROBE | GET | 1, NULL, 0))
+		skip(t, "the device can be moved");
+
 	see(t, "probe", feature(t, 8, PROBE | 12, NULL, 0), want);
 	see(t, "probe-set", feature(t, 8, PROBE | SET | 12, NULL, 0), want);
 	see(t, "set", feature(t, ROOM, SET | 12, NULL, 0), want);
@@ -243,6 +254,11 @@ static void payload_fault(struct t *t)
 
 #define CALL(...)                                                                                  \
 	OPEN_DEVICE, 0, call, &(const struct feature_call)                                         \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
+#define NOT_MOVABLE(...)                                                                           \
+	OPEN_DEVICE, 0, not_movable, &(const struct feature_call)                                  \
 	{                                                                                          \
 		__VA_ARGS__                                                                        \
 	}
@@ -289,15 +305,15 @@ static const struct rule rules[] = {
 	{"A.10/feature/vf-token-get", NO_SRIOV(ROOM, GET | 0, -ENOTTY)},
 	{"A.10/feature/vf-token-payload-short", NO_SRIOV(8, SET | 0, -ENOTTY)},
 	{"A.10/feature/vf-token", OPEN_DEVICE, NEED_SRIOV, physical_function_token},
-	{"A.10/feature/migration", CALL(ROOM, GET | 1, -ENOTTY)},
-	{"A.10/feature/migration-probe", CALL(8, PROBE | 1, -ENOTTY)},
-	{"A.10/feature/migration-set", CALL(ROOM, SET | 1, -ENOTTY)},
-	{"A.10/feature/device-state-get", CALL(ROOM, GET | 2, -ENOTTY)},
-	{"A.10/feature/device-state-set", CALL(ROOM, SET | 2, -ENOTTY)},
+	{"A.10/feature/migration", NOT_MOVABLE(ROOM, GET | 1, -ENOTTY)},
+	{"A.10/feature/migration-probe", NOT_MOVABLE(8, PROBE | 1, -ENOTTY)},
+	{"A.10/feature/migration-set", NOT_MOVABLE(ROOM, SET | 1, -ENOTTY)},
+	{"A.10/feature/device-state-get", NOT_MOVABLE(ROOM, GET | 2, -ENOTTY)},
+	{"A.10/feature/device-state-set", NOT_MOVABLE(ROOM, SET | 2, -ENOTTY)},
 	{"A.10/feature/dma-logging-start", CALL(8, PROBE | SET | 6, -ENOTTY)},
 	{"A.10/feature/dma-logging-stop", CALL(8, PROBE | SET | 7, -ENOTTY)},
 	{"A.10/feature/dma-logging-report", CALL(8, PROBE | GET | 8, -ENOTTY)},
-	{"A.10/feature/migration-data-size", CALL(ROOM, GET | 9, -ENOTTY)},
+	{"A.10/feature/migration-data-size", NOT_MOVABLE(ROOM, GET | 9, -ENOTTY)},
 	{"A.10/feature/bus-master", CALL(ROOM, SET | 10, -ENOTTY)},
 	{"A.10/feature/dma-buf", OPEN_DEVICE, 0, dma_buf},
 	{"A.10/feature/precopy-info", OPEN_DEVICE, 0, precopy_info},

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include "d3.h"
+#include "e.h"
 #include "sriov.h"
 #include "wire.h"
 
@@ -34,7 +35,9 @@ static const struct section *const sections[] = {
 	&section_a7_vf,       &section_a7_pf,
 	&section_b1,          &section_c1,
 	&section_c2,          &section_c3,
-	&section_c4,
+	&section_c4,          &section_a10_migration,
+	&section_e2,          &section_e3,
+	&section_e3_stream,
 };
 
 struct options {

@@ -14,10 +14,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include "support/wire_client.h"
-#include "wire.h"
+#include "wire_private.h"
 
-#define CHUNK (1u << 20)
 #define AREAS 8
 
 struct region {
@@ -124,6 +122,11 @@ static struct wire *on(int fd)
 	return &conn;
 }
 
+struct wire *wire_of_case(void)
+{
+	return on(current->dev);
+}
+
 /* ---- the caller's memory, which may not be there ----------------------------------------------
  */
 
@@ -145,13 +148,13 @@ static bool peek(void *dst, const void *src, size_t n)
 	return true;
 }
 
-static void fetch(void *dst, const void *src, size_t n)
+void fetch(void *dst, const void *src, size_t n)
 {
 	if (!peek(dst, src, n))
 		not_applicable(NO_ADDRESSES);
 }
 
-static void store(void *dst, const void *src, size_t n)
+void store(void *dst, const void *src, size_t n)
 {
 	struct iovec from = {(void *)(uintptr_t)src, n}, to = {dst, n};
 
@@ -424,6 +427,9 @@ static long feature_message(struct wire *w, void *arg)
 		if ((head.flags & ~VFIO_DEVICE_FEATURE_PROBE) == (VFIO_DEVICE_FEATURE_GET | 8) &&
 		    head.argsz >= 40)
 			return logging_report_message(w, arg);
+		if ((head.flags & ~VFIO_DEVICE_FEATURE_PROBE) == (VFIO_DEVICE_FEATURE_SET | 2) &&
+		    head.argsz == 16)
+			return wire_set_state(w, arg);
 	}
 	data = head.flags & VFIO_DEVICE_FEATURE_PROBE || head.argsz <= 8 ? 0 : head.argsz - 8;
 	data = data < CHUNK ? data : CHUNK;
@@ -563,6 +569,8 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
 	long rc;
 
+	if (wire_session(fd))
+		not_applicable(NO_FILE);
 	if (!ours(fd))
 		return __real_ioctl(fd, request, arg);
 	if (current && fd == current->group)
@@ -581,6 +589,8 @@ ssize_t __wrap_pread64(int fd, void *buf, size_t count, off_t offset)
 	uint8_t *bytes;
 	long rc;
 
+	if (wire_session(fd))
+		not_applicable(NO_FILE);
 	if (!ours(fd))
 		return __real_pread64(fd, buf, count, offset);
 	bytes = malloc(count + 1);

@@ -16,6 +16,7 @@
 
 #define NO_ADDRESSES "a message has no addresses, so none can be bad"
 #define NO_DIRTY     "dirty pages are asked for with DEVICE_FEATURE"
+#define NO_FILE      "a session of data is the connection's, and has no file"
 #define NO_GROUPS    "a connection is container and group: there are none to arrange"
 
 /* From now on the device is behind the socket at @path. */

@@ -60,8 +60,16 @@ static const struct {
 	{"D.2/MAP/device-memory*", NO_MEMORY},
 	{"D.2/MAP/failures-cost-no-entry", NO_MEMORY},
 	{"D.3/*", "a connection is its own address space: there are no iommufds and no nodes"},
-	{"D.4/*", "a region's descriptor comes with GET_REGION_INFO: nothing has to be exported, and "
-		  "there is no iommufd"},
+	{"D.4/*",
+	 "a region's descriptor comes with GET_REGION_INFO: nothing has to be exported, and "
+	 "there is no iommufd"},
+	{"A.10/migration/faults", NO_ADDRESSES},
+	{"A.10/migration/read-only", NO_ADDRESSES},
+	{"E.3/file/flags", NO_FILE},
+	{"E.3/file/other-calls", NO_FILE},
+	{"E.3/file/polled", NO_FILE},
+	{"E.3/file/outlives-device", NO_FILE},
+	{"E.3/PRECOPY_INFO/*", NO_FILE},
 	{"E.4/START/none", "without ranges a message means all of the memory"},
 	{"E.4/faults", NO_ADDRESSES},
 	{"F.1/attach/*", NO_GROUPS},
