@@ -94,6 +94,13 @@ int file_open_locked(const struct block_options *opts, struct block_info *info, 
 #define FILE_NOTE "user.uvfio.nvme"
 bool file_can_note(int fd);
 int file_note_read(int fd, void *buf, size_t size);
+/* file_lock.c.  Lock the whole of it; @wait: half a second for one who goes.  0, -EBUSY, -errno. */
+int file_lock(int fd, bool shared, bool wait);
+int file_unlock(int fd);
+/* BLOCK_TAKE.  @foreign: pages of it that are in memory may be old. */
+int file_take(int fd, unsigned flags, bool readonly, bool foreign);
+/* BLOCK_NEXT_DATA: where, INT64_MAX when there is none, or -errno. */
+int64_t file_next_data(int fd, uint64_t offset);
 /* Unlock and close; the lock is gone at once, also where the kernel still holds the file. */
 void file_close_locked(int fd);
 

@@ -100,8 +100,11 @@ static int check(const struct block *blk, const struct block_io *io)
 	const struct block_info *info = &blk->info;
 	uint64_t sum = 0;
 
-	if (io->op == BLOCK_FLUSH || io->op == BLOCK_GET_SIZE)
+	if (io->op == BLOCK_FLUSH || io->op == BLOCK_GET_SIZE || io->op == BLOCK_RELEASE ||
+	    io->op == BLOCK_TAKE)
 		return 0;
+	if (io->op == BLOCK_NEXT_DATA)
+		return io->offset > info->size ? -ENXIO : 0;
 	if (io->op != BLOCK_READ && info->readonly)
 		return -EROFS;
 	if (io->op == BLOCK_NOTE) {
@@ -135,6 +138,9 @@ int block_submit(struct block *blk, struct block_io *io)
 		break;
 	case BLOCK_GET_SIZE:
 	case BLOCK_NOTE:
+	case BLOCK_RELEASE:
+	case BLOCK_TAKE:
+	case BLOCK_NEXT_DATA:
 		break;
 	default:
 		if (!io->len)

@@ -29,13 +29,18 @@ enum block_op {
 			 * ->done
 			 */
 	BLOCK_NOTE,     /* keep a few bytes beside the data, durable when done: see block_note() */
+	BLOCK_RELEASE,  /* others may have it: no lock, no connection; see "handing over" below */
+	BLOCK_TAKE,     /* it is ours again, or for the first time */
+	BLOCK_NEXT_DATA /* ->offset becomes that of the next byte which is not known to be in a
+			 * hole, or the size */
 };
-#define BLOCK_NR_OPS   (BLOCK_NOTE + 1)
+#define BLOCK_NR_OPS   (BLOCK_NEXT_DATA + 1)
 
 #define BLOCK_NOTE_MAX 128 /* bytes */
 
 #define BLOCK_FUA      (1u << 0) /* write, write zeroes: on stable storage when done */
 #define BLOCK_MAY_FREE (1u << 1) /* write zeroes: may deallocate */
+#define BLOCK_NOWAIT   (1u << 2) /* take: who has it keeps it, also one that is about to end */
 
 /* One request; the caller's until it is submitted, the backend's until it is done. */
 struct block_io {
@@ -79,7 +84,8 @@ struct block_options {
 			      * done by itself where io_uring is not allowed) */
 	/* file, for tests: what was not flushed is kept in memory only and so lost in a crash. */
 	bool volatile_test;
-	bool shared; /* block_share() will be called */
+	bool shared;   /* block_share() will be called */
+	bool unlocked; /* somebody else has it: neither lock nor connection until BLOCK_TAKE */
 };
 
 /*
@@ -115,6 +121,16 @@ int block_note(struct block *blk, void *buf, size_t size);
 /* 0: done, ->status is set and ->done is not called.  1: ->done will be called in the context, but
  * never within this call. */
 int block_submit(struct block *blk, struct block_io *io);
+/*
+ * Handing over, from one server to another that sees the same storage.  Whoever has it flushes it
+ * and then releases it; from then on nothing is read or written (the caller sees to that) until it
+ * is taken, which does not flush and fails with -EBUSY while another one has the lock.  Then
+ * nothing is believed that was known before: not the size (block_on_resize()), nor what is in
+ * memory of it.
+ *
+ * File: the lock, which is one for all that share it.  NBD, which knows no locks: the connection;
+ * for each by itself.  Memory: nothing.
+ */
 /* Hand queued requests to the kernel; call once after a burst of block_submit().  What completes at
  * once is completed here: ->done may run within this call.  A call from within ->done does nothing
  * and is not needed. */

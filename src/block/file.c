@@ -92,6 +92,16 @@ static void run_job(struct pool_job *job)
 	case CALL_NOTE:
 		req->res = write_note(fd, req->iov);
 		return;
+	case CALL_UNLOCK:
+		req->res = file_unlock(fd);
+		return;
+	case CALL_LOCK:
+		req->res = file_take(fd, req->io->flags, req->file->blk.info.readonly,
+				     req->file->is_device);
+		return;
+	case CALL_SEEK:
+		req->res = file_next_data(fd, req->offset);
+		return;
 	}
 	if (req->res < 0)
 		req->res = -errno;
@@ -158,6 +168,13 @@ static void start_zeroes(struct file_req *req)
 	start_call(req);
 }
 
+/* What is mapped is not believed any more: here at once, by those who share it when they read. */
+static void file_handed_over(struct file *f)
+{
+	atomic_fetch_add(&f->common->taken, 1);
+	file_map_drop(f);
+}
+
 static void start(struct file *f, struct file_req *req, struct block_io *io)
 {
 	req->io = io;
@@ -190,6 +207,16 @@ static void start(struct file *f, struct file_req *req, struct block_io *io)
 		break;
 	case BLOCK_NOTE:
 		req->call = CALL_NOTE;
+		break;
+	case BLOCK_RELEASE:
+		file_handed_over(f);
+		req->call = CALL_UNLOCK;
+		break;
+	case BLOCK_TAKE:
+		req->call = CALL_LOCK;
+		break;
+	case BLOCK_NEXT_DATA:
+		req->call = f->is_device ? CALL_SIZE : CALL_SEEK;
 		break;
 	}
 	start_call(req);
@@ -275,7 +302,7 @@ static void size_read(struct file_req *req, int64_t res)
 
 	if (res >= 0)
 		block_set_size(&f->blk, res);
-	if (req->io->op == BLOCK_GET_SIZE)
+	if (req->io->op != BLOCK_READ)
 		end(req, res < 0 ? res : 0);
 	else /* a read that found nothing: is that why? */
 		end(req,
@@ -320,7 +347,23 @@ void file_complete(struct file_req *req, int64_t res)
 		size_read(req, res);
 		break;
 	case CALL_NOTE:
+	case CALL_UNLOCK:
 		end(req, res);
+		break;
+	case CALL_LOCK:
+		if (res) {
+			end(req, res);
+			break;
+		}
+		file_handed_over(f);
+		req->call = CALL_SIZE;
+		start_call(req);
+		break;
+	case CALL_SEEK:
+		if (res >= 0)
+			req->io->offset =
+				(uint64_t)res < f->blk.info.size ? (uint64_t)res : f->blk.info.size;
+		end(req, res < 0 ? res : 0);
 		break;
 	}
 }

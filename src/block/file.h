@@ -13,7 +13,18 @@
 #define FILE_MAX_VECTOR 1024 /* the kernel's UIO_MAXIOV */
 
 /* One system call. */
-enum call { CALL_READ, CALL_WRITE, CALL_SYNC, CALL_ALLOCATE, CALL_DISCARD, CALL_SIZE, CALL_NOTE };
+enum call {
+	CALL_READ,
+	CALL_WRITE,
+	CALL_SYNC,
+	CALL_ALLOCATE,
+	CALL_DISCARD,
+	CALL_SIZE,
+	CALL_NOTE,
+	CALL_UNLOCK,
+	CALL_LOCK,
+	CALL_SEEK
+};
 
 struct file_req {
 	struct block_io *io;
@@ -45,6 +56,7 @@ struct file_map {
 	uint64_t nr_changing;     /* counted in common->begun, not yet in ->ended */
 	TAILQ_HEAD(, file_req) writes;
 	uint64_t reads; /* that took this way */
+	unsigned taken; /* common->taken, when the windows were made */
 };
 
 /*
@@ -62,6 +74,8 @@ struct file_common {
 	unsigned depth;
 	atomic_int sync_error;
 	_Atomic uint64_t begun, ended;
+	atomic_uint taken; /* how often it was released or taken: what was mapped before is not
+			      believed */
 };
 
 struct file {
@@ -127,6 +141,8 @@ void file_map_close(struct file *f);
 bool file_map_read(struct file *f, const struct block_io *io);
 /* A read of this will come soon. */
 void file_map_prefetch(const struct file *f, uint64_t offset, unsigned lines);
+/* Nothing is mapped any more, until it is read anew. */
+void file_map_drop(struct file *f);
 /* A request begins, and has ended. */
 void file_map_begin(struct file_req *req);
 void file_map_end(struct file_req *req);

@@ -165,6 +165,18 @@ void file_map_close(struct file *f)
 	free(map->places);
 }
 
+void file_map_drop(struct file *f)
+{
+	struct file_map *map = &f->map;
+
+	map->taken = atomic_load(&f->common->taken);
+	file_map_close(f);
+	map->windows = NULL;
+	map->places = NULL;
+	map->nr = 0;
+	map->full = map->off_until = 0;
+}
+
 /* ---- windows ---- */
 
 /* One that can be used for something else, or NULL. */
@@ -320,6 +332,10 @@ bool file_map_read(struct file *f, const struct block_io *io)
 
 	if (!f->map.on || io->len > LONGEST || f->map.holes || (io->offset ^ last) >> WINDOW_BITS)
 		return false;
+	if (__builtin_expect(f->map.taken !=
+				     atomic_load_explicit(&f->common->taken, memory_order_relaxed),
+			     0))
+		file_map_drop(f);
 	now = now_tick(&f->map);
 	if (__builtin_expect(f->map.off_until != 0, 0)) {
 		if ((int32_t)(f->map.off_until - now) > 0)

@@ -8,45 +8,23 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/fd.h"
 #include "block/backend.h"
-
-/*
- * A server that was killed has its files locked for a moment after it has ended, because its
- * io_uring closes them by and by: whoever is started in its place waits that long.
- */
-#define LOCK_TRIES   50
-#define LOCK_WAIT_NS 10000000
-
-static int lock_error(int error, bool shared, const char *path, struct uvfio_error *err)
-{
-	if (error == EAGAIN || error == EACCES)
-		return uvfio_error_set(err, -EBUSY,
-				       "%s is in use: another program has locked it; end that "
-				       "program first%s",
-				       path,
-				       shared ? "" : ", or open it everywhere with readonly=on");
-	/* A file system without locks. */
-	if (error == ENOLCK || error == EOPNOTSUPP || error == ENOSYS)
-		return 0;
-	return uvfio_error_set(err, -error, "cannot lock %s: %s", path, strerror(error));
-}
 
 /* Against other users: the whole file, for as long as the descriptor lives.  QEMU's locks of single
  * bytes conflict with it too. */
 static int lock(int fd, bool shared, const char *path, struct uvfio_error *err)
 {
-	struct flock fl = {.l_type = shared ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-	struct timespec wait = {.tv_nsec = LOCK_WAIT_NS};
+	int rc = file_lock(fd, shared, true);
 
-	for (int i = 0; fcntl(fd, F_OFD_SETLK, &fl); i++) {
-		if ((errno != EAGAIN && errno != EACCES) || i == LOCK_TRIES)
-			return lock_error(errno, shared, path, err);
-		nanosleep(&wait, NULL);
-	}
-	return 0;
+	if (rc == -EBUSY)
+		return uvfio_error_set(err, rc,
+				       "%s is in use: another program has locked it; end that "
+				       "program first%s",
+				       path,
+				       shared ? "" : ", or open it everywhere with readonly=on");
+	return rc ? uvfio_error_set(err, rc, "cannot lock %s: %s", path, strerror(-rc)) : 0;
 }
 
 /* The smallest unit that O_DIRECT takes on this file system, found by asking for it. */
@@ -122,7 +100,7 @@ int file_open_locked(const struct block_options *opts, struct block_info *info, 
 				     path);
 	else if (fcntl(fd, F_SETFL, opts->direct ? O_DIRECT : 0))
 		rc = uvfio_error_set(err, -errno, "cannot set up %s: %s", path, strerror(errno));
-	if (!rc)
+	if (!rc && !opts->unlocked)
 		rc = lock(fd, opts->readonly, path, err);
 	if (!rc)
 		rc = geometry(fd, opts, &st, info, err);
@@ -132,14 +110,6 @@ int file_open_locked(const struct block_options *opts, struct block_info *info, 
 	}
 	*is_device = S_ISBLK(st.st_mode);
 	return fd;
-}
-
-void file_close_locked(int fd)
-{
-	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-
-	fcntl(fd, F_OFD_SETLK, &fl);
-	close(fd);
 }
 
 /* ---- the note ---- */

@@ -50,6 +50,9 @@ static void prepare(struct file *f, struct io_uring_sqe *sqe, struct file_req *r
 	case CALL_DISCARD:
 	case CALL_SIZE:
 	case CALL_NOTE:
+	case CALL_UNLOCK:
+	case CALL_LOCK:
+	case CALL_SEEK:
 		break; /* not here */
 	}
 	if (f->fixed)
@@ -59,7 +62,8 @@ static void prepare(struct file *f, struct io_uring_sqe *sqe, struct file_req *r
 
 bool file_ring_can(const struct file *f, enum call call)
 {
-	return f->ring_used && call != CALL_DISCARD && call != CALL_SIZE && call != CALL_NOTE;
+	return f->ring_used && (call == CALL_READ || call == CALL_WRITE || call == CALL_SYNC ||
+				call == CALL_ALLOCATE);
 }
 
 void file_ring_add(struct file_req *req)

@@ -119,6 +119,9 @@ static int memory_submit(struct block *blk, struct block_io *io)
 	switch (io->op) {
 	case BLOCK_FLUSH:
 	case BLOCK_GET_SIZE:
+	case BLOCK_RELEASE: /* nobody else sees it */
+	case BLOCK_TAKE:
+	case BLOCK_NEXT_DATA:
 	case BLOCK_NOTE: /* which the owner of the data remembers for as long as we would */
 		break;
 	case BLOCK_READ:

@@ -21,6 +21,10 @@
  * acknowledged, so they are sent again, from their beginning, once.  A request whose second
  * connection fails too, or whose connection cannot be made, gets -EIO.  Every command has a
  * deadline.
+ *
+ * A disk that was given back (AWAY) has no connection until it is taken, which makes a new one:
+ * what the server kept for the old one is not believed, and one that serves a single client serves
+ * the other side meanwhile.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -115,6 +119,12 @@ static bool is_same(const struct nbd_disk *d, struct nbd_handle *h)
 	       (!d->blk.info.can_discard || nbd_can_trim(h) == 1);
 }
 
+/* Is it BLOCK_TAKE for which it connects?  Then nothing else waits. */
+static bool taking(const struct nbd_disk *d)
+{
+	return d->waiting.head && d->waiting.head->op == BLOCK_TAKE;
+}
+
 static void connect_done(struct uvfio_work *work)
 {
 	struct connect_job *c = container_of(work, struct connect_job, job.work);
@@ -135,6 +145,8 @@ static void connect_done(struct uvfio_work *work)
 	if (!d)
 		return;
 	if (!up) {
+		if (taking(d))
+			d->state = NBD_AWAY;
 		fail_all(d);
 		return;
 	}
@@ -157,7 +169,7 @@ static void reconnect(struct nbd_disk *d)
 	if (!c || !c->uri || !d->pool) {
 		free(c ? c->uri : NULL);
 		free(c);
-		d->state = NBD_DOWN;
+		d->state = taking(d) ? NBD_AWAY : NBD_DOWN;
 		fail_all(d);
 		return;
 	}
@@ -313,12 +325,42 @@ static void on_socket(void *arg)
 
 /* ---- the backend ---- */
 
+/* Nothing is in flight. */
+static int release(struct nbd_disk *d)
+{
+	if (d->acked != d->flushed || d->state == NBD_DEAD)
+		return -EIO;
+	if (d->connecting)
+		d->connecting->disk = NULL;
+	d->connecting = NULL;
+	if (d->h)
+		drop_handle(d);
+	d->state = NBD_AWAY;
+	return 0;
+}
+
 static int nbd_submit(struct block *blk, struct block_io *io)
 {
 	struct nbd_disk *d = container_of(blk, struct nbd_disk, blk);
 
-	if (io->op == BLOCK_GET_SIZE) /* a server says it when it is connected to, and then only */
+	/* A server says it when it is connected to, and then only. */
+	if (io->op == BLOCK_GET_SIZE || io->op == BLOCK_NEXT_DATA)
 		return 0;
+	if (io->op == BLOCK_RELEASE) {
+		io->status = release(d);
+		return 0;
+	}
+	if (io->op == BLOCK_TAKE) {
+		if (d->state != NBD_AWAY)
+			return 0;
+		io_queue_add(&d->waiting, io);
+		d->state = NBD_CONNECTING; /* service() sees to it */
+		return 1;
+	}
+	if (d->state == NBD_AWAY) {
+		io->status = -EIO;
+		return 0;
+	}
 	if (d->state == NBD_DOWN && uvfio_now_ns() - d->tried_at >= RETRY_NS) {
 		io_queue_add(&d->waiting, io);
 		d->state = NBD_CONNECTING; /* service() sees to it */
@@ -470,7 +512,10 @@ int nbd_backend_open(const struct block_options *opts, struct uvfio_ctx *ctx, st
 	rc = examine(d, h, opts, err);
 	if (rc)
 		goto fail;
-	if (!attach(d, h)) {
+	if (opts->unlocked) {
+		nbd_close(h);
+		d->state = NBD_AWAY;
+	} else if (!attach(d, h)) {
 		rc = uvfio_error_set(err, -ENOMEM, "nbd=%s: cannot watch the connection", d->uri);
 		goto fail;
 	}

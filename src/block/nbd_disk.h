@@ -9,7 +9,8 @@
 
 #define NBD_MAX_DATA (1u << 20) /* of one command */
 
-enum nbd_state { NBD_UP, NBD_CONNECTING, NBD_DOWN, NBD_DEAD };
+/* AWAY: given back; only BLOCK_TAKE connects. */
+enum nbd_state { NBD_UP, NBD_CONNECTING, NBD_DOWN, NBD_DEAD, NBD_AWAY };
 
 struct nbd_req {
 	struct block_io *io;

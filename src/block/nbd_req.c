@@ -108,7 +108,10 @@ void disk_req_start(struct nbd_disk *d, struct nbd_req *req, struct block_io *io
 	req->tries = 0;
 	req->offset = io->offset;
 	req->left = io->op == BLOCK_FLUSH ? 0 : io->len;
-	disk_req_command(req);
+	if (io->op == BLOCK_TAKE) /* there is a connection: that was it */
+		disk_req_end(req, 0);
+	else
+		disk_req_command(req);
 }
 
 /* What a server may say, in the errors of this room. */

@@ -167,8 +167,15 @@ static int volatile_submit(struct block *blk, struct block_io *io)
 	case BLOCK_WRITE_ZEROES:
 		io->status = write_range(d, io);
 		break;
+	case BLOCK_RELEASE:
+		io->status = file_unlock(d->fd);
+		break;
+	case BLOCK_TAKE:
+		io->status = file_take(d->fd, io->flags, blk->info.readonly, false);
+		break;
 	case BLOCK_GET_SIZE: /* the cache is of one size */
 	case BLOCK_NOTE:
+	case BLOCK_NEXT_DATA:
 		break;
 	}
 	io_queue_add(&d->done, io);

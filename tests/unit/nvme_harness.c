@@ -113,6 +113,12 @@ void uvfio_quiesced(struct uvfio_device *dev)
 	dev->h->quiesced++;
 }
 
+void uvfio_migration_done(struct uvfio_device *dev, int result)
+{
+	assert(dev->h->moved == 1);
+	dev->h->moved = result;
+}
+
 bool uvfio_paused(const struct uvfio_device *dev)
 {
 	return dev->h->paused;
@@ -312,6 +318,8 @@ int block_open(const struct block_options *opts, struct uvfio_ctx *ctx, struct b
 	};
 	if (h->block_note)
 		snprintf(b->note, sizeof(b->note), "%s", h->block_note);
+	b->held = !opts->unlocked;
+	b->other_has_it = opts->unlocked && h->block_taken;
 	b->direct = h->block_direct;
 	b->data = calloc(1, size);
 	b->durable = calloc(1, size);
@@ -411,6 +419,9 @@ static int io_do(struct block *b, struct block_io *io)
 	assert(!(io->flags & BLOCK_FUA) || b->info.can_fua);
 	assert(!b->info.readonly || io->op == BLOCK_READ || io->op == BLOCK_FLUSH ||
 	       io->op == BLOCK_GET_SIZE);
+	/* Nobody touches what another one may have. */
+	assert(b->of->held || io->op == BLOCK_TAKE || io->op == BLOCK_RELEASE ||
+	       io->op == BLOCK_GET_SIZE);
 	b->nr_ops[io->op]++;
 	b->nr_fua += !!(io->flags & BLOCK_FUA);
 	b->nr_may_free += !!(io->flags & BLOCK_MAY_FREE);
@@ -432,6 +443,15 @@ static int io_do(struct block *b, struct block_io *io)
 		assert(b->info.can_note && io->nr_iov == 1);
 		memset(b->note, 0, sizeof(b->note));
 		memcpy(b->note, io->iov->iov_base, io->iov->iov_len);
+		break;
+	case BLOCK_TAKE:
+		if (b->of->other_has_it)
+			return -EBUSY;
+		/* fallthrough */
+	case BLOCK_RELEASE:
+		b->of->held = io->op == BLOCK_TAKE;
+		break;
+	case BLOCK_NEXT_DATA:
 		break;
 	case BLOCK_FLUSH:
 		memcpy(b->of->durable, b->of->data, b->info.size);
@@ -642,6 +662,7 @@ struct harness *h_alloc_harness(void)
 	h->clock.in_ctx = &h->in_ctx;
 	h->bus_master = true;
 	h->message = true;
+	h->moved = 1;
 	h->block_direct = true;
 	h->block_align = 512;
 	if (h_late())

@@ -50,6 +50,8 @@ struct block {
 	unsigned nr_ops[BLOCK_NR_OPS], nr_fua, nr_may_free;
 	uint64_t discarded; /* bytes */
 	int max_iov;        /* most pieces seen in a request */
+	bool held;          /* its lock is here */
+	bool other_has_it;  /* somebody else does: BLOCK_TAKE fails */
 };
 
 struct h_queue {
@@ -110,6 +112,7 @@ struct harness {
 
 	unsigned quiesced;
 	bool paused; /* uvfio_paused() */
+	int moved;   /* what uvfio_migration_done() was called with; 1: nothing yet */
 	struct model_clock clock;
 	unsigned nr_errors_logged;
 
@@ -121,6 +124,7 @@ struct harness {
 	bool block_no_fua, block_no_discard, block_volatile;
 	uint32_t block_align;
 	bool block_no_note;
+	bool block_taken;       /* by somebody else, when it is opened without its lock */
 	const char *block_note; /* what block_note() finds */
 	struct block *blocks[H_BLOCKS];
 	unsigned nr_blocks;

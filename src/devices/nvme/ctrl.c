@@ -165,6 +165,7 @@ static void reset_finish(struct nvme_ctrl *c, unsigned resets, unsigned subsyste
 	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_INTMC, 4, 0);
 	c->resets_done = resets;
 	c->subsystem_resets_done = subsystem_resets;
+	c->storage.tried = false;
 	set_state(c, NVME_DISABLED);
 	if (virt != c->virt_done)
 		virt_finish(c, virt);
@@ -206,7 +207,7 @@ static bool shutdown_run(struct nvme_ctrl *c)
 	while (req->index < c->nr_ns) {
 		struct nvme_ns *ns = &c->ns[req->index++];
 
-		if (!ns->attached)
+		if (!ns->attached || !nvme_ns_ready(ns))
 			continue;
 		req->status = 0;
 		req->step = shutdown_flushed;
@@ -266,7 +267,7 @@ static bool state_step(struct nvme_ctrl *c)
 	}
 	switch (c->state) {
 	case NVME_DISABLED:
-		if (!(cc & NVME_CC_EN))
+		if (!(cc & NVME_CC_EN) || nvme_storage_try(c))
 			return false;
 		enable(c, cc);
 		return true;
@@ -384,6 +385,7 @@ void nvme_reset(void *priv, enum uvfio_reset_kind kind)
 	c->subsystem_resets_done = atomic_load(&c->shared.subsystem_resets);
 	c->nssro_clears_done = atomic_load(&c->shared.nssro_clears);
 	set_state(c, NVME_DISABLED);
+	nvme_storage_reset(c, kind);
 }
 
 bool nvme_work(void *priv)

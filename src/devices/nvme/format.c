@@ -183,6 +183,8 @@ static unsigned format_check(struct nvme_req *req)
 
 		if (!ns->attached)
 			continue;
+		if (!nvme_ns_ready(ns))
+			return NVME_SC_NS_NOT_READY;
 		if (ns->readonly)
 			return NVME_SC_WRITE_PROTECTED | NVME_SC_DNR;
 		if (ns->formatting)

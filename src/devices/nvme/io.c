@@ -165,6 +165,11 @@ static enum nvme_async do_block(struct nvme_req *req, struct nvme_ns *ns, enum b
 		cancelled(req);
 		return NVME_FAILED;
 	}
+	if (!nvme_ns_ready(ns)) { /* what begins is not let so far: the size, and what is our own */
+		req->io.status = -EBUSY;
+		req->status = NVME_SC_NS_NOT_READY;
+		return NVME_FAILED;
+	}
 	req->io.op = op;
 	req->io.flags = flags;
 	req->io.offset = offset;
@@ -211,7 +216,8 @@ static void flush_step(struct nvme_req *req)
 	while (!req->status && req->index < req->count) {
 		struct nvme_ns *ns = &c->ns[req->index++];
 
-		if (ns->attached && nvme_block(req, ns, BLOCK_FLUSH, 0, 0, 0) == NVME_PENDING)
+		if (ns->attached && nvme_ns_ready(ns) &&
+		    nvme_block(req, ns, BLOCK_FLUSH, 0, 0, 0) == NVME_PENDING)
 			return;
 	}
 	nvme_complete(req);
@@ -411,6 +417,8 @@ unsigned nvme_io_check(struct nvme_req *req, struct nvme_ns **out)
 	ns = nvme_ns_get(req->ctrl, cmd->nsid);
 	if (!ns)
 		return NVME_SC_INVALID_NS | NVME_SC_DNR;
+	if (!nvme_ns_ready(ns))
+		return NVME_SC_NS_NOT_READY;
 	if (ns->formatting)
 		return NVME_SC_FORMAT_IN_PROGRESS;
 	if (opcode_writes(cmd->opcode) && ns->readonly)

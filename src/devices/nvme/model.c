@@ -55,6 +55,8 @@ static const struct uvfio_key keys[] = {
 	{"attach", "LIST",
 	 "the controllers of namespace 1, for good: pf, vf0, vf0-3, vfs, all, none, joined by '+'; "
 	 "default all, until the PF's driver attaches it otherwise"},
+	{"incoming", "yes|no",
+	 "its state comes from another server, which has the storage until then; default no"},
 	{"interrupts", "msix|msi|intx", "the best kind that it has, INTx always; default msix"},
 };
 
@@ -309,7 +311,9 @@ static int create(struct uvfio_device *dev, const struct uvfio_args *args, void 
 	if (r)
 		goto fail;
 	nvme_ctrl_identity(c, serial);
-	r = nvme_pmr_open(c, args, err);
+	r = uvfio_arg_bool(args, "incoming", &c->sub->incoming, err);
+	if (!r)
+		r = nvme_pmr_open(c, args, err);
 	if (!r)
 		r = describe(c, err);
 	if (r)

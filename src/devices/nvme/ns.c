@@ -147,8 +147,7 @@ static void make_uuid(uint8_t uuid[16], const char *seed, uint32_t n)
 	uuid[8] = (uint8_t)(0x80 | (uuid[8] & 0x3f)); /* variant of RFC 4122 */
 }
 
-/* The block size that a driver has formatted the storage with: *@size, left alone when none has. */
-static int formatted(const struct nvme_ns *ns, uint32_t *size, struct uvfio_error *err)
+int nvme_ns_formatted(const struct nvme_ns *ns, uint32_t *size, struct uvfio_error *err)
 {
 	char note[BLOCK_NOTE_MAX + 1], text[32];
 	int n = block_note(ns->blk, note, BLOCK_NOTE_MAX);
@@ -181,7 +180,7 @@ static int choose_shift(struct nvme_ns *ns, const struct ns_options *o, struct u
 	uint32_t align = ns->disk->align;
 	uint32_t size = o->blocksize ? (uint32_t)o->blocksize : align > 512 ? 4096 : 512;
 	uint32_t noted = size;
-	int r = formatted(ns, &noted, err);
+	int r = nvme_ns_formatted(ns, &noted, err);
 
 	if (r)
 		return r;
@@ -249,6 +248,7 @@ static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfi
 		return r;
 	options.dev = c->dev;
 	options.shared = c->sub->shared;
+	options.unlocked = c->sub->incoming && !options.readonly;
 	r = block_open(&options, uvfio_device_ctx(c->dev), &ns->blk, err);
 	if (r)
 		return r;
@@ -257,6 +257,7 @@ static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfi
 	d->align = info->align ? info->align : 1;
 	d->mem_align = o->block.direct ? (d->align > 512 ? d->align : 512) : 1;
 	d->readonly = info->readonly;
+	nvme_storage_opened(d, !options.readonly && !options.memory);
 	init_ns(c, ns, d);
 	r = choose_shift(ns, o, err);
 	if (r)

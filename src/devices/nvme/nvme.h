@@ -304,6 +304,9 @@ void nvme_ns_changed(struct nvme_ns *ns);
 #define NVME_NOTE_FORMAT "blocksize=%u"
 /* May the namespace be formatted with this block size? */
 bool nvme_ns_can_have(const struct nvme_ns *ns, uint8_t shift);
+/* The block size that a driver has formatted the storage with: *@size, left alone when none has.  0
+ * or -errno with a message. */
+int nvme_ns_formatted(const struct nvme_ns *ns, uint32_t *size, struct uvfio_error *err);
 /* Set the block size and what follows from it. */
 void nvme_ns_set_shift(struct nvme_ns *ns, uint8_t shift);
 
@@ -348,6 +351,20 @@ uint64_t nvme_now_ns(void); /* monotonic */
 /* The completion entry of @req is made at @now. */
 void nvme_stats_completed(struct nvme_req *req, uint64_t now);
 void nvme_stats(void *priv, struct uvfio_stats *out);
+
+/* ---- storage.c ---- */
+/* Is it the caller's to read and write?  Any context. */
+static inline bool nvme_ns_ready(const struct nvme_ns *ns)
+{
+	return atomic_load_explicit(&ns->disk->ready, memory_order_acquire);
+}
+/* [work context] A user begins with @c, by a reset or an enable: take what is free.  True: that
+ * goes on, and ->work() is called when it is over. */
+bool nvme_storage_try(struct nvme_ctrl *c);
+/* [work context] The same for a reset: the move, if there was one, is over. */
+void nvme_storage_reset(struct nvme_ctrl *c, enum uvfio_reset_kind kind);
+/* @d was opened: it is here, unless @sub is incoming. */
+void nvme_storage_opened(struct nvme_disk *d, bool handed);
 
 /* ---- size.c ---- */
 /* Somebody may want to know when a size changes: look from time to time. */

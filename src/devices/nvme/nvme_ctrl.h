@@ -141,6 +141,7 @@ struct nvme_ns {
 	bool changed;                /* in the changed namespace list */
 	bool attached;               /* commands may name it */
 	bool stale;                  /* formatted by another controller; see subsys.c */
+	bool moved;                  /* by the job of ctrl->storage that runs */
 	struct nvme_disk *disk;      /* what all controllers have of it */
 	uint32_t mem_align;          /* what the backend asks of memory addresses */
 	unsigned inflight;           /* commands in progress */
@@ -190,6 +191,30 @@ struct nvme_pmr {
 	_Atomic uint64_t asked, answered; /* tickets of those who read PMRSTS */
 	atomic_uint err, health;
 	atomic_bool cbai;
+};
+
+/* Giving the storage back and taking it; see storage.c.  The work context's. */
+struct nvme_storage {
+	enum nvme_storage_job {
+		NVME_STORAGE_IDLE,
+		NVME_STORAGE_FLUSH,   /* before it is given back */
+		NVME_STORAGE_RELEASE, /* and that */
+		NVME_STORAGE_TAKE,    /* to go on with what was loaded, or as before */
+		NVME_STORAGE_TRY,     /* after a reset, and for an enable: as far as it is free */
+		NVME_STORAGE_UNDO,    /* what a release or a take has done that has failed */
+		NVME_STORAGE_NR_JOBS
+	} job;
+	enum nvme_storage_job undone; /* UNDO: which one */
+	unsigned at;                  /* namespace; behind them the PMR */
+	bool late;                    /* the caller was told that the answer comes later */
+	bool pmr_held, pmr_moved;
+	int result;
+	unsigned failed; /* namespace identifier; behind them the PMR */
+	struct block_io io;
+	struct uvfio_error *err;      /* of who waits for the answer, until it has that */
+	enum nvme_storage_job queued; /* IDLE, or what is asked for while TRY goes on */
+	struct uvfio_error *queued_err;
+	bool tried; /* since the last reset */
 };
 
 enum nvme_req_state {
@@ -417,6 +442,8 @@ struct nvme_ctrl {
 	struct nvme_window cmb;
 	struct nvme_pmr pmr;
 	bool windows_on; /* one of them is */
+	struct nvme_storage storage;
+	bool away; /* it has been given back, for another one to go on; sub->lock */
 	/* nr_queues + 1 of each.  A queue is all zero until it is first created, and costs no
 	 * memory. */
 	struct nvme_sq *sqs;

@@ -186,7 +186,9 @@ static bool submit(struct nvme_pmr *p, enum block_op op, uint64_t at, uint64_t l
 	p->io.nr_iov = op == BLOCK_FLUSH ? 0 : 1;
 	p->io.status = 0;
 	p->io.done = io_done;
-	if (block_submit(p->blk, &p->io) == 1) {
+	if (!ctrl_of(p)->storage.pmr_held) {
+		p->io.status = -EBUSY; /* another server has it */
+	} else if (block_submit(p->blk, &p->io) == 1) {
 		block_kick(p->blk);
 		return !p->io.done; /* block_kick() may have completed it */
 	}
@@ -413,7 +415,8 @@ void nvme_pmr_reset(struct nvme_ctrl *c)
 int nvme_pmr_open(struct nvme_ctrl *c, const struct uvfio_args *args, struct uvfio_error *err)
 {
 	const char *path = uvfio_arg(args, "pmr");
-	const struct block_options options = {.dev = c->dev, .file = path, .no_map = true};
+	const struct block_options options = {
+		.dev = c->dev, .file = path, .no_map = true, .unlocked = c->sub->incoming};
 	struct nvme_pmr *p = &c->pmr;
 	uint64_t size;
 	int r;
@@ -433,6 +436,7 @@ int nvme_pmr_open(struct nvme_ctrl *c, const struct uvfio_args *args, struct uvf
 	if (block_info(p->blk)->readonly)
 		return uvfio_error_set(err, -EROFS, "pmr=%s: cannot be written", path);
 	p->window.size = size;
+	c->storage.pmr_held = !c->sub->incoming;
 	return 0;
 }
 

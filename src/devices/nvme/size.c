@@ -32,7 +32,8 @@ static void look_step(struct nvme_req *req)
 	while (req->index < c->nr_ns) {
 		struct nvme_ns *ns = &c->ns[req->index++];
 
-		if (ns->attached && nvme_block(req, ns, BLOCK_GET_SIZE, 0, 0, 0) == NVME_PENDING)
+		if (ns->attached && nvme_ns_ready(ns) &&
+		    nvme_block(req, ns, BLOCK_GET_SIZE, 0, 0, 0) == NVME_PENDING)
 			return;
 	}
 	c->size_looking = false;

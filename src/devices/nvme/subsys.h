@@ -67,11 +67,16 @@ struct nvme_disk {
 	bool fixed; /* attached for good, as the options say */
 	uint32_t align, mem_align;
 	uint8_t uuid[16];
+	/* A lock, or a connection, that two servers hand over to one another (storage.c). */
+	bool handed;
+	atomic_bool ready; /* it may be read and written */
 
 	/* sub->lock */
 	uint64_t size; /* of the storage, bytes */
 	uint8_t shift;
 	struct nvme_ctrl *formatter; /* who formats it */
+	bool ours;                   /* what is handed over is here */
+	struct nvme_ctrl *mover;     /* who gives it back, or takes it, at the moment */
 	uint8_t *attached;           /* a bit for each controller */
 
 	pthread_mutex_t lock;
@@ -99,6 +104,7 @@ struct nvme_subsys {
 	unsigned total_vfs;
 	unsigned nr_disks;
 	struct nvme_disk *disks;
+	bool incoming; /* the options say so: its storage is another server's at first */
 	_Atomic uint64_t gen;
 
 	struct nvme_secondary *secondaries; /* total_vfs */
