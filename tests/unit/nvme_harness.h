@@ -18,6 +18,7 @@
 #include "block/block.h"
 #include "devices/nvme/nvme_spec.h"
 #include "model_core.h"
+#include "model_stream.h"
 
 #define H_MEM_BASE 0x1000000ull /* IOVA of the first byte of client memory */
 #define H_MEM_SIZE (32u << 20)
@@ -203,6 +204,18 @@ void h_resume(struct harness *h);
 /* Quiet, as a device that is moved: until it is.  h_resume() ends it. */
 void h_pause(struct harness *h);
 void h_reset(struct harness *h, enum uvfio_reset_kind kind);
+
+/* nvme_move.c: a device that is paused and moved.  0 or -errno, with a message in h->err.  What is
+ * in the stream that is saved into goes. */
+int h_leave(struct harness *h);
+int h_enter(struct harness *h);
+void h_save(struct harness *h, struct model_stream *s);
+int h_load(struct harness *h, const struct model_stream *s);
+/* What is around the controller, client memory, storage and BAR memory, and the driver's knowledge
+ * change places. */
+void h_swap_world(struct harness *a, struct harness *b);
+/* @from, which is paused, goes to @to with all that is around it, and stays paused. */
+void h_move(struct harness *from, struct harness *to, struct model_stream *s);
 
 /* The driver.  Doorbells: */
 void h_ring_sq(struct harness *h, unsigned qid);

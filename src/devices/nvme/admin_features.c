@@ -35,6 +35,8 @@ void nvme_features_reset(struct nvme_ctrl *c)
 
 /* ---- one pair of functions a feature ---- */
 
+#define EVENTS_MASK (0xff | NVME_AEC_NS_ATTR)
+
 static unsigned set_power(struct nvme_req *req, uint32_t value)
 {
 	if (value & 0x1f) /* power state 0 is the only one */
@@ -182,7 +184,7 @@ static unsigned set_vector(struct nvme_req *req, uint32_t value)
 static unsigned set_events(struct nvme_req *req, uint32_t value)
 {
 	/* What the controller may report; further bits are of events it does not have. */
-	req->ctrl->feat.async_events = value & (0xff | NVME_AEC_NS_ATTR);
+	req->ctrl->feat.async_events = value & EVENTS_MASK;
 	nvme_check_temperature(req->ctrl);
 	nvme_size_watch(req->ctrl);
 	return 0;
@@ -265,6 +267,19 @@ static const struct feature features[] = {
 	{NVME_FEAT_SW_PROGRESS, CHANGEABLE, .word = WORD(sw_progress), .mask = 0xff},
 	{NVME_FEAT_HOST_ID, CHANGEABLE, .data = 16, .get = get_host_id, .set = set_host_id},
 };
+
+bool nvme_feature_valid(uint8_t id, uint32_t value)
+{
+	if (id == NVME_FEAT_POWER)
+		return !(value & ~0xe0u);
+	if (id == NVME_FEAT_ASYNC_EVENTS)
+		return !(value & ~EVENTS_MASK);
+	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+		if (features[i].id == id)
+			return !(value & ~features[i].mask);
+	}
+	return false;
+}
 
 /* ---- the commands ---- */
 

@@ -92,7 +92,7 @@ static void publish(struct nvme_ctrl *c, uint64_t msc)
 	place_pmr(c);
 }
 
-static void write_pmr_msc(struct nvme_ctrl *c, uint64_t msc)
+void nvme_pmr_write_msc(struct nvme_ctrl *c, uint64_t msc)
 {
 	if (!c->pmr.window.size)
 		return;
@@ -119,10 +119,10 @@ bool nvme_cmb_write(struct nvme_ctrl *c, uint64_t offset, uint32_t value)
 		nvme_pmr_write_ctl(c, value);
 		return true;
 	case NVME_REG_PMRMSCL:
-		write_pmr_msc(c, (pmr & ~0xffffffffull) | value);
+		nvme_pmr_write_msc(c, (pmr & ~0xffffffffull) | value);
 		return true;
 	case NVME_REG_PMRMSCU:
-		write_pmr_msc(c, (pmr & 0xffffffffull) | (uint64_t)value << 32);
+		nvme_pmr_write_msc(c, (pmr & 0xffffffffull) | (uint64_t)value << 32);
 		return true;
 	case NVME_REG_CMBMSC:
 		nvme_cmb_write_msc(c, (msc & ~0xffffffffull) | value);
@@ -143,7 +143,7 @@ void nvme_cmb_regs_reset(struct nvme_ctrl *c)
 
 void nvme_pmr_msc_reset(struct nvme_ctrl *c)
 {
-	write_pmr_msc(c, 0);
+	nvme_pmr_write_msc(c, 0);
 }
 
 /* ---- addresses: the work context ---- */

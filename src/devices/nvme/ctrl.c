@@ -123,7 +123,7 @@ static void enable(struct nvme_ctrl *c, uint32_t cc)
 /* ---- reset ---- */
 
 /* What every reset of the controller does.  Nothing is in flight. */
-static void reset_common(struct nvme_ctrl *c)
+void nvme_forget_all(struct nvme_ctrl *c)
 {
 	nvme_format_reset(c);
 	nvme_queues_reset(c);
@@ -134,6 +134,7 @@ static void reset_common(struct nvme_ctrl *c)
 	c->dbbuf = false;
 	c->parked = false;
 	c->closing_down = false;
+	c->migration.again = false;
 }
 
 /* A secondary controller has gone offline, or online, where all begins anew. */
@@ -159,7 +160,7 @@ static void reset_finish(struct nvme_ctrl *c, unsigned resets, unsigned subsyste
 		nvme_virt_take_over(c);
 	else
 		nvme_virt_reset(c, subsystem);
-	reset_common(c);
+	nvme_forget_all(c);
 	atomic_store(&c->shared.intm, 0);
 	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_INTMS, 4, 0);
 	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_INTMC, 4, 0);
@@ -346,6 +347,9 @@ void nvme_resume(void *priv)
 	c->stopped = c->paused = false;
 	nvme_unpark(c);
 	nvme_size_watch(c);
+	if (c->migration.again)
+		nvme_irq_again(c);
+	c->migration.again = false;
 }
 
 void nvme_reset(void *priv, enum uvfio_reset_kind kind)
@@ -362,7 +366,7 @@ void nvme_reset(void *priv, enum uvfio_reset_kind kind)
 		nvme_vf_reset(c);
 	else
 		nvme_virt_default(c->sub);
-	reset_common(c);
+	nvme_forget_all(c);
 	c->stopped = c->paused = false;
 	c->quiescing = false;
 	c->csts = 0;

@@ -108,6 +108,22 @@ void nvme_irq_run(struct nvme_ctrl *c)
 	}
 }
 
+void nvme_irq_again(struct nvme_ctrl *c)
+{
+	bool pending = false;
+
+	for (unsigned i = 0; i < c->top_queue; i++) {
+		struct nvme_cq *cq = &c->cqs[i];
+
+		if (cq->used && cq->ien && nvme_cq_unconsumed(cq))
+			raise_vector(c, cq->vector);
+	}
+	for (unsigned i = 0; i < c->nr_vectors; i++)
+		pending |= c->vectors[i].pending;
+	if (pending)
+		timer_start(c);
+}
+
 void nvme_irq_reset(struct nvme_ctrl *c)
 {
 	for (unsigned i = 0; i < c->nr_vectors; i++)

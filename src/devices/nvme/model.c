@@ -209,6 +209,7 @@ void nvme_ctrl_free(struct nvme_ctrl *c)
 		nvme_virt_leave(c);
 		nvme_format_reset(c);
 	}
+	nvme_migrate_free(c);
 	nvme_ns_close_all(c);
 	nvme_pmr_close(c);
 	if (c->irq_timer)
@@ -355,6 +356,7 @@ const struct uvfio_model nvme_model = {
 	.resume = nvme_resume,
 	.reset = nvme_reset,
 	.stats = nvme_stats,
+	.migration = &nvme_migration_ops,
 	.vf_create = nvme_vf_create,
 	.vf_vectors = nvme_vf_vectors,
 	.host_driver = nvme_host_driver,

@@ -42,10 +42,18 @@ bool nvme_running(const struct nvme_ctrl *c);
 void nvme_external_done(struct nvme_ctrl *c);
 /* Bus mastering may be on again: try. */
 void nvme_unpark(struct nvme_ctrl *c);
+/* Queues, commands, events, features: as after a controller reset.  Nothing is in flight. */
+void nvme_forget_all(struct nvme_ctrl *c);
 void nvme_quiesce(void *priv);
 void nvme_resume(void *priv);
 void nvme_reset(void *priv, enum uvfio_reset_kind kind);
 bool nvme_work(void *priv);
+
+/* ---- migrate.c ---- */
+extern const struct uvfio_migration_ops nvme_migration_ops;
+/* The PMR has come to rest, which ->leave() waits for. */
+void nvme_migrate_leave_on(struct nvme_ctrl *c);
+void nvme_migrate_free(struct nvme_ctrl *c);
 
 /* ---- pause.c: quiet for a while, and nothing fails ---- */
 /* ->quiesce(), when it is for a pause. */
@@ -79,6 +87,12 @@ void nvme_regs_reset(struct nvme_ctrl *c);
 /* As those of a secondary controller that is offline: CSTS.CFS, all else 0. */
 void nvme_regs_offline(struct nvme_ctrl *c);
 void nvme_set_csts(struct nvme_ctrl *c, uint32_t clear, uint32_t set);
+uint64_t nvme_cap(const struct nvme_ctrl *c);
+/* What the host has written, of a controller that is loaded. */
+void nvme_regs_put(struct nvme_ctrl *c, uint32_t cc, uint32_t aqa, uint64_t asq, uint64_t acq,
+		   uint32_t intm);
+/* A doorbell was given this value, and that is done: who looks for changes sees the next one. */
+void nvme_doorbell_put(struct nvme_ctrl *c, unsigned index, uint32_t value);
 /* Take the doorbells that were rung; act on them if @c is running, forget them if not, and leave
  * them for later while it is paused. */
 void nvme_doorbells_run(struct nvme_ctrl *c);
@@ -92,6 +106,8 @@ void nvme_doorbell_clear(struct nvme_ctrl *c, unsigned index);
 bool nvme_cmb_write(struct nvme_ctrl *c, uint64_t offset, uint32_t value);
 /* CMBMSC as a whole. */
 void nvme_cmb_write_msc(struct nvme_ctrl *c, uint64_t value);
+/* PMRMSCL and PMRMSCU. */
+void nvme_pmr_write_msc(struct nvme_ctrl *c, uint64_t value);
 /* Back to what they are after power-on, CMBMSC included, or PMRMSCL and PMRMSCU. */
 void nvme_cmb_regs_reset(struct nvme_ctrl *c);
 void nvme_pmr_msc_reset(struct nvme_ctrl *c);
@@ -128,6 +144,12 @@ uint64_t nvme_reg_read(void *priv, unsigned bar, uint64_t offset, unsigned size)
 bool nvme_pmr_run(struct nvme_ctrl *c);
 /* Have all of it in the file; counted in ctrl->external until it is. */
 void nvme_pmr_quiesce(struct nvme_ctrl *c);
+/* Is anything of it under way, or about to be? */
+bool nvme_pmr_busy(const struct nvme_ctrl *c);
+/* What a controller that is loaded has of it; its contents are in the BAR.  @phase: of PMRCTL.EN: 0
+ * never set, 1 set, 2 clear again; @settled: all is done that comes of that. */
+void nvme_pmr_put(struct nvme_ctrl *c, unsigned phase, bool ready, bool settled, unsigned err,
+		  unsigned health);
 /* A reset of the function, in every way: it is disabled. */
 void nvme_pmr_reset(struct nvme_ctrl *c);
 
@@ -162,6 +184,11 @@ bool nvme_queues_run(struct nvme_ctrl *c);
 
 /* ---- post.c ---- */
 void nvme_cq_head(struct nvme_cq *cq, uint32_t head);
+/* Has @cq entries that the host can see and has not taken? */
+static inline bool nvme_cq_unconsumed(const struct nvme_cq *cq)
+{
+	return nvme_ring_used(cq->head, cq->tail, cq->size) > cq->posting_nr;
+}
 /* Entries that are neither used nor promised. */
 uint32_t nvme_cq_room(const struct nvme_cq *cq);
 /* With shadow doorbells: ask for the next doorbell of @cq and look where its head is.  Once, until
@@ -191,6 +218,9 @@ void nvme_irq_consumed(struct nvme_cq *cq);
 /* Raise what is due; set the level of INTx. */
 void nvme_irq_run(struct nvme_ctrl *c);
 void nvme_irq_reset(struct nvme_ctrl *c);
+/* A controller that was loaded runs: interrupts of entries that the host has not consumed may have
+ * been lost on the way. */
+void nvme_irq_again(struct nvme_ctrl *c);
 void nvme_irq_timer(void *arg);
 
 /* ---- req.c: requests and their DMA ---- */
@@ -390,6 +420,8 @@ void nvme_admin_identify(struct nvme_req *req);
 void nvme_admin_get_features(struct nvme_req *req);
 void nvme_admin_set_features(struct nvme_req *req);
 void nvme_features_reset(struct nvme_ctrl *c);
+/* Can feature @id, which is one 32-bit value, have come to this one? */
+bool nvme_feature_valid(uint8_t id, uint32_t value);
 void nvme_admin_log_page(struct nvme_req *req);
 void nvme_admin_format(struct nvme_req *req);
 /* A reset forgets the formats of @c: other controllers may use the namespaces again. */

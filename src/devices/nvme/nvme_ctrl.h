@@ -176,6 +176,7 @@ struct nvme_pmr {
 	bool failed;   /* the save, or the load, that goes on */
 	bool save_due; /* for quiesce */
 	bool holds;    /* counted in ctrl->external */
+	bool moved;    /* its contents have come from elsewhere, and not out of the file */
 	unsigned gen;  /* the transition of PMRCTL.EN that is carried out */
 	uint64_t at, len;
 	uint64_t ticket; /* that the save answers */
@@ -413,6 +414,16 @@ struct nvme_counters {
 	uint64_t power_cycles, unsafe_shutdowns;
 };
 
+/* What a controller keeps of a migration. */
+struct nvme_migration {
+	struct nvme_aside *aside; /* NULL: nothing has come */
+	bool saved;               /* all sections but those of bad blocks */
+	unsigned ns;              /* the next namespace for these */
+	bool leaving;             /* ->leave() waits for the PMR */
+	struct uvfio_error *err;  /* its */
+	bool again;               /* interrupts are to be raised again, once it runs */
+};
+
 struct nvme_ctrl {
 	struct uvfio_device *dev;
 	struct nvme_shared shared;
@@ -423,11 +434,12 @@ struct nvme_ctrl {
 	bool closing_down; /* a shutdown is to follow what is in progress now */
 
 	/* DMA. */
-	bool stopped;      /* quiesced: nothing is started until resume or reset */
-	bool parked;       /* bus mastering is off: the same until a doorbell or resume */
-	bool quiescing;    /* uvfio_quiesced() is owed */
-	bool paused;       /* quiesced, or about to be, and what is under way is kept: pause.c */
-	unsigned nr_kept;  /* requests */
+	bool stopped;     /* quiesced: nothing is started until resume or reset */
+	bool parked;      /* bus mastering is off: the same until a doorbell or resume */
+	bool quiescing;   /* uvfio_quiesced() is owed */
+	bool paused;      /* quiesced, or about to be, and what is under way is kept: pause.c */
+	unsigned nr_kept; /* requests */
+	struct nvme_migration migration;
 	unsigned external; /* DMA and backend requests in flight */
 	bool in_work;
 	bool dying; /* ->destroy() runs */

@@ -202,6 +202,15 @@ static bool submit(struct nvme_pmr *p, enum block_op op, uint64_t at, uint64_t l
 /* True: go on at once. */
 static bool read_on(struct nvme_pmr *p)
 {
+	if (p->at == p->window.size && p->moved) {
+		/* The contents are right; what the file has in place of them is known now, or all
+		 * is written. */
+		p->moved = false;
+		p->loaded = true;
+		p->all |= p->failed;
+		set_op(p, NVME_PMR_IDLE);
+		return true;
+	}
 	if (p->at == p->window.size) {
 		/* What could not be read is tried again when the region is enabled again. */
 		p->loaded = !p->failed;
@@ -320,6 +329,12 @@ static bool begin(struct nvme_pmr *p)
 	bool wanted = asked > atomic_load(&p->answered);
 
 	if (p->ready && (p->gen != now || p->save_due || wanted)) {
+		if (p->moved) {
+			p->at = 0;
+			p->failed = false;
+			set_op(p, NVME_PMR_READING);
+			return true;
+		}
 		/* Not the host's any more, from before the last save. */
 		p->ready = p->gen == now;
 		save_begin(p);
@@ -343,6 +358,8 @@ static bool begin(struct nvme_pmr *p)
 		p->holds = false;
 		nvme_external_done(ctrl_of(p));
 	}
+	if (ctrl_of(p)->migration.leaving)
+		nvme_migrate_leave_on(ctrl_of(p));
 	return false;
 }
 
@@ -376,18 +393,43 @@ bool nvme_pmr_run(struct nvme_ctrl *c)
 	return false;
 }
 
+bool nvme_pmr_busy(const struct nvme_ctrl *c)
+{
+	const struct nvme_pmr *p = &c->pmr;
+
+	return p->blk && (p->op != NVME_PMR_IDLE || p->gen != atomic_load(&p->transitions) ||
+			  atomic_load(&p->asked) > atomic_load(&p->answered));
+}
+
 void nvme_pmr_quiesce(struct nvme_ctrl *c)
 {
 	struct nvme_pmr *p = &c->pmr;
+	/* The contents of a device that is moved go with it, and are still in the BAR of one that
+	 * is not. */
+	bool save = p->ready && !uvfio_paused(c->dev);
 
-	bool idle = p->op == NVME_PMR_IDLE && p->gen == atomic_load(&p->transitions);
-
-	if (!p->blk || p->holds || (!p->ready && idle))
+	if (!p->blk || p->holds || (!save && !nvme_pmr_busy(c)))
 		return;
-	p->save_due = p->ready;
+	p->save_due = save;
 	p->holds = true;
 	c->external++;
 	uvfio_kick(c->dev);
+}
+
+void nvme_pmr_put(struct nvme_ctrl *c, unsigned phase, bool ready, bool settled, unsigned err,
+		  unsigned health)
+{
+	struct nvme_pmr *p = &c->pmr;
+
+	assert(p->op == NVME_PMR_IDLE && !p->holds);
+	p->gen = settled ? phase : phase - 1;
+	atomic_store(&p->transitions, phase);
+	atomic_store(&p->done, p->gen);
+	p->ready = p->moved = ready;
+	p->loaded = p->save_due = p->all = false;
+	atomic_store(&p->err, err);
+	atomic_store(&p->health, health);
+	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_PMRCTL, 4, phase & 1);
 }
 
 void nvme_pmr_reset(struct nvme_ctrl *c)
@@ -399,7 +441,7 @@ void nvme_pmr_reset(struct nvme_ctrl *c)
 	assert(p->op == NVME_PMR_IDLE && !p->holds);
 	nvme_pmr_write_ctl(c, 0);
 	nvme_pmr_msc_reset(c);
-	p->ready = p->save_due = false;
+	p->ready = p->save_due = p->moved = false;
 	p->gen = atomic_load(&p->transitions);
 	transition_done(p);
 	atomic_store(&p->err, 0);

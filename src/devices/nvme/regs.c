@@ -14,7 +14,7 @@
 
 #include "devices/nvme/nvme.h"
 
-static uint64_t cap_value(const struct nvme_ctrl *c)
+uint64_t nvme_cap(const struct nvme_ctrl *c)
 {
 	return NVME_CAP_MQES(NVME_QUEUE_ENTRIES - 1) | NVME_CAP_CQR | NVME_CAP_TO(30) |
 	       (c->secondary ? 0 : NVME_CAP_NSSRS) | NVME_CAP_CSS_NVM | NVME_CAP_CSS_IOCS |
@@ -46,7 +46,7 @@ static void clear_queue_regs(struct nvme_ctrl *c)
 
 void nvme_regs_reset(struct nvme_ctrl *c)
 {
-	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_CAP, 8, cap_value(c));
+	uvfio_reg_set(c->dev, NVME_BAR, NVME_REG_CAP, 8, nvme_cap(c));
 	publish32(c, NVME_REG_VS, NVME_VERSION_1_4);
 	atomic_store(&c->shared.intm, 0);
 	publish32(c, NVME_REG_INTMS, 0);
@@ -67,6 +67,23 @@ void nvme_regs_offline(struct nvme_ctrl *c)
 	publish32(c, NVME_REG_INTMC, 0);
 	publish32(c, NVME_REG_CSTS, NVME_CSTS_CFS);
 	c->csts = NVME_CSTS_CFS;
+}
+
+void nvme_regs_put(struct nvme_ctrl *c, uint32_t cc, uint32_t aqa, uint64_t asq, uint64_t acq,
+		   uint32_t intm)
+{
+	atomic_store(&c->shared.cc, cc);
+	atomic_store(&c->shared.aqa, aqa);
+	atomic_store(&c->shared.asq, asq);
+	atomic_store(&c->shared.acq, acq);
+	atomic_store(&c->shared.intm, intm);
+	/* What was rung before was rung of other queues. */
+	for (unsigned i = 0; i < sizeof(c->shared.db_dirty) / sizeof(c->shared.db_dirty[0]); i++)
+		atomic_store(&c->shared.db_dirty[i], 0);
+	atomic_store(&c->shared.db_strange, false);
+	publish_queue_regs(c, cc);
+	publish32(c, NVME_REG_INTMS, intm);
+	publish32(c, NVME_REG_INTMC, intm);
 }
 
 void nvme_set_csts(struct nvme_ctrl *c, uint32_t clear, uint32_t set)
@@ -202,6 +219,12 @@ void nvme_doorbell_clear(struct nvme_ctrl *c, unsigned index)
 	atomic_fetch_and(&c->shared.db_dirty[index / 64], ~(1ull << (index % 64)));
 	atomic_store(&c->shared.doorbells[index], 0);
 	publish32(c, NVME_REG_DOORBELLS + 4ull * index, 0);
+}
+
+void nvme_doorbell_put(struct nvme_ctrl *c, unsigned index, uint32_t value)
+{
+	atomic_store(&c->shared.doorbells[index], value);
+	publish32(c, NVME_REG_DOORBELLS + 4ull * index, value);
 }
 
 static void invalid_register(struct nvme_ctrl *c, unsigned qid)
