@@ -26,6 +26,9 @@ static void usage(FILE *out)
 		"  --machine NAME         what `uvfio list` and so on call it (default)\n"
 		"  --control PATH|off     where they reach it\n"
 		"  --sysfs DIR            show the machine there as /sys does\n"
+		"  --state DIR            on SIGTERM keep there what the devices are, and go on with it at\n"
+		"                         the next start\n"
+		"  --fresh                a state that cannot be used: begin anew (it is kept)\n"
 		"  --user NAME            give up root's rights for those of NAME\n"
 		"  --confine on|off       give up what serving does not need (on)\n"
 		"  --verbose              say more\n"
@@ -43,6 +46,8 @@ int cmd_serve(int argc, char **argv)
 		MACHINE,
 		CONTROL,
 		SYSFS,
+		STATE,
+		FRESH,
 		USER,
 		CONFINE,
 		VERBOSE,
@@ -56,6 +61,8 @@ int cmd_serve(int argc, char **argv)
 		{"machine", required_argument, NULL, MACHINE},
 		{"control", required_argument, NULL, CONTROL},
 		{"sysfs", required_argument, NULL, SYSFS},
+		{"state", required_argument, NULL, STATE},
+		{"fresh", no_argument, NULL, FRESH},
 		{"user", required_argument, NULL, USER},
 		{"confine", required_argument, NULL, CONFINE},
 		{"verbose", no_argument, NULL, VERBOSE},
@@ -91,6 +98,12 @@ int cmd_serve(int argc, char **argv)
 			break;
 		case SYSFS:
 			ret = serve_option_set(&o, "sysfs", optarg, &err);
+			break;
+		case STATE:
+			ret = serve_option_set(&o, "state", optarg, &err);
+			break;
+		case FRESH:
+			o.config.fresh = true;
 			break;
 		case USER:
 			ret = serve_option_set(&o, "user", optarg, &err);

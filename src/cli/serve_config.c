@@ -16,7 +16,8 @@
 #include "vfio/token.h"
 
 #define EXAMPLE "{\"device\": [\"nvme,file=disk.img,socket=disk.sock\"]}"
-#define KEYS    "device, policy, interrupt-isolation, machine, control, sysfs, user, confine, verbose"
+#define KEYS                                                                                       \
+	"device, policy, interrupt-isolation, machine, control, sysfs, user, confine, state, fresh, verbose"
 
 void serve_options_init(struct serve_options *o)
 {
@@ -34,6 +35,7 @@ void serve_options_fini(struct serve_options *o)
 	free(o->control);
 	free(o->user);
 	free(o->sysfs);
+	free(o->state);
 }
 
 /* Loads the model if it is the user's own. */
@@ -83,6 +85,8 @@ int serve_option_set(struct serve_options *o, const char *key, const char *value
 		return set_string(&o->control, &o->config.control, value, err);
 	if (!strcmp(key, "sysfs"))
 		return set_string(&o->sysfs, &o->config.sysfs, value, err);
+	if (!strcmp(key, "state"))
+		return set_string(&o->state, &o->config.state, value, err);
 	if (!strcmp(key, "user"))
 		return set_string(&o->user, &o->config.user, value, err);
 	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
@@ -105,6 +109,10 @@ int serve_options_check(const struct serve_options *o, struct uvfio_error *err)
 		return uvfio_error_set(err, -EINVAL,
 				       "--user needs --confine on: without it nobody opens files "
 				       "for a server that has lost the right to");
+	if (o->config.fresh && !o->config.state)
+		return uvfio_error_set(err, -EINVAL,
+				       "--fresh is about states that cannot be used; give --state "
+				       "DIR with it");
 	return 0;
 }
 
@@ -264,7 +272,7 @@ static int take_key(struct serve_options *o, const char *key, struct json_object
 		    struct uvfio_error *err)
 {
 	static const char *const strings[] = {
-		"interrupt-isolation", "machine", "control", "sysfs", "user", "confine"};
+		"interrupt-isolation", "machine", "control", "sysfs", "user", "confine", "state"};
 
 	if (!strcmp(key, "device"))
 		return 0; /* load() */
@@ -274,6 +282,12 @@ static int take_key(struct serve_options *o, const char *key, struct json_object
 		if (!json_object_is_type(value, json_type_boolean))
 			return uvfio_error_set(err, -EINVAL, "\"verbose\" must be true or false");
 		o->config.verbose = json_object_get_boolean(value);
+		return 0;
+	}
+	if (!strcmp(key, "fresh")) {
+		if (!json_object_is_type(value, json_type_boolean))
+			return uvfio_error_set(err, -EINVAL, "\"fresh\" must be true or false");
+		o->config.fresh = json_object_get_boolean(value);
 		return 0;
 	}
 	for (unsigned i = 0; i < sizeof(strings) / sizeof(*strings); i++) {

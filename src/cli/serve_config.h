@@ -9,7 +9,7 @@
 struct serve_options {
 	struct serve_config config; /* points into the rest */
 	char *path;                 /* of the configuration file, NULL: none */
-	char *machine, *control, *user, *sysfs;
+	char *machine, *control, *user, *sysfs, *state;
 	struct own_models models; /* config.models points here when there are any */
 };
 
@@ -19,7 +19,7 @@ void serve_options_fini(struct serve_options *o);
 int serve_option_device(struct serve_options *o, const char *spec, struct uvfio_error *err);
 /* Also reads the file, for all but its devices. */
 int serve_option_config(struct serve_options *o, const char *path, struct uvfio_error *err);
-/* @key: machine, control, sysfs, user, confine. */
+/* @key: machine, control, sysfs, user, confine, state. */
 int serve_option_set(struct serve_options *o, const char *key, const char *value,
 		     struct uvfio_error *err);
 /* When all have been taken. */

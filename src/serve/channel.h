@@ -15,10 +15,14 @@ enum serve_kind {
 	SERVE_REMOVE,    /* @id */
 	SERVE_READY,     /* what was to be served from the beginning is: control may answer */
 	SERVE_VF_SOCKET, /* @id, @value: which VF; its listening socket, or none */
+	SERVE_STATE,     /* @id: its state, in a file, before its ADD; @value: begin anew without it
+			  * when     it cannot be used */
+	SERVE_SAVE,      /* @id; a file to save it to; answered by DONE */
 	SERVE_END,
 	/* server → keeper, on tell */
 	SERVE_STARTED,  /* @value: 0 or -errno, also of READY then; text: a message */
 	SERVE_DONE,     /* of ADD or REMOVE; @value: 0 or -errno; text: a message, or the name */
+	SERVE_REFUSED,  /* @id: its state cannot be used, and it begins anew; text: why */
 	SERVE_GONE,     /* @id was removed by somebody else */
 	SERVE_VF_COMES, /* @id, @value: make a socket for this VF of it */
 	SERVE_VF_GOES,  /* ditto: remove it */

@@ -8,6 +8,10 @@
  *      NEW ──ADD──▶ ADDING ──ok──▶ UP ──no longer in the file──▶ DOOMED ──REMOVE──▶ REMOVING
  *                      └──failed──▶ (gone)                          (gone) ◀──done──┘
  *
+ * With --state, who asks for the end has all that is UP saved first:
+ *
+ *      UP ──SAVE──▶ SAVING ──done──▶ SAVED
+ *
  * What is to be removed goes first, so that its file and socket are free for what is added.  When
  * nothing is left to do the first time, the server is ready, and answers control from then on: who
  * waits for an answer finds all devices.
@@ -212,6 +216,7 @@ static void end(struct keeper *keeper, int status)
 /* It could not be added: at the beginning that is the end. */
 static void failed(struct keeper *keeper, struct entry *e, const char *why)
 {
+	keeper_state_loaded(keeper, e, false);
 	keeper_complain("%s: %s%s", e->said.where, why, keeper->ready ? "; it is not added" : "");
 	keeper_free_entry(keeper, e);
 	if (!keeper->ready)
@@ -242,7 +247,10 @@ static void send_add(struct keeper *keeper, struct entry *e)
 	struct uvfio_error err = {""};
 	int fd = entry_socket(keeper, e, &err), ret;
 
-	if (fd < 0) {
+	ret = fd < 0 ? fd : keeper_state_load(keeper, e, &err);
+	if (ret) {
+		if (fd >= 0)
+			close(fd);
 		failed(keeper, e, err.msg);
 		return;
 	}
@@ -313,8 +321,14 @@ static void step(struct keeper *keeper)
 	while (keeper->started && !keeper->ending) {
 		struct entry *e;
 
-		if (entry_in(keeper, ENTRY_ADDING) || entry_in(keeper, ENTRY_REMOVING))
+		if (entry_in(keeper, ENTRY_ADDING) || entry_in(keeper, ENTRY_REMOVING) ||
+		    entry_in(keeper, ENTRY_SAVING))
 			return;
+		if (keeper->saving) {
+			if (!keeper_state_save(keeper))
+				end(keeper, 0);
+			continue;
+		}
 		e = entry_in(keeper, ENTRY_DOOMED);
 		if (e) {
 			const struct serve_message msg = {.kind = SERVE_REMOVE, .id = e->id};
@@ -353,9 +367,12 @@ static void on_done(struct keeper *keeper, const struct serve_message *msg, cons
 		else if (msg->value && msg->value != -ENODEV)
 			keeper_complain("%s: cannot be removed: %s", e->said.where, text);
 		keeper_free_entry(keeper, e);
+	} else if (e->state == ENTRY_SAVING) {
+		keeper_state_saved(keeper, e, msg->value, text);
 	} else if (msg->value) {
 		failed(keeper, e, text);
 	} else if (e->state == ENTRY_ADDING) {
+		keeper_state_loaded(keeper, e, true);
 		e->state = ENTRY_UP;
 	}
 }
@@ -381,6 +398,11 @@ static bool on_tell(struct keeper *keeper, char *text)
 		break;
 	case SERVE_DONE:
 		on_done(keeper, &msg, text);
+		break;
+	case SERVE_REFUSED:
+		e = entry_find(keeper, msg.id);
+		if (e && e->state == ENTRY_ADDING)
+			keeper_state_refused(keeper, e, text);
 		break;
 	case SERVE_GONE:
 		e = entry_find(keeper, msg.id);
@@ -497,9 +519,14 @@ static void on_signal(struct keeper *keeper)
 		keeper->reload = true;
 		break;
 	default:
-		if (keeper->ending && keeper->server)
+		if ((keeper->ending || keeper->saving) && keeper->server)
 			kill(keeper->server, SIGKILL); /* asked twice */
-		end(keeper, 0);
+		if (keeper->states && keeper->started && !keeper->saving) {
+			keeper->saving = true;
+			serve_notify("STOPPING=1");
+		} else {
+			end(keeper, 0);
+		}
 		break;
 	}
 }

@@ -12,8 +12,17 @@
 #include "serve/serve.h"
 #include "serve/socket.h"
 #include "serve/spec.h"
+#include "serve/state.h"
 
-enum entry_state { ENTRY_NEW, ENTRY_ADDING, ENTRY_UP, ENTRY_DOOMED, ENTRY_REMOVING };
+enum entry_state {
+	ENTRY_NEW,
+	ENTRY_ADDING,
+	ENTRY_UP,
+	ENTRY_DOOMED,
+	ENTRY_REMOVING,
+	ENTRY_SAVING,
+	ENTRY_SAVED, /* or it cannot be */
+};
 
 /* A socket that we made, and what is there. */
 struct made_socket {
@@ -31,6 +40,7 @@ struct entry {
 	struct serve_device said;
 	struct serve_spec spec;
 	bool configured; /* by the file, which may change */
+	bool has_state;  /* ADDING: with what was saved */
 	bool kept;       /* while the file is read again: it is still there */
 	struct made_socket made;
 	struct made_socket *vfs; /* of its VFs */
@@ -54,8 +64,10 @@ struct keeper {
 	bool started, ready; /* the server; all devices of the beginning */
 	bool busy;           /* since READY=1 was said last */
 	bool reload;         /* asked for */
+	bool saving;         /* asked to end: what is UP is saved first */
 	bool ending;
-	int status; /* exit status */
+	struct serve_states *states; /* of --state, or NULL */
+	int status;                  /* exit status */
 };
 
 /* To stderr, with the command's name in front. */
@@ -77,6 +89,15 @@ void keeper_free_entry(struct keeper *keeper, struct entry *entry);
 /* Reads the configuration file, if there is one: what is new is to be added, what has gone is
  * doomed. */
 int keeper_load(struct keeper *keeper, struct uvfio_error *err);
+/* keeper_state.c.  Before its ADD: tell the server of the state of @e, if there is one.  0, or
+ * -errno with a message. */
+int keeper_state_load(struct keeper *keeper, struct entry *e, struct uvfio_error *err);
+/* It was added, or could not be (!@ok): with its state, or without because that was refused. */
+void keeper_state_loaded(struct keeper *keeper, struct entry *e, bool ok);
+void keeper_state_refused(struct keeper *keeper, struct entry *e, const char *why);
+/* Save the next one of those that are to be saved.  False: there is none. */
+bool keeper_state_save(struct keeper *keeper);
+void keeper_state_saved(struct keeper *keeper, struct entry *e, int result, const char *why);
 /* Everything between start and end.  @text: SERVE_MAX_TEXT bytes for messages. */
 void keeper_watch(struct keeper *keeper, char *text);
 

@@ -63,6 +63,8 @@ struct serve_config {
 	const char
 		*user; /* whose rights the server has; NULL: the keeper's, without capabilities */
 	const char *sysfs; /* a directory where the machine is shown as /sys does, or NULL */
+	const char *state; /* a directory for what devices are between two servers, or NULL */
+	bool fresh;        /* a state that cannot be used: begin anew without it */
 	bool unconfined;
 	bool verbose;
 };

@@ -130,8 +130,11 @@ static int add_in_turn(struct server *server, uint64_t id, struct serve_spec *sp
 		goto fail;
 	newest_device(server, d->name, &mmio);
 	wire_settings(spec, mmio, &d->options);
-	ret = wire_listen(server->wire, d->name, fd, &d->options, &d->listener, err);
-	fd = -1;
+	ret = server_state_load(server, id, d->name, err);
+	if (!ret) {
+		ret = wire_listen(server->wire, d->name, fd, &d->options, &d->listener, err);
+		fd = -1;
+	}
 	if (ret) {
 		vfio_machine_remove_device(server->machine, d->name, 0, NULL, NULL, NULL);
 		goto fail;
@@ -389,6 +392,13 @@ static void listen_to_keeper(struct server *server)
 			explicit_bzero(text, SERVE_MAX_TEXT); /* there may be a token in it */
 			answer(server, &msg, ret, ret ? err.msg : name);
 			break;
+		case SERVE_STATE:
+			server_state_came(server, &msg, fd);
+			break;
+		case SERVE_SAVE:
+			ret = server_state_save(server, msg.id, fd, &err);
+			answer(server, &msg, ret, err.msg);
+			break;
 		case SERVE_REMOVE:
 			ret = server_remove_device(server, msg.id, NULL, CONTROL_FORCE, &err);
 			answer(server, &msg, ret, err.msg);
@@ -551,7 +561,7 @@ static void stop(struct server *server)
 
 int serve_server(const struct serve_server_config *config)
 {
-	struct server server = {.config = config};
+	struct server server = {.config = config, .state_fd = -1};
 	struct uvfio_error err = {""};
 	pthread_condattr_t attr;
 	int ret;

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "control/control.h"
+#include "serve/channel.h"
 #include "serve/server.h"
 #include "wire/wire.h"
 
@@ -35,6 +36,11 @@ struct server {
 	struct control *control; /* NULL: none */
 	struct server_vfs *vfs;  /* vf_sockets.h */
 
+	/* [main thread] What came for the next ADD (SERVE_STATE); -1: nothing. */
+	int state_fd;
+	uint64_t state_id;
+	bool state_or_fresh; /* if it cannot be used, begin anew */
+
 	pthread_mutex_t turn; /* taken before ->lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a device is gone or off the list; ->stopping */
@@ -52,6 +58,14 @@ int server_remove_device(struct server *server, uint64_t id, const char *name,
 			 enum control_removal how, struct uvfio_error *err);
 /* Where the link to it is, or the end; ->lock is held. */
 struct served **server_find_locked(struct server *server, uint64_t id, const char *name);
+
+/* server_state.c.  [main thread] The keeper's SERVE_STATE, with @fd, and SERVE_SAVE. */
+void server_state_came(struct server *server, const struct serve_message *msg, int fd);
+int server_state_save(struct server *server, uint64_t id, int fd, struct uvfio_error *err);
+/* Device @name, which has just been made for ADD @id, becomes what came for that.  -errno with a
+ * message: it does not, and has to. */
+int server_state_load(struct server *server, uint64_t id, const char *name,
+		      struct uvfio_error *err);
 
 /* The file @path that came with what this thread adds for a client of control: a descriptor,
  * -ENOENT when none did, or -errno. */

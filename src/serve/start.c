@@ -162,6 +162,8 @@ static int prepare(struct keeper *keeper, struct uvfio_error *err)
 		if (ret)
 			return ret;
 	}
+	if (config->state)
+		ret = serve_states_open(config->state, &keeper->states, err);
 	for (unsigned i = 0; i < config->devices.nr && !ret; i++) {
 		ret = keeper_add(keeper, &config->devices.list[i], false, err);
 		vfio_token_wipe(&config->devices.list[i].token); /* the entry has it */
@@ -205,6 +207,7 @@ int serve_run(const struct serve_config *config)
 		close(keeper.control_fd);
 	if (keeper.sysfs_fd >= 0)
 		close(keeper.sysfs_fd);
+	serve_states_close(keeper.states);
 	serve_passed_fini(&keeper.passed);
 	serve_identity_fini(&keeper.identity);
 	if (keeper.signals >= 0)

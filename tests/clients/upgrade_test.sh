@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Servers that are restarted with their state (--state) under a client at work.
+# Environment: CLIENT, the driver of the test device; UPGRADE_RESTARTS, how many restarts (5)
+# shellcheck source=tests/clients/lib.sh
+. "$(dirname "$0")/lib.sh"
+: "${CLIENT:?the driver of the test device}"
+restarts=${UPGRADE_RESTARTS:-5}
+states=$scratch/states
+socket=$scratch/dev.sock
+device=pcitest,memory=1M,socket=$socket
+server=
+client=
+trap 'kill -9 $server $client 2>/dev/null; rm -rf "$scratch"' EXIT
+mkdir -m 700 "$states"
+
+# serve [OPTIONS]: start a server in the background; its pid is $server, its messages are in $scratch/log
+serve() {
+	"$UVFIO" serve --control off --state "$states" --device "$device" "$@" >>"$scratch/log" 2>&1 &
+	server=$!
+}
+
+# wait_line FILE TEXT COUNT: until FILE has so many lines that begin with TEXT
+wait_line() {
+	for _ in $(seq 600); do
+		[ "$(grep -c "^$2" "$1" 2>/dev/null)" -ge "$3" ] && return 0
+		sleep 0.05
+	done
+	return 1
+}
+
+wait_socket() {
+	for _ in $(seq 600); do
+		[ -S "$socket" ] && return 0
+		kill -0 "$server" 2>/dev/null || return 1
+		sleep 0.05
+	done
+	return 1
+}
+
+# stop: SIGTERM, and the exit status
+stop() {
+	kill -TERM "$server"
+	wait "$server"
+}
+
+# ---- a client at work ----
+
+serve
+wait_socket
+"$CLIENT" "unix:$socket" 2000 "$restarts" >"$scratch/client" 2>&1 &
+client=$!
+wait_line "$scratch/client" working 1
+statuses=
+left=
+for i in $(seq "$restarts"); do
+	stop
+	statuses+=$?
+	left+=$(find "$states" -type f -name '*.state' | wc -l)
+	serve
+	wait_line "$scratch/client" continued "$i" || break
+	# Used up: no server finds it again.
+	left+=$(find "$states" -type f | wc -l)
+done
+wait "$client"
+is "a client goes on where it was, however often its server is restarted" "done $restarts" "$(tail -n 1 "$scratch/client")"
+is "the server ends well each time" "$(printf '0%.0s' $(seq "$restarts"))" "$statuses"
+is "there is one state between two servers, and none afterwards" "$(printf '10%.0s' $(seq "$restarts"))" "$left"
+
+# ---- what is refused ----
+
+stop
+state=$(find "$states" -name '*.state')
+cp "$state" "$scratch/good"
+: >"$scratch/log"
+device=pcitest,memory=2M,socket=$socket
+serve
+wait "$server"
+is "a device that is said differently: the server does not start" 1 $?
+matches "and says why" "*is the state of another device: pcitest,memory=1M,*" "$(cat "$scratch/log")"
+is "the state stays" "$state" "$(find "$states" -type f)"
+
+device=pcitest,memory=1M,socket=$socket
+size=$(stat -c %s "$scratch/good")
+printf '\xff' | dd of="$state" bs=1 seek=$((size - 200)) conv=notrunc status=none
+: >"$scratch/log"
+serve
+wait "$server"
+is "a damaged state: the server does not start" 1 $?
+matches "and names the device" "*--device pcitest,memory=1M,*" "$(cat "$scratch/log")"
+is "the damaged state stays" "$state" "$(find "$states" -type f)"
+
+: >"$scratch/log"
+serve --fresh
+wait_socket
+"$CLIENT" "unix:$socket" 10 >"$scratch/client" 2>&1
+is "--fresh: the device begins anew" "done 0" "$(tail -n 1 "$scratch/client")"
+is "and the state is put aside" "${state%.state}.refused" "$(find "$states" -type f)"
+stop
+rm -f "$states"/*
+
+cp "$scratch/good" "${state%.state}.used"
+: >"$scratch/log"
+serve
+wait "$server"
+is "a state that a server had begun to use is not used again" 1 $?
+matches "and what to do is said" "*rename it to .state*" "$(cat "$scratch/log")"
+rm -f "$states"/*
+
+cp "$scratch/good" "$state"
+chmod 666 "$state"
+: >"$scratch/log"
+serve
+wait "$server"
+is "a state that others may write is refused" 1 $?
+rm -f "$states"/*
+
+chmod 777 "$states"
+: >"$scratch/log"
+serve
+wait "$server"
+is "so is a directory that others may write to" 1 $?
+chmod 700 "$states"
+
+serve
+wait_socket
+"$UVFIO" serve --control off --state "$states" --device "pcitest,socket=$scratch/other.sock" 2>"$scratch/second"
+is "two servers do not share a directory" 1 $?
+matches "which is said" "*another server uses it*" "$(cat "$scratch/second")"
+kill -9 "$server"
+wait "$server" 2>/dev/null
+is "a server that is killed leaves no state" 0 "$(find "$states" -type f | wc -l)"
+server=
+finish
