@@ -36,6 +36,13 @@ struct uvfio_load;
  */
 #define UVFIO_MIGRATE_P2P      (1u << 0)
 #define UVFIO_MIGRATE_PRE_COPY (1u << 1)
+/*
+ * Not something that it can but something that it cannot: its registers and its memory must be left
+ * alone while it does not run.  Then it has no P2P, whatever else is said, and no device of the
+ * machine can have its BARs as memory for DMA (D.4), so that none reaches it without its user's
+ * knowledge.
+ */
+#define UVFIO_MIGRATE_QUIET_MMIO (1u << 2)
 
 struct uvfio_migration_ops {
 	unsigned can; /* UVFIO_MIGRATE_… */

@@ -356,6 +356,7 @@ int device_new_vf(struct vfio_device *pf, unsigned index, struct uvfio_loop *loo
 	dev->physfn = pf;
 	dev->vf_index = index;
 	dev->mmio = pf->mmio;
+	dev->migration.quiet_mmio = pf->migration.quiet_mmio;
 	pthread_mutex_lock(&pf->config_lock); /* its BAR sizes; it may be reset now */
 	ret = pci_func_new_vf(pf->func, index, &func_ops, dev, &dev->func, err);
 	pthread_mutex_unlock(&pf->config_lock);

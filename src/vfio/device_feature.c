@@ -178,6 +178,9 @@ int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, ui
 	feature = find_feature(dev, index, client);
 	if (!feature)
 		return -ENOTTY;
+	/* A driver that cannot export (D.4). */
+	if (index == VFIO_DEVICE_FEATURE_DMA_BUF && device_quiet_mmio(dev))
+		return -EOPNOTSUPP;
 	if (hdr.flags & get_set & ~feature->ops)
 		return -EINVAL;
 	if (hdr.flags & VFIO_DEVICE_FEATURE_PROBE)

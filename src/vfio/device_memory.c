@@ -362,7 +362,8 @@ static bool in_bar(const struct vfio_device *dev, uint64_t offset, uint64_t len,
 {
 	uint64_t size;
 
-	if (region_decode(offset, index, pos) || !bar_mappable(dev, *index, VFIO_MMIO_EXACT))
+	if (device_quiet_mmio(dev) || region_decode(offset, index, pos) ||
+	    !bar_mappable(dev, *index, VFIO_MMIO_EXACT))
 		return false;
 	size = PAGE_ROUND(dev->bars[*index].size);
 	return *pos <= size && len <= size - *pos;

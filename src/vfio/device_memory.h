@@ -44,7 +44,8 @@ struct memory_peer;
  * Is the file with this identity, which must come from fstat() of a memory file, the view of a
  * device of @machine?  -ENOENT when it is not: then it is something else's memory.  -EFAULT when it
  * is, but [@offset, +@len), page aligned, is not in one BAR that can be mapped; or its memory is
- * off (to touch a mapping would fault now), though not for a reset; or nobody has it open for VFIO.
+ * off (to touch a mapping would fault now), though not for a reset; or nobody has it open for VFIO;
+ * or its registers must be left alone while it does not run (UVFIO_MIGRATE_QUIET_MMIO).
  * 0: *@out is what to map, with a reference to be put when that was done.  Waits for nothing.
  */
 int vfio_device_memory(struct vfio_machine *machine, const struct stat *st, uint64_t offset,

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <uvfio/migration.h>
+#include "pci/sriov.h"
 #include "vfio/machine_private.h"
 
 #define IRQS_VERSION 1u
@@ -329,6 +330,11 @@ static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost
 	struct device_migration *mig = &dev->migration;
 	int ret = 0;
 
+	/* Every way out of RUNNING begins with an arc from there. */
+	if (from == MIG_RUNNING && pci_sriov_num_vfs(dev->func))
+		return uvfio_error_set(err, -EBUSY,
+				       "its VFs are enabled, and do not move with it: write 0 to "
+				       "its sriov_numvfs before");
 	if (is_away(to)) {
 		allow(dev, to);
 		ret = model_answers(dev, MODEL_LEAVE, err);
@@ -372,12 +378,18 @@ static const struct mig_ops mig_ops = {
 int device_migration_init(struct vfio_device *dev)
 {
 	const struct uvfio_migration_ops *ops = dev->model->migration;
+	unsigned can;
 
 	if (!ops)
 		return 0;
+	can = ops->can & ~dev->migration.cannot;
+	if (ops->can & UVFIO_MIGRATE_QUIET_MMIO)
+		dev->migration.quiet_mmio = true;
+	if (dev->migration.quiet_mmio)
+		can &= ~UVFIO_MIGRATE_P2P;
+	can &= UVFIO_MIGRATE_P2P | UVFIO_MIGRATE_PRE_COPY;
 	dev->migration.m =
-		migration_new(&mig_ops, dev, dev->model->name,
-			      MIG_CAN_STOP_COPY | (ops->can & ~dev->migration.cannot) << 1);
+		migration_new(&mig_ops, dev, dev->model->name, MIG_CAN_STOP_COPY | can << 1);
 	return dev->migration.m ? 0 : -ENOMEM;
 }
 
@@ -401,11 +413,24 @@ void device_migration_reset(struct vfio_device *dev)
 	atomic_store(&mig->quiet, mig->stopped);
 }
 
+bool device_moves(const struct vfio_device *dev)
+{
+	return dev->migration.m && migration_state(dev->migration.m) != MIG_RUNNING;
+}
+
+bool device_quiet_mmio(const struct vfio_device *dev)
+{
+	return dev->migration.m && dev->migration.quiet_mmio;
+}
+
 /* ---- what a model calls ---- */
 
 void uvfio_migration_can(struct uvfio_device *udev, unsigned can)
 {
-	((struct vfio_device *)udev)->migration.cannot = ~can;
+	struct device_migration *mig = &((struct vfio_device *)udev)->migration;
+
+	mig->cannot = ~can;
+	mig->quiet_mmio = can & UVFIO_MIGRATE_QUIET_MMIO;
 }
 
 bool uvfio_paused(const struct uvfio_device *udev)

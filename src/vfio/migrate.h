@@ -25,6 +25,7 @@ enum save_phase { SAVE_MEMORY, SAVE_MODEL, SAVE_IRQS, SAVE_KEPT, SAVE_DONE, NR_S
 struct device_migration {
 	struct migration *m; /* NULL: its model cannot be moved */
 	unsigned cannot;     /* UVFIO_MIGRATE_…, of what its model can */
+	bool quiet_mmio;     /* nobody is to reach its registers while it does not run; constant */
 	atomic_bool quiet;   /* it starts no DMA and no interrupts, whatever config space says */
 	bool stopped;        /* and nobody reaches its registers */
 	bool first;          /* the model has given or taken nothing yet in this session */
@@ -50,6 +51,10 @@ void device_migration_reset(struct vfio_device *dev);
 /* move.c: the host resets a device, which is as good as new then, also if it had gone.  -EBUSY: it
  * is in doubt whether it is here.  No lock held. */
 int device_forget_moved(struct vfio_device *dev);
+/* It is in another state than RUNNING.  config_lock held. */
+bool device_moves(const struct vfio_device *dev);
+/* Its BARs are no memory for DMA, so that it is left alone while it does not run (E.2). */
+bool device_quiet_mmio(const struct vfio_device *dev);
 
 /* ---- migrate_file.c: the features (A.10); without config_lock ---- */
 

@@ -152,14 +152,19 @@ static int let_in(struct vfio_device *pf, struct vfio_device **vfs, unsigned n,
 /* The PF in D0, where it stays (C), and its VFs answer. */
 static int enable(struct vfio_device *pf, unsigned n, struct uvfio_error *err)
 {
-	int ret;
+	int ret = 0;
 
 	/* One that sleeps (A.10) is woken, and is not to sleep again. */
 	device_access_begin(pf);
 	pthread_mutex_lock(&pf->config_lock);
-	device_power(pf, 0);
+	if (device_moves(pf))
+		ret = uvfio_error_set(err, -EBUSY, "%s is being moved: wait until it runs again",
+				      pf->name);
+	if (!ret)
+		device_power(pf, 0);
 	/* BARs may have been resized. */
-	ret = sriov_place_bars(pf, err);
+	if (!ret)
+		ret = sriov_place_bars(pf, err);
 	if (!ret) {
 		ret = pci_sriov_enable(pf->func, n);
 		if (ret)

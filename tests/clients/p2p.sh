@@ -8,8 +8,8 @@
 : "${P2P:?the client}"
 server=
 trap '[ -z "$server" ] || { kill "$server"; wait "$server"; }; rm -rf "$scratch"' EXIT
-devices=("nvme,memory=4M" "nvme,memory=4M,cmb=1M" "ioat" "pcitest,memory=256K")
-names=(0000:01:00.0 0000:02:00.0 0000:03:00.0 0000:04:00.0)
+devices=("nvme,memory=4M" "nvme,memory=4M,cmb=1M" "ioat" "pcitest,memory=256K" "pcitest,memory=256K,quiet-mmio=on")
+names=(0000:01:00.0 0000:02:00.0 0000:03:00.0 0000:04:00.0 0000:05:00.0)
 
 for mmio in exact polled; do
 	specs=()
@@ -26,7 +26,7 @@ done
 
 specs=()
 sockets=()
-for n in 0 1 2 3; do
+for n in 0 1 2 3 4; do
 	specs+=(--device "${devices[n]},socket=$scratch/$n.sock")
 	sockets+=("unix:$scratch/$n.sock")
 done

@@ -2,11 +2,12 @@
 /*
  * Peer-to-peer DMA (D.4) as a driver has it, over whichever way the devices are reached:
  *
- *	p2p_client KIND NVME NVME-WITH-CMB IOAT PCITEST        names of uvfio_pci_open(), TAP
+ *	p2p_client KIND NVME NVME-WITH-CMB IOAT PCITEST QUIET  names of uvfio_pci_open(), TAP
  *
  * KIND is "group", "cdev" or "vfio-user".  All four are in one DMA space.  The first controller and
  * the DMA engine read and write the second controller's memory buffer and the test device's memory;
  * what is there is compared as the CPU sees it.  Then that memory is taken away, and given back.
+ * QUIET is a test device with quiet-mmio=on, whose memory nobody gets.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -103,6 +104,30 @@ static int peer_map(struct peer *m)
 	if (ret)
 		printf("# %s\n", err.msg);
 	return ret;
+}
+
+/* The memory of a device that must be left alone while it does not run. */
+static void quiet(struct uvfio_dma_space *space, const char *name, const char *options)
+{
+	struct peer m = {.bar = TEST_BAR, .size = TEST_SIZE, .space = space};
+	struct uvfio_error err = {""};
+	int ret;
+
+	if (uvfio_pci_open_in(space, name, options, &m.dev, &err) ||
+	    uvfio_pci_enable(m.dev, &err) || uvfio_pci_map_region(m.dev, TEST_BAR, &err))
+		stop("the quiet device", err.msg);
+	m.p = uvfio_pci_mapping(m.dev, TEST_BAR, 0, TEST_SIZE);
+	m.p[5] = 7;
+	ok(m.p[5] == 7, "the CPU reaches a device that must be left alone while it does not run");
+	ret = peer_map(&m);
+	/* vfio-user has a file and refuses the mapping; the others have no dma-buf of it. */
+	ok(ret == (*options ? -EOPNOTSUPP : -EFAULT), "no device gets it as a file");
+	/* Over vfio-user that is the client's own memory, which the client itself reaches. */
+	ret = *options ? uvfio_dma_space_map(space, (void *)(uintptr_t)m.p, TEST_SIZE, 0, -1, 0,
+					     &m.iova, &err)
+		       : -EFAULT;
+	ok(ret == -EFAULT, "nor by its address");
+	uvfio_pci_close(m.dev);
 }
 
 static void peer_open(struct peer *m, struct uvfio_dma_space *space, struct uvfio_pci *dev,
@@ -348,9 +373,9 @@ int main(int argc, char **argv)
 	struct ioat ioat;
 	unsigned kind = 0;
 
-	while (argc == 6 && kind < 3 && strcmp(argv[1], kinds[kind]) != 0)
+	while (argc == 7 && kind < 3 && strcmp(argv[1], kinds[kind]) != 0)
 		kind++;
-	if (argc != 6 || kind == 3)
+	if (argc != 7 || kind == 3)
 		return 2;
 	comes_back = kind != 1;
 	if (uvfio_dma_space_new(&space, &err))
@@ -370,6 +395,7 @@ int main(int argc, char **argv)
 	taken_away(&nvme, &ioat, &cmb);
 	unmapped(&nvme, &cmb);
 	reset_in_the_midst(&nvme, &cmb);
+	quiet(space, argv[6], options[kind]);
 
 	peer_unmap(&memory);
 	peer_unmap(&cmb);

@@ -462,6 +462,73 @@ static void pf_power_at_enable(struct t *t)
 	see(t, "without-vfs", power(t), 3);
 }
 
+/* ---- devices that are moved (E) ---- */
+
+static long migration_set(int dev, uint32_t state)
+{
+	struct {
+		struct vfio_device_feature head;
+		uint32_t state;
+		int32_t fd;
+	} arg = {{sizeof(arg), VFIO_DEVICE_FEATURE_SET | 2}, state, -1};
+	long ret = sys(ioctl(dev, VFIO_DEVICE_FEATURE, &arg));
+
+	if (!ret && arg.fd >= 0)
+		close(arg.fd);
+	return ret;
+}
+
+static void needs_migration(struct t *t, int dev)
+{
+	struct vfio_device_feature arg = {sizeof(arg),
+					  VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET | 2};
+
+	if (sys(ioctl(dev, VFIO_DEVICE_FEATURE, &arg)))
+		skip(t, "the device cannot be moved");
+}
+
+/* The numbers of E.2. */
+enum { MIG_STOP = 1, MIG_RUNNING = 2, MIG_STOP_COPY = 3, MIG_RESUMING = 4 };
+
+static void pf_moved(struct t *t)
+{
+	struct sriov s;
+
+	sriov_ready(t, &s, PF_VFIO, 0);
+	t->dev = (int)fn_open(t, BY_GROUP, &s.pf, NULL);
+	must(t, "pf", t->dev);
+	needs_migration(t, t->dev);
+	see(t, "stop", migration_set(t->dev, MIG_STOP), 0);
+	see(t, "on-stopped", sriov_set(&s, 1), -EBUSY);
+	see(t, "copy", migration_set(t->dev, MIG_STOP_COPY), 0);
+	see(t, "on-copied", sriov_set(&s, 1), -EBUSY);
+	see(t, "off", sriov_set(&s, 0), 0);
+	see(t, "run", migration_set(t->dev, MIG_RUNNING), 0);
+	see(t, "on", sriov_set(&s, 1), 0);
+	see(t, "stop-with-vfs", migration_set(t->dev, MIG_STOP), -EBUSY);
+	see(t, "resume-with-vfs", migration_set(t->dev, MIG_RESUMING), -EBUSY);
+	see(t, "run-with-vfs", migration_set(t->dev, MIG_RUNNING), 0);
+	see(t, "none-with-vfs", migration_set(t->dev, 99), -EINVAL);
+	see(t, "gone", sriov_set(&s, 0), 0);
+	see(t, "stop-again", migration_set(t->dev, MIG_STOP), 0);
+}
+
+static void vf_moved(struct t *t)
+{
+	struct sriov s;
+	int vf = both(t, &s);
+
+	needs_migration(t, vf);
+	see(t, "stop", migration_set(vf, MIG_STOP), 0);
+	see(t, "run", migration_set(vf, MIG_RUNNING), 0);
+	see(t, "copy", migration_set(vf, MIG_STOP_COPY), 0);
+	/* Its PF's reset is its own. */
+	see(t, "pf-reset", sys(ioctl(t->dev, VFIO_DEVICE_RESET)), 0);
+	see(t, "resume", migration_set(vf, MIG_RESUMING), 0);
+	see(t, "vf-reset", sys(ioctl(vf, VFIO_DEVICE_RESET)), 0);
+	see(t, "stop-again", migration_set(vf, MIG_STOP), 0);
+}
+
 /* No user of VFIO's makes VFs: the capability cannot be written. */
 static void not_by_config(struct t *t)
 {
@@ -519,6 +586,8 @@ static const struct rule rules[] = {
 	{"C.4/reset/hot", OPEN_NOTHING, NEED_IOMMU | NEED_HOT, hot_resets},
 	{"C.4/power/with-vfs", OPEN_NOTHING, NEED_IOMMU | NEED_PM, pf_power},
 	{"C.4/power/enable", OPEN_NOTHING, NEED_IOMMU | NEED_PM, pf_power_at_enable},
+	{"C.4/migration/pf", OPEN_NOTHING, NEED_IOMMU, pf_moved},
+	{"C.4/migration/vf", OPEN_NOTHING, NEED_IOMMU | NEED_RESET, vf_moved},
 	{"C.4/config", OPEN_NOTHING, NEED_IOMMU | NEED_SRIOV, not_by_config},
 };
 const struct section section_c4 = SECTION("C.4", rules);

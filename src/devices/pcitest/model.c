@@ -46,6 +46,9 @@ static const struct uvfio_key keys[] = {
 	{"migration-can", "KIND",
 	 "all, p2p, pre-copy or stop-copy: what it can besides being stopped and copied; default "
 	 "all"},
+	{"quiet-mmio", "on|off",
+	 "on: its BARs must be left alone while it does not run: no p2p, and no device does DMA to "
+	 "them; default off"},
 };
 
 struct options {
@@ -53,6 +56,7 @@ struct options {
 	bool pcie;
 	const char *interrupts, *reset;
 	unsigned migration_can; /* UVFIO_MIGRATE_… */
+	bool quiet_mmio;
 	struct pcitest_vfs vfs;
 };
 
@@ -145,6 +149,8 @@ static int parse(struct options *o, const struct uvfio_args *args, struct uvfio_
 		ret = parse_vfs(&o->vfs, args, err);
 	if (!ret)
 		ret = parse_migration(o, args, err);
+	if (!ret)
+		ret = uvfio_arg_bool(args, "quiet-mmio", &o->quiet_mmio, err);
 	if (ret)
 		return ret;
 	if (uvfio_arg(args, "interrupts"))
@@ -250,7 +256,8 @@ static int describe(struct pcitest *p, const struct options *o, struct uvfio_err
 	};
 	unsigned nr_standard, nr_caps = pcitest_caps(&desc.caps, &nr_standard);
 
-	uvfio_migration_can(p->dev, o->migration_can);
+	uvfio_migration_can(p->dev,
+			    o->migration_can | (o->quiet_mmio ? UVFIO_MIGRATE_QUIET_MMIO : 0));
 	pcitest_vpd(vpd);
 	pcitest_rom(rom, desc.vendor, desc.device);
 	desc.nr_caps = o->pcie ? nr_caps : nr_standard;
