@@ -7,8 +7,10 @@
  *   machine->add_lock   adding a device, which may take as long as its backend takes to open
  *   pf->sriov_lock      sriov->lock of a PF: who may change its VFs
  *   machine->lock       lists of models, devices and groups; which group is in which container; how
- *                       many device files a group has.  Held for a few instructions, never across
- *                       a call into a device, a client or another room that waits.
+ *                       many device files a group has; where BARs are.  Held for a few
+ *                       instructions, never across a call into a device, a client or another room
+ *                       that waits, and no config_lock is taken under it: so it may be taken
+ *                       under one, as where the BARs of VFs are placed.
  *   dev->open_lock      open and close of a device: the number of files that it has
  *   dev->config_lock    real and virtual config space, and everything that follows from them: what
  *                       the device may do (memory, bus mastering, interrupts), resets.  Held while
@@ -18,11 +20,13 @@
  *   the mutex of the device's irq_set; nothing that is called under it takes config_lock, so that
  *                       the last close can shut interrupts off under config_lock
  *   pool->host, ->lock  vectors of VFs (vectors.c): the first before machine->lock, the second a
- * leaf dev->reg_lock       accesses to BARs and the state of the memory gate dev->poller.lock what
- * the poller last saw in the pages machine->memory_lock  which file is which device's memory, and
- * the peers there are (device_memory.h); a leaf.  A peer's own lock comes before reg_lock, which is
- * only tried for within it dev->quiet_lock     the model's answer to ->quiesce(), the number of
- * transfers in flight
+ *                       leaf
+ *   dev->reg_lock       accesses to BARs and the state of the memory gate
+ *   dev->poller.lock    what the poller last saw in the pages
+ *   machine->memory_lock  which file is which device's memory, and the peers there are
+ *                       (device_memory.h); a leaf.  A peer's own lock comes before reg_lock, which
+ *                       is only tried for within it
+ *   dev->quiet_lock     the model's answer to ->quiesce(), the number of transfers in flight
  *
  * Atomics: dev->dma_on, dev->space and dev->power_d0 are written under config_lock, dev->irq_mode
  * under the irq_set's mutex; they are read anywhere.  A shadow register is
