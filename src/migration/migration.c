@@ -17,6 +17,7 @@ struct mig_data {
 	size_t at;
 	struct mig_writer writer;
 	bool complete; /* the end is in @buf, or was */
+	bool begun;    /* all that there was at first has been read */
 
 	/* Loading. */
 	struct mig_reader *reader;
@@ -249,7 +250,8 @@ static size_t held(const struct mig_data *data)
 	return data->buf.len - data->at;
 }
 
-/* Have the device give more, when all was read: 0, -ENOMSG when there is none now, -errno. */
+/* Have the device give more, when all was read: 0, -ENOMSG when there is none now, -EAGAIN when it
+ * has to look further, -errno. */
 static int fill(struct mig_data *data)
 {
 	struct migration *m = data->m;
@@ -271,7 +273,10 @@ static int fill(struct mig_data *data)
 		return data->buf.error;
 	if (held(data))
 		return 0;
-	return stopped ? -EIO : -ENOMSG; /* a model that has more must give some */
+	if (ret)
+		return -EAGAIN;
+	data->begun = true;
+	return -ENOMSG;
 }
 
 ssize_t mig_data_read(struct mig_data *data, void *buf, size_t len)
@@ -316,15 +321,14 @@ int mig_data_complete(struct mig_data *data, struct uvfio_error *err)
 	return mig_reader_end(data->reader, err);
 }
 
-bool mig_data_readable(struct mig_data *data)
+int mig_data_readable(struct mig_data *data)
 {
-	struct mig_left left = {0};
+	int ret;
 
-	if (!data->m || data->kind != MIG_SESSION_SAVE || held(data) ||
-	    data->m->state == MIG_STOP_COPY)
-		return true;
-	data->m->ops->left(data->m->arg, &left);
-	return left.initial || left.dirty;
+	if (!data->m || data->kind != MIG_SESSION_SAVE || data->m->state == MIG_STOP_COPY)
+		return 1;
+	ret = fill(data);
+	return ret == -EAGAIN ? ret : ret != -ENOMSG;
 }
 
 int mig_data_left(struct mig_data *data, struct mig_left *out)
@@ -334,6 +338,12 @@ int mig_data_left(struct mig_data *data, struct mig_left *out)
 	if (data->m->state != MIG_PRE_COPY && data->m->state != MIG_PRE_COPY_P2P)
 		return -EINVAL;
 	data->m->ops->left(data->m->arg, out);
-	out->initial += held(data);
+	/* What comes after that is what has changed. */
+	if (data->begun) {
+		out->dirty += out->initial + held(data);
+		out->initial = 0;
+	} else {
+		out->initial += held(data);
+	}
 	return 0;
 }

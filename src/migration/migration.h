@@ -47,8 +47,8 @@ struct mig_ops {
 		   struct uvfio_error *err);
 	/*
 	 * Put further sections into @out, at least one and MIG_SECTION_BYTES_MAX or so of contents.
-	 * 1: there is more; 0: there is none, now (while it runs) or in all (it is stopped); or
-	 * -errno.
+	 * 1: there is more, or it is still looking and has put none; 0: there is none, now (while
+	 * it runs) or in all (it is stopped); or -errno.
 	 */
 	int (*save)(void *arg, bool stopped, struct mig_writer *out);
 	/* A section to keep aside: 0, or -errno with a message. */
@@ -92,17 +92,19 @@ bool mig_data_saves(const struct mig_data *data);
 
 /*
  * The next bytes: how many.  0: all were read (STOP_COPY); -ENOMSG: none now (pre-copy); -EBADF: it
- * is a session that is written; -ENODEV: it has ended; what the device answered.
+ * is a session that is written; -ENODEV: it has ended; -EAGAIN: not yet, the device is looking:
+ * call again, when others have had the caller's lock; what the device answered.
  */
 ssize_t mig_data_read(struct mig_data *data, void *buf, size_t len);
 /* All of them: @len.  -EBADF, -ENODEV as above; -EINVAL and so on: the stream is not what this
  * device can take, and stays so (@err says why). */
 ssize_t mig_data_write(struct mig_data *data, const void *buf, size_t len, struct uvfio_error *err);
-/* Has all of the stream come?  0; -EINVAL with a message, or what was wrong with it; -ENODEV, -EBADF
- * as above. */
+/* Has all of the stream come?  0; -EINVAL with a message, or what was wrong with it; -ENODEV,
+ * -EBADF as above. */
 int mig_data_complete(struct mig_data *data, struct uvfio_error *err);
-/* A read would not answer -ENOMSG; a write may always be made. */
-bool mig_data_readable(struct mig_data *data);
+/* 1: a read would not answer -ENOMSG, or a write may be made, which it always may; 0; -EAGAIN as
+ * above.  What there is to be read is fetched for that. */
+int mig_data_readable(struct mig_data *data);
 /* PRECOPY_INFO: 0, -EINVAL in any other state than those of pre-copy, -ENODEV. */
 int mig_data_left(struct mig_data *data, struct mig_left *out);
 

@@ -155,6 +155,10 @@ static int mig_save(void *arg, bool stopped, struct mig_writer *out)
 			mig->phase++;
 		if (out->out->len > before)
 			return mig->phase != SAVE_DONE;
+		if (ret && mig->phase == SAVE_MEMORY)
+			return 1; /* others have their turn before it is looked at further */
+		if (ret)
+			return -EIO; /* a model that has more gives some */
 	}
 	return 0;
 }
@@ -166,7 +170,7 @@ static void mig_left(void *arg, struct mig_left *out)
 
 	call_model(dev, &call);
 	out->initial = call.left.initial + memory_copy_left(dev);
-	out->dirty = call.left.dirty;
+	out->dirty = call.left.dirty + memory_copy_dirty(dev);
 }
 
 static uint64_t mig_size(void *arg)

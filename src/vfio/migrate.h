@@ -81,5 +81,7 @@ void memory_copy_drop(struct vfio_device *dev);
 uint64_t memory_copy_size(struct vfio_device *dev); /* bytes, all of it */
 /* Bytes that were never saved in this session. */
 uint64_t memory_copy_left(struct vfio_device *dev);
+/* About how many have changed since they were. */
+uint64_t memory_copy_dirty(struct vfio_device *dev);
 
 #endif

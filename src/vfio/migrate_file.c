@@ -143,9 +143,11 @@ ssize_t vfio_migration_read(struct vfio_migration_file *file, void *buf, size_t 
 {
 	ssize_t ret;
 
-	pthread_mutex_lock(&file->dev->config_lock);
-	ret = mig_data_read(file->data, buf, len);
-	pthread_mutex_unlock(&file->dev->config_lock);
+	do {
+		pthread_mutex_lock(&file->dev->config_lock);
+		ret = mig_data_read(file->data, buf, len);
+		pthread_mutex_unlock(&file->dev->config_lock);
+	} while (ret == -EAGAIN);
 	return ret;
 }
 
@@ -170,11 +172,13 @@ bool vfio_migration_saves(const struct vfio_migration_file *file)
 
 bool vfio_migration_readable(struct vfio_migration_file *file)
 {
-	bool readable;
+	int readable;
 
-	pthread_mutex_lock(&file->dev->config_lock);
-	readable = mig_data_readable(file->data);
-	pthread_mutex_unlock(&file->dev->config_lock);
+	do {
+		pthread_mutex_lock(&file->dev->config_lock);
+		readable = mig_data_readable(file->data);
+		pthread_mutex_unlock(&file->dev->config_lock);
+	} while (readable == -EAGAIN);
 	return readable;
 }
 

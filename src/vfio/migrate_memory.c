@@ -29,6 +29,10 @@ struct memory_copy {
 	/* Where the pass is. */
 	unsigned bar;
 	uint64_t at;
+	struct place {
+		unsigned bar;
+		uint64_t at;
+	} sample; /* where memory_copy_dirty() looks next */
 };
 
 static const uint8_t zeros[PAGE_BYTES];
@@ -108,19 +112,21 @@ static size_t page_len(const struct range *range, uint64_t off)
 	return (end < range->end ? end : range->end) - off;
 }
 
-/* Copy the page, so that what goes is what was summed up.  True when it must go. */
-static bool take_page(struct memory_copy *copy, const struct bar *bar, unsigned i, uint64_t off,
-		      size_t len, uint8_t page[PAGE_BYTES])
+/* Copy the page, so that what goes is what was summed up.  Is that another sum than @sum?  It goes
+ * to @now, where that is not NULL. */
+static bool page_changed(const XXH128_hash_t *sum, const struct bar *bar, uint64_t off, size_t len,
+			 uint8_t page[PAGE_BYTES], XXH128_hash_t *now)
 {
-	XXH128_hash_t *sum = &copy->sums[i][off / PAGE_BYTES], now;
+	XXH128_hash_t found;
+	bool changed;
 
 	memset(page, 0, PAGE_BYTES);
 	memcpy(page + (off & (PAGE_BYTES - 1)), bar->memory + off, len);
-	now = XXH3_128bits(page, PAGE_BYTES);
-	if (XXH128_isEqual(now, *sum))
-		return false;
-	*sum = now;
-	return true;
+	found = XXH3_128bits(page, PAGE_BYTES);
+	changed = !XXH128_isEqual(found, *sum);
+	if (now)
+		*now = found;
+	return changed;
 }
 
 /* A run of pages of one range that have changed, from copy->at on; what was looked at is taken from
@@ -135,7 +141,8 @@ static void save_run(struct memory_copy *copy, const struct bar *bar, const stru
 	for (; copy->at < range->end && *scan && run < RUN_PAGES;
 	     copy->at += page_len(range, copy->at)) {
 		size_t len = page_len(range, copy->at);
-		bool goes = take_page(copy, bar, copy->bar, copy->at, len, page);
+		XXH128_hash_t *sum = &copy->sums[copy->bar][copy->at / PAGE_BYTES];
+		bool goes = page_changed(sum, bar, copy->at, len, page, sum);
 
 		*scan = *scan > len ? *scan - len : 0;
 		if (goes && !in_section) {
@@ -188,6 +195,52 @@ int memory_copy_save(struct vfio_device *dev, struct mig_writer *out)
 	copy->bar = 0;
 	copy->at = 0;
 	return 0;
+}
+
+/* The page at @place, or the part of it in a range; false: there is none further on. */
+static bool next_page(struct vfio_device *dev, struct place *place, size_t *len)
+{
+	for (; place->bar < NR_BARS; place->bar++, place->at = 0) {
+		const struct range *range = next_range(&dev->bars[place->bar], place->at);
+
+		if (!range)
+			continue;
+		if (place->at < range->first)
+			place->at = range->first;
+		*len = page_len(range, place->at);
+		return true;
+	}
+	return false;
+}
+
+/* Of memory that is larger than what is looked at in a call, each call looks at another part, and
+ * takes it for the whole. */
+uint64_t memory_copy_dirty(struct vfio_device *dev)
+{
+	struct memory_copy *copy = dev->migration.memory;
+	uint64_t looked = 0, changed = 0, size = memory_copy_size(dev);
+	uint8_t page[PAGE_BYTES];
+	size_t len;
+
+	if (!copy || !size)
+		return 0;
+	while (looked < SCAN_BYTES && looked < size) {
+		struct place *p = &copy->sample;
+		XXH128_hash_t *sums;
+
+		if (!next_page(dev, p, &len)) {
+			*p = (struct place){0};
+			continue;
+		}
+		sums = copy->sums[p->bar];
+		if (sums && page_changed(&sums[p->at / PAGE_BYTES], &dev->bars[p->bar], p->at, len,
+					 page, NULL))
+			changed += len;
+		looked += len;
+		p->at += len;
+	}
+	return looked < size ? (uint64_t)((double)changed / (double)looked * (double)size)
+			     : changed;
 }
 
 /* ---- loading ---- */

@@ -205,11 +205,13 @@ ssize_t vfio_move_read(struct vfio_move *move, void *buf, size_t len)
 	ssize_t ret;
 
 	assert(move->kind == VFIO_MOVE_SAVE);
-	pthread_mutex_lock(&dev->config_lock);
-	ret = check_stands(move, NULL);
-	if (!ret)
-		ret = move->data ? mig_data_read(move->data, buf, len) : -ENOMSG;
-	pthread_mutex_unlock(&dev->config_lock);
+	do {
+		pthread_mutex_lock(&dev->config_lock);
+		ret = check_stands(move, NULL);
+		if (!ret)
+			ret = move->data ? mig_data_read(move->data, buf, len) : -ENOMSG;
+		pthread_mutex_unlock(&dev->config_lock);
+	} while (ret == -EAGAIN);
 	return ret;
 }
 
