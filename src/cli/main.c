@@ -24,6 +24,10 @@ static const struct command {
 	{"add", cmd_add, "add a device to a server"},
 	{"remove", cmd_remove, "remove a device from a server"},
 	{"open", cmd_open, "run a command with a vfio-user socket of a device"},
+	{"migrate", cmd_migrate, "move a device to another server while it is used"},
+	{"save", cmd_save, "move a device into a file"},
+	{"restore", cmd_restore, "take a device that is moved here, or out of a file"},
+	{"resume", cmd_resume, "decide where a device is, after a move that broke off"},
 	{"models", cmd_models, "list the device models and their keys"},
 	{"doctor", cmd_doctor, "say what this machine allows, and what is missing"},
 };

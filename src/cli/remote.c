@@ -416,7 +416,7 @@ struct json_object *remote_next(struct remote *r)
 	}
 }
 
-static struct json_object *take_result(struct remote *r, struct json_object *answer)
+struct json_object *remote_take_result(struct remote *r, struct json_object *answer)
 {
 	struct json_object *error = member(answer, "error"), *result;
 	char text[600];
@@ -433,10 +433,10 @@ static struct json_object *take_result(struct remote *r, struct json_object *ans
 	return json_object_get(result);
 }
 
-struct json_object *remote_call_fds(struct remote *r, const char *method,
-				    struct json_object *params, const int *fds, unsigned nr_fds)
+bool remote_send(struct remote *r, const char *method, struct json_object *params, const int *fds,
+		 unsigned nr_fds)
 {
-	struct json_object *request = json_object_new_object(), *answer, *result;
+	struct json_object *request = json_object_new_object();
 	const char *text;
 	size_t len;
 	bool sent;
@@ -452,6 +452,20 @@ struct json_object *remote_call_fds(struct remote *r, const char *method,
 	explicit_bzero((char *)text, len);
 	json_wipe_tokens(request);
 	json_object_put(request);
+	return sent;
+}
+
+bool remote_is_answer(const struct remote *r, struct json_object *message)
+{
+	return member(message, "error") || member_uint(message, "id") == r->next_id;
+}
+
+struct json_object *remote_call_fds(struct remote *r, const char *method,
+				    struct json_object *params, const int *fds, unsigned nr_fds)
+{
+	bool sent = remote_send(r, method, params, fds, nr_fds);
+	struct json_object *answer, *result;
+
 	/* Also when it could not be sent: the server may have said why it does not listen. */
 	for (;;) {
 		answer = remote_next(r);
@@ -460,11 +474,11 @@ struct json_object *remote_call_fds(struct remote *r, const char *method,
 				r->command, r->path);
 			return NULL;
 		}
-		if (member(answer, "error") || (sent && member_uint(answer, "id") == r->next_id))
+		if (member(answer, "error") || (sent && remote_is_answer(r, answer)))
 			break;
 		json_object_put(answer);
 	}
-	result = take_result(r, answer);
+	result = remote_take_result(r, answer);
 	json_object_put(answer);
 	return result;
 }

@@ -73,6 +73,12 @@ struct json_object *remote_call(struct remote *r, const char *method, struct jso
 /* The same with files. */
 struct json_object *remote_call_fds(struct remote *r, const char *method,
 				    struct json_object *params, const int *fds, unsigned nr_fds);
+/* The halves of that, for who does something else meanwhile.  False: it could not be sent. */
+bool remote_send(struct remote *r, const char *method, struct json_object *params, const int *fds,
+		 unsigned nr_fds);
+/* Is @message the answer to what was sent last? */
+bool remote_is_answer(const struct remote *r, struct json_object *message);
+struct json_object *remote_take_result(struct remote *r, struct json_object *answer);
 /* The descriptor that came with the last answer, the caller's; -1: none did. */
 int remote_take_fd(struct remote *r);
 /* The result of a method that gives "devices" in pages, put together. */

@@ -161,6 +161,8 @@ struct control {
 	LIST_HEAD(, job) awaiting; /* whose workers wait for the machine (jobs.h) */
 	struct job *done;          /* newest first; taken by the context */
 	struct uvfio_work done_work;
+	LIST_HEAD(, move_job) moves; /* under way, or not yet answered */
+	struct uvfio_timer *move_timer;
 
 	/* Events. */
 	pthread_mutex_t trace_lock; /* the list and the rings */
@@ -253,6 +255,14 @@ void json_put_sriov_brief(struct json_object *out, struct vfio_device *dev);
 void json_put_sriov(struct json_object *out, struct vfio_device *dev);
 /* "driver", when one has it. */
 void json_put_driver(struct json_object *out, const struct vfio_device *dev);
+
+/* move_rpc.c */
+struct json_object *method_migrate(struct call *, struct json_object *, struct rpc_error *);
+struct json_object *method_restore(struct call *, struct json_object *, struct rpc_error *);
+struct json_object *method_migrate_cancel(struct call *, struct json_object *, struct rpc_error *);
+struct json_object *method_resume(struct call *, struct json_object *, struct rpc_error *);
+/* "move": where it is, when that is not simply here, and how far that has come. */
+void json_put_move(struct json_object *out, struct control *control, struct vfio_device *dev);
 
 /* open.c */
 struct json_object *method_open(struct call *, struct json_object *, struct rpc_error *);

@@ -26,6 +26,7 @@ void job_free(struct job *job)
 	for (unsigned i = 0; i < job->nr_fds; i++)
 		uvfio_trash_close(job->control->trash, job->fds[i].fd);
 	json_object_put(job->fds_json);
+	move_job_free(job->move);
 	vfio_token_wipe_text(job->spec);
 	free(job->spec);
 	free(job);
@@ -79,7 +80,9 @@ static void finish_jobs(struct uvfio_work *work)
 		struct json_object *result = NULL;
 
 		next = job->next;
-		if (!job->err.code) {
+		if (job->move) {
+			result = move_job_done(job->move);
+		} else if (!job->err.code) {
 			result = json_object_new_object();
 			if (job->device[0])
 				json_put_string(result, "device", job->device);
@@ -112,6 +115,7 @@ void jobs_stop(struct control *control)
 
 	pthread_mutex_lock(&control->job_lock);
 	control->no_more_jobs = true;
+	moves_cancel_locked(control);
 	LIST_FOREACH(job, &control->awaiting, await)
 	uvfio_wait_give_up(job->wait);
 	pthread_cond_broadcast(&control->job_cond);
@@ -450,10 +454,10 @@ static void run_add(struct job *job)
 	}
 }
 
-/* The parameter "fds": [{"key": K, "value": V}, …], in the order in which the files were sent. */
-static bool take_fds(struct job *job, struct client *client, struct json_object *params,
-		     struct rpc_error *err)
+/* [{"key": K, "value": V}, …], in the order in which the files were sent. */
+bool job_take_fds(struct job *job, struct json_object *params, struct rpc_error *err)
 {
+	struct client *client = job->call->client;
 	struct json_object *list;
 	size_t n;
 
@@ -519,7 +523,7 @@ struct json_object *method_add(struct call *call, struct json_object *params, st
 	job->spec = strdup(spec);
 	if (!job->spec)
 		rpc_fail(err, RPC_INTERNAL_ERROR, -ENOMEM, "out of memory");
-	if (!job->spec || !take_fds(job, call->client, params, err)) {
+	if (!job->spec || !job_take_fds(job, params, err)) {
 		job_free(job);
 		return NULL;
 	}
@@ -558,7 +562,7 @@ struct json_object *method_join(struct call *call, struct json_object *params,
 	if (!job)
 		return NULL;
 	job->uid = call->client->uid;
-	if (take_fds(job, call->client, params, err) && job->nr_fds == 1) {
+	if (job_take_fds(job, params, err) && job->nr_fds == 1) {
 		job_start(job);
 		return NULL;
 	}

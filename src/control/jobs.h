@@ -8,6 +8,7 @@
 
 struct job;
 struct uvfio_wait;
+struct move_job;
 
 /* Something that can be set on a device (set.c). */
 struct setting {
@@ -37,6 +38,8 @@ struct job {
 	LIST_ENTRY(job) await;
 	const char *outcome; /* of it, a literal; NULL: nothing to tell */
 	struct control_fd fds[MAX_FDS];
+	struct move_job *move;        /* migrate and restore (move_rpc.c); NULL: it is neither */
+	bool here;                    /* resume */
 	struct json_object *fds_json; /* what the strings in @fds belong to */
 	unsigned nr_fds;
 	struct rpc_error err;
@@ -48,9 +51,21 @@ struct job *job_new(struct call *call, void (*run)(struct job *job), struct rpc_
 struct job *job_for_device(struct call *call, struct json_object *params,
 			   void (*run)(struct job *job), struct rpc_error *err);
 void job_free(struct job *job);
+/* The files that the parameter "fds" names are the job's from here on; false, with @err. */
+bool job_take_fds(struct job *job, struct json_object *params, struct rpc_error *err);
 /* It is the worker's from now on, and the call is answered when it is done. */
 void job_start(struct job *job);
 /* In a worker: wait for @wait, which is taken.  Its result, or -EINTR: control ends. */
 int job_await(struct job *job, struct uvfio_wait *wait);
+
+/* ---- move_rpc.c ---- */
+
+void move_job_free(struct move_job *m);
+/* In the context: it is done.  What is to be answered, unless it has failed. */
+struct json_object *move_job_done(struct move_job *m);
+int moves_init(struct control *control); /* 0 or -ENOMEM */
+/* Control ends: so do they.  job_lock held. */
+void moves_cancel_locked(struct control *control);
+void moves_fini(struct control *control); /* in the context */
 
 #endif

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "control/control_private.h"
+#include "control/jobs.h"
 
 #define ACCEPT_RETRY_NS 100000000u
 
@@ -200,6 +201,7 @@ static void free_parts(struct control *control)
 {
 	if (control->ctx) {
 		uvfio_timer_free(control->accept_timer);
+		moves_fini(control);
 		uvfio_ctx_free(control->ctx);
 	}
 	if (control->loop)
@@ -237,7 +239,7 @@ static int start(struct control *control, int listen_fd, struct uvfio_error *err
 	control->ctx = uvfio_ctx_new(control->loop);
 	if (control->ctx)
 		control->accept_timer = uvfio_ctx_timer_new(control->ctx, on_accept_timer, control);
-	if (!control->accept_timer)
+	if (!control->accept_timer || moves_init(control))
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	ret = trace_init(control);
 	if (ret)

@@ -254,7 +254,7 @@ static struct json_object *dma(struct vfio_device *dev, uint64_t from, unsigned 
 struct json_object *method_show(struct call *call, struct json_object *params,
 				struct rpc_error *err)
 {
-	const struct control *control = call->client->control;
+	struct control *control = call->client->control;
 	uint64_t from = 0, limit = MAPPINGS;
 	struct json_object *out, *door;
 	struct vfio_device *dev;
@@ -276,6 +276,7 @@ struct json_object *method_show(struct call *call, struct json_object *params,
 	json_put(out, "interrupts", interrupts(dev));
 	json_put(out, "dma", dma(dev, from, (unsigned)limit));
 	json_put(out, "counters", json_core_stats(dev));
+	json_put_move(out, control, dev);
 	if (control->ops->describe) {
 		door = json_object_new_object();
 		control->ops->describe(control->ops_arg, dev, door);

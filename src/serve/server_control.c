@@ -110,10 +110,21 @@ static int control_open(void *arg, const char *name, struct uvfio_error *err)
 	return wire_open_device(server->wire, name, &options, err);
 }
 
+static void control_hang_up(void *arg, const char *name)
+{
+	wire_sever(((struct server *)arg)->wire, name);
+}
+
 int server_start_control(struct server *server, struct uvfio_error *err)
 {
-	static const struct control_ops ops = {control_add_device, control_remove_device,
-					       control_describe, control_join, control_open};
+	static const struct control_ops ops = {
+		.add = control_add_device,
+		.remove = control_remove_device,
+		.describe = control_describe,
+		.join = control_join,
+		.open = control_open,
+		.hang_up = control_hang_up,
+	};
 	const struct serve_config *config = server->config->config;
 	const struct control_config control = {
 		.name = config->machine ? config->machine : CONTROL_DEFAULT_MACHINE,

@@ -147,6 +147,27 @@ void wire_disconnect(struct wire_server *server, const char *device)
 	pthread_mutex_unlock(&server->lock);
 }
 
+void wire_sever(struct wire_server *server, const char *device)
+{
+	struct wire_listener *listener;
+	struct wire_conn *conn;
+
+	pthread_mutex_lock(&server->lock);
+	TAILQ_FOREACH(listener, &server->listeners, next)
+	{
+		if (listener->left || strcmp(listener->device, device))
+			continue;
+		/* Their descriptors are closed after they have left the list. */
+		TAILQ_FOREACH(conn, &listener->conns, next)
+		{
+			if (conn == listener->active)
+				shutdown(conn->stream.fd, SHUT_RDWR);
+		}
+		close_clients(listener);
+	}
+	pthread_mutex_unlock(&server->lock);
+}
+
 void wire_listener_reap_locked(struct wire_listener *listener)
 {
 	struct wire_server *server = listener->server;

@@ -77,6 +77,9 @@ void wire_unlisten(struct wire_listener *listener);
 /* Close every connection to @device, as wire_unlisten() does; its listener stays. */
 void wire_disconnect(struct wire_server *server, const char *device);
 
+/* The same at once: when this returns, nothing that is answered to them reaches them any more. */
+void wire_sever(struct wire_server *server, const char *device);
+
 struct wire_connection_info {
 	char device[16];
 	const char *state; /* "HELLO", "READY", … */
