@@ -255,6 +255,11 @@ static int leave(void *priv, struct uvfio_error *err)
 {
 	struct nvme_ctrl *c = priv;
 
+	/* Zeros stand for what could not be read: elsewhere they would be taken for contents. */
+	if (c->pmr.ready && atomic_load(&c->pmr.health) == NVME_PMR_RESTORE_ERROR)
+		return uvfio_error_set(err, -EIO,
+				       "nvme: the file of the persistent memory region could not "
+				       "be read: let the driver disable it first");
 	if (!nvme_pmr_busy(c))
 		return nvme_storage_release(c, err);
 	c->migration.leaving = true;
@@ -265,7 +270,11 @@ static int leave(void *priv, struct uvfio_error *err)
 
 static int enter(void *priv, struct uvfio_error *err)
 {
-	return nvme_storage_take(priv, err);
+	struct nvme_ctrl *c = priv;
+
+	/* Another one may have written the PMR's file since it was given back. */
+	c->pmr.moved = c->pmr.ready;
+	return nvme_storage_take(c, err);
 }
 
 void nvme_migrate_free(struct nvme_ctrl *c)
