@@ -131,6 +131,8 @@ static struct json_object *regions(struct vfio_device *dev)
 			snprintf(name, sizeof(name), "rom");
 		if (i == VFIO_PCI_CONFIG_REGION_INDEX)
 			snprintf(name, sizeof(name), "config");
+		if (i == VFIO_PCI_NUM_REGIONS)
+			snprintf(name, sizeof(name), "migration");
 		json_put_uint(region, "index", i);
 		json_put_string(region, "name", name);
 		json_put_uint(region, "size", r.size);

@@ -119,7 +119,7 @@ static void put_hex(struct json_object *out, const char *key, uint64_t value)
 static void put_place(struct json_object *out, uint64_t offset)
 {
 	static const char *const names[] = {"bar0", "bar1", "bar2", "bar3",
-					    "bar4", "bar5", "rom",  "config"};
+					    "bar4", "bar5", "rom",  "config", "migration"};
 	uint64_t region = offset >> 40;
 
 	if (offset >= VFIO_REGION_OFFSET(VFIO_PCI_BAR0_REGION_INDEX))

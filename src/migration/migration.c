@@ -279,25 +279,48 @@ static int fill(struct mig_data *data)
 	return -ENOMSG;
 }
 
-ssize_t mig_data_read(struct mig_data *data, void *buf, size_t len)
+size_t mig_data_held(const struct mig_data *data, bool *complete)
 {
-	size_t n;
+	*complete = data->complete;
+	return held(data);
+}
+
+ssize_t mig_data_peek(struct mig_data *data, const void **bytes)
+{
 	int ret;
 
 	if (!data->m)
 		return -ENODEV;
 	if (data->kind != MIG_SESSION_SAVE)
 		return -EBADF;
-	if (!len)
-		return 0;
 	ret = fill(data);
 	if (ret)
 		return ret;
-	n = held(data) < len ? held(data) : len;
-	if (n)
-		memcpy(buf, data->buf.bytes + data->at, n);
-	data->at += n;
-	return (ssize_t)n;
+	*bytes = data->buf.bytes + data->at;
+	return (ssize_t)held(data);
+}
+
+void mig_data_take(struct mig_data *data, size_t len)
+{
+	assert(len <= held(data));
+	data->at += len;
+}
+
+ssize_t mig_data_read(struct mig_data *data, void *buf, size_t len)
+{
+	const void *bytes = NULL;
+	ssize_t n;
+
+	if (!len && data->m && data->kind == MIG_SESSION_SAVE)
+		return 0;
+	n = mig_data_peek(data, &bytes);
+	if (n <= 0)
+		return n;
+	if ((size_t)n > len)
+		n = (ssize_t)len;
+	memcpy(buf, bytes, (size_t)n);
+	mig_data_take(data, (size_t)n);
+	return n;
 }
 
 ssize_t mig_data_write(struct mig_data *data, const void *buf, size_t len, struct uvfio_error *err)

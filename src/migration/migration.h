@@ -96,6 +96,12 @@ bool mig_data_saves(const struct mig_data *data);
  * call again, when others have had the caller's lock; what the device answered.
  */
 ssize_t mig_data_read(struct mig_data *data, void *buf, size_t len);
+/* The same without a copy: *@bytes is where the next ones lie, which stay the next ones, and stay
+ * there, until mig_data_take() says how many were used. */
+ssize_t mig_data_peek(struct mig_data *data, const void **bytes);
+void mig_data_take(struct mig_data *data, size_t len);
+/* How many the device has given that were not read; *@complete: it will give no more. */
+size_t mig_data_held(const struct mig_data *data, bool *complete);
 /* All of them: @len.  -EBADF, -ENODEV as above; -EINVAL and so on: the stream is not what this
  * device can take, and stays so (@err says why). */
 ssize_t mig_data_write(struct mig_data *data, const void *buf, size_t len, struct uvfio_error *err);

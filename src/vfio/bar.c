@@ -26,8 +26,9 @@ int region_decode(uint64_t offset, unsigned *index, uint64_t *pos)
 	uint64_t n = offset >> REGION_SHIFT;
 
 	*pos = offset & ((1ull << REGION_SHIFT) - 1);
-	if (n == VFIO_PCI_CONFIG_REGION_INDEX) {
-		*index = VFIO_PCI_CONFIG_REGION_INDEX;
+	if (n == VFIO_PCI_CONFIG_REGION_INDEX || n == MIG_REGION_OFFSET >> REGION_SHIFT) {
+		*index = n == VFIO_PCI_CONFIG_REGION_INDEX ? VFIO_PCI_CONFIG_REGION_INDEX
+							   : MIG_REGION_INDEX;
 		return 0;
 	}
 	n -= VIEW_FIRST_REGION;

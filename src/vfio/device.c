@@ -239,8 +239,9 @@ static int device_init_func(struct vfio_device *dev, struct uvfio_error *err)
 	enable_error_reports(dev);
 	device_count_irqs(dev);
 	atomic_store(&dev->power_d0, true);
-	if (device_migration_init(dev))
-		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	ret = device_migration_init(dev, err);
+	if (ret)
+		return ret;
 	dev->irqs =
 		irq_set_new(&irq_ops, dev, dev->ctx, pci_func_desc(dev->func)->msix_vectors, true);
 	return dev->irqs ? 0 : uvfio_error_set(err, -ENOMEM, "out of memory");
@@ -326,6 +327,8 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	dev->vf_poll_ns = spec->keys.vf_poll_ns;
 	dev->addr_auto = !spec->keys.addr;
 	dev->acs_off = spec->keys.acs_off;
+	dev->migration.interface = spec->keys.migration;
+	dev->migration.interface_given = spec->keys.has_migration;
 	ret = model->create((struct uvfio_device *)dev, &args, &dev->priv, err);
 	if (ret)
 		goto fail;
@@ -357,6 +360,7 @@ int device_new_vf(struct vfio_device *pf, unsigned index, struct uvfio_loop *loo
 	dev->vf_index = index;
 	dev->mmio = pf->mmio;
 	dev->migration.quiet_mmio = pf->migration.quiet_mmio;
+	dev->migration.interface = pf->migration.interface;
 	pthread_mutex_lock(&pf->config_lock); /* its BAR sizes; it may be reset now */
 	ret = pci_func_new_vf(pf->func, index, &func_ops, dev, &dev->func, err);
 	pthread_mutex_unlock(&pf->config_lock);

@@ -137,7 +137,7 @@ static bool is_migration(unsigned index)
 /* PRE_COPY is what it wants. */
 static bool has_pre_copy(const struct vfio_device *dev, const struct vfio_client *client)
 {
-	return dev->migration.m && client->ops->give_migration &&
+	return device_migration_has_features(&dev->migration) && client->ops->give_migration &&
 	       migration_can(dev->migration.m) & MIG_CAN_PRE_COPY;
 }
 
@@ -149,7 +149,8 @@ static const struct feature *find_feature(const struct vfio_device *dev, unsigne
 	/* Through a door that can give no descriptor it is not compiled in. */
 	if (index == VFIO_DEVICE_FEATURE_DMA_BUF && !client->ops->give_export)
 		return NULL;
-	if (is_migration(index) && (!dev->migration.m || !client->ops->give_migration))
+	if (is_migration(index) && (!device_migration_has_features(&dev->migration) ||
+				    !client->ops->give_migration))
 		return NULL;
 	for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {
 		if (features[i].index == index)

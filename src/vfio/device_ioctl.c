@@ -29,7 +29,7 @@ static int get_info(struct vfio_device *dev, struct vfio_client *client, uint64_
 	out.info.flags = VFIO_DEVICE_FLAGS_PCI;
 	if (dev->reset_works)
 		out.info.flags |= VFIO_DEVICE_FLAGS_RESET;
-	out.info.num_regions = VFIO_PCI_NUM_REGIONS;
+	out.info.num_regions = vfio_device_nr_regions(dev);
 	out.info.num_irqs = VFIO_PCI_NUM_IRQS;
 	return client->ops->copy_to(client, arg, &out,
 				    in.argsz < sizeof(out) ? in.argsz : sizeof(out))
@@ -58,20 +58,27 @@ static bool describe_bar(struct vfio_device *dev, enum vfio_mmio_mode mode,
 	return dev->msix_window && desc->msix_bar == info->index;
 }
 
+unsigned vfio_device_nr_regions(const struct vfio_device *dev)
+{
+	return VFIO_PCI_NUM_REGIONS + (dev->migration.region ? 1 : 0);
+}
+
+/* What it may have of capabilities. */
+union region_caps {
+	struct vfio_info_cap_header msix;
+	struct migration_region_caps migration;
+};
+
 static int get_region_info(struct vfio_device_file *df, struct vfio_client *client, uint64_t arg)
 {
 	struct vfio_device *dev = df->dev;
 	struct vfio_region_info info;
-	struct vfio_info_cap_header cap = {
-		.id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE,
-		.version = 1,
-	};
-	size_t min = MIN_SIZE(struct vfio_region_info, offset);
-	bool has_cap = false;
+	union region_caps caps;
+	size_t min = MIN_SIZE(struct vfio_region_info, offset), caps_len = 0;
 
 	if (client->ops->copy_from(client, &info, arg, min))
 		return -EFAULT;
-	if (info.argsz < min || info.index >= VFIO_PCI_NUM_REGIONS)
+	if (info.argsz < min || info.index >= vfio_device_nr_regions(dev))
 		return -EINVAL;
 	info.flags = 0;
 	info.cap_offset = 0;
@@ -89,16 +96,25 @@ static int get_region_info(struct vfio_device_file *df, struct vfio_client *clie
 		break;
 	case VFIO_PCI_VGA_REGION_INDEX:
 		return -EINVAL; /* no VGA devices here */
+	case MIG_REGION_INDEX:
+		info.size = MIG_REGION_BYTES;
+		info.flags = RW | VFIO_REGION_INFO_FLAG_MMAP;
+		caps_len = migration_region_caps(dev, min, &caps.migration);
+		break;
 	default:
-		has_cap = describe_bar(dev, (enum vfio_mmio_mode)atomic_load(&df->mmio), &info);
+		if (!describe_bar(dev, (enum vfio_mmio_mode)atomic_load(&df->mmio), &info))
+			break;
+		caps.msix = (struct vfio_info_cap_header){.id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE,
+							  .version = 1};
+		caps_len = sizeof(caps.msix);
 	}
-	if (has_cap) {
+	if (caps_len) {
 		info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
-		if (info.argsz < min + sizeof(cap)) {
-			info.argsz = (uint32_t)(min + sizeof(cap));
+		if (info.argsz < min + caps_len) {
+			info.argsz = (uint32_t)(min + caps_len);
 		} else {
 			info.cap_offset = (uint32_t)min;
-			if (client->ops->copy_to(client, arg + min, &cap, sizeof(cap)))
+			if (client->ops->copy_to(client, arg + min, &caps, caps_len))
 				return -EFAULT;
 		}
 	}

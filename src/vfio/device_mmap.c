@@ -47,8 +47,14 @@ static int may_map(struct vfio_device *dev, const struct vfio_device_file *df, u
 	unsigned index;
 	uint64_t pos, end;
 
-	if (!file_is_bound(df) || !shared || !len || region_decode(offset, &index, &pos) ||
-	    !bar_mappable(dev, index, mode))
+	if (!file_is_bound(df) || !shared || !len || region_decode(offset, &index, &pos))
+		return -EINVAL;
+	if (index == MIG_REGION_INDEX && !df->maps) {
+		*writable = true;
+		*trap_reads = false;
+		return migration_region_mappable(dev, pos, len) ? 0 : -EINVAL;
+	}
+	if (!bar_mappable(dev, index, mode))
 		return -EINVAL;
 	bar = &dev->bars[index];
 	if (pos & (PAGE_BYTES - 1) || len > PAGE_ROUND(bar->size) - pos ||

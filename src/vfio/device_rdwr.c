@@ -136,12 +136,13 @@ static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, 
 		return 0;
 	if (region_decode(offset, &index, &pos))
 		return -EINVAL;
-	if (device_is_cut(dev)) {
+	if (device_is_cut(dev) && index != MIG_REGION_INDEX) {
 		ret = cut_rdwr(dev, index, pos, buf, len, write);
 		emit_rdwr(dev, offset, buf, len, write, ret);
 		return ret;
 	}
-	if (patience == NO_WAIT && (vfio_device_sleeps(dev) || !device_access_begin_nowait(dev)))
+	if (patience == NO_WAIT && (index == MIG_REGION_INDEX || vfio_device_sleeps(dev) ||
+				    !device_access_begin_nowait(dev)))
 		return -EAGAIN;
 	if (patience == WAIT)
 		device_access_begin(dev);
@@ -154,6 +155,9 @@ static ssize_t region_rdwr(struct vfio_device *dev, uint64_t offset, void *buf, 
 		break;
 	case VFIO_PCI_VGA_REGION_INDEX:
 		ret = -EINVAL;
+		break;
+	case MIG_REGION_INDEX:
+		ret = migration_region_rdwr(dev, pos, buf, len, write);
 		break;
 	default:
 		ret = bar_rdwr(dev, index, pos, buf, len, write, patience);

@@ -200,6 +200,7 @@ struct view {
 	enum view_state state; /* under config_lock */
 	atomic_bool live;      /* VIEW_OUT: pages may be stored to */
 	uint64_t size;
+	uint64_t stays; /* bytes in front of the BARs that are there also while those are not */
 	/* Our mapping of each BAR, whole where ones may have to be shown (view_len()). */
 	uint8_t *pages[NR_BARS];
 	void *holes[NR_HOLES]; /* and of a page where no BAR is, but a client may read */

@@ -115,8 +115,11 @@ static int save_model(struct vfio_device *dev, bool stopped, struct mig_writer *
 	struct device_migration *mig = &dev->migration;
 	struct model_call call = {
 		.op = MODEL_SAVE, .save.out = out, .stopped = stopped, .first = mig->first};
-	int ret = call_model(dev, &call);
+	int ret;
 
+	if (!stopped && !mig->saves_early)
+		return 0;
+	ret = call_model(dev, &call);
 	mig->first = false;
 	if (call.save.in_section)
 		mig_section_end(out);
@@ -168,7 +171,8 @@ static void mig_left(void *arg, struct mig_left *out)
 	struct vfio_device *dev = arg;
 	struct model_call call = {.op = MODEL_LEFT};
 
-	call_model(dev, &call);
+	if (dev->migration.saves_early)
+		call_model(dev, &call);
 	out->initial = call.left.initial + memory_copy_left(dev);
 	out->dirty = call.left.dirty + memory_copy_dirty(dev);
 }
@@ -379,28 +383,63 @@ static const struct mig_ops mig_ops = {
 
 /* ---- life ---- */
 
-int device_migration_init(struct vfio_device *dev)
+const char *const migration_interface_names[NR_MIGRATION_INTERFACES] = {
+	[MIGRATION_V2] = "v2",
+	[MIGRATION_REGION] = "region",
+	[MIGRATION_REGION_NDMA] = "region-ndma",
+	[MIGRATION_OFF] = "off",
+};
+
+/* What the interface makes of what the model can, MIG_CAN_….  The region has pre-copy in any case,
+ * which finds nothing but memory then, and has no use for quiet states without a bit for them. */
+static unsigned seen_through(enum migration_interface interface, unsigned can)
+{
+	if (interface == MIGRATION_REGION || interface == MIGRATION_REGION_NDMA)
+		can |= MIG_CAN_PRE_COPY;
+	return interface == MIGRATION_REGION ? can & ~MIG_CAN_P2P : can;
+}
+
+int device_migration_init(struct vfio_device *dev, struct uvfio_error *err)
 {
 	const struct uvfio_migration_ops *ops = dev->model->migration;
+	struct device_migration *mig = &dev->migration;
+	const char *name = migration_interface_names[mig->interface];
 	unsigned can;
+	int ret = 0;
 
-	if (!ops)
+	if (mig->interface == MIGRATION_OFF)
 		return 0;
-	can = ops->can & ~dev->migration.cannot;
+	if (!ops)
+		return mig->interface_given
+			       ? uvfio_error_set(err, -EINVAL,
+						 "device %s: migration=%s: devices of this model "
+						 "cannot be moved; leave migration= out",
+						 dev->model->name, name)
+			       : 0;
+	can = ops->can & ~mig->cannot;
 	if (ops->can & UVFIO_MIGRATE_QUIET_MMIO)
-		dev->migration.quiet_mmio = true;
-	if (dev->migration.quiet_mmio)
+		mig->quiet_mmio = true;
+	if (mig->quiet_mmio)
 		can &= ~UVFIO_MIGRATE_P2P;
 	can &= UVFIO_MIGRATE_P2P | UVFIO_MIGRATE_PRE_COPY;
-	dev->migration.m =
-		migration_new(&mig_ops, dev, dev->model->name, MIG_CAN_STOP_COPY | can << 1);
-	return dev->migration.m ? 0 : -ENOMEM;
+	if (mig->interface == MIGRATION_REGION_NDMA && !(can & UVFIO_MIGRATE_P2P))
+		return uvfio_error_set(err, -EINVAL,
+				       "device %s: migration=%s: it cannot be without DMA and "
+				       "answer; use migration=region",
+				       dev->model->name, name);
+	mig->saves_early = can & UVFIO_MIGRATE_PRE_COPY;
+	mig->m = migration_new(&mig_ops, dev, dev->model->name,
+			       seen_through(mig->interface, MIG_CAN_STOP_COPY | can << 1));
+	if (mig->m && mig->interface != MIGRATION_V2)
+		ret = migration_region_new(dev, mig->interface == MIGRATION_REGION_NDMA);
+	return mig->m && !ret ? 0 : uvfio_error_set(err, -ENOMEM, "out of memory");
 }
 
 void device_migration_fini(struct vfio_device *dev)
 {
 	end_session(dev);
 	migration_free(dev->migration.m);
+	migration_region_free(dev);
 }
 
 void device_migration_reset(struct vfio_device *dev)
@@ -411,6 +450,7 @@ void device_migration_reset(struct vfio_device *dev)
 		return;
 	migration_reset(mig->m);
 	end_session(dev);
+	migration_region_reset(dev);
 	mig->committed = false;
 	/* A device that is not known to be here stays still (move.h). */
 	mig->stopped = vfio_device_place(dev) >= VFIO_IN_DOUBT;

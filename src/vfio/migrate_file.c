@@ -83,29 +83,37 @@ int device_migration_state_get(struct vfio_device *dev, struct vfio_client *clie
 	return client->ops->copy_to(client, data, &state, sizeof(state)) ? -EFAULT : 0;
 }
 
-static int set_state(struct vfio_device *dev, unsigned target, struct vfio_migration_file **out)
+int device_migration_change(struct vfio_device *dev, unsigned target, struct mig_data **data)
 {
-	struct vfio_migration_file *file = file_new(dev);
-	enum mig_state before;
+	enum mig_state before = migration_state(dev->migration.m);
 	struct uvfio_error err;
 	int ret;
 
-	if (!file)
-		return -ENOMEM;
-	err.msg[0] = '\0';
-	pthread_mutex_lock(&dev->config_lock);
-	before = migration_state(dev->migration.m);
+	*data = NULL;
 	if (device_is_cut(dev))
-		ret = -EIO;
-	else if (vfio_device_place(dev) != VFIO_HERE)
+		return -EIO;
+	err.msg[0] = '\0';
+	if (vfio_device_place(dev) != VFIO_HERE)
 		ret = uvfio_error_set(&err, -EBUSY, "an operator is moving it");
 	else
-		ret = migration_set(dev->migration.m, target, &file->data, &err);
-	pthread_mutex_unlock(&dev->config_lock);
+		ret = migration_set(dev->migration.m, target, data, &err);
 	if (ret)
 		uvfio_device_log((struct uvfio_device *)dev, UVFIO_LOG_WARN,
 				 "migration: from %s to %s: %s", mig_state_name(before),
 				 mig_state_name(target), err.msg);
+	return ret;
+}
+
+static int set_state(struct vfio_device *dev, unsigned target, struct vfio_migration_file **out)
+{
+	struct vfio_migration_file *file = file_new(dev);
+	int ret;
+
+	if (!file)
+		return -ENOMEM;
+	pthread_mutex_lock(&dev->config_lock);
+	ret = device_migration_change(dev, target, &file->data);
+	pthread_mutex_unlock(&dev->config_lock);
 	if (ret || !file->data) {
 		vfio_migration_release(file);
 		return ret;

@@ -169,7 +169,7 @@ void vfio_device_bus_state(struct vfio_device *dev, struct vfio_bus_state *out)
 int vfio_device_region_state(struct vfio_device *dev, unsigned index, enum vfio_mmio_mode mmio,
 			     struct vfio_region_state *out)
 {
-	if (index >= VFIO_PCI_NUM_REGIONS)
+	if (index >= vfio_device_nr_regions(dev))
 		return -EINVAL;
 	*out = (struct vfio_region_state){.index = index};
 	if (index < NR_BARS) {
@@ -185,6 +185,10 @@ int vfio_device_region_state(struct vfio_device *dev, unsigned index, enum vfio_
 	} else if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
 		out->size = pci_func_config_size(dev->func);
 		out->flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+	} else if (index == MIG_REGION_INDEX) {
+		out->size = MIG_REGION_BYTES;
+		out->flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE |
+			     VFIO_REGION_INFO_FLAG_MMAP;
 	} else if (index == VFIO_PCI_ROM_REGION_INDEX && dev->rom_size) {
 		out->size = dev->rom_size;
 		out->flags = VFIO_REGION_INFO_FLAG_READ;

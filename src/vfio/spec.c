@@ -133,6 +133,21 @@ static int parse_acs(struct device_keys *keys, const char *value, struct uvfio_e
 	return ret;
 }
 
+static int parse_migration(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	for (unsigned i = 0; i < NR_MIGRATION_INTERFACES; i++) {
+		if (!strcmp(migration_interface_names[i], value)) {
+			keys->has_migration = true;
+			keys->migration = (enum migration_interface)i;
+			return 0;
+		}
+	}
+	return uvfio_error_set(err, -EINVAL,
+			       "migration=%s: valid are v2, region (for QEMU before 8.0), "
+			       "region-ndma and off",
+			       value);
+}
+
 static int parse_bus_reset(struct device_keys *keys, const char *value, struct uvfio_error *err)
 {
 	static const char chars[] =
@@ -192,6 +207,7 @@ static const struct {
 	{"driver", parse_driver},
 	{"group", parse_group},
 	{"iommu", parse_iommu},
+	{"migration", parse_migration},
 	{"mmio", parse_mmio},
 	{"numvfs", parse_numvfs},
 	{"poll-interrupt", parse_poll_interrupt},

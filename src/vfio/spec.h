@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <uvfio/device.h>
+#include "vfio/migrate.h"
 #include "vfio/token.h"
 
 /* The core's own keys, which any device has. */
@@ -22,6 +23,8 @@ struct device_keys {
 	bool noiommu;          /* iommu=off (A.9) */
 	unsigned numvfs;       /* numvfs=, 0: none (C) */
 	bool acs_off;          /* acs=off: VFs share their PF's group (D.1) */
+	bool has_migration;    /* migration=, what clients see of it (E) */
+	enum migration_interface migration;
 	uint64_t poll_ns;      /* poll-interrupt=, 0: none (A.8) */
 	uint64_t vf_poll_ns;   /* vf-poll-interrupt=, the same of its VFs */
 	/* vf_token=, or what spec_read_token() reads; of a PF (C) */

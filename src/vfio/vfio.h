@@ -200,7 +200,13 @@ int vfio_group_get_device(struct vfio_group_file *gf, struct vfio_client *client
 /* Where a client's accesses to mappable BARs meet the core.  The view file (view.h) is one memfd a
  * device in which BAR i lies at VFIO_REGION_OFFSET(i). */
 #define VFIO_REGION_OFFSET(index)                                                                  \
-	((uint64_t)((index) == VFIO_PCI_CONFIG_REGION_INDEX ? 7 : 16 + (index)) << 40)
+	((uint64_t)((index) == VFIO_PCI_CONFIG_REGION_INDEX ? 7                                    \
+		    : (index) == VFIO_PCI_NUM_REGIONS       ? 8                                    \
+							    : 16 + (index))                        \
+	 << 40)
+/* Regions behind the kernel's fixed ones: the migration region (E.1), for devices that have it.
+ * How many regions there are. */
+unsigned vfio_device_nr_regions(const struct vfio_device *dev);
 
 /* How mapped pages of registers are honoured for the files of one door. */
 enum vfio_mmio_mode {

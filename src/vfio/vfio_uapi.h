@@ -41,6 +41,20 @@ struct uvfio_precopy_info {
 };
 #define UVFIO_MIG_GET_PRECOPY_INFO _IO(VFIO_TYPE, VFIO_BASE + 21)
 
+/* The migration region (E.1), which newer headers have forgotten. */
+#define UVFIO_REGION_TYPE_MIGRATION    3
+#define UVFIO_REGION_SUBTYPE_MIGRATION 1
+struct uvfio_mig_region {
+	uint32_t device_state, reserved;
+	uint64_t pending_bytes, data_offset, data_size;
+};
+#define UVFIO_MIG_REGION_RUNNING  (1u << 0)
+#define UVFIO_MIG_REGION_SAVING   (1u << 1)
+#define UVFIO_MIG_REGION_RESUMING (1u << 2)
+/* Proposed, in no kernel: the bit is there where the region has the capability. */
+#define UVFIO_MIG_REGION_NDMA                (1u << 3)
+#define UVFIO_REGION_INFO_CAP_MIGRATION_NDMA 6
+
 /* Flags of HOT_RESET_INFO (Linux 6.5), for devices opened by character device. */
 #ifndef VFIO_PCI_HOT_RESET_FLAG_DEV_ID
 #define VFIO_PCI_HOT_RESET_FLAG_DEV_ID       (1 << 0)

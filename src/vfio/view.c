@@ -19,12 +19,16 @@
  * Our own mapping of it may lose its pages at any time, by us or by a client that truncates the
  * file, so it is accessed through base/guard.h only.
  *
+ * In front of the BARs, at MIG_REGION_OFFSET, lies the window of the migration region (E.1), where
+ * there is one; it stays when the BARs' part goes, and clients may write it.
+ *
  * Publishing.  uvfio_reg_set() may run in several threads and while the view is given out.  Each
  * writer stores into the shadow, then into the page, then looks whether the shadow still holds what
  * it put into the page, and starts over if not.  Whoever stored into the shadow last sees that the
  * page agrees, so page and shadow agree when all have returned.
  *
- * Where no page may ever be written by a client (no memory areas, no polled file in this session),
+ * Where no page may ever be written by a client (no memory areas, no window, no polled file in this
+ * session),
  * the file is sealed: F_SEAL_FUTURE_WRITE leaves our mapping writable and refuses new ones,
  * pwrite() and hole punching, while changing the size still works.
  *
@@ -52,7 +56,7 @@ void view_init(struct vfio_device *dev)
 
 static uint64_t view_size(const struct vfio_device *dev)
 {
-	uint64_t size = 0;
+	uint64_t size = dev->view.stays;
 
 	for (unsigned i = 0; i < NR_BARS; i++) {
 		if (dev->bars[i].size && !(dev->bars[i].flags & UVFIO_BAR_IO))
@@ -308,7 +312,7 @@ static bool fresh_pages(struct vfio_device *dev)
 {
 	struct view *view = &dev->view;
 
-	if (!ftruncate(view->fd, 0) && !ftruncate(view->fd, (off_t)view->size))
+	if (!ftruncate(view->fd, (off_t)view->stays) && !ftruncate(view->fd, (off_t)view->size))
 		return true;
 	uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
 		  "%s: cannot size the view of the BARs: %s; mapped accesses will fault", dev->name,
@@ -369,10 +373,12 @@ static void take_in(struct vfio_device *dev)
 static void show_off(struct vfio_device *dev)
 {
 	dev->view.state = VIEW_OFF;
-	if (ftruncate(dev->view.fd, 0))
+	if (ftruncate(dev->view.fd, (off_t)dev->view.stays))
 		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
 			  "%s: cannot withdraw the view of the BARs: %s", dev->name,
 			  strerror(errno));
+	if (dev->view.stays)
+		fill_holes(dev);
 }
 
 static void show_ones(struct vfio_device *dev)
@@ -452,22 +458,34 @@ static int map_pages(struct vfio_device *dev)
 	return 0;
 }
 
+/* The window of the migration region, which is there in every state of the view. */
+static int show_window(struct vfio_device *dev)
+{
+	struct view *view = &dev->view;
+
+	if (view->stays && ftruncate(view->fd, (off_t)view->stays))
+		return -errno;
+	return migration_region_view(dev, view->fd);
+}
+
 /* @fd -1: in a file of its own. */
 static int view_create(struct vfio_device *dev, int fd)
 {
 	struct view *view = &dev->view;
 	int seals = F_SEAL_SEAL;
 
+	view->stays = dev->migration.region ? MIG_REGION_OFFSET + MIG_REGION_BYTES : 0;
 	view->size = view_size(dev);
 	view->fd = fd < 0 ? memfd_create("uvfio-bars", MFD_CLOEXEC | MFD_ALLOW_SEALING)
 			  : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (view->fd < 0)
 		return -errno;
-	view->sealed = !dev->poller.users && !has_memory(dev);
+	view->sealed = !dev->poller.users && !has_memory(dev) && !dev->migration.region;
 	if (view->sealed)
 		seals |= F_SEAL_FUTURE_WRITE;
-	if (map_pages(dev) || fcntl(view->fd, F_ADD_SEALS, seals) ||
+	if (map_pages(dev) || fcntl(view->fd, F_ADD_SEALS, seals) || show_window(dev) ||
 	    device_memory_view(dev, view->fd)) {
+		migration_region_view(dev, -1);
 		close(view->fd);
 		view->fd = -1;
 		return -ENOMEM;
@@ -512,7 +530,9 @@ void view_fini(struct vfio_device *dev)
 		return;
 	if (view->state == VIEW_OUT)
 		take_in(dev);
+	view->stays = 0;
 	show_off(dev);
+	migration_region_view(dev, -1);
 	device_memory_view(dev, -1);
 	close(view->fd);
 	view->fd = -1;

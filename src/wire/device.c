@@ -88,6 +88,37 @@ static int view_fd(struct wire_conn *conn, bool job)
 	return conn->view_fd < 0 ? -1 : fcntl(conn->view_fd, F_DUPFD_CLOEXEC, 3);
 }
 
+/* A region that is none of the kernel's fixed ones: what it can be mapped as is the core's to say.
+ */
+static bool extra_region_info(struct wire_conn *conn, struct wire_msg *msg, bool job)
+{
+	struct region_reply r = {0};
+	struct wire_client c;
+	size_t len = sizeof(r.info);
+	int ret, fd = -1;
+
+	memcpy(&r.info, msg->payload, sizeof(r.info));
+	r.info.argsz = r.info.argsz < sizeof(r) ? r.info.argsz : (uint32_t)sizeof(r);
+	wire_client_init(&c, conn, msg, &r, sizeof(r), sizeof(r));
+	ret = vfio_device_ioctl(conn->df, &c.client, VFIO_DEVICE_GET_REGION_INFO, 0);
+	if (ret) {
+		wire_reply_error(conn, msg, -ret);
+		return true;
+	}
+	if (r.info.cap_offset) {
+		r.info.argsz = (uint32_t)c.out;
+		len = c.out;
+		fd = view_fd(conn, job);
+		if (fd == -EAGAIN)
+			return false;
+	}
+	if (r.info.cap_offset && fd < 0)
+		wire_reply_error(conn, msg, ENFILE);
+	else
+		wire_reply(conn, msg, &r, len, NULL, 0, &fd, fd >= 0 ? 1 : 0);
+	return true;
+}
+
 /* False: a worker has to do it. */
 static bool region_info(struct wire_conn *conn, struct wire_msg *msg, bool job)
 {
@@ -104,6 +135,8 @@ static bool region_info(struct wire_conn *conn, struct wire_msg *msg, bool job)
 		wire_reply_error(conn, msg, EINVAL);
 		return true;
 	}
+	if (r.info.index >= VFIO_PCI_NUM_REGIONS)
+		return extra_region_info(conn, msg, job);
 	r.info.argsz = sizeof(r.info);
 	wire_client_init(&c, conn, msg, &r.info, sizeof(r.info), sizeof(r.info));
 	/* Clients ask for every index below num_regions, and some cannot take an error. */

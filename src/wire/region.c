@@ -20,7 +20,7 @@
  * region is beyond the end of this one. */
 static int locate(const struct vfio_user_region_access *a, uint64_t *offset)
 {
-	if (a->region >= VFIO_PCI_NUM_REGIONS || a->offset >= REGION_BYTES)
+	if (a->region > VFIO_PCI_NUM_REGIONS || a->offset >= REGION_BYTES)
 		return -EINVAL;
 	*offset = VFIO_REGION_OFFSET(a->region) + a->offset;
 	return 0;
