@@ -198,6 +198,8 @@ int guest_answer(struct line *line, struct vfio_client *client)
 		return answer_path(line, client);
 	case JOIN_ASK_EXPORT:
 		return answer_export(line, client);
+	case JOIN_ASK_MIGRATION:
+		return guest_answer_migration(line, client);
 	case JOIN_ASK_LIMIT:
 		return answer_limit(line, client);
 	}

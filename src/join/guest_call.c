@@ -80,7 +80,7 @@ void guest_release_id(struct uapi_core *core, uint32_t id)
 	guest_simple(core, NULL, &head, NULL, 0, NULL);
 }
 
-static void release(struct uapi_core *core, void *opaque)
+void guest_release(struct uapi_core *core, void *opaque)
 {
 	struct guest *guest = (struct guest *)core;
 	struct handle *handle = opaque;
@@ -117,7 +117,7 @@ static int container_open(struct uapi_core *core, struct core_container **out)
 
 static void container_release(struct uapi_core *core, struct core_container *container)
 {
-	release(core, container);
+	guest_release(core, container);
 }
 
 static int container_ioctl(struct uapi_core *core, struct core_container *container,
@@ -139,7 +139,7 @@ static int group_open(struct uapi_core *core, unsigned number, struct core_group
 
 static void group_release(struct uapi_core *core, struct core_group *group)
 {
-	release(core, group);
+	guest_release(core, group);
 }
 
 static int group_get_status(struct uapi_core *core, struct core_group *group,
@@ -179,7 +179,7 @@ static int iommufd_open(struct uapi_core *core, struct core_iommufd **out)
 
 static void iommufd_release(struct uapi_core *core, struct core_iommufd *iommufd)
 {
-	release(core, iommufd);
+	guest_release(core, iommufd);
 }
 
 static int iommufd_ioctl(struct uapi_core *core, struct core_iommufd *iommufd,
@@ -262,12 +262,12 @@ static int group_get_device(struct uapi_core *core, struct core_group *group,
 
 static void device_release(struct uapi_core *core, struct core_device *df)
 {
-	release(core, df);
+	guest_release(core, df);
 }
 
 static void export_release(struct uapi_core *core, struct core_export *export)
 {
-	release(core, export);
+	guest_release(core, export);
 }
 
 static int device_set_mmio(struct uapi_core *core, struct core_device *df, enum vfio_mmio_mode mode)
@@ -281,9 +281,10 @@ static int device_set_mmio(struct uapi_core *core, struct core_device *df, enum 
 static int device_ioctl(struct uapi_core *core, struct core_device *df, struct vfio_client *client,
 			unsigned cmd, uint64_t arg)
 {
-	const struct join_head head = {.kind = JOIN_DEVICE_IOCTL,
-				       .handle = id_of(df),
-				       .arg = {(uint32_t)client->pid, cmd, arg}};
+	const struct join_head head = {
+		.kind = JOIN_DEVICE_IOCTL,
+		.handle = id_of(df),
+		.arg = {(uint32_t)client->pid, cmd, arg, client->ops->give_migration != NULL}};
 
 	return guest_result(guest_simple(core, client, &head, NULL, 0, NULL));
 }
@@ -432,6 +433,12 @@ const struct uapi_core_ops join_guest_ops = {
 	.device_mmap = device_mmap,
 	.device_view_fd = device_view_fd,
 	.device_memory = device_memory,
+	.migration_release = guest_migration_release,
+	.migration_saves = guest_migration_saves,
+	.migration_read = guest_migration_read,
+	.migration_write = guest_migration_write,
+	.migration_readable = guest_migration_readable,
+	.migration_ioctl = guest_migration_ioctl,
 	.resource_open = guest_resource_open,
 	.uio_ioctl = guest_uio_ioctl,
 	.sysfs_serve = guest_sysfs_serve,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shared by guest.c (channels, beginning and end), guest_call.c and guest_machine.c (calls) and
- * guest_answer.c (answers).
+ * Shared by guest.c (channels, beginning and end), guest_call.c, guest_machine.c and
+ * guest_migration.c (calls) and guest_answer.c (answers).
  */
 #ifndef UVFIO_JOIN_GUEST_PRIVATE_H
 #define UVFIO_JOIN_GUEST_PRIVATE_H
@@ -24,6 +24,7 @@ struct handle {
 	LIST_ENTRY(handle) next; /* those with a view: guest->lock */
 	uint32_t id;
 	int view;     /* -1 */
+	bool saves;   /* a session of migration data that is read */
 	bool pending; /* not taken yet: it is the server's who releases it */
 };
 
@@ -73,6 +74,22 @@ void guest_release_id(struct uapi_core *core, uint32_t id);
 /* Answer the question in line->in for @client.  -errno: the channel is broken. */
 int guest_answer(struct line *line, struct vfio_client *client);
 extern const struct uapi_core_ops join_guest_ops;
+
+/* Release what a handle stands for, and it. */
+void guest_release(struct uapi_core *core, void *handle);
+
+/* guest_migration.c: see struct uapi_core_ops */
+void guest_migration_release(struct uapi_core *core, struct core_migration *migration);
+bool guest_migration_saves(struct uapi_core *core, const struct core_migration *migration);
+ssize_t guest_migration_read(struct uapi_core *core, struct core_migration *migration, void *buf,
+			     size_t len);
+ssize_t guest_migration_write(struct uapi_core *core, struct core_migration *migration,
+			      const void *buf, size_t len);
+bool guest_migration_readable(struct uapi_core *core, struct core_migration *migration);
+int guest_migration_ioctl(struct uapi_core *core, struct core_migration *migration,
+			  struct vfio_client *client, unsigned cmd, uint64_t arg);
+/* Answer JOIN_ASK_MIGRATION. */
+int guest_answer_migration(struct line *line, struct vfio_client *client);
 
 /* guest_machine.c */
 

@@ -38,6 +38,9 @@ static void destroy(enum object_kind kind, void *ptr)
 	case OBJECT_EXPORT:
 		vfio_export_put(ptr);
 		break;
+	case OBJECT_MIGRATION:
+		vfio_migration_release(ptr);
+		break;
 	case OBJECT_SYSFS:
 		host_sysfs_free(ptr);
 		break;
@@ -155,9 +158,9 @@ bool has_group(struct connection *connection, int64_t number)
 /* Nobody uses any of them. */
 static void release_all(struct connection *connection)
 {
-	static const enum object_kind order[] = {OBJECT_SYSFS,     OBJECT_EXPORT, OBJECT_RESOURCE,
-						 OBJECT_DEVICE,    OBJECT_GROUP,  OBJECT_CONTAINER,
-						 OBJECT_IOMMUFD};
+	static const enum object_kind order[] = {OBJECT_SYSFS,     OBJECT_MIGRATION, OBJECT_EXPORT,
+						 OBJECT_RESOURCE,  OBJECT_DEVICE,    OBJECT_GROUP,
+						 OBJECT_CONTAINER, OBJECT_IOMMUFD};
 
 	for (unsigned k = 0; k < sizeof(order) / sizeof(*order); k++) {
 		for (unsigned i = 0; i < JOIN_OBJECTS; i++) {

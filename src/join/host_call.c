@@ -373,7 +373,10 @@ static void device_ioctl(struct call *call)
 
 	if (!on(call, OBJECT_DEVICE))
 		return;
-	host_client_init(&c, call->channel, call->head.arg[0]);
+	if (call->head.arg[3])
+		host_client_init_migrating(&c, call->channel, call->head.arg[0]);
+	else
+		host_client_init(&c, call->channel, call->head.arg[0]);
 	call->done.value = vfio_device_ioctl(call->object->ptr, &c.client,
 					     (unsigned)call->head.arg[1], call->head.arg[2]);
 	finish(call, &c);
@@ -457,6 +460,27 @@ static void device_view(struct call *call)
 	call->fd = fd;
 }
 
+/* ---- sessions of migration data ---- */
+
+static void migration(struct call *call)
+{
+	if (on(call, OBJECT_MIGRATION))
+		call->done.value =
+			host_migration(call->channel, &call->head, call->object->ptr, &call->len);
+}
+
+static void migration_ioctl(struct call *call)
+{
+	struct host_client c;
+
+	if (!on(call, OBJECT_MIGRATION))
+		return;
+	host_client_init(&c, call->channel, call->head.arg[0]);
+	call->done.value = vfio_migration_ioctl(call->object->ptr, &c.client,
+						(unsigned)call->head.arg[1], call->head.arg[2]);
+	finish(call, &c);
+}
+
 /* ---- devices as the host has them ---- */
 
 static void resource_open(struct call *call)
@@ -526,6 +550,10 @@ static void (*const calls[JOIN_CALLS])(struct call *call) = {
 	[JOIN_UIO_IOCTL] = uio_ioctl,
 	[JOIN_LIST] = list,
 	[JOIN_DESCRIBE] = describe,
+	[JOIN_MIG_READ] = migration,
+	[JOIN_MIG_WRITE] = migration,
+	[JOIN_MIG_READABLE] = migration,
+	[JOIN_MIG_IOCTL] = migration_ioctl,
 };
 
 bool call_make(struct channel *channel)

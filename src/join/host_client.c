@@ -66,6 +66,11 @@ static int ask(struct host_client *c, const struct join_head *question, const vo
 	return ask_with(c, question, data, len, -1, parts);
 }
 
+int host_ask(struct host_client *c, const struct join_head *question)
+{
+	return ask(c, question, NULL, 0, false);
+}
+
 /* ---- memory of the request ---- */
 
 static int copy_from(struct vfio_client *client, void *dst, uint64_t uaddr, size_t len)
@@ -457,19 +462,20 @@ static struct iommu_account *account(void *client)
 	return c->account ? account_get(c->channel->connection, c->account) : NULL;
 }
 
-static const struct vfio_client_ops host_client_ops = {
-	.copy_from = copy_from,
-	.copy_to = copy_to,
-	.get_eventfd = get_eventfd,
-	.get_group = get_group,
-	.get_iommufd = get_iommufd,
-	.get_path = get_path,
-	.give_export = give_export,
-	.memory = {.import = import,
-		   .import_file = import_file,
-		   .release = release,
-		   .lock_limit = lock_limit,
-		   .account = account},
+#define EVERYWHERE                                                                                 \
+	.copy_from = copy_from, .copy_to = copy_to, .get_eventfd = get_eventfd,                    \
+	.get_group = get_group, .get_iommufd = get_iommufd, .get_path = get_path,                  \
+	.give_export = give_export,                                                                \
+	.memory = {.import = import,                                                               \
+		   .import_file = import_file,                                                     \
+		   .release = release,                                                             \
+		   .lock_limit = lock_limit,                                                       \
+		   .account = account}
+
+static const struct vfio_client_ops host_client_ops = {EVERYWHERE};
+static const struct vfio_client_ops host_migrating_ops = {
+	EVERYWHERE,
+	.give_migration = host_give_migration,
 };
 
 void host_client_init(struct host_client *c, struct channel *channel, uint64_t pid)
@@ -483,4 +489,10 @@ void host_client_init(struct host_client *c, struct channel *channel, uint64_t p
 			   .who = &connection->who},
 		.channel = channel,
 	};
+}
+
+void host_client_init_migrating(struct host_client *c, struct channel *channel, uint64_t pid)
+{
+	host_client_init(c, channel, pid);
+	c->client.ops = &host_migrating_ops;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shared by host.c (connections, channels, objects), host_call.c (calls) and host_client.c
- * (questions).
+ * Shared by host.c (connections, channels, objects), host_call.c (calls), host_client.c
+ * (questions), host_sysfs.c and host_migration.c.
  *
  * Locks: host->lock for the lists and counts, connection->lock for its objects; both are leaves,
  * and not held across anything that waits.  A packet belongs to its channel's thread.
@@ -27,6 +27,7 @@ enum object_kind {
 	OBJECT_RESOURCE, /* a device file that can be mapped, and no more */
 	OBJECT_IOMMUFD,
 	OBJECT_EXPORT,
+	OBJECT_MIGRATION, /* a session of migration data */
 	OBJECT_SYSFS
 };
 
@@ -116,5 +117,17 @@ struct host_client {
 	bool broken;         /* nothing is to be had from the runner any more */
 };
 void host_client_init(struct host_client *c, struct channel *channel, uint64_t pid);
+/* The same for one that is given files of migration data. */
+void host_client_init_migrating(struct host_client *c, struct channel *channel, uint64_t pid);
+/* Send a question without data; its answer is in the channel.  0 or -EFAULT. */
+int host_ask(struct host_client *c, const struct join_head *question);
+
+/* host_migration.c */
+
+/* Of struct vfio_client_ops. */
+int host_give_migration(struct vfio_client *client, struct vfio_migration_file *file, int32_t *fd);
+/* The call @head, one of JOIN_MIG_…, on @file: its value.  *@len: bytes of channel->out. */
+int64_t host_migration(struct channel *channel, const struct join_head *head,
+		       struct vfio_migration_file *file, size_t *len);
 
 #endif

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include "uapi/core.h"
 
-#define JOIN_VERSION 8u
+#define JOIN_VERSION 9u
 
 #define JOIN_DATA    65536u /* bytes behind a head, at most */
 #define JOIN_FDS     64u    /* with a message */
@@ -52,13 +52,13 @@ enum join_kind {
 	JOIN_GROUP_GET_DEVICE, /* arg: pid, arg.  Done: value is the handle, data: struct
 				  uapi_device */
 	JOIN_DEVICE_MMIO,      /* arg: mode */
-	JOIN_DEVICE_IOCTL,     /* arg: pid, cmd, arg */
-	JOIN_DEVICE_READ,      /* arg: offset, length.  Done: value, that many bytes */
-	JOIN_DEVICE_WRITE,     /* arg: offset; data */
-	JOIN_DEVICE_STORE,     /* arg: offset, size, value */
-	JOIN_DEVICE_LOAD,      /* arg: offset, size.  Done: arg: value */
-	JOIN_DEVICE_MMAP,      /* arg: offset, length, shared.  Done: arg: writable, trap_reads */
-	JOIN_DEVICE_VIEW,      /* done: fd */
+	JOIN_DEVICE_IOCTL, /* arg: pid, cmd, arg, and whether there are files of migration data */
+	JOIN_DEVICE_READ,  /* arg: offset, length.  Done: value, that many bytes */
+	JOIN_DEVICE_WRITE, /* arg: offset; data */
+	JOIN_DEVICE_STORE, /* arg: offset, size, value */
+	JOIN_DEVICE_LOAD,  /* arg: offset, size.  Done: arg: value */
+	JOIN_DEVICE_MMAP,  /* arg: offset, length, shared.  Done: arg: writable, trap_reads */
+	JOIN_DEVICE_VIEW,  /* done: fd */
 	JOIN_RELEASE,
 	/* arg: gid; data: names and targets of links, each with its 0; fds: where requests for the
 	 * tree in /sys come from (sysfs/sysfs.h), and maybe what is told when devices came or went
@@ -83,6 +83,11 @@ enum join_kind {
 	 * another whenever a device has come or gone; data: struct uapi_device[] */
 	JOIN_LIST,
 	JOIN_DESCRIBE, /* data: name.  Done: data: struct uapi_device */
+	/* On a session of migration data. */
+	JOIN_MIG_READ,     /* arg: length.  Done: value, that many bytes */
+	JOIN_MIG_WRITE,    /* data.  Done: value */
+	JOIN_MIG_READABLE, /* done: value: 0 or 1 */
+	JOIN_MIG_IOCTL,    /* arg: pid, cmd, arg */
 	JOIN_CALLS,
 
 	/* Questions. */
@@ -97,6 +102,9 @@ enum join_kind {
 	JOIN_ASK_FILE,    /* arg: number, offset, size, prot.  As JOIN_ASK_IMPORT */
 	JOIN_ASK_PATH,    /* arg: number.  Answer: value, fd: a path only (O_PATH) */
 	JOIN_ASK_EXPORT,  /* arg: open_flags, handle of the export; fd: its file.  Answer: value */
+	/* arg: handle of a session of migration data, whether it is read.  Answer: value: the
+	 * program's descriptor or -errno; arg: whether the handle is the runner's from here on */
+	JOIN_ASK_MIGRATION,
 	JOIN_ASK_END,
 
 	JOIN_MORE = 128, /* a part of an answer */

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Descriptors of migration data (E.3) as an unmodified program has them, in a run of its own:
+# Descriptors of migration data (E.3) as an unmodified program has them, in a run of its own and on a joined machine:
 # what they answer, what becomes of them in bad hands, and a device that moves from one run to another.
 # Arguments: uvfio, the client
 # shellcheck source=tests/clients/lib.sh
 . "$(dirname "$0")/lib.sh"
 client=$2
+server=
+trap '[ -z "$server" ] || { kill "$server"; wait "$server"; }; rm -rf "$scratch"' EXIT
 devices=(--device pcitest,memory=2M --device pcitest,memory=2M)
 a=0000:01:00.0 b=0000:02:00.0
 
@@ -29,6 +31,15 @@ judge_client "a run: what they are" "$UVFIO" run "${devices[@]}" -- "$client" fa
 judge_client "a run: hostile programs" "$UVFIO" run "${devices[@]}" -- "$client" hostile $a $b
 move "from one run to another, in the midst of a transfer" "${devices[@]}"
 
+"$UVFIO" serve --control "$scratch/control.sock" --device "pcitest,memory=2M,socket=$scratch/a.sock" \
+	--device "pcitest,memory=2M,socket=$scratch/b.sock" 2>"$scratch/serve.log" &
+server=$!
+await "a server starts" "$UVFIO" list --control "$scratch/control.sock"
+judge_client "a joined machine: what they are" "$UVFIO" run --machine "$scratch/control.sock" -- "$client" facts $a $b
+judge_client "a joined machine: hostile programs" \
+	"$UVFIO" run --machine "$scratch/control.sock" -- "$client" hostile $a $b
+move "from one program of the machine to another" --machine "$scratch/control.sock"
+
 # Where /sys is not served there are such files all the same.
 judge_client "with --sysfs off" "$UVFIO" run --sysfs off "${devices[@]}" -- "$client" facts $a $b
 # Without mounts there are none: the feature is not there.
@@ -40,5 +51,7 @@ if ordinary_user "$client"; then
 else
 	skip "an ordinary user" "$not_as_root"
 fi
+kill "$server" && wait "$server"
+server=
 await "nothing is left of all that" no_servers
 finish
