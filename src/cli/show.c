@@ -70,6 +70,37 @@ static void print_sriov(struct json_object *d)
 		       (unsigned)member_uint(sriov, "vectors_total"));
 }
 
+/* Whether it can be moved, and whether who has it would notice that it can. */
+static void print_migration(struct json_object *d)
+{
+	struct json_object *m = member(d, "migration"), *can = member(m, "can");
+	struct json_object *left = member(m, "bytes_left");
+	const char *place = member_text(m, "place");
+
+	if (!m)
+		return; /* an older server */
+	if (!can) {
+		printf("  moves   not\n");
+		return;
+	}
+	printf("  moves   by %s:", member_text(m, "interface"));
+	for (size_t i = 0; i < length(can); i++)
+		printf("%s %s", i ? "," : "",
+		       json_object_get_string(json_object_array_get_idx(can, i)));
+	printf("; %s%s", member_text(m, "state"),
+	       member_bool(m, "quiet_mmio") ? ", to be left alone while it does not run" : "");
+	if (strcmp(place, "here") != 0)
+		printf(", %s", place);
+	if (left)
+		printf(", %llu bytes left, %llu of them again",
+		       (unsigned long long)(member_uint(left, "initial") +
+					    member_uint(left, "dirty")),
+		       (unsigned long long)member_uint(left, "dirty"));
+	if (length(member(d, "users")))
+		printf("; its user has %s for it", member_bool(m, "asked") ? "asked" : "not asked");
+	printf("\n");
+}
+
 static void print_users(struct json_object *d)
 {
 	struct json_object *users = member(d, "users");
@@ -307,6 +338,7 @@ static void print_device(struct json_object *d)
 
 	print_identity(d);
 	print_sriov(d);
+	print_migration(d);
 	print_users(d);
 	print_door(d);
 	print_regions(d);

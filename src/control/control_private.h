@@ -253,6 +253,8 @@ struct json_object *method_set(struct call *, struct json_object *, struct rpc_e
 /* sriov.c: what a PF or a VF is, into @out as `list` and as `show` have it; nothing of others. */
 void json_put_sriov_brief(struct json_object *out, struct vfio_device *dev);
 void json_put_sriov(struct json_object *out, struct vfio_device *dev);
+/* migration.c: "migration", whether and how it can be moved, and what becomes of that. */
+void json_put_migration(struct json_object *out, struct vfio_device *dev);
 /* "driver", when one has it. */
 void json_put_driver(struct json_object *out, const struct vfio_device *dev);
 

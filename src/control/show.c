@@ -273,6 +273,7 @@ struct json_object *method_show(struct call *call, struct json_object *params,
 	put_injected(out, dev);
 	json_put(out, "group", group(dev));
 	json_put(out, "bus", bus(dev));
+	json_put_migration(out, dev);
 	json_put(out, "users", json_users(dev));
 	json_put(out, "regions", regions(dev));
 	json_put(out, "interrupts", interrupts(dev));

@@ -543,6 +543,7 @@ const struct sysfs_entry function_entries[] = {
 	SUBDIR("msi_irqs", DIR_MSI_IRQS),
 	SUBDIR("vfio-dev", DIR_VFIO_DEV),
 	SUBDIR("uio", DIR_UIO),
+	SUBDIR("uvfio", DIR_UVFIO),
 	{.name = "config", .type = SYSFS_BINARY, .mode = 0644, .size = config_size},
 	BAR(0),
 	BAR(1),

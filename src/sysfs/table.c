@@ -109,6 +109,7 @@ static const struct {
 	[DIR_VFIO_DEV] = {vfio_dev_entries, FROM_FUNCTIONS + 2},
 	[DIR_VFIO_DEV_N] = {vfio_dev_n_entries, FROM_FUNCTIONS + 3},
 	[DIR_VFIO_DEV_POWER] = {power_entries, FROM_FUNCTIONS + 4},
+	[DIR_UVFIO] = {uvfio_entries, FROM_FUNCTIONS + 2},
 	[DIR_KERNEL] = {kernel_entries, 1},
 	[DIR_GROUPS] = {none, 2},
 	[DIR_GROUP] = {group_entries, 3},
@@ -124,7 +125,7 @@ static const struct {
 
 static bool of_function(enum sysfs_dir dir)
 {
-	return dir >= DIR_FUNCTION && dir <= DIR_VFIO_DEV_POWER;
+	return dir >= DIR_FUNCTION && dir <= DIR_UVFIO;
 }
 
 ssize_t sysfs_link_to(struct sysfs *fs, const struct sysfs_node *node, char *out, size_t size,

@@ -39,7 +39,8 @@ enum sysfs_dir {
 	DIR_UIO_N,
 	DIR_VFIO_DEV,
 	DIR_VFIO_DEV_N,
-	DIR_VFIO_DEV_POWER, /* … to here */
+	DIR_VFIO_DEV_POWER,
+	DIR_UVFIO, /* … to here */
 	DIR_KERNEL,
 	DIR_GROUPS,
 	DIR_GROUP,         /* object: its number */
@@ -127,7 +128,8 @@ struct sysfs_entry {
 extern const struct sysfs_entry sysfs_further;
 extern const struct sysfs_entry function_entries[], power_entries[], vfio_dev_entries[],
 	vfio_dev_n_entries[], bus_entries[], driver_entries[], slot_entries[], group_entries[],
-	module_entries[], parameter_entries[], module_driver_entries[], uio_n_entries[];
+	module_entries[], parameter_entries[], module_driver_entries[], uio_n_entries[],
+	uvfio_entries[];
 
 /* ---- functions ---- */
 

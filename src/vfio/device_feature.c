@@ -179,6 +179,8 @@ int device_ioctl_feature(struct vfio_device *dev, struct vfio_client *client, ui
 	feature = find_feature(dev, index, client);
 	if (!feature)
 		return -ENOTTY;
+	if (is_migration(index))
+		atomic_store(&dev->migration.asked, true);
 	/* A driver that cannot export (D.4). */
 	if (index == VFIO_DEVICE_FEATURE_DMA_BUF && device_quiet_mmio(dev))
 		return -EOPNOTSUPP;

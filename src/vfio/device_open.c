@@ -130,6 +130,7 @@ static void close_sequence(struct vfio_device *dev)
 	device_migration_reset(dev);
 	vfio_keep_drop(dev);
 	dev->migration.reinit = false;
+	atomic_store(&dev->migration.asked, false);
 	irq_set_gate(dev->irqs, false);
 	device_power(dev, 0);
 	set_command(dev, PCI_COMMAND_MASTER, 0);

@@ -23,16 +23,6 @@ static_assert(UVFIO_MIGRATE_P2P << 1 == MIG_CAN_P2P &&
 
 /* ---- what the model is called with ---- */
 
-struct uvfio_save {
-	struct mig_writer *out;
-	bool in_section;
-};
-
-struct uvfio_load {
-	struct mig_section *section;
-	char kind[5];
-};
-
 enum model_op {
 	MODEL_SAVE,
 	MODEL_LOAD,
@@ -132,9 +122,8 @@ static int save_kept(struct vfio_device *dev, bool stopped, struct mig_writer *o
 	return stopped && vfio_device_place(dev) == VFIO_LEAVING ? vfio_keep_save(dev, out) : 0;
 }
 
-static int mig_save(void *arg, bool stopped, struct mig_writer *out)
+static int save_some(struct vfio_device *dev, bool stopped, struct mig_writer *out)
 {
-	struct vfio_device *dev = arg;
 	struct device_migration *mig = &dev->migration;
 	int ret;
 
@@ -166,15 +155,42 @@ static int mig_save(void *arg, bool stopped, struct mig_writer *out)
 	return 0;
 }
 
-static void mig_left(void *arg, struct mig_left *out)
+/* But for memory that has changed, for which all of it is looked at. */
+static void left_but_changes(struct vfio_device *dev, struct mig_left *out)
 {
-	struct vfio_device *dev = arg;
 	struct model_call call = {.op = MODEL_LEFT};
 
 	if (dev->migration.saves_early)
 		call_model(dev, &call);
 	out->initial = call.left.initial + memory_copy_left(dev);
-	out->dirty = call.left.dirty + memory_copy_dirty(dev);
+	out->dirty = call.left.dirty;
+}
+
+static void mig_left(void *arg, struct mig_left *out)
+{
+	struct vfio_device *dev = arg;
+
+	left_but_changes(dev, out);
+	out->dirty += memory_copy_dirty(dev);
+}
+
+/* For who looks on. */
+static void note_left(struct vfio_device *dev, bool stopped)
+{
+	struct mig_left left = {0};
+
+	if (!stopped)
+		left_but_changes(dev, &left);
+	atomic_store(&dev->migration.left_initial, left.initial);
+	atomic_store(&dev->migration.left_dirty, left.dirty);
+}
+
+static int mig_save(void *arg, bool stopped, struct mig_writer *out)
+{
+	int ret = save_some(arg, stopped, out);
+
+	note_left(arg, stopped);
+	return ret;
 }
 
 static uint64_t mig_size(void *arg)
@@ -369,6 +385,8 @@ static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost
 		mig->phase = SAVE_MEMORY;
 	}
 	allow(dev, to);
+	note_left(dev, to != MIG_PRE_COPY && to != MIG_PRE_COPY_P2P);
+	atomic_store(&mig->shown, to);
 	return 0;
 }
 
@@ -416,6 +434,7 @@ int device_migration_init(struct vfio_device *dev, struct uvfio_error *err)
 						 "cannot be moved; leave migration= out",
 						 dev->model->name, name)
 			       : 0;
+	atomic_store(&mig->shown, MIG_RUNNING);
 	can = ops->can & ~mig->cannot;
 	if (ops->can & UVFIO_MIGRATE_QUIET_MMIO)
 		mig->quiet_mmio = true;
@@ -451,6 +470,9 @@ void device_migration_reset(struct vfio_device *dev)
 	migration_reset(mig->m);
 	end_session(dev);
 	migration_region_reset(dev);
+	atomic_store(&mig->shown, MIG_RUNNING);
+	atomic_store(&mig->left_initial, 0);
+	atomic_store(&mig->left_dirty, 0);
 	mig->committed = false;
 	/* A device that is not known to be here stays still (move.h). */
 	mig->stopped = vfio_device_place(dev) >= VFIO_IN_DOUBT;
@@ -493,87 +515,4 @@ void uvfio_migration_done(struct uvfio_device *udev, int result)
 		pthread_cond_broadcast(&dev->quiet_cond);
 	}
 	pthread_mutex_unlock(&dev->quiet_lock);
-}
-
-void uvfio_save_section(struct uvfio_save *out, const char *kind, uint32_t version)
-{
-	if (out->in_section)
-		mig_section_end(out->out);
-	mig_section_begin(out->out, MIG_TAG(kind[0], kind[1], kind[2], kind[3]), version);
-	out->in_section = true;
-}
-
-void uvfio_save_u8(struct uvfio_save *out, uint8_t value)
-{
-	mig_put_u8(out->out->out, value);
-}
-
-void uvfio_save_u16(struct uvfio_save *out, uint16_t value)
-{
-	mig_put_u16(out->out->out, value);
-}
-
-void uvfio_save_u32(struct uvfio_save *out, uint32_t value)
-{
-	mig_put_u32(out->out->out, value);
-}
-
-void uvfio_save_u64(struct uvfio_save *out, uint64_t value)
-{
-	mig_put_u64(out->out->out, value);
-}
-
-void uvfio_save_bytes(struct uvfio_save *out, const void *bytes, size_t len)
-{
-	mig_put(out->out->out, bytes, len);
-}
-
-bool uvfio_load_is(const struct uvfio_load *in, const char *kind)
-{
-	return !strncmp(in->kind, kind, 4);
-}
-
-const char *uvfio_load_kind(const struct uvfio_load *in)
-{
-	return in->kind;
-}
-
-uint32_t uvfio_load_version(const struct uvfio_load *in)
-{
-	return in->section->version;
-}
-
-uint8_t uvfio_load_u8(struct uvfio_load *in)
-{
-	return mig_get_u8(&in->section->in);
-}
-
-uint16_t uvfio_load_u16(struct uvfio_load *in)
-{
-	return mig_get_u16(&in->section->in);
-}
-
-uint32_t uvfio_load_u32(struct uvfio_load *in)
-{
-	return mig_get_u32(&in->section->in);
-}
-
-uint64_t uvfio_load_u64(struct uvfio_load *in)
-{
-	return mig_get_u64(&in->section->in);
-}
-
-const void *uvfio_load_bytes(struct uvfio_load *in, size_t len)
-{
-	return mig_get(&in->section->in, len);
-}
-
-size_t uvfio_load_left(const struct uvfio_load *in)
-{
-	return mig_left_bytes(&in->section->in);
-}
-
-bool uvfio_load_ok(const struct uvfio_load *in)
-{
-	return !in->section->in.bad && !mig_left_bytes(&in->section->in);
 }

@@ -56,6 +56,13 @@ struct device_migration {
 	struct memory_copy *memory; /* what of BAR memory was saved, or is aside */
 	uint64_t *pending;          /* interrupts that are aside; NULL: none */
 	unsigned nr_pending;        /* words */
+
+	/* For who looks on (observe.h), without config_lock. */
+	atomic_uint shown; /* the state */
+	/* Since it was opened a client has asked for a feature of migration, or read the header of
+	 * the region. */
+	atomic_bool asked;
+	_Atomic uint64_t left_initial, left_dirty; /* bytes, as of when it was last asked */
 };
 
 /* Once its model is known.  0; -ENOMEM; -EINVAL: it cannot do what was asked for.  With a message.
@@ -80,6 +87,18 @@ static inline bool device_migration_has_features(const struct device_migration *
 {
 	return mig->m && mig->interface == MIGRATION_V2;
 }
+
+/* ---- migrate_sections.c: what a model is called with ---- */
+
+struct uvfio_save {
+	struct mig_writer *out;
+	bool in_section;
+};
+
+struct uvfio_load {
+	struct mig_section *section;
+	char kind[5];
+};
 
 /* ---- migrate_file.c: the features (A.10); without config_lock ---- */
 

@@ -430,6 +430,7 @@ static ssize_t rdwr(struct vfio_device *dev, uint64_t pos, void *buf, size_t len
 	if (pos >= sizeof(struct uvfio_mig_region) || pos % len ||
 	    len != (pos < offsetof(struct uvfio_mig_region, pending_bytes) ? 4 : 8))
 		return -EINVAL;
+	atomic_store(&dev->migration.asked, true);
 	ret = write ? write_register(dev, pos, buf, len) : read_register(dev, pos, buf, len);
 	return ret ? ret : (ssize_t)len;
 }

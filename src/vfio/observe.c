@@ -328,3 +328,26 @@ bool vfio_event_concerns(struct vfio_machine *machine, const struct vfio_event *
 	pthread_mutex_unlock(&machine->lock);
 	return concerns;
 }
+
+void vfio_device_migration_state(struct vfio_device *dev, struct vfio_migration_state *out)
+{
+	const struct device_migration *mig = &dev->migration;
+	unsigned state = atomic_load(&mig->shown), can;
+
+	*out = (struct vfio_migration_state){.interface = migration_interface_names[MIGRATION_OFF]};
+	if (!mig->m)
+		return;
+	can = migration_can(mig->m);
+	*out = (struct vfio_migration_state){
+		.interface = migration_interface_names[mig->interface],
+		.p2p = can & MIG_CAN_P2P,
+		.pre_copy = can & MIG_CAN_PRE_COPY,
+		.quiet_mmio = device_quiet_mmio(dev),
+		.state = mig_state_name(state),
+		.place = vfio_place_name(vfio_device_place(dev)),
+		.asked = atomic_load(&mig->asked),
+		.leaves = state == MIG_PRE_COPY || state == MIG_PRE_COPY_P2P,
+		.initial = atomic_load(&mig->left_initial),
+		.dirty = atomic_load(&mig->left_dirty),
+	};
+}

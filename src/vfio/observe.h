@@ -105,6 +105,22 @@ unsigned vfio_device_faults(struct vfio_device *dev, struct vfio_fault_record *o
 /* "the address is not mapped" */
 const char *vfio_fault_reason(enum iommu_fault_reason reason);
 
+/* ---- migration (E) ---- */
+
+struct vfio_migration_state {
+	const char *interface; /* "v2", "region", "region-ndma"; "off": the device cannot be moved,
+				  or is not to be */
+	/* What it can besides being stopped and copied. */
+	bool p2p, pre_copy;
+	bool quiet_mmio;   /* its BARs are no memory for DMA (D.4) */
+	const char *state; /* "RUNNING" */
+	const char *place; /* of an operator's move: "here" */
+	bool asked;        /* since it was opened a client has asked for migration */
+	bool leaves;       /* PRE_COPY…: these are bytes that are left */
+	uint64_t initial, dirty;
+};
+void vfio_device_migration_state(struct vfio_device *dev, struct vfio_migration_state *out);
+
 /* ---- what the host does ---- */
 
 /* What writing to the `reset` file in sysfs does (A.5): the function's reset, also while users have
