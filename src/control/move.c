@@ -266,6 +266,8 @@ static int hand_over(struct source *s, enum vfio_move_end *how, struct uvfio_err
 	int ret = move_check(move, err);
 
 	if (!ret)
+		ret = move_frame_listen(move, err);
+	if (!ret)
 		ret = vfio_move_give(s->session, err);
 	if (ret)
 		return ret;

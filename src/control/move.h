@@ -129,6 +129,8 @@ int move_frame_send(struct move *move, enum move_kind kind, const void *bytes, s
  * has gone. */
 int move_frame_receive(struct move *move, unsigned may, enum move_kind *kind, void *buf,
 		       size_t *len, struct uvfio_error *err);
+/* Has the other side said something, or gone?  0: it has not. */
+int move_frame_listen(struct move *move, struct uvfio_error *err);
 /* Say NO, if that can be done at once. */
 void move_frame_refuse(struct move *move, const char *why);
 /* Is this the end of what may be waited for?  0, -ECANCELED, -ETIMEDOUT. */

@@ -204,8 +204,8 @@ int move_sleep(struct move *move, uint64_t ns, struct uvfio_error *err)
 	return ret > 0 ? hear_while_sending(move, err) : ret;
 }
 
-/* Before a frame: has it said something, which would be lost if it hung up afterwards? */
-static int hear_before_sending(struct move *move, struct uvfio_error *err)
+/* What it says would be lost if it hung up and were sent to afterwards. */
+int move_frame_listen(struct move *move, struct uvfio_error *err)
 {
 	char byte;
 	ssize_t n = move->file ? -1 : recv(move->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -246,8 +246,9 @@ int move_frame_send(struct move *move, enum move_kind kind, const void *bytes, s
 	put_u32(head, kind);
 	put_u32(head + 4, (uint32_t)len);
 	ret = move_check(move, err);
-	if (!ret)
-		ret = hear_before_sending(move, err);
+	/* Behind YOURS it would not be known whether that was sent. */
+	if (!ret && kind != MOVE_FRAME_YOURS)
+		ret = move_frame_listen(move, err);
 	while (!ret && at < iov + 2) {
 		ssize_t n;
 

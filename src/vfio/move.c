@@ -14,6 +14,7 @@
 struct vfio_move {
 	struct vfio_device *dev;
 	enum vfio_move_kind kind;
+	enum vfio_place before;
 	struct mig_data *data; /* NULL: it saves nothing before it is paused, and is not */
 	bool paused, given, taken;
 };
@@ -137,10 +138,10 @@ static int check_load(struct vfio_device *dev, struct uvfio_error *err)
 	return 0;
 }
 
-/* It is as if it had just been reset, and nobody's. */
-static void forget(struct vfio_device *dev)
+/* It is as if it had just been reset, and nobody's; or is gone. */
+static void forget(struct vfio_device *dev, enum vfio_place place)
 {
-	set_place(dev, VFIO_HERE);
+	set_place(dev, place);
 	device_migration_reset(dev);
 	dev->needs_reset = true;
 	device_apply(dev);
@@ -154,7 +155,7 @@ static int begin_session(struct vfio_device *dev, enum vfio_move_kind kind, stru
 
 	*data = NULL;
 	if (kind == VFIO_MOVE_LOAD) {
-		forget(dev);
+		forget(dev, VFIO_HERE);
 		return migration_set(m, MIG_RESUMING, data, err);
 	}
 	return migration_can(m) & MIG_CAN_PRE_COPY ? migration_set(m, MIG_PRE_COPY, data, err) : 0;
@@ -170,11 +171,14 @@ int vfio_move_begin(struct vfio_device *dev, enum vfio_move_kind kind, struct vf
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
 	*move = (struct vfio_move){.dev = dev, .kind = kind};
 	lock(dev);
+	move->before = vfio_device_place(dev);
 	ret = kind == VFIO_MOVE_SAVE ? check_save(dev, err) : check_load(dev, err);
 	if (!ret)
 		ret = begin_session(dev, kind, &move->data, err);
 	if (!ret)
 		set_place(dev, kind == VFIO_MOVE_SAVE ? VFIO_LEAVING : VFIO_ARRIVING);
+	else if (vfio_device_place(dev) != move->before)
+		forget(dev, move->before);
 	unlock(dev);
 	if (ret) {
 		free(move);
@@ -396,13 +400,13 @@ int vfio_move_end(struct vfio_move *move, enum vfio_move_end how, struct uvfio_e
 		if (!check_stands(move, NULL))
 			set_place(dev, VFIO_IN_DOUBT);
 		else
-			forget(dev);
+			forget(dev, move->before);
 		break;
 	case VFIO_MOVE_BACK:
 		if (move->kind == VFIO_MOVE_SAVE)
 			ret = run_on(dev, err);
 		else if (!move->taken)
-			forget(dev);
+			forget(dev, move->before);
 		break;
 	}
 	mig_data_put(move->data);
@@ -449,7 +453,7 @@ int device_forget_moved(struct vfio_device *dev)
 	if (vfio_device_place(dev) == VFIO_IN_DOUBT)
 		ret = -EBUSY;
 	else if (vfio_device_place(dev) == VFIO_GONE)
-		forget(dev);
+		forget(dev, VFIO_HERE);
 	unlock(dev);
 	return ret;
 }

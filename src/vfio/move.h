@@ -13,7 +13,7 @@
  *                                                └─end(DOUBT): device IN_DOUBT
  *   loading:  BEGUN ──loaded──▶ LOADED ──take──▶ TAKEN ──end(BACK)──▶ device HERE
  *               └───end(BACK)──────┴─end(DOUBT): device IN_DOUBT
- *               (dropped: as after a reset at its next open)
+ *               (dropped: what it was before; if it was HERE, as after a reset at its next open)
  *
  * A device that is GONE is still for good and cannot be opened (EBUSY: a client that follows its
  * device asks here again until it is led elsewhere); a reset by the host makes a new one of it, and
