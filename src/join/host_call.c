@@ -573,6 +573,9 @@ bool call_make(struct channel *channel)
 	calls[call.head.kind](&call);
 	if (call.device_first)
 		uvfio_defer_end();
+	/* What has come is let go of first: once it is answered the program may close what it mapped,
+	 * and open it anew (BIND refuses what is open still). */
+	join_packet_close(&channel->in);
 	ret = call.broken ? -EPROTO
 			  : join_send(channel->sock, &call.done, channel->out, call.len, &call.fd,
 				      call.fd >= 0 ? 1 : 0);

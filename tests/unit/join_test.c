@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* src/join: a runner that does not keep to the protocol, dies or says nothing; a server that lies.
  */
+#include <dirent.h>
 #include <poll.h>
+#include <sched.h>
 #include "join_fixture.h"
 #include "stalling_file.h"
 #include "join/guest.h"
@@ -214,6 +216,69 @@ static void test_import(void **state)
 	close(pipes[1]);
 	close(memfd);
 	join_close(&j);
+}
+
+/* The server's threads run only when nobody else does: who is woken by an answer goes first. */
+static void server_last(void)
+{
+	const struct sched_param param = {0};
+	struct dirent *entry;
+	char path[300], comm[32];
+	DIR *dir = opendir("/proc/self/task");
+	unsigned found = 0;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir))) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		if (fgets(comm, sizeof(comm), f) && !strcmp(comm, "uvfio-join\n")) {
+			assert_int_equal(
+				sched_setscheduler(atoi(entry->d_name), SCHED_IDLE, &param), 0);
+			found++;
+		}
+		fclose(f);
+	}
+	closedir(dir);
+	assert_int_equal(found, 1);
+}
+
+/* A file that came along is let go of before the answer: who closes it then has closed it. */
+static void test_let_go(void **state)
+{
+	const struct join_piece piece = {.kind = IOMMU_MEM_FILE, .offset = 0, .len = 8192};
+	uint32_t container;
+	cpu_set_t all, one;
+	struct joined j;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	join_open(&j);
+	open_group(j.sock, 1, &container);
+	server_last();
+	for (unsigned i = 0; i < 200; i++) {
+		int memfd = memfd_create("sealed", MFD_ALLOW_SEALING), fd, probe;
+		char path[32];
+
+		assert_int_equal(fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", memfd);
+		fd = open(path, O_RDWR); /* what leases look for */
+		probe = open(path, O_RDONLY);
+		assert_true(fd >= 0 && probe >= 0);
+		close(memfd);
+		assert_int_not_equal(fcntl(probe, F_SETLEASE, F_WRLCK), 0);
+		assert_int_equal(map(j.sock, container, 8192, &piece, fd), -EFAULT);
+		close(fd);
+		assert_int_equal(fcntl(probe, F_SETLEASE, F_WRLCK), 0);
+		close(probe);
+	}
+	join_close(&j);
+	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
 }
 
 /* SET_IRQS with one eventfd, for which @fd comes; what it says. */
@@ -476,11 +541,12 @@ static void test_both(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_malformed), cmocka_unit_test(test_not_a_channel),
-		cmocka_unit_test(test_handles),   cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_import),    cmocka_unit_test(test_eventfd),
-		cmocka_unit_test(test_death),     cmocka_unit_test(test_stalling_files),
-		cmocka_unit_test(test_lies),      cmocka_unit_test(test_both),
+		cmocka_unit_test(test_malformed),      cmocka_unit_test(test_not_a_channel),
+		cmocka_unit_test(test_handles),        cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_import),         cmocka_unit_test(test_let_go),
+		cmocka_unit_test(test_eventfd),        cmocka_unit_test(test_death),
+		cmocka_unit_test(test_stalling_files), cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_both),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
