@@ -52,13 +52,15 @@ struct uvfio_migration_ops {
 	 * @stopped: of the device as it stays; else of what may be moved early, and must be moved
 	 * again if it changes.  @first: a session begins; what was saved before is not there.
 	 * Returns 1: call again, there is more; 0: that was all, when @stopped, or all for now;
-	 * -errno: the device cannot be saved.
+	 * -EINPROGRESS: nothing was put, because it is not there yet, and uvfio_migration_done(0)
+	 * will tell when to call again, with @first clear; -errno: the device cannot be saved.
 	 */
 	int (*save)(void *priv, struct uvfio_save *out, bool stopped, bool first);
 	/*
 	 * A section has come.  Check every value and keep it aside: the device stays as it is.
 	 * @first: of a session; what is aside from an earlier one goes.  0, or -EINVAL with a
-	 * message.
+	 * message; or -EINPROGRESS: it is not taken yet, and after uvfio_migration_done(0) it is
+	 * read again from its beginning, with @first clear.
 	 */
 	int (*load)(void *priv, struct uvfio_load *in, bool first, struct uvfio_error *err);
 	/* All have come: the device is what they say, its registers published.  0, or -EINVAL with
@@ -89,6 +91,9 @@ struct uvfio_migration_ops {
 	 */
 	int (*leave)(void *priv, struct uvfio_error *err);
 	int (*enter)(void *priv, struct uvfio_error *err);
+	/* A session of saving is over, by a change of state, however far it has come; a reset ends
+	 * one without this.  Optional. */
+	void (*end)(void *priv);
 };
 
 struct uvfio_device;
@@ -101,8 +106,8 @@ UVFIO_API void uvfio_migration_can(struct uvfio_device *dev, unsigned can);
  * way is not to fail but to wait, and goes on after ->resume() or ->commit().  Else bus mastering
  * went off, or a reset comes. */
 UVFIO_API bool uvfio_paused(const struct uvfio_device *dev);
-/* [any thread] Once for each ->leave() or ->enter() that has returned -EINPROGRESS: 0, or -errno
- * with its @err set. */
+/* [any thread] Once for each ->leave(), ->enter(), ->save() or ->load() that has returned
+ * -EINPROGRESS: 0, or -errno with its @err set. */
 UVFIO_API void uvfio_migration_done(struct uvfio_device *dev, int result);
 
 /* ---- writing ---- */

@@ -31,7 +31,8 @@ enum model_op {
 	MODEL_LEFT,
 	MODEL_SIZE,
 	MODEL_LEAVE,
-	MODEL_ENTER
+	MODEL_ENTER,
+	MODEL_END
 };
 
 /* A call of the model's, in its work context. */
@@ -39,6 +40,7 @@ struct model_call {
 	enum model_op op;
 	struct uvfio_save save;
 	struct uvfio_load load;
+	struct mig_in from; /* MODEL_LOAD: all of the section */
 	bool stopped, first;
 	struct uvfio_error *err;
 	struct mig_left left;
@@ -56,6 +58,7 @@ static void run_model(struct vfio_device *dev, void *arg)
 		call->ret = ops->save(dev->priv, &call->save, call->stopped, call->first);
 		break;
 	case MODEL_LOAD:
+		call->load.section->in = call->from;
 		call->ret = ops->load(dev->priv, &call->load, call->first, call->err);
 		break;
 	case MODEL_COMMIT:
@@ -79,6 +82,10 @@ static void run_model(struct vfio_device *dev, void *arg)
 		if (ops->enter)
 			call->ret = ops->enter(dev->priv, call->err);
 		break;
+	case MODEL_END:
+		if (ops->end)
+			ops->end(dev->priv);
+		break;
 	}
 }
 
@@ -86,6 +93,47 @@ static int call_model(struct vfio_device *dev, struct model_call *call)
 {
 	device_call(dev, run_model, call);
 	return call->ret;
+}
+
+/* The same with an answer that may come later: from the model, which bounds the time itself. */
+static int call_and_wait(struct vfio_device *dev, struct model_call *call)
+{
+	struct device_migration *mig = &dev->migration;
+	int ret;
+
+	pthread_mutex_lock(&dev->quiet_lock);
+	mig->answer_owed = true;
+	pthread_mutex_unlock(&dev->quiet_lock);
+	ret = call_model(dev, call);
+	if (ret == -EINPROGRESS)
+		uvfio_defer_handover();
+	pthread_mutex_lock(&dev->quiet_lock);
+	if (ret == -EINPROGRESS) {
+		while (mig->answer_owed)
+			pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
+		ret = mig->answer;
+	}
+	mig->answer_owed = false;
+	pthread_mutex_unlock(&dev->quiet_lock);
+	return ret;
+}
+
+/* ->leave() or ->enter(). */
+static int model_answers(struct vfio_device *dev, enum model_op op, struct uvfio_error *err)
+{
+	return call_and_wait(dev, &(struct model_call){.op = op, .err = err});
+}
+
+/* ->save() or ->load(), again for as long as it says so. */
+static int call_until_done(struct vfio_device *dev, struct model_call *call)
+{
+	int ret;
+
+	do {
+		ret = call_and_wait(dev, call);
+		call->first = false;
+	} while (!ret && call->ret == -EINPROGRESS);
+	return ret;
 }
 
 /* ---- saving ---- */
@@ -109,7 +157,7 @@ static int save_model(struct vfio_device *dev, bool stopped, struct mig_writer *
 
 	if (!stopped && !mig->saves_early)
 		return 0;
-	ret = call_model(dev, &call);
+	ret = call_until_done(dev, &call);
 	mig->first = false;
 	if (call.save.in_section)
 		mig_section_end(out);
@@ -239,8 +287,11 @@ static int mig_load(void *arg, struct mig_section *section, struct uvfio_error *
 {
 	struct vfio_device *dev = arg;
 	struct device_migration *mig = &dev->migration;
-	struct model_call call = {
-		.op = MODEL_LOAD, .load.section = section, .first = mig->first, .err = err};
+	struct model_call call = {.op = MODEL_LOAD,
+				  .load.section = section,
+				  .first = mig->first,
+				  .err = err,
+				  .from = section->in};
 
 	if (section->tag == MIG_TAG_MEMORY)
 		return memory_copy_load(dev, section, err);
@@ -255,7 +306,7 @@ static int mig_load(void *arg, struct mig_section *section, struct uvfio_error *
 	for (unsigned i = 0; i < 4; i++)
 		call.load.kind[i] = (char)(section->tag >> 8 * i);
 	mig->first = false;
-	return call_model(dev, &call);
+	return call_until_done(dev, &call);
 }
 
 static void mig_forget(void *arg)
@@ -296,30 +347,6 @@ static void allow(struct vfio_device *dev, enum mig_state state)
 	atomic_store(&mig->quiet, !mig_initiates(state));
 	mig->stopped = !mig_responds(state);
 	device_apply(dev);
-}
-
-/* ->leave() or ->enter(), and its answer, which may come later: from the model, which bounds the
- * time itself. */
-static int model_answers(struct vfio_device *dev, enum model_op op, struct uvfio_error *err)
-{
-	struct device_migration *mig = &dev->migration;
-	int ret;
-
-	pthread_mutex_lock(&dev->quiet_lock);
-	mig->answer_owed = true;
-	pthread_mutex_unlock(&dev->quiet_lock);
-	ret = call_model(dev, &(struct model_call){.op = op, .err = err});
-	if (ret == -EINPROGRESS)
-		uvfio_defer_handover();
-	pthread_mutex_lock(&dev->quiet_lock);
-	if (ret == -EINPROGRESS) {
-		while (mig->answer_owed)
-			pthread_cond_wait(&dev->quiet_cond, &dev->quiet_lock);
-		ret = mig->answer;
-	}
-	mig->answer_owed = false;
-	pthread_mutex_unlock(&dev->quiet_lock);
-	return ret;
 }
 
 /* States in which what the device holds is not its own: another one may be about to have it. */
@@ -379,6 +406,8 @@ static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost
 		vfio_keep_commit(dev);
 	}
 	if (mig_session(from) != mig_session(to)) {
+		if (mig_session(from) == MIG_SESSION_SAVE)
+			call_model(dev, &(struct model_call){.op = MODEL_END});
 		end_session(dev);
 		mig->first = true;
 		mig->was_stopped = mig->committed = false;

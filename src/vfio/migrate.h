@@ -49,7 +49,7 @@ struct device_migration {
 			    * until the last close */
 	bool was_stopped;  /* @phase is of the device as it stays */
 	bool committed;    /* the model has what was loaded; only ->enter() has failed */
-	bool answer_owed;  /* of ->leave() or ->enter(); both under quiet_lock */
+	bool answer_owed;  /* of a call that returned -EINPROGRESS; both under quiet_lock */
 	int answer;
 	_Atomic(enum vfio_place) place; /* of an operator's move: move.c */
 	enum save_phase phase;

@@ -16,6 +16,9 @@ static struct {
 	bool saved_before_leave, loaded_before_leave;
 	bool held;
 	bool aside;
+	unsigned late_saves, late_loads; /* that say LATE, and answer from another thread */
+	unsigned nr_saves, nr_loads, ends;
+	bool begun;
 	pthread_mutex_t lock; /* the rest */
 	pthread_cond_t cond;
 	bool asked; /* one of them has returned LATE */
@@ -56,17 +59,54 @@ static int enter(void *priv, struct uvfio_error *err)
 	return answer(model.enter, err);
 }
 
+static void *answer_late(void *dev)
+{
+	uvfio_migration_done(dev, 0);
+	return NULL;
+}
+
+/* LATE, for as many times. */
+static int maybe_late(struct probe *p, unsigned *times)
+{
+	pthread_t thread;
+
+	if (!*times)
+		return 0;
+	(*times)--;
+	assert_int_equal(pthread_create(&thread, NULL, answer_late, p->dev), 0);
+	pthread_detach(thread);
+	return LATE;
+}
+
 static int save(void *priv, struct uvfio_save *out, bool stopped, bool first)
 {
+	assert_int_not_equal(first, model.begun);
+	model.begun = true;
+	model.nr_saves++;
+	if (maybe_late(priv, &model.late_saves))
+		return LATE;
 	if (!stopped)
 		return 0;
 	model.saved_before_leave |= model.held;
 	uvfio_save_section(out, "HELD", 1);
+	uvfio_save_u32(out, 0x12345678);
 	return 0;
+}
+
+static void end(void *priv)
+{
+	model.begun = false;
+	model.ends++;
 }
 
 static int load(void *priv, struct uvfio_load *in, bool first, struct uvfio_error *err)
 {
+	model.nr_loads++;
+	/* All of it, each time. */
+	assert_int_equal(uvfio_load_u32(in), 0x12345678);
+	assert_true(uvfio_load_ok(in));
+	if (maybe_late(priv, &model.late_loads))
+		return LATE;
 	model.loaded_before_leave |= model.held;
 	model.aside = true;
 	return 0;
@@ -96,6 +136,7 @@ static void reset(void *priv, enum uvfio_reset_kind kind)
 {
 	probe_model.reset(priv, kind);
 	model.held = true;
+	model.begun = false;
 	model.resets++;
 }
 
@@ -108,6 +149,7 @@ static const struct uvfio_migration_ops ops = {
 	.size = size,
 	.leave = leave,
 	.enter = enter,
+	.end = end,
 };
 
 /* ---- the client ---- */
@@ -147,6 +189,7 @@ static void up(struct fixture *f)
 	config_put(f, PCI_COMMAND, 2, COMMAND_ON);
 	model.leave = model.enter = 0;
 	model.leaves = model.enters = model.commits = model.resets = 0;
+	model.late_saves = model.late_loads = model.nr_saves = model.nr_loads = model.ends = 0;
 	model.saved_before_leave = model.loaded_before_leave = model.aside = model.asked = false;
 	model.held = true;
 }
@@ -342,6 +385,45 @@ static void test_a_late_answer(void **state)
 	fixture_close(&f);
 }
 
+/* What is saved, or taken, is not there yet: whoever reads or writes waits. */
+static void test_late_data(void **state)
+{
+	struct fixture f;
+	size_t len;
+
+	up(&f);
+	assert_int_equal(set(&f, PRE_COPY), 0);
+	model.late_saves = 3;
+	/* The header of the stream comes first. */
+	assert_int_equal(vfio_migration_read(given, stream, 64), 64);
+	assert_int_equal(vfio_migration_read(given, stream + 64, 64), -ENOMSG);
+	assert_int_equal(model.nr_saves, 4);
+	model.late_saves = 2;
+	assert_int_equal(set(&f, STOP_COPY), 0);
+	len = 64;
+	for (ssize_t n; (n = vfio_migration_read(given, stream + len, sizeof(stream) - len)) > 0;)
+		len += (size_t)n;
+	assert_int_equal(model.nr_saves, 7);
+	assert_int_equal(model.ends, 0);
+	assert_int_equal(set(&f, STOP), 0);
+	assert_int_equal(model.ends, 1);
+	drop();
+	assert_int_equal(set(&f, RESUMING), 0);
+	model.late_loads = 3;
+	assert_int_equal(vfio_migration_write(given, stream, len), len);
+	assert_int_equal(model.nr_loads, 4);
+	assert_int_equal(set(&f, RUNNING), 0);
+	assert_int_equal(model.commits, 1);
+	assert_int_equal(model.ends, 1);
+	drop();
+	/* A session that is given up. */
+	assert_int_equal(set(&f, PRE_COPY), 0);
+	assert_int_equal(set(&f, RUNNING), 0);
+	assert_int_equal(model.ends, 2);
+	drop();
+	fixture_close(&f);
+}
+
 static void *run_reset(void *arg)
 {
 	struct fixture *f = arg;
@@ -426,6 +508,7 @@ int main(void)
 		cmocka_unit_test(test_given_back_and_taken),
 		cmocka_unit_test(test_refusals_change_nothing),
 		cmocka_unit_test(test_a_late_answer),
+		cmocka_unit_test(test_late_data),
 		cmocka_unit_test(test_a_reset_waits_for_the_answer),
 		cmocka_unit_test(test_removal_waits_for_the_answer),
 	};

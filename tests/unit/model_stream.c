@@ -131,6 +131,23 @@ bool uvfio_load_ok(const struct uvfio_load *in)
 
 /* ---- whole streams ---- */
 
+int model_stream_save_some(struct model_stream *s, const struct uvfio_migration_ops *ops,
+			   void *priv, bool stopped, bool first)
+{
+	struct uvfio_save out = {s};
+
+	return ops->save(priv, &out, stopped, first);
+}
+
+int model_stream_load_one(const struct model_section *section,
+			  const struct uvfio_migration_ops *ops, void *priv, bool first,
+			  struct uvfio_error *err)
+{
+	struct uvfio_load in = {.section = section};
+
+	return ops->load(priv, &in, first, err);
+}
+
 void model_stream_save(struct model_stream *s, const struct uvfio_migration_ops *ops, void *priv)
 {
 	struct uvfio_save out = {s};

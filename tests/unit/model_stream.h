@@ -12,7 +12,7 @@
 #include <uvfio/device.h>
 #include <uvfio/migration.h>
 
-#define MODEL_SECTIONS 256u
+#define MODEL_SECTIONS 1024u
 
 struct model_section {
 	char kind[5];
@@ -28,6 +28,12 @@ struct model_stream {
 
 /* All that the stopped device gives. */
 void model_stream_save(struct model_stream *s, const struct uvfio_migration_ops *ops, void *priv);
+/* One call of ->save(), whose sections are added; and one of ->load(). */
+int model_stream_save_some(struct model_stream *s, const struct uvfio_migration_ops *ops,
+			   void *priv, bool stopped, bool first);
+int model_stream_load_one(const struct model_section *section,
+			  const struct uvfio_migration_ops *ops, void *priv, bool first,
+			  struct uvfio_error *err);
 /* Sections in their order, until one is refused; then commit.  What the model says. */
 int model_stream_load(const struct model_stream *s, const struct uvfio_migration_ops *ops,
 		      void *priv, struct uvfio_error *err);

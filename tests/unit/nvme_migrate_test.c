@@ -17,7 +17,7 @@
 #include "devices/nvme/nvme.h"
 #include "nvme_harness.h"
 
-static const char *const moved_args = "memory=1M,queues=8,cmb=16K";
+static const char *const moved_args = "memory=1M,move=none,queues=8,cmb=16K";
 
 /* Times that go on, wherever the controller is. */
 static void zero_times(struct model_stream *s)
@@ -162,7 +162,7 @@ static void all_fields(void **state)
 /* Back and forth, idle: the state is the same each time, and little. */
 static void idle(void **state)
 {
-	struct harness *h[2] = {h_ready("memory=1M", NULL), h_new("memory=1M")};
+	struct harness *h[2] = {h_ready("memory=1M,move=none", NULL), h_new("memory=1M,move=none")};
 	struct model_stream s[2] = {{.nr = 0}, {.nr = 0}};
 
 	h_pause(h[0]);
@@ -188,7 +188,7 @@ static void states(void **state)
 	enum { DISABLED, READY, SHUT, SHUTTING, FATAL, NOT_ENABLED, NR };
 
 	for (unsigned i = 0; i < NR; i++) {
-		struct harness *a = h_new("memory=1M"), *b = h_new("memory=1M");
+		struct harness *a = h_new("memory=1M,move=none"), *b = h_new("memory=1M,move=none");
 		struct model_stream sa = {0}, sb = {0};
 		uint32_t csts;
 
@@ -241,16 +241,16 @@ static void other_controllers(void **state)
 	static const struct {
 		const char *args, *message;
 	} others[] = {
-		{"memory=1M,queues=9,cmb=16K", "queues="},
-		{"memory=1M,queues=8", "cmb="},
-		{"memory=1M,queues=8,cmb=8K", "cmb="},
-		{"memory=1M,queues=8,cmb=16K,serial=x", "serial="},
-		{"memory=1M,queues=8,cmb=16K,vendor=1", "vendor="},
-		{"memory=1M,queues=8,cmb=16K,ns=memory=1M", "ns="},
-		{"memory=512K,queues=8,cmb=16K", "too small"},
-		{"memory=1M,queues=8,cmb=16K,readonly=on", "read-only here"},
-		{"memory=1M,queues=8,cmb=16K,interrupts=intx", "interrupts="},
-		{"memory=1M,queues=8,cmb=16K,vfs=2", "vfs="},
+		{"memory=1M,move=none,queues=9,cmb=16K", "queues="},
+		{"memory=1M,move=none,queues=8", "cmb="},
+		{"memory=1M,move=none,queues=8,cmb=8K", "cmb="},
+		{"memory=1M,move=none,queues=8,cmb=16K,serial=x", "serial="},
+		{"memory=1M,move=none,queues=8,cmb=16K,vendor=1", "vendor="},
+		{"memory=1M,move=none,queues=8,cmb=16K,ns=memory=1M", "ns="},
+		{"memory=512K,move=none,queues=8,cmb=16K", "too small"},
+		{"memory=1M,move=none,queues=8,cmb=16K,readonly=on", "read-only here"},
+		{"memory=1M,move=none,queues=8,cmb=16K,interrupts=intx", "interrupts="},
+		{"memory=1M,move=none,queues=8,cmb=16K,vfs=2", "vfs="},
 	};
 	struct harness *a = eventful();
 	struct model_stream s = {0}, before = {0}, after = {0};

@@ -433,8 +433,8 @@ static void start(struct driver *d, uint32_t seed)
 
 	*d = (struct driver){.seed = seed};
 	how = seed % 8;
-	d->h = h_new_with("memory=1M,queues=8", setup);
-	d->spare = h_new_with("memory=1M,queues=8", setup);
+	d->h = h_new_with("memory=1M,move=none,queues=8", setup);
+	d->spare = h_new_with("memory=1M,move=none,queues=8", setup);
 	late = d->h->delay_dma;
 	d->h->delay_dma = false;
 	assert_true(h_enable(d->h, 16));

@@ -82,12 +82,19 @@ unsigned nvme_block_status(struct nvme_ctrl *c, enum block_op op, int err)
 	}
 }
 
+static bool changes_blocks(enum block_op op)
+{
+	return op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES || op == BLOCK_DISCARD;
+}
+
 static void block_result(struct nvme_req *req)
 {
 	if (req->nr_pins)
 		nvme_unpin(req);
 	if (!req->claim.exclusive)
 		nvme_claim_put(&req->claim);
+	if (changes_blocks(req->io.op))
+		nvme_written_at(req->io_ns->disk, req->io.offset, req->io.len);
 	uvfio_count_local(&req->io_ns->stats.completed, 1);
 	if (req->io.status && req->io.status != -EOPNOTSUPP)
 		uvfio_count_local(&req->io_ns->stats.errors, 1);
@@ -108,11 +115,6 @@ static void block_done(struct block_io *io)
 	nvme_external_done(c);
 	if (!c->in_work)
 		uvfio_kick(c->dev);
-}
-
-static bool changes_blocks(enum block_op op)
-{
-	return op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES || op == BLOCK_DISCARD;
 }
 
 /* Nothing may be started; a transfer that cannot go on is what the host sees of it. */

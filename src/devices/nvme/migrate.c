@@ -53,11 +53,13 @@ static int save(void *priv, struct uvfio_save *out, bool stopped, bool first)
 {
 	struct nvme_ctrl *c = priv;
 	struct nvme_migration *m = &c->migration;
+	int r;
 
 	if (first)
 		*m = (struct nvme_migration){.aside = m->aside};
-	if (!stopped)
-		return 0; /* it is little, and all of it changes */
+	r = nvme_contents_save(c, out, stopped, first);
+	if (r || !stopped)
+		return r; /* what else there is is little, and all of it changes */
 	if (!m->saved) {
 		/* The core refuses it before. */
 		if (has_vfs(c))
@@ -82,7 +84,7 @@ static int save(void *priv, struct uvfio_save *out, bool stopped, bool first)
 static uint64_t size(void *priv)
 {
 	const struct nvme_ctrl *c = priv;
-	uint64_t bytes = 8192 + c->nr_ns * 64ull + c->nr_vectors * 3ull;
+	uint64_t bytes = 8192 + c->nr_ns * 64ull + c->nr_vectors * 3ull + nvme_contents_size(c);
 
 	bytes += c->top_queue * 400ull + (NVME_NR_REQS - c->nr_free) * 80ull;
 	for (unsigned i = 0; i < c->nr_ns; i++)
@@ -181,6 +183,7 @@ static int load(void *priv, struct uvfio_load *in, bool first, struct uvfio_erro
 	int r;
 
 	if (first) {
+		nvme_contents_end(c);
 		forget(c);
 		settle(c);
 	}
@@ -188,7 +191,9 @@ static int load(void *priv, struct uvfio_load *in, bool first, struct uvfio_erro
 		forget(c);
 		return uvfio_error_set(err, -ENOMEM, "nvme: out of memory for what is loaded");
 	}
-	r = load_any(c, in, err);
+	r = nvme_contents_load(c, in, err);
+	if (r == -ENOENT)
+		r = load_any(c, in, err);
 	if (r)
 		return r;
 	return uvfio_load_ok(in) ? 0
@@ -223,15 +228,18 @@ static int commit(void *priv, struct uvfio_error *err)
 	struct nvme_aside *a = c->migration.aside;
 	int r;
 
-	assert(c->stopped && !c->external);
-	r = check(c, a, err);
+	r = nvme_contents_check(c, err);
+	if (!r)
+		r = check(c, a, err);
 	if (r)
 		return r;
+	assert(c->stopped && !c->external); /* all contents are there, so nothing is in flight */
 	nvme_forget_all(c);
 	for (unsigned i = 0; i < NVME_NR_SECTIONS; i++) {
 		if (has(c, sections[i]) && sections[i]->apply)
 			sections[i]->apply(c, a);
 	}
+	nvme_contents_commit(c);
 	forget(c);
 	c->migration.again = true;
 	uvfio_kick(c->dev);
@@ -268,6 +276,16 @@ static int leave(void *priv, struct uvfio_error *err)
 	return -EINPROGRESS;
 }
 
+static void left(void *priv, uint64_t *initial, uint64_t *dirty)
+{
+	nvme_contents_left(priv, initial, dirty);
+}
+
+static void end(void *priv)
+{
+	nvme_contents_end(priv);
+}
+
 static int enter(void *priv, struct uvfio_error *err)
 {
 	struct nvme_ctrl *c = priv;
@@ -283,12 +301,14 @@ void nvme_migrate_free(struct nvme_ctrl *c)
 }
 
 const struct uvfio_migration_ops nvme_migration_ops = {
-	.can = UVFIO_MIGRATE_P2P,
+	.can = UVFIO_MIGRATE_P2P | UVFIO_MIGRATE_PRE_COPY,
 	.save = save,
 	.load = load,
 	.commit = commit,
 	.forget = forget,
 	.size = size,
+	.left = left,
 	.leave = leave,
 	.enter = enter,
+	.end = end,
 };

@@ -29,7 +29,7 @@ static const struct uvfio_key keys[] = {
 	{"nbd", "URI", "NBD server behind namespace 1 (nbd://host/name, nbd+unix://…)"},
 	{"ns", "OPTIONS",
 	 "a further namespace: file=PATH, memory=SIZE or nbd=URI, with blocksize=, readonly=, "
-	 "direct=, mapped= and attach=, separated by ':'",
+	 "direct=, mapped=, attach= and move=, separated by ':'",
 	 .repeatable = true},
 	{"blocksize", "512|4096",
 	 "bytes in a block, unless a driver has formatted it; default 512, or what the storage needs"},
@@ -55,6 +55,9 @@ static const struct uvfio_key keys[] = {
 	{"attach", "LIST",
 	 "the controllers of namespace 1, for good: pf, vf0, vf0-3, vfs, all, none, joined by '+'; "
 	 "default all, until the PF's driver attaches it otherwise"},
+	{"move", "share|copy|none",
+	 "when it is moved: the other side sees the storage, too; or its contents go along; or, of "
+	 "memory, they are lost; default copy for memory, else share"},
 	{"incoming", "yes|no",
 	 "its state comes from another server, which has the storage until then; default no"},
 	{"interrupts", "msix|msi|intx", "the best kind that it has, INTx always; default msix"},
@@ -210,6 +213,7 @@ void nvme_ctrl_free(struct nvme_ctrl *c)
 		nvme_format_reset(c);
 	}
 	nvme_migrate_free(c);
+	nvme_contents_free(c);
 	nvme_ns_close_all(c);
 	nvme_pmr_close(c);
 	if (c->irq_timer)

@@ -21,10 +21,11 @@ struct ns_options {
 	struct block_options block;
 	uint64_t blocksize; /* 0: whatever suits the backend */
 	const char *attach; /* NULL: to all, and that may change */
+	bool copied;        /* its contents move with the device */
 };
 
-static const char *const sub_keys[] = {"file",     "memory", "nbd",    "blocksize",
-				       "readonly", "direct", "mapped", "attach"};
+static const char *const sub_keys[] = {"file",   "memory", "nbd",    "blocksize", "readonly",
+				       "direct", "mapped", "attach", "move"};
 #define NR_SUB_KEYS (sizeof(sub_keys) / sizeof(sub_keys[0]))
 
 static const char *sub_key(const char *s)
@@ -36,6 +37,38 @@ static const char *sub_key(const char *s)
 			return sub_keys[i];
 	}
 	return NULL;
+}
+
+static bool has_backend(const struct ns_options *o)
+{
+	return o->block.file || o->block.nbd || o->block.memory;
+}
+
+/* `move=`, or what suits the storage: nobody else sees memory. */
+static int parse_move(const char *how, struct ns_options *o, struct uvfio_error *err)
+{
+	bool none = how && !strcmp(how, "none");
+
+	if (how && strcmp(how, "copy") != 0 && strcmp(how, "share") != 0 && !none)
+		return uvfio_error_set(err, -EINVAL, "move=%s: must be share, copy or none", how);
+	if (how)
+		o->copied = !strcmp(how, "copy");
+	if (has_backend(o) && none != (none && o->block.memory))
+		return uvfio_error_set(err, -EINVAL,
+				       "move=none: only memory= can be left behind: choose share "
+				       "or copy");
+	if (o->block.memory) {
+		if (how && !o->copied && !none)
+			return uvfio_error_set(err, -EINVAL,
+					       "move=share: nobody shares memory=: choose copy or "
+					       "none");
+		o->copied = !none && !o->block.readonly;
+	} else if (o->copied && o->block.readonly) {
+		return uvfio_error_set(err, -EINVAL,
+				       "move=copy: what is read-only cannot be copied to: make a "
+				       "copy of it there, and leave out move=copy");
+	}
+	return 0;
 }
 
 static int parse(const struct uvfio_args *args, struct ns_options *o, const char *what,
@@ -72,12 +105,7 @@ static int parse(const struct uvfio_args *args, struct ns_options *o, const char
 	o->block.no_map = !mapped;
 	if (uvfio_arg(args, "attach"))
 		o->attach = uvfio_arg(args, "attach");
-	return 0;
-}
-
-static bool has_backend(const struct ns_options *o)
-{
-	return o->block.file || o->block.nbd || o->block.memory;
+	return parse_move(uvfio_arg(args, "move"), o, err);
 }
 
 /* ---- opening ---- */
@@ -248,7 +276,7 @@ static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfi
 		return r;
 	options.dev = c->dev;
 	options.shared = c->sub->shared;
-	options.unlocked = c->sub->incoming && !options.readonly;
+	options.unlocked = c->sub->incoming && !options.readonly && !o->copied;
 	r = block_open(&options, uvfio_device_ctx(c->dev), &ns->blk, err);
 	if (r)
 		return r;
@@ -257,7 +285,10 @@ static int open_one(struct nvme_ctrl *c, const struct ns_options *o, struct uvfi
 	d->align = info->align ? info->align : 1;
 	d->mem_align = o->block.direct ? (d->align > 512 ? d->align : 512) : 1;
 	d->readonly = info->readonly;
-	nvme_storage_opened(d, !options.readonly && !options.memory);
+	d->kept = !options.memory;
+	d->copied = o->copied;
+	d->handed = d->kept && !d->copied && !options.readonly;
+	nvme_storage_opened(d);
 	init_ns(c, ns, d);
 	r = choose_shift(ns, o, err);
 	if (r)
@@ -303,6 +334,7 @@ static int open_sub(struct nvme_ctrl *c, const char *value, const struct ns_opti
 	o.block.file = o.block.nbd = NULL;
 	o.block.memory = 0;
 	o.attach = NULL;
+	o.copied = defaults->copied && !defaults->block.memory;
 	while (p && !r) {
 		const char *key = sub_key(p);
 		char *val, *next;
@@ -312,8 +344,8 @@ static int open_sub(struct nvme_ctrl *c, const char *value, const struct ns_opti
 				err, -EINVAL,
 				"ns=%s: '%s' is not a sub-option: use file=PATH, "
 				"memory=SIZE or nbd=URI with blocksize=512|4096, "
-				"readonly=on|off, direct=on|off, mapped=on|off and attach=LIST, "
-				"separated by ':'",
+				"readonly=on|off, direct=on|off, mapped=on|off, "
+				"attach=LIST and move=share|copy|none, separated by ':'",
 				value, p);
 			break;
 		}

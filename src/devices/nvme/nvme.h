@@ -393,8 +393,33 @@ static inline bool nvme_ns_ready(const struct nvme_ns *ns)
 bool nvme_storage_try(struct nvme_ctrl *c);
 /* [work context] The same for a reset: the move, if there was one, is over. */
 void nvme_storage_reset(struct nvme_ctrl *c, enum uvfio_reset_kind kind);
-/* @d was opened: it is here, unless @sub is incoming. */
-void nvme_storage_opened(struct nvme_disk *d, bool handed);
+/* @d was opened: it is here, unless its subsystem is incoming. */
+void nvme_storage_opened(struct nvme_disk *d);
+/* Its contents are all there, or some are missing. */
+void nvme_storage_whole(struct nvme_disk *d, bool whole);
+
+/* ---- contents.c, contents_load.c: what travels with the controller ---- */
+/* [work context; as ->save(), ->load() and so on of <uvfio/migration.h>] To be called before
+ * anything else is saved, until it returns 0. */
+int nvme_contents_save(struct nvme_ctrl *c, struct uvfio_save *out, bool stopped, bool first);
+void nvme_contents_left(struct nvme_ctrl *c, uint64_t *initial, uint64_t *dirty);
+uint64_t nvme_contents_size(const struct nvme_ctrl *c);
+/* A session, of either kind, is over. */
+void nvme_contents_end(struct nvme_ctrl *c);
+void nvme_contents_free(struct nvme_ctrl *c);
+/* -ENOENT: it is no section of theirs. */
+int nvme_contents_load(struct nvme_ctrl *c, struct uvfio_load *in, struct uvfio_error *err);
+/* Before the commit: has all come?  Then, when it cannot fail any more. */
+int nvme_contents_check(struct nvme_ctrl *c, struct uvfio_error *err);
+void nvme_contents_commit(struct nvme_ctrl *c);
+void nvme_contents_free_marks(struct nvme_disk *d);
+void nvme_contents_written(struct nvme_disk *d, uint64_t offset, uint64_t len);
+/* @len bytes of @d were written, or may have been: before the host is told so. */
+static inline void nvme_written_at(struct nvme_disk *d, uint64_t offset, uint64_t len)
+{
+	if (__builtin_expect(atomic_load_explicit(&d->tracked, memory_order_acquire), 0))
+		nvme_contents_written(d, offset, len);
+}
 
 /* ---- size.c ---- */
 /* Somebody may want to know when a size changes: look from time to time. */

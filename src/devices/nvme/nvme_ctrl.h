@@ -56,6 +56,7 @@ enum {
 
 enum nvme_async { NVME_DONE = 0, NVME_PENDING = 1, NVME_FAILED = -1 };
 
+struct nvme_contents;
 struct nvme_ctrl;
 struct nvme_req;
 
@@ -455,6 +456,7 @@ struct nvme_ctrl {
 	struct nvme_pmr pmr;
 	bool windows_on; /* one of them is */
 	struct nvme_storage storage;
+	struct nvme_contents *contents; /* NULL until it is needed */
 	bool away; /* it has been given back, for another one to go on; sub->lock */
 	/* nr_queues + 1 of each.  A queue is all zero until it is first created, and costs no
 	 * memory. */

@@ -199,8 +199,20 @@ void nvme_written(struct nvme_req *req)
 		req->status = NVME_SC_INTERNAL | NVME_SC_DNR;
 }
 
+/* What went straight into the storage's memory, or may have. */
+static void rw_direct_end(struct nvme_req *req)
+{
+	struct nvme_ns *ns = req->ns;
+	uint64_t offset = nvme_slba(&req->cmd) << ns->shift;
+	uint64_t len = (uint64_t)NVME_RW_NLB(req->cmd.cdw12) << ns->shift;
+
+	if (is_write(req) && atomic_load(&ns->disk->tracked) && block_direct(ns->blk, offset, len))
+		nvme_written_at(ns->disk, offset, len);
+}
+
 static void rw_end(struct nvme_req *req)
 {
+	rw_direct_end(req);
 	if (!req->status && is_write(req)) {
 		nvme_written(req);
 	} else if (!req->status) {

@@ -49,11 +49,19 @@ static void set_job(struct nvme_ctrl *c, enum nvme_storage_job job)
 	s->at = 0;
 }
 
-void nvme_storage_opened(struct nvme_disk *d, bool handed)
+void nvme_storage_opened(struct nvme_disk *d)
 {
-	d->handed = handed;
-	d->ours = !handed || !d->sub->incoming;
-	atomic_init(&d->ready, d->ours);
+	d->ours = !d->handed || !d->sub->incoming;
+	d->whole = !d->copied || !d->sub->incoming;
+	atomic_init(&d->ready, d->ours && d->whole);
+}
+
+void nvme_storage_whole(struct nvme_disk *d, bool whole)
+{
+	pthread_mutex_lock(&d->sub->lock);
+	d->whole = whole;
+	atomic_store(&d->ready, d->ours && d->whole);
+	pthread_mutex_unlock(&d->sub->lock);
 }
 
 /* ---- who uses what ---- */
@@ -82,21 +90,30 @@ static struct nvme_ctrl *other_user(struct nvme_disk *d, const struct nvme_ctrl 
 	return NULL;
 }
 
-/* Does the primary controller use what @c would have to give back? */
-static int check_primary(struct nvme_ctrl *c, struct uvfio_error *err)
+/* Does another one use what @c would have to give back, and cannot? */
+static int check_others(struct nvme_ctrl *c, struct uvfio_error *err)
 {
 	struct nvme_subsys *sub = c->sub;
-	uint32_t id = 0;
+	uint32_t id = 0, copied = 0;
 
 	pthread_mutex_lock(&sub->lock);
 	for (unsigned i = 0; i < sub->nr_disks && c->secondary && !id; i++) {
 		struct nvme_disk *d = &sub->disks[i];
 
-		if (d->handed && nvme_disk_attached(d, c->cntlid) &&
-		    nvme_disk_attached(d, NVME_CNTLID_PF) && in_use(sub->pf))
+		if (!nvme_disk_attached(d, c->cntlid))
+			continue;
+		if (d->handed && nvme_disk_attached(d, NVME_CNTLID_PF) && in_use(sub->pf))
 			id = d->id;
+		if (d->copied && other_user(d, c))
+			copied = d->id;
 	}
 	pthread_mutex_unlock(&sub->lock);
+	if (copied)
+		return uvfio_error_set(err, -EBUSY,
+				       "namespace %u cannot be copied along, because another "
+				       "controller uses it, too, and stays: attach it to this VF "
+				       "only (attach=vf%u)",
+				       copied, c->cntlid - 1);
 	if (!id)
 		return 0;
 	return uvfio_error_set(err, -EBUSY,
@@ -226,7 +243,7 @@ static void one_done(struct nvme_ctrl *c)
 	d->mover = NULL;
 	if (!status)
 		d->ours = taken;
-	atomic_store(&d->ready, d->ours);
+	atomic_store(&d->ready, d->ours && d->whole);
 	pthread_mutex_unlock(&c->sub->lock);
 }
 
@@ -412,7 +429,7 @@ static int begin(struct nvme_ctrl *c, enum nvme_storage_job job, struct uvfio_er
 
 int nvme_storage_release(struct nvme_ctrl *c, struct uvfio_error *err)
 {
-	int r = check_primary(c, err);
+	int r = check_others(c, err);
 
 	return r ? r : begin(c, NVME_STORAGE_FLUSH, err);
 }
@@ -429,7 +446,7 @@ static bool is_missing(struct nvme_ctrl *c)
 	bool missing = c->pmr.blk && !c->storage.pmr_held;
 
 	for (unsigned i = 0; i < c->nr_ns && !missing; i++)
-		missing = c->ns[i].attached && c->sub->disks[i].handed && !nvme_ns_ready(&c->ns[i]);
+		missing = c->ns[i].attached && !c->sub->disks[i].ours;
 	return missing;
 }
 
@@ -446,6 +463,7 @@ bool nvme_storage_try(struct nvme_ctrl *c)
 
 void nvme_storage_reset(struct nvme_ctrl *c, enum uvfio_reset_kind kind)
 {
+	nvme_contents_end(c);
 	set_away(c, false);
 	c->storage.tried = false;
 	if (kind != UVFIO_RESET_POWER_ON && kind != UVFIO_RESET_CLOSE)

@@ -60,6 +60,7 @@ void nvme_subsys_free(struct nvme_subsys *sub)
 		return;
 	for (unsigned i = 0; i < sub->nr_disks; i++) {
 		nvme_bad_free(&sub->disks[i]);
+		nvme_contents_free_marks(&sub->disks[i]);
 		pthread_mutex_destroy(&sub->disks[i].lock);
 	}
 	if (sub->disks)

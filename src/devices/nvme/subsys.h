@@ -36,6 +36,7 @@
 #include "devices/nvme/virt_spec.h"
 
 struct nvme_ctrl;
+struct nvme_dirty;
 struct nvme_disk;
 
 enum {
@@ -69,6 +70,8 @@ struct nvme_disk {
 	uint8_t uuid[16];
 	/* A lock, or a connection, that two servers hand over to one another (storage.c). */
 	bool handed;
+	bool copied; /* its contents travel with the controller (contents.h) */
+	bool kept;   /* in a file or an export: they are somebody's, also without this server */
 	atomic_bool ready; /* it may be read and written */
 
 	/* sub->lock */
@@ -76,8 +79,14 @@ struct nvme_disk {
 	uint8_t shift;
 	struct nvme_ctrl *formatter; /* who formats it */
 	bool ours;                   /* what is handed over is here */
+	bool whole;                  /* no contents are missing that are to come */
+	struct nvme_ctrl *tracker;   /* whose session has the marks of what is written */
 	struct nvme_ctrl *mover;     /* who gives it back, or takes it, at the moment */
 	uint8_t *attached;           /* a bit for each controller */
+
+	/* Set by @tracker under sub->lock; read by whoever writes. */
+	atomic_bool tracked;
+	struct nvme_dirty *_Atomic dirty;
 
 	pthread_mutex_t lock;
 	struct nvme_claims held, waiting;
