@@ -480,8 +480,9 @@ UVFIO_API int uvfio_pci_reset(struct uvfio_pci *dev);
 
 /*
  * VFIO_DEVICE_FEATURE (A.10) number @feature.  @op: FEATURE_GET, _SET, either with _PROBE.  @data,
- * @len bytes, is what follows the 8-byte header: read for SET, filled for GET.  Returns the bytes
- * that GET gave, 0 for the others, or -errno (-ENOTTY: not supported).
+ * @len bytes, is what follows the 8-byte header: read for SET, filled for GET.  A SET that answers
+ * within it (MIG_DEVICE_STATE: the descriptor of a session's data, of the kernel's VFIO) changes it
+ * likewise.  Returns the bytes that GET gave, 0 for the others, or -errno (-ENOTTY: not supported).
  */
 UVFIO_API ssize_t uvfio_pci_feature(struct uvfio_pci *dev, unsigned feature, unsigned op,
 				    void *data, size_t len);

@@ -272,8 +272,12 @@ ssize_t uvfio_pci_feature(struct uvfio_pci *dev, unsigned feature, unsigned op, 
 	if (ret >= 0 && op & UVFIO_PCI_FEATURE_GET && !(op & UVFIO_PCI_FEATURE_PROBE)) {
 		if (ret)
 			memcpy(data, f->data, (size_t)ret);
-	} else if (ret > 0) {
-		ret = 0;
+	} else {
+		/* What the kernel has put in place of what it was given. */
+		if (ret >= 0 && len && !(op & UVFIO_PCI_FEATURE_PROBE))
+			memcpy(data, f->data, len);
+		if (ret > 0)
+			ret = 0;
 	}
 	free(f);
 	return ret;

@@ -166,6 +166,8 @@ static void namespaces_apply(struct nvme_ctrl *c, struct nvme_aside *a)
 
 		ns->changed = a->ns[i].changed;
 		ns->tler = a->ns[i].tler;
+		if (ns->attached && size_here(c, i) != a->ns[i].size)
+			nvme_ns_changed(ns);
 		if (ns->attached || !c->secondary)
 			apply_bad(c, i, &a->bad[i]);
 		if (!ns->blk || ns->shift == a->ns[i].shift)
