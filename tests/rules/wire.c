@@ -32,7 +32,7 @@ static const char *socket_path;
 static struct t *current;
 static struct wire conn = {.fd = -1, .twin = -1};
 static ino_t conn_inode;
-static struct region regions[VFIO_PCI_NUM_REGIONS];
+static struct region regions[VFIO_PCI_NUM_REGIONS + 1];
 static bool regions_known; /* of this connection: the files of another one are dead */
 static int memory = -1, no_memory = -1;
 

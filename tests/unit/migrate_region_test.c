@@ -22,6 +22,7 @@ static struct {
 	int fails;    /* what ->save() answers */
 	bool waits;   /* ->save() waits to be let go */
 	sem_t in, go;
+	int leave; /* what ->leave() answers */
 	int enter; /* what ->enter() answers */
 	uint32_t scratch;
 	size_t loaded;
@@ -91,6 +92,11 @@ static uint64_t moving_size(void *priv)
 	return model.bytes + 4;
 }
 
+static int moving_leave(void *priv, struct uvfio_error *err)
+{
+	return model.leave ? uvfio_error_set(err, model.leave, "it cannot be given back") : 0;
+}
+
 static int moving_enter(void *priv, struct uvfio_error *err)
 {
 	return model.enter ? uvfio_error_set(err, model.enter, "somebody else has it") : 0;
@@ -102,6 +108,7 @@ static struct uvfio_migration_ops moving_ops = {
 	.commit = moving_commit,
 	.forget = moving_forget,
 	.size = moving_size,
+	.leave = moving_leave,
 	.enter = moving_enter,
 };
 static struct uvfio_model moving_model;
@@ -422,6 +429,43 @@ static void test_model_fails(void **state)
 	fixture_close(&f);
 }
 
+/* Several bits at once: what was done before a step that fails stays done (E.1). */
+static void test_priority(void **state)
+{
+	static const struct {
+		uint32_t from, to, is;
+		int leave, enter;
+	} rows[] = {
+		/* RUNNING is left before RESUMING and SAVING are entered */
+		{RUNNING, RESUMING, STOPPED, -EBUSY, 0},
+		{RUNNING, SAVING, STOPPED, -EBUSY, 0},
+		{RUNNING, NDMA | SAVING, NDMA, -EBUSY, 0},
+		{NDMA | RUNNING, RESUMING, NDMA, -EBUSY, 0},
+		/* SAVING is left before anything */
+		{PRE_COPY, RESUMING, STOPPED, -EBUSY, 0},
+		{SAVING, RUNNING, SAVING, 0, -EBUSY},
+		{SAVING, RESUMING, STOPPED, -EIO, 0},
+		/* one session: it is not left on the way, which leads by the quiet state */
+		{PRE_COPY, SAVING, NDMA | PRE_COPY, -EBUSY, 0},
+		{NDMA | PRE_COPY, NDMA | SAVING, NDMA | PRE_COPY, -EBUSY, 0},
+	};
+	struct fixture f;
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		up(&f, "moving,migration=region-ndma");
+		go(&f, rows[i].from);
+		model.leave = rows[i].leave;
+		model.enter = rows[i].enter;
+		assert_int_equal(put(&f, DEVICE_STATE, rows[i].to),
+				 rows[i].leave ? rows[i].leave : rows[i].enter);
+		if (get(&f, DEVICE_STATE) != rows[i].is)
+			fail_msg("row %u: %#llx", i, (unsigned long long)get(&f, DEVICE_STATE));
+		model.leave = model.enter = 0;
+		assert_int_equal(put(&f, DEVICE_STATE, RUNNING), 0);
+		fixture_close(&f);
+	}
+}
+
 struct reader {
 	struct fixture *f;
 	uint64_t value;
@@ -636,6 +680,7 @@ int main(void)
 		cmocka_unit_test(test_without_pre_copy),
 		cmocka_unit_test(test_chunk_outlives_stop),
 		cmocka_unit_test(test_model_fails),
+		cmocka_unit_test(test_priority),
 		cmocka_unit_test(test_model_waits),
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_mapped),
