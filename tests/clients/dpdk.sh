@@ -137,12 +137,33 @@ by_iommufd() { # NAME PROGRAM MEGABYTES DEVICE
 }
 by_iommufd "dmadev_autotest" dpdk-test 256 "$ioat"
 
+# The device is moved all the time: the program is stopped, the state read, the device reset, the state put back.
+# (A default container does not let one process have another's descriptors.)
+moved() { # NAME UVFIO-RUN-ARGUMENT ...
+	local name=$1 moves at_work
+	shift
+	if [ -z "${MOVER-}" ]; then
+		skip "$name" "no mover here"
+		return
+	fi
+	rm -f report
+	under=("$UVFIO" run "$@" -- "$MOVER" "$scratch/report")
+	dmadev "$name" dpdk-test 256
+	cp report log
+	moves=$(sed 's/^moves=\([0-9]*\).*/\1/' report) at_work=$(sed 's/.*at-work=//' report)
+	echo "# $(cat report)"
+	[ "$moves" -ge 10 ] && [ "$at_work" -ge 1 ]
+	ok $? "$name: it was, also at work"
+}
+moved "dmadev_autotest while the device is moved" --device "$ioat"
+
 # A served machine
 "$UVFIO" serve --control "$scratch/control.sock" --device "$ioat,socket=ioat.sock" 2>serve.err &
 keeper=$!
 await "a server starts" "$UVFIO" list --control control.sock
 under=("$UVFIO" run --machine "$scratch/control.sock")
 dmadev "dmadev_autotest on a served machine" dpdk-test 256
+moved "dmadev_autotest on a served machine while the device is moved" --machine "$scratch/control.sock"
 kill "$keeper"
 wait "$keeper"
 keeper=
