@@ -244,6 +244,7 @@ int device_open(struct vfio_device *dev, const struct open_with *with, bool *con
 
 void device_close(struct vfio_device *dev)
 {
+	struct vfio_migration_file *files = NULL;
 	struct backend *backend = NULL;
 	bool last;
 
@@ -255,6 +256,7 @@ void device_close(struct vfio_device *dev)
 		pthread_mutex_lock(&dev->config_lock);
 		close_sequence(dev);
 		pthread_mutex_unlock(&dev->config_lock);
+		files = device_migration_files(dev);
 		backend = dev->backend;
 		dev->backend = NULL;
 		point_at(dev, NULL);
@@ -262,7 +264,9 @@ void device_close(struct vfio_device *dev)
 			iommufd_unbind(dev);
 	}
 	pthread_mutex_unlock(&dev->open_lock);
-	if (last)
+	if (last) {
+		device_migration_let_go(files);
 		device_close_set(dev);
+	}
 	backend_put(backend);
 }

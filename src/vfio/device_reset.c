@@ -65,11 +65,11 @@ void device_reset_done(struct vfio_device *dev, enum uvfio_reset_kind kind, bool
 	pci_hw_save(dev->func, state);
 	pci_hw_set(dev->func, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
 	pci_hw_reset(dev->func, kind);
+	device_migration_reset(dev); /* the model finds itself not paused */
 	device_call(dev, call_reset, &call);
 	irq_reset(dev->irqs);
 	if (restore)
 		pci_hw_restore(dev->func, state);
-	device_migration_reset(dev);
 	vfio_keep_drop(dev);
 	dev->needs_reset = false;
 	dev->stats.resets++;

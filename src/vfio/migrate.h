@@ -53,6 +53,8 @@ struct device_migration {
 	int answer;
 	_Atomic(enum vfio_place) place; /* of an operator's move: move.c */
 	enum save_phase phase;
+	struct vfio_migration_file *files; /* of sessions, also of those that have ended; under
+					    * machine->lock */
 	struct memory_copy *memory; /* what of BAR memory was saved, or is aside */
 	uint64_t *pending;          /* interrupts that are aside; NULL: none */
 	unsigned nr_pending;        /* words */
@@ -108,6 +110,16 @@ int device_migration_size(struct vfio_device *dev, struct vfio_client *client, u
 int device_migration_state_get(struct vfio_device *dev, struct vfio_client *client, uint64_t data);
 int device_migration_state_set(struct vfio_device *dev, struct vfio_client *client, uint64_t data);
 int device_migration_reinit(struct vfio_device *dev);
+
+/* ---- migrate_session.c: files of sessions ---- */
+
+/* A file for who has asked for @data, whose reference it takes, also when it fails; NULL: no
+ * memory.  Without config_lock. */
+struct vfio_migration_file *migration_file_new(struct vfio_device *dev, struct mig_data *data);
+/* The last close: the files that there are, for device_migration_let_go(), without a lock: then none
+ * of them keeps the device any more. */
+struct vfio_migration_file *device_migration_files(struct vfio_device *dev);
+void device_migration_let_go(struct vfio_migration_file *files);
 
 /* ---- migrate_memory.c: the contents of memory areas ---- */
 

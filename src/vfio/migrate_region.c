@@ -273,7 +273,9 @@ static int fetch(struct migration_region *r)
 
 	if (r->chunk || !saves(r))
 		return 0;
-	n = mig_data_peek(r->data, &bytes);
+	do
+		n = mig_data_peek(r->data, &bytes);
+	while (n == -EAGAIN); /* a register is answered within the call */
 	if (n == -ENOMSG)
 		return 0;
 	if (n <= 0)

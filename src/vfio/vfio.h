@@ -287,7 +287,8 @@ int vfio_device_view_fd(struct vfio_device *dev);
 
 /* ---- migration (E) ---- */
 
-/* A session of a device's migration data.  It keeps the device from being removed. */
+/* A session of a device's migration data.  It keeps the device from being removed until the last
+ * close, and is ENODEV from then on. */
 struct vfio_migration_file;
 /* The next bytes of the state: how many, 0 at its end; or -errno: ENOMSG none now, ENODEV the session
  * has ended, EBADF it is one that is written.  Wait for the device. */

@@ -37,7 +37,8 @@ static const struct section *const sections[] = {
 	&section_c2,          &section_c3,
 	&section_c4,          &section_a10_migration,
 	&section_e2,          &section_e3,
-	&section_e3_stream,   &section_e1,
+	&section_e3_stream,   &section_e3_stopped,
+	&section_e1,
 };
 
 struct options {

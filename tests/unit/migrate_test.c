@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* src/vfio/migrate*.c: a device that is moved (E.2, E.3, and A.10's features of it). */
+#include <sched.h>
+#include <semaphore.h>
 #include <uvfio/migration.h>
 #include "vfio_fixture.h"
 #include "vfio/vfio_uapi.h"
@@ -412,6 +414,73 @@ static void test_what_ends_a_session(void **state)
 	fixture_close(&f);
 }
 
+static void removed(void *arg, const char *name)
+{
+	sem_post(arg);
+}
+
+/* A file that somebody keeps holds nobody up who takes the device away. */
+static void test_device_leaves(void **state)
+{
+	struct vfio_migration_file *file, *other;
+	struct uvfio_error err;
+	struct fixture f;
+	sem_t gone;
+
+	sem_init(&gone, 0, 0);
+	up(&f, "moving,memory=on");
+	other = begin(&f, STOP_COPY);
+	go(&f, RUNNING);
+	vfio_migration_release(other);
+	other = begin(&f, STOP_COPY);
+	go(&f, RUNNING);
+	file = begin(&f, STOP_COPY);
+	assert_true(vfio_migration_saves(file));
+	vfio_device_release(f.df);
+	f.df = NULL;
+	assert_int_equal(
+		vfio_machine_remove_device(f.machine, "0000:01:00.0", 0, removed, &gone, &err), 0);
+	assert_int_equal(sem_wait(&gone), 0);
+	assert_int_equal(vfio_migration_read(file, stream, 10), -ENODEV);
+	assert_int_equal(vfio_migration_read(other, stream, 10), -ENODEV);
+	assert_int_equal(vfio_migration_write(file, stream, 10), -ENODEV);
+	assert_true(vfio_migration_readable(file));
+	assert_true(vfio_migration_saves(file));
+	vfio_migration_release(other);
+	vfio_migration_release(file);
+	sem_destroy(&gone);
+	fixture_close(&f);
+}
+
+/* One that is pulled out in a session is away from its user, who has it open still. */
+static void test_pulled_out(void **state)
+{
+	struct vfio_migration_file *file;
+	struct uvfio_error err;
+	struct fixture f;
+	int32_t fd;
+	sem_t gone;
+
+	sem_init(&gone, 0, 0);
+	up(&f, "moving,memory=on");
+	file = begin(&f, PRE_COPY);
+	assert_int_equal(vfio_migration_read(file, stream, 10), 10);
+	assert_int_equal(vfio_machine_remove_device(f.machine, "0000:01:00.0", VFIO_REMOVE_SURPRISE,
+						    removed, &gone, &err),
+			 0);
+	while (vfio_migration_read(file, stream, 1) == 1)
+		sched_yield();
+	assert_int_equal(vfio_migration_read(file, stream, 1), -ENODEV);
+	assert_int_equal(set(&f, RUNNING, &fd), -EIO);
+	vfio_device_release(f.df);
+	f.df = NULL;
+	assert_int_equal(sem_wait(&gone), 0);
+	assert_int_equal(vfio_migration_read(file, stream, 1), -ENODEV);
+	vfio_migration_release(file);
+	sem_destroy(&gone);
+	fixture_close(&f);
+}
+
 static void test_memory_of_another_device(void **state)
 {
 	struct vfio_migration_file *file, *to;
@@ -441,6 +510,8 @@ int main(void)
 		cmocka_unit_test(test_a_device_moves),
 		cmocka_unit_test(test_pre_copy),
 		cmocka_unit_test(test_what_ends_a_session),
+		cmocka_unit_test(test_device_leaves),
+		cmocka_unit_test(test_pulled_out),
 		cmocka_unit_test(test_memory_of_another_device),
 	};
 

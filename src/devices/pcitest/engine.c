@@ -191,7 +191,9 @@ void pcitest_engine_set(struct pcitest *p, bool moving, const struct pcitest_com
 
 void pcitest_engine_reset(struct pcitest *p)
 {
-	p->stopped = p->paused = p->quiescing = false;
+	/* A change of power resets it as well, and leaves it paused. */
+	p->stopped = p->paused = uvfio_paused(p->dev);
+	p->quiescing = false;
 	uvfio_timer_cancel(p->pme_timer);
 	set_phase(p, PCITEST_PHASE_IDLE);
 }
