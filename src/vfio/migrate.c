@@ -343,10 +343,15 @@ static void end_session(struct vfio_device *dev)
 static void allow(struct vfio_device *dev, enum mig_state state)
 {
 	struct device_migration *mig = &dev->migration;
+	bool pauses = !mig_initiates(state) && !atomic_load(&mig->quiet), ran = dev->running;
 
 	atomic_store(&mig->quiet, !mig_initiates(state));
 	mig->stopped = !mig_responds(state);
 	device_apply(dev);
+	/* One without bus mastering does nothing already, but its model is not told so by a reset,
+	 * and is to know that what waits goes on elsewhere. */
+	if (pauses && !ran)
+		device_quiesce(dev);
 }
 
 /* States in which what the device holds is not its own: another one may be about to have it. */

@@ -245,6 +245,28 @@ static void test_states(void **state)
 	fixture_close(&f);
 }
 
+/* A device that may do no DMA as it is, as after a reset: its model is told all the same. */
+static void test_without_bus_master(void **state)
+{
+	unsigned quiesces;
+	struct fixture f;
+
+	up(&f, "moving,memory=on");
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	config_put(&f, PCI_COMMAND, 2, COMMAND_ON & ~PCI_COMMAND_MASTER);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	quiesces = f.probe->quiesces;
+	go(&f, RUNNING_P2P);
+	assert_int_equal(f.probe->quiesces, quiesces + 1);
+	go(&f, STOP);
+	assert_int_equal(f.probe->quiesces, quiesces + 1);
+	go(&f, RUNNING);
+	assert_false(f.probe->running);
+	config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
+	assert_true(f.probe->running);
+	fixture_close(&f);
+}
+
 /* All that there is, in pieces of @piece bytes. */
 static size_t read_all(struct vfio_migration_file *file, uint8_t *out, size_t max, size_t piece)
 {
@@ -507,6 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_features),
 		cmocka_unit_test(test_states),
+		cmocka_unit_test(test_without_bus_master),
 		cmocka_unit_test(test_a_device_moves),
 		cmocka_unit_test(test_pre_copy),
 		cmocka_unit_test(test_what_ends_a_session),
