@@ -81,8 +81,9 @@ struct uvfio_migration_ops {
 	 * leave: the device goes to STOP_COPY, or to RESUMING.  What was done is to be where the
 	 * other side finds it, and what is held to be given back; before anything is saved as
 	 * @stopped, and before the first ->load().
-	 * enter: it goes from one of these to STOP, in the latter case after ->commit().  What was
-	 * given back is to be taken again.
+	 * enter: what was given back is to be taken again: a device that was saved is to run (from
+	 * STOP, where the source stays when the other side has it), or what was loaded is to be in
+	 * effect (from RESUMING to STOP, after ->commit()).
 	 *
 	 * 0; or -errno with a message: the device stays in the state that it was in, with what it
 	 * held then; or -EINPROGRESS: uvfio_migration_done() will tell, and @err is valid until

@@ -360,6 +360,13 @@ static bool is_away(enum mig_state state)
 	return state == MIG_STOP_COPY || state == MIG_RESUMING;
 }
 
+/* Does it take again on the way what it gave back?  A device that was saved does when it is to run:
+ * VMMs leave the source in STOP when the other side has it.  One that was loaded does first. */
+static bool takes(const struct device_migration *mig, enum mig_state from, enum mig_state to)
+{
+	return mig->given_back && (from == MIG_RESUMING || (from == MIG_STOP && !is_away(to)));
+}
+
 /* The device becomes what was loaded.  Whoever tries again after ->enter() has failed finds the
  * model to be that already. */
 static int put_into_effect(struct vfio_device *dev, struct uvfio_error *err)
@@ -391,18 +398,21 @@ static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost
 		return uvfio_error_set(err, -EBUSY,
 				       "its VFs are enabled, and do not move with it: write 0 to "
 				       "its sriov_numvfs before");
-	if (is_away(to)) {
+	if (is_away(to) && !mig->given_back) {
 		allow(dev, to);
 		ret = model_answers(dev, MODEL_LEAVE, err);
 		if (ret) {
 			allow(dev, from);
 			return ret;
 		}
+		mig->given_back = true;
 	}
 	if (from == MIG_RESUMING)
 		ret = put_into_effect(dev, err);
-	if (!ret && is_away(from))
+	if (!ret && takes(mig, from, to)) {
 		ret = model_answers(dev, MODEL_ENTER, err);
+		mig->given_back = ret;
+	}
 	if (ret)
 		return ret;
 	if (from == MIG_RESUMING) {
@@ -507,7 +517,7 @@ void device_migration_reset(struct vfio_device *dev)
 	atomic_store(&mig->shown, MIG_RUNNING);
 	atomic_store(&mig->left_initial, 0);
 	atomic_store(&mig->left_dirty, 0);
-	mig->committed = false;
+	mig->committed = mig->given_back = false;
 	/* A device that is not known to be here stays still (move.h). */
 	mig->stopped = vfio_device_place(dev) >= VFIO_IN_DOUBT;
 	atomic_store(&mig->quiet, mig->stopped);

@@ -48,6 +48,7 @@ struct device_migration {
 	bool reinit;       /* the client understands that PRE_COPY begins anew (feature 12);
 			    * until the last close */
 	bool was_stopped;  /* @phase is of the device as it stays */
+	bool given_back;   /* by ->leave(), and not taken by ->enter() */
 	bool committed;    /* the model has what was loaded; only ->enter() has failed */
 	bool answer_owed;  /* of a call that returned -EINPROGRESS; both under quiet_lock */
 	int answer;

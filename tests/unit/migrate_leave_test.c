@@ -296,14 +296,27 @@ static void test_given_back_and_taken(void **state)
 	assert_int_equal(model.leaves, 2);
 	drop();
 	assert_int_equal(set(&f, RESUMING), 0);
-	assert_int_equal(model.enters, 2); /* STOP was on the way */
-	assert_int_equal(model.leaves, 3);
+	assert_int_equal(model.enters, 1); /* STOP alone is no reason, and was on the way */
+	assert_int_equal(model.leaves, 2);
 	assert_int_equal(vfio_migration_write(given, stream, len), len);
 	assert_false(model.loaded_before_leave);
 	assert_int_equal(set(&f, RUNNING), 0);
 	assert_int_equal(model.commits, 1);
-	assert_int_equal(model.enters, 3);
+	assert_int_equal(model.enters, 2);
 	drop();
+
+	/* A source is left in STOP. */
+	assert_int_equal(set(&f, STOP_COPY), 0);
+	drop();
+	assert_int_equal(set(&f, STOP), 0);
+	assert_false(model.held);
+	assert_int_equal(set(&f, STOP_COPY), 0);
+	drop();
+	assert_int_equal(model.leaves, 3);
+	assert_int_equal(set(&f, STOP), 0);
+	assert_int_equal(set(&f, RUNNING), 0);
+	assert_int_equal(model.enters, 3);
+	assert_true(model.held);
 	fixture_close(&f);
 }
 
@@ -325,13 +338,13 @@ static void test_refusals_change_nothing(void **state)
 	assert_int_equal(vfio_migration_read(given, stream, 10), -ENODEV);
 	drop();
 
-	/* It cannot have it again: the session goes on, and later it can. */
+	/* It cannot have it again: it stays stopped, and later it can. */
 	model.leave = 0;
 	model.enter = -EBUSY;
 	assert_int_equal(set(&f, STOP_COPY), 0);
-	assert_int_equal(set(&f, RUNNING), -EBUSY);
-	assert_int_equal(get(&f), STOP_COPY);
 	len = read_stream();
+	assert_int_equal(set(&f, RUNNING), -EBUSY);
+	assert_int_equal(get(&f), STOP);
 	model.enter = 0;
 	assert_int_equal(set(&f, RUNNING), 0);
 	drop();
@@ -370,11 +383,11 @@ static void test_a_late_answer(void **state)
 	uvfio_migration_done(f.probe->dev, 0);
 	assert_int_equal(set_end(&s), 0);
 	assert_int_equal(get(&f), STOP_COPY);
-	set_begin(&s, &f, STOP);
+	set_begin(&s, &f, RUNNING);
 	uvfio_error_set(model.err, -EBUSY, "the other side has it");
 	uvfio_migration_done(f.probe->dev, -EBUSY);
 	assert_int_equal(set_end(&s), -EBUSY);
-	assert_int_equal(get(&f), STOP_COPY);
+	assert_int_equal(get(&f), STOP);
 	/* Nobody has asked. */
 	uvfio_migration_done(f.probe->dev, -EIO);
 	set_begin(&s, &f, RUNNING);
