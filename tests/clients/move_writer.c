@@ -120,6 +120,8 @@ static void follow(struct writer *w)
 	}
 	if (uvfio_pci_continued(w->c.dev)) {
 		printf("followed\n"); /* the doorbells are rung again */
+		if (uvfio_pci_enable(w->c.dev, &err) && !nvme_lost(&w->c))
+			exit(1);
 		return;
 	}
 	printf("restarted\n");

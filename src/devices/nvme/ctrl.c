@@ -389,7 +389,7 @@ void nvme_reset(void *priv, enum uvfio_reset_kind kind)
 	c->subsystem_resets_done = atomic_load(&c->shared.subsystem_resets);
 	c->nssro_clears_done = atomic_load(&c->shared.nssro_clears);
 	set_state(c, NVME_DISABLED);
-	nvme_storage_reset(c, kind);
+	nvme_storage_reset(c);
 }
 
 bool nvme_work(void *priv)

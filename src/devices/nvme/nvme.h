@@ -388,11 +388,11 @@ static inline bool nvme_ns_ready(const struct nvme_ns *ns)
 {
 	return atomic_load_explicit(&ns->disk->ready, memory_order_acquire);
 }
-/* [work context] A user begins with @c, by a reset or an enable: take what is free.  True: that
- * goes on, and ->work() is called when it is over. */
+/* [work context] A driver begins with @c: take what is free.  True: that goes on, and ->work() is
+ * called when it is over. */
 bool nvme_storage_try(struct nvme_ctrl *c);
-/* [work context] The same for a reset: the move, if there was one, is over. */
-void nvme_storage_reset(struct nvme_ctrl *c, enum uvfio_reset_kind kind);
+/* [work context] A reset: the move, if there was one, is over. */
+void nvme_storage_reset(struct nvme_ctrl *c);
 /* @d was opened: it is here, unless its subsystem is incoming. */
 void nvme_storage_opened(struct nvme_disk *d);
 /* Its contents are all there, or some are missing. */

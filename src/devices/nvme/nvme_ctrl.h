@@ -457,7 +457,8 @@ struct nvme_ctrl {
 	bool windows_on; /* one of them is */
 	struct nvme_storage storage;
 	struct nvme_contents *contents; /* NULL until it is needed */
-	bool away; /* it has been given back, for another one to go on; sub->lock */
+	bool away;  /* it has been given back, for another one to go on; sub->lock */
+	bool still; /* @stopped, @paused are storage.c's: the core had no reason to say so */
 	/* nr_queues + 1 of each.  A queue is all zero until it is first created, and costs no
 	 * memory. */
 	struct nvme_sq *sqs;

@@ -341,6 +341,8 @@ static bool begin(struct nvme_pmr *p)
 		return true;
 	}
 	if (p->gen != now) {
+		if (now & 1 && nvme_storage_try(ctrl_of(p)))
+			return false; /* the file may be another server's; it comes back here */
 		p->gen = now;
 		if (!(now & 1)) {
 			transition_done(p);

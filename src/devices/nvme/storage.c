@@ -9,7 +9,7 @@
  *
  *      ours ──leave: flushed, released──▶ away ──enter: taken──▶ ours
  *                                          │
- *      incoming=yes begins here ───────────┘──a reset or an enable, if it is free──▶ ours
+ *      incoming=yes begins here ───────────┘──a driver enables it, if it is free──▶ ours
  *
  * A job does this for one namespace after another, without holding up the work context.  One that
  * fails half way undoes what it has done.
@@ -19,8 +19,8 @@
  * so a secondary one cannot leave with what both use.  In use is who is enabled; another one finds
  * its namespaces not ready, and tries to take them when it is enabled.
  *
- * Nothing is taken at the close of a device that was left: its VMM ends when the other side goes
- * on, or has just died before the other side has begun.
+ * Nothing is taken by a reset, but when a driver enables the controller or its persistent memory
+ * region: devices are reset for many reasons, one of which is that a device has been left for good.
  *
  * Locks: sub->lock guards what the disks say; a job of another controller for the same disk is
  * waited for by nobody: it counts as another server's.
@@ -336,6 +336,12 @@ static void set_away(struct nvme_ctrl *c, bool away)
 	pthread_mutex_unlock(&c->sub->lock);
 }
 
+static void end_still(struct nvme_ctrl *c)
+{
+	if (c->still)
+		c->stopped = c->paused = c->still = false;
+}
+
 static void forget_moved(struct nvme_ctrl *c)
 {
 	for (unsigned i = 0; i < c->nr_ns; i++)
@@ -389,6 +395,8 @@ static void run(struct nvme_ctrl *c)
 	} while (next_job(c));
 	set_job(c, NVME_STORAGE_IDLE);
 	forget_moved(c);
+	if (!c->away)
+		end_still(c);
 	s->late = false;
 	s->err = NULL;
 	if (s->queued != NVME_STORAGE_IDLE) {
@@ -407,12 +415,19 @@ static void run(struct nvme_ctrl *c)
 	}
 }
 
+/* A device that does not run, because bus mastering is off, is quiet without having been told. */
+static void be_still(struct nvme_ctrl *c)
+{
+	if (!c->stopped)
+		c->stopped = c->paused = c->still = true;
+}
+
 /* 0, -errno, or -EINPROGRESS. */
 static int begin(struct nvme_ctrl *c, enum nvme_storage_job job, struct uvfio_error *err)
 {
 	struct nvme_storage *s = &c->storage;
 
-	if (s->job != NVME_STORAGE_IDLE) { /* TRY, after a reset of a device that was not running */
+	if (s->job != NVME_STORAGE_IDLE) { /* TRY, of a device that was not running */
 		s->queued = job;
 		s->queued_err = err;
 		return -EINPROGRESS;
@@ -431,7 +446,10 @@ int nvme_storage_release(struct nvme_ctrl *c, struct uvfio_error *err)
 {
 	int r = check_others(c, err);
 
-	return r ? r : begin(c, NVME_STORAGE_FLUSH, err);
+	if (r)
+		return r;
+	be_still(c);
+	return begin(c, NVME_STORAGE_FLUSH, err);
 }
 
 int nvme_storage_take(struct nvme_ctrl *c, struct uvfio_error *err)
@@ -461,11 +479,10 @@ bool nvme_storage_try(struct nvme_ctrl *c)
 	return s->job != NVME_STORAGE_IDLE;
 }
 
-void nvme_storage_reset(struct nvme_ctrl *c, enum uvfio_reset_kind kind)
+void nvme_storage_reset(struct nvme_ctrl *c)
 {
 	nvme_contents_end(c);
+	c->still = false;
 	set_away(c, false);
 	c->storage.tried = false;
-	if (kind != UVFIO_RESET_POWER_ON && kind != UVFIO_RESET_CLOSE)
-		nvme_storage_try(c);
 }
