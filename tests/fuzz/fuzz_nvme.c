@@ -175,6 +175,37 @@ static void settings(struct harness *h, struct input *in)
 		h_fault(h, pointer(in), u16(in) + 1u);
 }
 
+/* It is moved, to itself: with a state that somebody has changed on the way. */
+static void move(struct harness *h, struct input *in)
+{
+	struct model_stream s = {.nr = 0};
+	unsigned n = u8(in) % 4;
+
+	h_no_faults(h);
+	for (unsigned i = 0; i < h->nr_blocks; i++)
+		h->blocks[i]->fail = false;
+	h_pause(h);
+	for (unsigned i = u8(in) % 4; i; i--)
+		h_write32(h, u16(in) & 0x1ffc, u32(in));
+	h_run(h);
+	if (!h_leave(h)) {
+		int r;
+
+		h_save(h, &s);
+		for (; n; n--) {
+			struct model_section *section = &s.sections[u8(in) % s.nr];
+
+			if (section->len)
+				section->bytes[u16(in) % section->len] = u8(in);
+		}
+		h_load(h, &s);
+		model_stream_drop(&s);
+		r = h_enter(h);
+		assert(!r);
+	}
+	h_resume(h);
+}
+
 static void one(struct harness *h, struct input *in)
 {
 	uint8_t op = u8(in);
@@ -239,6 +270,10 @@ static void one(struct harness *h, struct input *in)
 		case 4:
 			h_advance(h, 1000000);
 			break;
+		case 6:
+		case 7:
+			move(h, in);
+			break;
 		case 5:
 			if (h->nr_blocks) {
 				struct block *b = h->blocks[1]; /* 0: the PMR's */
@@ -281,8 +316,9 @@ static void with_file(struct harness *h)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct harness *h = h_new_with("memory=1M,queues=5,cmb=32K,pmr=region,"
-				       "ns=memory=256K:blocksize=4096,ns=memory=64K:readonly=on",
+	struct harness *h = h_new_with("memory=1M,move=none,queues=5,cmb=32K,pmr=region,"
+				       "ns=memory=256K:move=none:blocksize=4096,"
+				       "ns=memory=64K:readonly=on",
 				       with_file);
 	struct input in = {data, size};
 	struct nvme_sqe read = h_rw(NVME_IO_READ, 1, 0, 1, PLAY_BASE, 0);
