@@ -92,7 +92,7 @@ uint64_t memory_copy_left(struct vfio_device *dev)
 static int make_sums(struct memory_copy *copy, const struct bar *bar, unsigned i)
 {
 	const XXH128_hash_t zero = XXH3_128bits(zeros, sizeof(zeros));
-	size_t pages = PAGE_ROUND(bar->memory_len) / PAGE_BYTES;
+	size_t pages = PAGE_ROUND(bar->memory_len) / PAGE_BYTES + bar->nr_ranges;
 
 	if (copy->sums[i])
 		return 0;
@@ -102,6 +102,13 @@ static int make_sums(struct memory_copy *copy, const struct bar *bar, unsigned i
 	for (size_t p = 0; p < pages; p++)
 		copy->sums[i][p] = zero;
 	return 0;
+}
+
+/* The sum of the page at @off, or of what of it is in @range: a page may have parts of several. */
+static XXH128_hash_t *sum_of(const struct memory_copy *copy, unsigned i, const struct bar *bar,
+			     const struct range *range, uint64_t off)
+{
+	return &copy->sums[i][off / PAGE_BYTES + (size_t)(range - bar->ranges)];
 }
 
 /* Of the page at @off, or what of it is in @range. */
@@ -141,7 +148,7 @@ static void save_run(struct memory_copy *copy, const struct bar *bar, const stru
 	for (; copy->at < range->end && *scan && run < RUN_PAGES;
 	     copy->at += page_len(range, copy->at)) {
 		size_t len = page_len(range, copy->at);
-		XXH128_hash_t *sum = &copy->sums[copy->bar][copy->at / PAGE_BYTES];
+		XXH128_hash_t *sum = sum_of(copy, copy->bar, bar, range, copy->at);
 		bool goes = page_changed(sum, bar, copy->at, len, page, sum);
 
 		*scan = *scan > len ? *scan - len : 0;
@@ -197,8 +204,8 @@ int memory_copy_save(struct vfio_device *dev, struct mig_writer *out)
 	return 0;
 }
 
-/* The page at @place, or the part of it in a range; false: there is none further on. */
-static bool next_page(struct vfio_device *dev, struct place *place, size_t *len)
+/* The range of the page at @place, which may be a part; NULL: there is none further on. */
+static const struct range *next_page(struct vfio_device *dev, struct place *place, size_t *len)
 {
 	for (; place->bar < NR_BARS; place->bar++, place->at = 0) {
 		const struct range *range = next_range(&dev->bars[place->bar], place->at);
@@ -208,9 +215,9 @@ static bool next_page(struct vfio_device *dev, struct place *place, size_t *len)
 		if (place->at < range->first)
 			place->at = range->first;
 		*len = page_len(range, place->at);
-		return true;
+		return range;
 	}
-	return false;
+	return NULL;
 }
 
 /* Of memory that is larger than what is looked at in a call, each call looks at another part, and
@@ -226,15 +233,15 @@ uint64_t memory_copy_dirty(struct vfio_device *dev)
 		return 0;
 	while (looked < SCAN_BYTES && looked < size) {
 		struct place *p = &copy->sample;
-		XXH128_hash_t *sums;
+		const struct range *range = next_page(dev, p, &len);
+		const struct bar *bar = &dev->bars[p->bar];
 
-		if (!next_page(dev, p, &len)) {
+		if (!range) {
 			*p = (struct place){0};
 			continue;
 		}
-		sums = copy->sums[p->bar];
-		if (sums && page_changed(&sums[p->at / PAGE_BYTES], &dev->bars[p->bar], p->at, len,
-					 page, NULL))
+		if (copy->sums[p->bar] && page_changed(sum_of(copy, p->bar, bar, range, p->at), bar,
+						       p->at, len, page, NULL))
 			changed += len;
 		looked += len;
 		p->at += len;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Write the seed corpus of a harness: inputs that reach far, for the fuzzer to change.
 
-usage: make_seeds.py NAME FOLDER      NAME: irqs, nvme, sysfs, vconfig, wire, wire_stream
+usage: make_seeds.py NAME FOLDER      NAME: irqs, migration, nvme, sysfs, vconfig, wire, wire_stream
 """
 import os
 import random
@@ -113,6 +113,15 @@ def sysfs():
     yield b"\xff" + walk(1)
 
 
+def migration():
+    """Each device; each way to change each section, once."""
+    for device in range(3):
+        yield bytes([device, 0, 0])
+        for op in range(16):
+            for section in range(3):
+                yield bytes([device, 1, op, section, op * 7, 0, section, 1 + op % 15, 3])
+
+
 def noise(name):
     chance = random.Random(name)
     for length in (16, 64, 64, 200, 200, 500, 500, 500):
@@ -123,10 +132,10 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.split("\n\n", 1)[1])
     name, folder = sys.argv[1:]
-    seeds = {"sysfs": sysfs, "wire": wire, "wire_stream": wire_stream}.get(name, lambda: noise(name))
+    seeds = {"migration": migration, "sysfs": sysfs, "wire": wire, "wire_stream": wire_stream}.get(name, lambda: noise(name))
     os.makedirs(folder, exist_ok=True)
     for number, seed in enumerate(seeds()):
-        with open(f"{folder}/seed-{number:02}", "wb") as file:
+        with open(f"{folder}/seed-{number:03}", "wb") as file:
             file.write(seed)
 
 

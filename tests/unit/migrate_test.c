@@ -436,6 +436,40 @@ static void test_what_ends_a_session(void **state)
 	fixture_close(&f);
 }
 
+/* Memory on both sides of a register, in one page: each part is seen by itself. */
+static void test_parts_of_a_page(void **state)
+{
+	struct vfio_migration_file *file;
+	struct fixture f;
+	ssize_t n, len = 0;
+
+	up(&f, "moving,mixed=on");
+	bar_put(&f, 2, MIXED_REGISTER - 8, 4, 0x1111);
+	bar_put(&f, 2, MIXED_REGISTER + 8, 4, 0x2222);
+	file = begin(&f, PRE_COPY);
+	while ((n = vfio_migration_read(file, stream + len, sizeof(stream) - (size_t)len)) > 0)
+		len += n;
+	assert_int_equal(n, -ENOMSG);
+	assert_false(vfio_migration_readable(file));
+	bar_put(&f, 2, MIXED_REGISTER + 8, 4, 0x3333);
+	assert_true(vfio_migration_readable(file));
+	go(&f, STOP_COPY);
+	while ((n = vfio_migration_read(file, stream + len, sizeof(stream) - (size_t)len)) > 0)
+		len += n;
+	assert_int_equal(n, 0);
+	vfio_migration_release(file);
+	go(&f, RUNNING);
+	bar_put(&f, 2, MIXED_REGISTER - 8, 4, 0);
+	bar_put(&f, 2, MIXED_REGISTER + 8, 4, 0);
+	file = begin(&f, RESUMING);
+	assert_int_equal(vfio_migration_write(file, stream, (size_t)len), len);
+	go(&f, RUNNING);
+	assert_int_equal(bar_get(&f, 2, MIXED_REGISTER - 8, 4), 0x1111);
+	assert_int_equal(bar_get(&f, 2, MIXED_REGISTER + 8, 4), 0x3333);
+	vfio_migration_release(file);
+	fixture_close(&f);
+}
+
 static void removed(void *arg, const char *name)
 {
 	sem_post(arg);
@@ -533,6 +567,7 @@ int main(void)
 		cmocka_unit_test(test_a_device_moves),
 		cmocka_unit_test(test_pre_copy),
 		cmocka_unit_test(test_what_ends_a_session),
+		cmocka_unit_test(test_parts_of_a_page),
 		cmocka_unit_test(test_device_leaves),
 		cmocka_unit_test(test_pulled_out),
 		cmocka_unit_test(test_memory_of_another_device),
