@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <getopt.h>
 #include <json.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "cli/cli.h"
 #include "cli/serve_config.h"
 #include "vfio/token.h"
@@ -34,6 +36,22 @@ static void usage(FILE *out)
 		"  --verbose              say more\n"
 		"  --help                 this\n\n"
 		"The manual page is uvfio-serve(1).\n");
+}
+
+/* What this program is, and a copy of how it was called, with their own places for getopt to
+ * exchange; NULL when that cannot be known. */
+static char **arguments(int argc, char **argv, char exe[PATH_MAX])
+{
+	ssize_t n = readlink("/proc/self/exe", exe, PATH_MAX - 1);
+	char **out = n > 0 ? calloc((size_t)argc + 2, sizeof(*out)) : NULL;
+
+	if (!out)
+		return NULL;
+	exe[n] = '\0';
+	out[0] = exe;
+	out[1] = (char *)"serve";
+	memcpy(out + 2, argv + 1, ((size_t)argc - 1) * sizeof(*out));
+	return out;
 }
 
 int cmd_serve(int argc, char **argv)
@@ -71,9 +89,15 @@ int cmd_serve(int argc, char **argv)
 	};
 	struct serve_options o;
 	struct uvfio_error err = {""};
+	char **again, exe[PATH_MAX];
 	int c, ret = 0;
 
 	serve_options_init(&o);
+	again = arguments(argc, argv, exe);
+	if (again) {
+		o.config.exe = exe;
+		o.config.argv = again;
+	}
 	argv[0] = (char *)"uvfio serve"; /* as getopt names itself in its messages */
 	while (!ret && (c = getopt_long(argc, argv, "vh", options, NULL)) != -1) {
 		switch (c) {
@@ -119,10 +143,12 @@ int cmd_serve(int argc, char **argv)
 		case 'h':
 			usage(stdout);
 			serve_options_fini(&o);
+			free(again);
 			return 0;
 		default:
 			fprintf(stderr, "`uvfio serve --help` lists the options\n");
 			serve_options_fini(&o);
+			free(again);
 			return EXIT_USAGE;
 		}
 	}
@@ -135,9 +161,11 @@ int cmd_serve(int argc, char **argv)
 	if (ret) {
 		fprintf(stderr, "uvfio serve: %s\n", err.msg);
 		serve_options_fini(&o);
+		free(again);
 		return EXIT_USAGE;
 	}
 	ret = serve_run(&o.config);
 	serve_options_fini(&o);
+	free(again);
 	return ret;
 }

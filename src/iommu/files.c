@@ -215,6 +215,8 @@ static void remove_file(struct iommu_files *files, struct iommu_file *file)
 		files->nr_processes--;
 	else
 		files->nr_files--;
+	if (file->kind == IOMMU_MEM_FILE && file->fd >= 0)
+		files->nr_kept--;
 	for (const struct iommu_window *w = file->windows; w; w = w->next)
 		files->reserved -= w->span;
 }
@@ -266,6 +268,11 @@ static int add_file(struct iommu_files *files, const struct iommu_mem *mem, cons
 		files->nr_processes++;
 	} else {
 		files->nr_files++;
+	}
+	if (mem->kind == IOMMU_MEM_FILE && mem->keep_fd && files->nr_kept < FILES_MAX_KEPT) {
+		/* Without it all works but iommu_keep(). */
+		file->fd = fcntl(mem->fd, F_DUPFD_CLOEXEC, 3);
+		files->nr_kept += file->fd >= 0;
 	}
 	if (mem->kind == IOMMU_MEM_PEER) {
 		iommu_peer_ref(mem->peer);

@@ -12,8 +12,9 @@
  * only what the file has is mapped, because mapping more would extend it; when it has grown, the
  * window is mapped anew over itself.
  *
- * Of a file no fd is kept: the mapping holds it, and only memory files are mapped, so that letting
- * go asks nobody.  Of a process, one is, and another when parts of its memory may block: that is
+ * Of a file no fd is needed: the mapping holds it.  Where the door says so, one is kept nevertheless,
+ * for a server that takes the place of this one; of a few only, or a client could use up all there
+ * are.  Only memory files are mapped, so that letting go asks nobody.  Of a process, one is, and another when parts of its memory may block: that is
  * process.h's, which knows where it may be closed.
  *
  * Threads: any; one mutex inside, held across mmap() but never across anything of a client's.
@@ -25,6 +26,7 @@
 #include "iommu/space.h"
 
 #define FILES_BUCKETS      256u
+#define FILES_MAX_KEPT     64u
 #define FILES_MAX_WINDOWS  16u
 #define FILES_MAX_RESERVED (16ull << 40) /* bytes of address space, all windows of a space */
 
@@ -43,7 +45,7 @@ struct iommu_file {
 	bool may_block; /* PROCESS (separate entries too) */
 	uint64_t id[2];
 	uint32_t refs;           /* atomic; goes from and to 0 only under the mutex */
-	int fd;                  /* PROCESS that does not block; else -1 */
+	int fd; /* PROCESS that does not block; FILE that was kept; else -1 */
 	struct iommu_peer *peer; /* PEER, and PROCESS that may block: reached by messages */
 	unsigned nr_windows;
 	struct iommu_window *windows;
@@ -53,7 +55,7 @@ struct iommu_files {
 	uint32_t refs; /* atomic: the spaces that share it, and who made it */
 	pthread_mutex_t lock;
 	struct iommu_file *bucket[FILES_BUCKETS];
-	unsigned nr_files, nr_processes;
+	unsigned nr_files, nr_processes, nr_kept;
 	uint64_t reserved;
 	struct workers *workers; /* for processes that may block; made when needed */
 };

@@ -83,6 +83,7 @@ struct iommu_mem {
 	bool unpinnable; /* PROCESS: what a kernel could not pin, and no device's: see type1.h */
 	struct uvfio_trash *trash; /* PROCESS that may block: where the space closes what it has of
 				    * @fd; NULL: closing it waits for nobody */
+	bool keep_fd; /* FILE: keep an fd of it, if there is room, for iommu_keep() */
 	struct iommu_peer *peer; /* PEER: the space takes references; @fd and @file_id are unused */
 };
 
@@ -193,6 +194,16 @@ struct iommu_listed {
  * many there are in all. */
 unsigned iommu_list(struct iommu_space *space, uint64_t iova, struct iommu_listed *out,
 		    unsigned max, uint64_t *count);
+
+/* A mapping, for who maps the same elsewhere. */
+struct iommu_kept {
+	uint64_t iova, size, offset; /* in the file, or the address that a peer knows */
+	unsigned prot;
+	int fd; /* the space's, while it is mapped; -1: a peer's */
+};
+/* Likewise, up to @max of them in @out: how many, or -EOPNOTSUPP when one is anything else than one
+ * piece of a file that was kept (struct iommu_mem), or of a peer that is no device. */
+int iommu_keep(struct iommu_space *space, uint64_t iova, struct iommu_kept *out, unsigned max);
 
 /* Wait until no transfer of a mapping in [@iova, @last] that began before this call is in flight.
  * Transfers that begin later do not prolong it.  Those by messages are abandoned. */

@@ -18,6 +18,9 @@ enum serve_kind {
 	SERVE_STATE,     /* @id: its state, in a file, before its ADD; @value: begin anew without it
 			  * when     it cannot be used */
 	SERVE_SAVE,      /* @id; a file to save it to; answered by DONE */
+	SERVE_GIVE,      /* to the old server; a socket to the new one; answered by DONE of 0 */
+	SERVE_BACK,      /* ditto: the new one has failed; text: why */
+	SERVE_TAKE,      /* to the new one; a socket to the old one; answered by DONE of 0 */
 	SERVE_END,
 	/* server → keeper, on tell */
 	SERVE_STARTED,  /* @value: 0 or -errno, also of READY then; text: a message */
@@ -26,6 +29,12 @@ enum serve_kind {
 	SERVE_GONE,     /* @id was removed by somebody else */
 	SERVE_VF_COMES, /* @id, @value: make a socket for this VF of it */
 	SERVE_VF_GOES,  /* ditto: remove it */
+	SERVE_UPGRADE,  /* somebody asks for it; answered by BACK, or not at all */
+	/* old server → new server; each with a descriptor, but the last */
+	SERVE_HAND_STATE,  /* @id */
+	SERVE_HAND_CLIENT, /* @id */
+	SERVE_HAND_FD,     /* @id */
+	SERVE_HAND_END,
 	/* server → keeper, on ask; with a socket for the answer */
 	SERVE_OPEN,    /* @value: flags; text: the path */
 	SERVE_CONNECT, /* text: the URI */

@@ -98,6 +98,8 @@ void keeper_free_entry(struct keeper *keeper, struct entry *entry)
 	keeper_drop_socket(&entry->made);
 	while (entry->vfs)
 		keeper_vf_goes(entry, entry->vfs->index);
+	if (entry->listen_fd >= 0)
+		close(entry->listen_fd);
 	serve_spec_fini(&entry->spec);
 	free(entry->said.spec);
 	free(entry->said.where);
@@ -128,6 +130,7 @@ int keeper_add(struct keeper *keeper, const struct serve_device *said, bool conf
 		link = &(*link)->next;
 	*link = e;
 	e->id = ++keeper->next_id;
+	e->listen_fd = -1;
 	e->configured = e->kept = configured;
 	e->said.spec = strdup(said->spec);
 	e->said.where = strdup(said->where);
@@ -261,7 +264,9 @@ static void send_add(struct keeper *keeper, struct entry *e)
 	vfio_token_redact(e->said.spec);
 	vfio_token_wipe(&e->said.token);
 	e->said.has_token = false;
-	close(fd);
+	if (e->listen_fd >= 0)
+		close(e->listen_fd);
+	e->listen_fd = fd;
 	if (ret)
 		failed(keeper, e, strerror(-ret));
 	else
@@ -318,7 +323,7 @@ static void reload(struct keeper *keeper)
 /* Do the next thing, unless one is under way. */
 static void step(struct keeper *keeper)
 {
-	while (keeper->started && !keeper->ending) {
+	while (keeper->started && !keeper->ending && keeper->upgrade.state == UPGRADE_NONE) {
 		struct entry *e;
 
 		if (entry_in(keeper, ENTRY_ADDING) || entry_in(keeper, ENTRY_REMOVING) ||
@@ -359,6 +364,8 @@ static void on_done(struct keeper *keeper, const struct serve_message *msg, cons
 {
 	struct entry *e = entry_find(keeper, msg->id);
 
+	if (!msg->id)
+		keeper_upgrade_given(keeper, msg->value, text);
 	if (!e)
 		return;
 	if (e->state == ENTRY_REMOVING) {
@@ -399,6 +406,9 @@ static bool on_tell(struct keeper *keeper, char *text)
 	case SERVE_DONE:
 		on_done(keeper, &msg, text);
 		break;
+	case SERVE_UPGRADE:
+		keeper_upgrade(keeper);
+		break;
 	case SERVE_REFUSED:
 		e = entry_find(keeper, msg.id);
 		if (e && e->state == ENTRY_ADDING)
@@ -434,13 +444,13 @@ static bool is_named(struct keeper *keeper, const char *text, bool to_write)
  * In a child, which receives it, too: with the request comes a descriptor that the server chose,
  * and answering on it, or closing it, may take for ever.
  */
-static void answer(struct keeper *keeper, char *text)
+static void answer(struct keeper *keeper, int ask, char *text)
 {
 	struct serve_message msg;
 	bool to_write;
 	int reply;
 
-	if (serve_receive(keeper->ask, &msg, text, &reply) != 1 || reply < 0)
+	if (serve_receive(ask, &msg, text, &reply) != 1 || reply < 0)
 		return;
 	close(keeper->received);
 	to_write = msg.kind == SERVE_OPEN && (msg.value & O_ACCMODE) != O_RDONLY;
@@ -451,7 +461,7 @@ static void answer(struct keeper *keeper, char *text)
 		serve_answer(&msg, text, reply);
 }
 
-static void on_ask(struct keeper *keeper, char *text)
+static void on_ask(struct keeper *keeper, int ask, char *text)
 {
 	struct serve_message msg;
 	int ends[2] = {-1, -1};
@@ -463,13 +473,13 @@ static void on_ask(struct keeper *keeper, char *text)
 		pid = fork();
 		if (!pid) {
 			serve_answer_begin();
-			answer(keeper, text);
+			answer(keeper, ask, text);
 			_exit(0);
 		}
 		close(ends[1]);
 	}
 	if (pid < 0) {
-		serve_receive(keeper->ask, &msg, NULL, NULL); /* -EIO */
+		serve_receive(ask, &msg, NULL, NULL); /* -EIO */
 	} else {
 		keeper->nr_children++;
 		/* Until the child has taken the message. */
@@ -500,6 +510,8 @@ static void reap(struct keeper *keeper)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == keeper->server)
 			on_server_end(keeper, status);
+		else if (pid == keeper->upgrade.pid)
+			keeper->upgrade.pid = 0; /* its socket tells */
 		else if (keeper->nr_children)
 			keeper->nr_children--;
 	}
@@ -518,7 +530,11 @@ static void on_signal(struct keeper *keeper)
 	case SIGHUP:
 		keeper->reload = true;
 		break;
+	case SIGUSR2:
+		keeper_upgrade(keeper);
+		break;
 	default:
+		keeper_upgrade_failed(keeper, "the server is to end");
 		if ((keeper->ending || keeper->saving) && keeper->server)
 			kill(keeper->server, SIGKILL); /* asked twice */
 		if (keeper->states && keeper->started && !keeper->saving) {
@@ -541,10 +557,17 @@ void keeper_watch(struct keeper *keeper, char *text)
 			 (short)(POLLIN | (keeper->tell.nr ? POLLOUT : 0)), 0},
 			{keeper->signals, POLLIN, 0},
 			{told && keeper->nr_children < MAX_CHILDREN ? keeper->ask : -1, POLLIN, 0},
+			{keeper->upgrade.tell.sock,
+			 (short)(POLLIN | (keeper->upgrade.tell.nr ? POLLOUT : 0)), 0},
+			{keeper->nr_children < MAX_CHILDREN ? keeper->upgrade.ask : -1, POLLIN, 0},
 		};
+		int n;
 
 		step(keeper);
-		if (!keeper->server || poll(fds, 3, -1) < 0)
+		n = keeper->server ? poll(fds, 5, keeper_upgrade_wait(keeper)) : -1;
+		if (!n)
+			keeper_upgrade_failed(keeper, "it takes too long");
+		if (n <= 0)
 			continue;
 		if (fds[0].revents & POLLOUT)
 			serve_outbox_flush(&keeper->tell);
@@ -552,7 +575,14 @@ void keeper_watch(struct keeper *keeper, char *text)
 			told = on_tell(keeper, text);
 		if (fds[1].revents)
 			on_signal(keeper);
-		if (fds[2].revents & POLLIN)
-			on_ask(keeper, text);
+		/* What the others did may have ended or exchanged these. */
+		if (fds[2].revents & POLLIN && fds[2].fd == keeper->ask)
+			on_ask(keeper, keeper->ask, text);
+		if (fds[3].revents & POLLOUT && fds[3].fd == keeper->upgrade.tell.sock)
+			serve_outbox_flush(&keeper->upgrade.tell);
+		if (fds[4].revents & POLLIN && fds[4].fd == keeper->upgrade.ask)
+			on_ask(keeper, keeper->upgrade.ask, text);
+		if (fds[3].revents & ~POLLOUT && fds[3].fd == keeper->upgrade.tell.sock)
+			keeper_upgrade_tell(keeper, text);
 	}
 }

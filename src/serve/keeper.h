@@ -42,9 +42,27 @@ struct entry {
 	bool configured; /* by the file, which may change */
 	bool has_state;  /* ADDING: with what was saved */
 	bool kept;       /* while the file is read again: it is still there */
+	int listen_fd;   /* what it is served at, for a new server; -1: none */
 	struct made_socket made;
 	struct made_socket *vfs; /* of its VFs */
 };
+
+/* keeper_upgrade.c */
+enum upgrade_state { UPGRADE_NONE, UPGRADE_STARTING, UPGRADE_HANDING, UPGRADE_ADDING };
+
+struct upgrade {
+	enum upgrade_state state;
+	pid_t pid; /* the new server */
+	struct serve_outbox tell;
+	int ask;
+	bool given, taken;
+	struct entry *at;
+	int64_t deadline; /* CLOCK_MONOTONIC, ms */
+};
+
+/* In the environment of a new server: its descriptors TELL,ASK,CONTROL and how many files its
+ * devices have. */
+#define SERVE_SUCCESSOR "UVFIO_SERVE_SUCCESSOR"
 
 struct keeper {
 	const struct serve_config *config;
@@ -66,6 +84,8 @@ struct keeper {
 	bool reload;         /* asked for */
 	bool saving;         /* asked to end: what is UP is saved first */
 	bool ending;
+	struct upgrade upgrade;
+	int control_keep;            /* control's socket, for a new server, or -1 */
 	struct serve_states *states; /* of --state, or NULL */
 	int status;                  /* exit status */
 };
@@ -98,6 +118,18 @@ void keeper_state_refused(struct keeper *keeper, struct entry *e, const char *wh
 /* Save the next one of those that are to be saved.  False: there is none. */
 bool keeper_state_save(struct keeper *keeper);
 void keeper_state_saved(struct keeper *keeper, struct entry *e, int result, const char *why);
+/* Begin to exchange the server. */
+void keeper_upgrade(struct keeper *keeper);
+/* The old one has stopped everything, or has not. */
+void keeper_upgrade_given(struct keeper *keeper, int result, const char *why);
+/* There is something on the new one's socket. */
+void keeper_upgrade_tell(struct keeper *keeper, char *text);
+/* It does not go any further: the old one goes on.  Also when nothing is under way. */
+void keeper_upgrade_failed(struct keeper *keeper, const char *why);
+/* How long to wait for it at most, in ms; -1: for ever. */
+int keeper_upgrade_wait(const struct keeper *keeper);
+/* start.c: about how many files the devices have. */
+unsigned keeper_count_files(const struct keeper *keeper);
 /* Everything between start and end.  @text: SERVE_MAX_TEXT bytes for messages. */
 void keeper_watch(struct keeper *keeper, char *text);
 

@@ -65,6 +65,10 @@ struct serve_config {
 	const char *sysfs; /* a directory where the machine is shown as /sys does, or NULL */
 	const char *state; /* a directory for what devices are between two servers, or NULL */
 	bool fresh;        /* a state that cannot be used: begin anew without it */
+	/* What this program is, and its arguments: what the new server is started by (`uvfio
+	 * upgrade`); NULL: it cannot be. */
+	const char *exe;
+	char *const *argv;
 	bool unconfined;
 	bool verbose;
 };

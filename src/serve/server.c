@@ -33,6 +33,7 @@
 #include "join/host.h"
 #include "serve/broker.h"
 #include "serve/channel.h"
+#include "serve/handover.h"
 #include "serve/server_private.h"
 #include "serve/spec.h"
 #include "serve/vf_sockets.h"
@@ -131,7 +132,12 @@ static int add_in_turn(struct server *server, uint64_t id, struct serve_spec *sp
 	newest_device(server, d->name, &mmio);
 	wire_settings(spec, mmio, &d->options);
 	ret = server_state_load(server, id, d->name, err);
-	if (!ret) {
+	if (!ret && server_arrives(server, id)) {
+		ret = wire_listen(server->wire, d->name, -1, &d->options, &d->listener, err);
+		if (!ret)
+			ret = server_arrive(server, id, d->name, fd, d->listener, err);
+		fd = ret ? fd : -1;
+	} else if (!ret) {
 		ret = wire_listen(server->wire, d->name, fd, &d->options, &d->listener, err);
 		fd = -1;
 	}
@@ -354,71 +360,6 @@ int server_remove_device(struct server *server, uint64_t id, const char *name,
 	return 0;
 }
 
-/* ---- what the keeper tells ---- */
-
-static void answer(struct server *server, const struct serve_message *msg, int ret,
-		   const char *text)
-{
-	const struct serve_message done = {.kind = SERVE_DONE, .value = ret, .id = msg->id};
-
-	serve_send(server->config->tell, &done, text, -1);
-}
-
-static void tell_started(struct server *server, int ret, const char *text)
-{
-	const struct serve_message started = {.kind = SERVE_STARTED, .value = ret};
-
-	serve_send(server->config->tell, &started, text, -1);
-}
-
-static void listen_to_keeper(struct server *server)
-{
-	static const char no_socket[] = "no socket came with it";
-	char *text = malloc(SERVE_MAX_TEXT);
-	struct serve_message msg;
-	char name[16];
-	int fd, ret;
-
-	while (text && serve_receive(server->config->tell, &msg, text, &fd) == 1) {
-		struct uvfio_error err = {""};
-
-		switch (msg.kind) {
-		case SERVE_ADD:
-			ret = -EPROTO;
-			if (fd < 0)
-				uvfio_error_set(&err, ret, no_socket);
-			else
-				ret = server_add_device(server, msg.id, text, fd, name, &err);
-			explicit_bzero(text, SERVE_MAX_TEXT); /* there may be a token in it */
-			answer(server, &msg, ret, ret ? err.msg : name);
-			break;
-		case SERVE_STATE:
-			server_state_came(server, &msg, fd);
-			break;
-		case SERVE_SAVE:
-			ret = server_state_save(server, msg.id, fd, &err);
-			answer(server, &msg, ret, err.msg);
-			break;
-		case SERVE_REMOVE:
-			ret = server_remove_device(server, msg.id, NULL, CONTROL_FORCE, &err);
-			answer(server, &msg, ret, err.msg);
-			break;
-		case SERVE_VF_SOCKET:
-			server_vf_socket(server, &msg, fd);
-			break;
-		case SERVE_READY:
-			ret = server_start_control(server, &err);
-			if (ret)
-				tell_started(server, ret, err.msg);
-			break;
-		default: /* END */
-			free(text);
-			return;
-		}
-	}
-	free(text);
-}
-
 /* ---- */
 
 #define SPARE_RINGS 32u /* for files that come later */
@@ -576,9 +517,9 @@ int serve_server(const struct serve_server_config *config)
 	if (chdir("/")) { /* do not keep a file system busy */
 	}
 	ret = start(&server, &err);
-	tell_started(&server, ret, err.msg);
+	server_tell_started(&server, ret, err.msg);
 	if (!ret)
-		listen_to_keeper(&server);
+		server_listen(&server);
 	stop(&server);
 	pthread_cond_destroy(&server.changed);
 	pthread_mutex_destroy(&server.lock);

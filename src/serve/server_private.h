@@ -41,6 +41,11 @@ struct server {
 	uint64_t state_id;
 	bool state_or_fresh; /* if it cannot be used, begin anew */
 
+	/* [main thread] While it is exchanged (handover.h). */
+	struct leaving *leaving;
+	struct arriving *arriving;
+	bool handing; /* and ->turn is held */
+
 	pthread_mutex_t turn; /* taken before ->lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a device is gone or off the list; ->stopping */
@@ -66,6 +71,11 @@ int server_state_save(struct server *server, uint64_t id, int fd, struct uvfio_e
  * message: it does not, and has to. */
 int server_state_load(struct server *server, uint64_t id, const char *name,
 		      struct uvfio_error *err);
+
+/* server_tell.c.  [main thread] Do what the keeper says, until that is to end. */
+void server_listen(struct server *server);
+/* @ret: 0 or -errno, with a message. */
+void server_tell_started(struct server *server, int ret, const char *text);
 
 /* The file @path that came with what this thread adds for a client of control: a descriptor,
  * -ENOENT when none did, or -errno. */

@@ -8,22 +8,26 @@
 #include <string.h>
 #include <unistd.h>
 #include "serve/channel.h"
+#include "serve/handover.h"
 #include "serve/server_private.h"
 #include "vfio/move.h"
 #include "vfio/observe.h"
 
 #define PIECE (1u << 20)
 
-static int write_all(int fd, const uint8_t *bytes, size_t len, struct uvfio_error *err)
+/* At *@at of @fd, or where it stands if that is NULL. */
+static int write_all(int fd, off_t *at, const uint8_t *bytes, size_t len, struct uvfio_error *err)
 {
 	while (len) {
-		ssize_t n = write(fd, bytes, len);
+		ssize_t n = at ? pwrite(fd, bytes, len, *at) : write(fd, bytes, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return uvfio_error_set(err, n ? -errno : -EIO, "writing its state: %s",
 					       strerror(n ? errno : EIO));
+		if (at)
+			*at += n;
 		bytes += n;
 		len -= (size_t)n;
 	}
@@ -31,7 +35,8 @@ static int write_all(int fd, const uint8_t *bytes, size_t len, struct uvfio_erro
 }
 
 /* All of a device that is paused. */
-static int save_paused(struct vfio_move *move, int fd, uint8_t *piece, struct uvfio_error *err)
+static int save_paused(struct vfio_move *move, int fd, off_t *at, uint8_t *piece,
+		       struct uvfio_error *err)
 {
 	for (;;) {
 		ssize_t n = vfio_move_read(move, piece, PIECE);
@@ -42,10 +47,21 @@ static int save_paused(struct vfio_move *move, int fd, uint8_t *piece, struct uv
 					       strerror((int)-n));
 		if (!n)
 			return 0;
-		ret = write_all(fd, piece, (size_t)n, err);
+		ret = write_all(fd, at, piece, (size_t)n, err);
 		if (ret)
 			return ret;
 	}
+}
+
+int server_state_write(struct vfio_move *move, int fd, struct uvfio_error *err)
+{
+	uint8_t *piece = malloc(PIECE);
+	off_t at = 0;
+	int ret = piece ? save_paused(move, fd, &at, piece, err)
+			: uvfio_error_set(err, -ENOMEM, "out of memory");
+
+	free(piece);
+	return ret;
 }
 
 static int save(struct vfio_device *dev, int fd, uint8_t *piece, struct uvfio_error *err)
@@ -58,7 +74,7 @@ static int save(struct vfio_device *dev, int fd, uint8_t *piece, struct uvfio_er
 		return ret;
 	ret = vfio_move_pause(move, err);
 	if (!ret)
-		ret = save_paused(move, fd, piece, err);
+		ret = save_paused(move, fd, NULL, piece, err);
 	if (!ret && fsync(fd))
 		ret = uvfio_error_set(err, -errno, "writing its state: %s", strerror(errno));
 	if (!ret)
@@ -128,6 +144,8 @@ int server_state_load(struct server *server, uint64_t id, const char *name, stru
 	const struct serve_message refused = {.kind = SERVE_REFUSED, .id = id};
 	int ret;
 
+	if (server_arriving_state(server, id) >= 0)
+		return with_device(server, name, server_arriving_state(server, id), load, err);
 	/* Control adds devices, too, in threads of its own: they have no id. */
 	if (!id || server->state_fd < 0 || server->state_id != id)
 		return 0;

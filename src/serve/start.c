@@ -55,7 +55,7 @@ static int make_control(struct keeper *keeper, struct uvfio_error *err)
 #define VF_FILES 256u /* that are counted for the VFs of a device: few are all in use at once */
 
 /* About how many files the devices have that are said now; each VF has them anew. */
-static unsigned count_files(const struct keeper *keeper)
+unsigned keeper_count_files(const struct keeper *keeper)
 {
 	unsigned nr = 0;
 
@@ -100,7 +100,7 @@ static int start_server(struct keeper *keeper, struct uvfio_error *err)
 			.sysfs_fd = keeper->sysfs_fd,
 			.keeper_uid = geteuid(),
 			.keeper_gid = getegid(),
-			.nr_files = count_files(keeper),
+			.nr_files = keeper_count_files(keeper),
 		};
 
 		close(tell[0]);
@@ -113,8 +113,7 @@ static int start_server(struct keeper *keeper, struct uvfio_error *err)
 	}
 	close(tell[1]);
 	close(ask[1]);
-	if (keeper->control_fd >= 0)
-		close(keeper->control_fd);
+	keeper->control_keep = keeper->control_fd;
 	keeper->control_fd = -1;
 	if (keeper->sysfs_fd >= 0)
 		close(keeper->sysfs_fd); /* it ends with the server */
@@ -151,6 +150,7 @@ static int prepare(struct keeper *keeper, struct uvfio_error *err)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
@@ -177,19 +177,66 @@ static int prepare(struct keeper *keeper, struct uvfio_error *err)
 	return ret;
 }
 
+/* We were started by a keeper to take the place of its server (keeper_upgrade.c): @text says how.
+ */
+static int run_successor(const struct serve_config *config, const char *text)
+{
+	struct serve_server_config server = {
+		.config = config,
+		.sysfs_fd = -1,
+		.keeper_uid = geteuid(),
+		.keeper_gid = getegid(),
+	};
+	struct serve_identity identity = {0};
+	struct serve_devices loaded = {0};
+	struct uvfio_error err = {""};
+	int ret = 0;
+
+	if (sscanf(text, "%d,%d,%d,%u", &server.tell, &server.ask, &server.control_fd,
+		   &server.nr_files) != 4)
+		ret = uvfio_error_set(&err, -EINVAL, SERVE_SUCCESSOR "=%s", text);
+	unsetenv(SERVE_SUCCESSOR);
+	raise_limit();
+	signal(SIGPIPE, SIG_IGN);
+	/* For users' own models, which the file may name; devices are the keeper's to tell. */
+	if (!ret && config->load)
+		ret = config->load(config->load_arg, &loaded, &err);
+	serve_devices_fini(&loaded);
+	if (!ret && config->user)
+		ret = serve_identity_find(config->user, &identity, &err);
+	if (ret) {
+		keeper_complain("%s", err.msg);
+		return 1;
+	}
+	if (config->user)
+		server.identity = &identity;
+	fcntl(server.tell, F_SETFD, FD_CLOEXEC);
+	fcntl(server.ask, F_SETFD, FD_CLOEXEC);
+	_exit(serve_server(&server));
+}
+
 int serve_run(const struct serve_config *config)
 {
+	const char *successor = getenv(SERVE_SUCCESSOR);
+
 	struct keeper keeper = {.config = config,
 				.tell.sock = -1,
 				.ask = -1,
 				.signals = -1,
 				.control_fd = -1,
 				.sysfs_fd = -1,
+				.control_keep = -1,
+				.upgrade = {.tell.sock = -1, .ask = -1},
 				.busy = true};
 	struct uvfio_error err = {""};
 	char *text = malloc(SERVE_MAX_TEXT);
-	int ret = text ? prepare(&keeper, &err) : uvfio_error_set(&err, -ENOMEM, "out of memory");
+	int ret;
 
+	if (successor) {
+		free(text);
+		return run_successor(config, successor);
+	}
+	ret = text ? prepare(&keeper, &err) : uvfio_error_set(&err, -ENOMEM, "out of memory");
 	if (!ret)
 		ret = start_server(&keeper, &err);
 	if (ret) {
@@ -205,6 +252,8 @@ int serve_run(const struct serve_config *config)
 		unlink(keeper.control_path);
 	if (keeper.control_fd >= 0)
 		close(keeper.control_fd);
+	if (keeper.control_keep >= 0)
+		close(keeper.control_keep);
 	if (keeper.sysfs_fd >= 0)
 		close(keeper.sysfs_fd);
 	serve_states_close(keeper.states);

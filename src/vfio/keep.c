@@ -213,6 +213,19 @@ out:
 	return ret;
 }
 
+int vfio_keep_mappings(struct vfio_device_file *df, uint64_t iova, struct iommu_kept *out,
+		       unsigned max)
+{
+	struct iommu_space *space = atomic_load(&df->dev->space);
+
+	return space ? iommu_keep(space, iova, out, max) : 0;
+}
+
+int vfio_keep_view(struct vfio_device_file *df, int fd)
+{
+	return view_continue(df->dev, fd);
+}
+
 void vfio_keep_master(struct vfio_device_file *df)
 {
 	struct vfio_device *dev = df->dev;

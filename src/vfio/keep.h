@@ -30,6 +30,7 @@
 struct vfio_device;
 struct vfio_device_file;
 struct device_keep;
+struct iommu_kept;
 
 /* The sections of @dev as it is now; it is quiet, and awake (device_access_begin()).  0; -EAGAIN:
  * it sleeps; -ENOMEM.  (What does not fit, @out says.) */
@@ -62,6 +63,12 @@ int vfio_keep_eventfd(struct vfio_device *dev, unsigned index, unsigned vector);
  * gives (irq_keep_put()).  0, -ENOMEM; -EINVAL: it was not, or has begun already. */
 int vfio_keep_irqs(struct vfio_device_file *df,
 		   int (*take)(void *arg, unsigned index, unsigned vector), void *arg);
+/* iommu_keep() of what the user has mapped for @df. */
+int vfio_keep_mappings(struct vfio_device_file *df, uint64_t iova, struct iommu_kept *out,
+		       unsigned max);
+/* Clients have mapped BARs by the file @fd, of the server before this one: it is the view here, too.
+ * -EBUSY: there is one; -ENOMEM; -errno. */
+int vfio_keep_view(struct vfio_device_file *df, int fd);
 /* Bus mastering is again as it was, and with it DMA goes on. */
 void vfio_keep_master(struct vfio_device_file *df);
 /* Did the open of @df continue? */

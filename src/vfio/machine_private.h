@@ -490,6 +490,9 @@ void view_show(struct vfio_device *dev, enum view_state state);
 void view_store(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size, uint64_t value);
 /* Have the session's view in the file @fd (duplicated), which clients have already. */
 int view_adopt(struct vfio_device *dev, int fd);
+/* The same of a file that was the view in another process, which has stopped: what lies in memory
+ * areas is what clients have put there, and stays. */
+int view_continue(struct vfio_device *dev, int fd);
 /* The MSI-X table changed. */
 void view_publish_msix(struct vfio_device *dev);
 void view_publish_vector(struct vfio_device *dev, unsigned vector);

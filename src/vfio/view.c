@@ -76,8 +76,8 @@ static bool has_memory(const struct vfio_device *dev)
 
 /* ---- memory areas ---- */
 
-/* Is there anything but zeros in @len bytes, at most a page, of @p?  They are in @copy then.  What a
- * client has cut off is zeros. */
+/* Is there anything but zeros in @len bytes, at most a page, of @p?  They are in @copy then.  What
+ * a client has cut off is zeros. */
 static bool has_data(const uint8_t *p, size_t len, uint8_t *copy)
 {
 	if (uvfio_guard_copy(copy, p, len))
@@ -97,8 +97,8 @@ static void read_ahead(const struct bar *bar)
 	}
 }
 
-/* Copy the contents of BAR @bar's memory to @fresh, which has the same layout.  @zeros: that is what
- * it holds; then pages of zeros are left alone, so that none is made for them. */
+/* Copy the contents of BAR @bar's memory to @fresh, which has the same layout.  @zeros: that is
+ * what it holds; then pages of zeros are left alone, so that none is made for them. */
 static void copy_memory(const struct bar *bar, uint8_t *fresh, bool zeros)
 {
 	uint8_t page[PAGE_BYTES];
@@ -122,8 +122,9 @@ static void copy_memory(const struct bar *bar, uint8_t *fresh, bool zeros)
 }
 
 /* Replace what is behind the address range of BAR @bar's memory by @len bytes of @fd (or anonymous
- * ones, -1), contents kept.  @zeros: the file holds nothing.  0, or -ENOMEM with nothing changed. */
-static int exchange(struct bar *bar, int fd, uint64_t offset, bool zeros)
+ * ones, -1), contents kept.  @zeros: the file holds nothing.  0, or -ENOMEM with nothing changed.
+ */
+static int exchange(struct bar *bar, int fd, uint64_t offset, bool zeros, bool as_is)
 {
 	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
 	uint8_t *fresh;
@@ -131,9 +132,10 @@ static int exchange(struct bar *bar, int fd, uint64_t offset, bool zeros)
 	fresh = mmap(NULL, bar->memory_len, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
 	if (fresh == MAP_FAILED)
 		return -ENOMEM;
-	if (fd >= 0)
+	if (fd >= 0 && !as_is)
 		read_ahead(bar);
-	copy_memory(bar, fresh, zeros);
+	if (!as_is)
+		copy_memory(bar, fresh, zeros);
 	if (mremap(fresh, bar->memory_len, bar->memory_len, MREMAP_MAYMOVE | MREMAP_FIXED,
 		   bar->memory) == MAP_FAILED) {
 		munmap(fresh, bar->memory_len);
@@ -144,6 +146,7 @@ static int exchange(struct bar *bar, int fd, uint64_t offset, bool zeros)
 
 struct exchange_call {
 	bool out, zeros;
+	bool as_is; /* the file has the contents */
 	int ret;
 };
 
@@ -155,7 +158,7 @@ static void call_exchange(struct vfio_device *dev, void *arg)
 	for (unsigned i = 0; i < NR_BARS && !call->ret; i++) {
 		if (dev->bars[i].memory_len)
 			call->ret = exchange(&dev->bars[i], call->out ? dev->view.fd : -1,
-					     VFIO_REGION_OFFSET(i), call->zeros);
+					     VFIO_REGION_OFFSET(i), call->zeros, call->as_is);
 	}
 	pthread_mutex_unlock(&dev->reg_lock);
 }
@@ -459,17 +462,25 @@ static int map_pages(struct vfio_device *dev)
 }
 
 /* The window of the migration region, which is there in every state of the view. */
-static int show_window(struct vfio_device *dev)
+static int show_window(struct vfio_device *dev, bool whole)
 {
 	struct view *view = &dev->view;
 
-	if (view->stays && ftruncate(view->fd, (off_t)view->stays))
+	if (view->stays && !whole && ftruncate(view->fd, (off_t)view->stays))
 		return -errno;
 	return migration_region_view(dev, view->fd);
 }
 
-/* @fd -1: in a file of its own. */
-static int view_create(struct vfio_device *dev, int fd)
+/* One that clients had of another server is as it should be already. */
+static int add_seals(int fd, int seals)
+{
+	int now = fcntl(fd, F_GET_SEALS);
+
+	return now >= 0 && (now & seals) == seals ? 0 : fcntl(fd, F_ADD_SEALS, seals);
+}
+
+/* @fd -1: in a file of its own.  @whole: it is the view of another server, as clients have it. */
+static int view_create(struct vfio_device *dev, int fd, bool whole)
 {
 	struct view *view = &dev->view;
 	int seals = F_SEAL_SEAL;
@@ -483,7 +494,7 @@ static int view_create(struct vfio_device *dev, int fd)
 	view->sealed = !dev->poller.users && !has_memory(dev) && !dev->migration.region;
 	if (view->sealed)
 		seals |= F_SEAL_FUTURE_WRITE;
-	if (map_pages(dev) || fcntl(view->fd, F_ADD_SEALS, seals) || show_window(dev) ||
+	if (map_pages(dev) || add_seals(view->fd, seals) || show_window(dev, whole) ||
 	    device_memory_view(dev, view->fd)) {
 		migration_region_view(dev, -1);
 		close(view->fd);
@@ -500,7 +511,7 @@ static int view_get(struct vfio_device *dev, int fd)
 	pthread_mutex_lock(&dev->config_lock);
 	ret = dev->view.fd;
 	if (ret < 0) {
-		ret = view_create(dev, fd);
+		ret = view_create(dev, fd, false);
 		if (!ret) {
 			device_memory(dev, dev->mem);
 			ret = dev->view.fd;
@@ -520,6 +531,28 @@ int view_adopt(struct vfio_device *dev, int fd)
 	int ret = view_get(dev, fd);
 
 	return ret < 0 ? ret : 0;
+}
+
+int view_continue(struct vfio_device *dev, int fd)
+{
+	struct exchange_call call = {.out = true, .as_is = true};
+	int ret;
+
+	pthread_mutex_lock(&dev->config_lock);
+	ret = dev->view.fd >= 0 ? -EBUSY : view_create(dev, fd, true);
+	if (!ret && dev->mem == MEM_ON && !dev->low_power && !is_cut_off(dev)) {
+		if (has_memory(dev))
+			device_call(dev, call_exchange, &call);
+		ret = call.ret;
+		dev->view.state = VIEW_OUT;
+		atomic_store(&dev->view.live, true);
+		publish_all(dev, false);
+		view_publish_msix(dev);
+	}
+	if (!ret)
+		device_memory(dev, dev->mem);
+	pthread_mutex_unlock(&dev->config_lock);
+	return ret;
 }
 
 void view_fini(struct vfio_device *dev)

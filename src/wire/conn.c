@@ -209,9 +209,9 @@ static void no_more(struct wire_conn *conn, ssize_t n)
 /* Commands that were kept may be handled. */
 static bool pending_may_go_on(struct wire_conn *conn)
 {
-	return !conn->dying && !conn->half_closed && state_of(conn) == WIRE_READY &&
-	       !TAILQ_EMPTY(&conn->pending) && !wire_stream_late(&conn->stream) &&
-	       !wire_stream_queued(&conn->stream);
+	return !conn->dying && !conn->stopped && !conn->half_closed &&
+	       state_of(conn) == WIRE_READY && !TAILQ_EMPTY(&conn->pending) &&
+	       !wire_stream_late(&conn->stream) && !wire_stream_queued(&conn->stream);
 }
 
 /* Commands that were kept while a job was at work. */
@@ -324,6 +324,8 @@ void wire_conn_on_twin(void *arg)
 		lost(conn, -EPIPE);
 		return;
 	}
+	if (conn->stopped)
+		return;
 	n = wire_stream_receive(&conn->twin);
 	if (n <= 0 && n != -EAGAIN) {
 		lost(conn, n);
@@ -358,4 +360,6 @@ void wire_conn_works(struct wire_conn *conn)
 	conn->output_work.fn = wire_conn_output_work;
 	conn->ended_work.fn = wire_conn_ended_work;
 	conn->turn_work.fn = turn_work;
+	conn->freeze_work.fn = wire_freeze_work;
+	conn->stop_work.fn = wire_stop_work;
 }

@@ -56,6 +56,7 @@ static void conn_free(struct wire_job *job)
 		TAILQ_REMOVE(&listener->waiting, conn, wait);
 	if (listener->active == conn)
 		hand_on(listener);
+	wire_freeze_gone_locked(conn);
 	pthread_mutex_unlock(&server->lock);
 	/* Nobody finds it any more. */
 	uvfio_ctx_free(conn->ctx);

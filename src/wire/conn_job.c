@@ -86,6 +86,7 @@ void wire_conn_job_done(struct uvfio_work *work)
 			conn->half_closed = true;
 	}
 	set_state(conn, WIRE_READY);
+	wire_conn_thawed(conn);
 	if (conn->too_late) {
 		wire_conn_complain(conn,
 				   "%u files that it sent do not close; the connection is closed",
@@ -98,5 +99,8 @@ void wire_conn_job_done(struct uvfio_work *work)
 		conn->io = NULL;
 		conn->io_size = 0;
 	}
-	wire_conn_turn(conn);
+	if (conn->freeze_wanted)
+		wire_conn_freeze(conn);
+	else
+		wire_conn_turn(conn);
 }

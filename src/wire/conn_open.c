@@ -92,7 +92,19 @@ static void make_room(struct wire_listener *listener)
 	}
 }
 
-int wire_conn_new(struct wire_listener *listener, int fd, const struct vfio_token *token)
+void wire_conn_unmake(struct wire_conn *conn)
+{
+	if (conn->timer)
+		uvfio_timer_free(conn->timer);
+	if (conn->ctx)
+		uvfio_ctx_free(conn->ctx);
+	wire_stream_fini(&conn->stream);
+	uvfio_trash_unref(conn->trash);
+	vfio_token_wipe(&conn->token);
+	free(conn);
+}
+
+struct wire_conn *wire_conn_make(struct wire_listener *listener, int fd, uint32_t max)
 {
 	struct wire_server *server = listener->server;
 	struct wire_conn *conn = calloc(1, sizeof(*conn));
@@ -100,7 +112,7 @@ int wire_conn_new(struct wire_listener *listener, int fd, const struct vfio_toke
 
 	if (!conn) {
 		close(fd);
-		return -ENOMEM;
+		return NULL;
 	}
 	conn->server = server;
 	conn->listener = listener;
@@ -109,9 +121,6 @@ int wire_conn_new(struct wire_listener *listener, int fd, const struct vfio_toke
 	conn->view_fd = -1;
 	TAILQ_INIT(&conn->pending);
 	conn->max_xfer = VFIO_USER_DEFAULT_XFER_SIZE;
-	conn->has_token = token != NULL;
-	if (token)
-		conn->token = *token;
 	conn->go_work.fn = go_work;
 	wire_conn_works(conn);
 	who_is_it(conn, fd);
@@ -119,23 +128,31 @@ int wire_conn_new(struct wire_listener *listener, int fd, const struct vfio_toke
 	conn->loop = &server->loops[at];
 	conn->ctx = uvfio_ctx_new(conn->loop->loop);
 	conn->trash = uvfio_trash_new();
-	if (wire_stream_init(&conn->stream, fd, WIRE_HELLO_MAX, conn->trash, &conn->bytes_in,
-			     &conn->bytes_out) ||
-	    !conn->ctx || !conn->trash)
-		goto no_memory;
-	conn->timer = uvfio_ctx_timer_new(conn->ctx, on_timer, conn);
-	if (!conn->timer)
-		goto no_memory;
+	if (!wire_stream_init(&conn->stream, fd, max, conn->trash, &conn->bytes_in,
+			      &conn->bytes_out) &&
+	    conn->ctx && conn->trash)
+		conn->timer = uvfio_ctx_timer_new(conn->ctx, on_timer, conn);
+	if (conn->timer)
+		return conn;
+	wire_conn_unmake(conn);
+	return NULL;
+}
+
+int wire_conn_new(struct wire_listener *listener, int fd, const struct vfio_token *token)
+{
+	struct wire_server *server = listener->server;
+	struct wire_conn *conn = wire_conn_make(listener, fd, WIRE_HELLO_MAX);
+
+	if (!conn)
+		return -ENOMEM;
+	conn->has_token = token != NULL;
+	if (token)
+		conn->token = *token;
 
 	pthread_mutex_lock(&server->lock);
 	if (listener->closing || listener->nr_conns >= WIRE_CLIENTS_MAX) {
 		pthread_mutex_unlock(&server->lock);
-		uvfio_timer_free(conn->timer);
-		uvfio_ctx_free(conn->ctx);
-		wire_stream_fini(&conn->stream);
-		uvfio_trash_unref(conn->trash);
-		vfio_token_wipe(&conn->token);
-		free(conn);
+		wire_conn_unmake(conn);
 		return -EMFILE;
 	}
 	if (listener->nr_conns >= WIRE_CLIENTS)
@@ -149,15 +166,6 @@ int wire_conn_new(struct wire_listener *listener, int fd, const struct vfio_toke
 	/* From here on it may run, and go. */
 	uvfio_ctx_post(conn->ctx, &conn->go_work);
 	return 0;
-no_memory:
-	if (conn->timer)
-		uvfio_timer_free(conn->timer);
-	uvfio_ctx_free(conn->ctx);
-	wire_stream_fini(&conn->stream);
-	uvfio_trash_unref(conn->trash);
-	vfio_token_wipe(&conn->token);
-	free(conn);
-	return -ENOMEM;
 }
 
 /* ---- getting the device ---- */
@@ -185,7 +193,7 @@ static bool process_gone(int fd)
 
 /* Opening: the core's files, as a program with /dev/vfio would make them.  VERSION is answered in
  * the context when this is done: until then the input is measured by what is not agreed yet. */
-static void job_open(struct wire_conn *conn)
+int wire_conn_open_device(struct wire_conn *conn, bool continues)
 {
 	struct wire_listener *listener = conn->listener;
 	struct wire_client c;
@@ -197,7 +205,7 @@ static void job_open(struct wire_conn *conn)
 	vfio_token_string(listener->device, conn->has_token ? &conn->token : NULL, name);
 	vfio_token_wipe(&conn->token);
 	wire_client_init(&c, conn, NULL, name, sizeof(name), sizeof(name));
-	c.client.continues = conn->version->continues;
+	c.client.continues = continues;
 	/* Anew each time: a VF that has come again may be in another group. */
 	ret = wire_find_group(conn->server, listener->device, &group, &noiommu);
 	if (!ret)
@@ -216,7 +224,12 @@ static void job_open(struct wire_conn *conn)
 	if (!ret)
 		vfio_device_file_mask_vectors(conn->df);
 	explicit_bzero(name, sizeof(name));
-	conn->error = -ret;
+	return -ret;
+}
+
+static void job_open(struct wire_conn *conn)
+{
+	conn->error = wire_conn_open_device(conn, conn->version->continues);
 }
 
 /* Take the device for @conn, or find out why not: 0, EAGAIN to wait for it, EBUSY. */
@@ -316,8 +329,13 @@ static void go_work(struct uvfio_work *work)
 	if (!conn->watch) {
 		conn->watch = uvfio_watch_new(conn->ctx, conn->stream.fd, on_socket, conn);
 		conn->reading = true;
-		if (!conn->watch)
+		if (conn->twin_socket)
+			conn->twin_watch =
+				uvfio_watch_new(conn->ctx, conn->twin.fd, wire_conn_on_twin, conn);
+		if (!conn->watch || (conn->twin_socket && !conn->twin_watch))
 			wire_conn_close(conn);
+		else if (state_of(conn) == WIRE_READY) /* it was taken over */
+			wire_conn_turn(conn);
 	} else if (state_of(conn) == WIRE_WAITING) {
 		uvfio_timer_cancel(conn->timer);
 		try_open(conn);

@@ -8,7 +8,7 @@
 
 bool wire_conn_may_go_on(struct wire_conn *conn)
 {
-	if (conn->dying || conn->half_closed || conn->ended)
+	if (conn->dying || conn->half_closed || conn->ended || conn->stopped)
 		return false;
 	if (conn->nr_pending >= WIRE_PENDING || wire_stream_late(&conn->stream))
 		return false;

@@ -67,6 +67,7 @@ static int look_at(struct vfio_machine *machine, int fd, int seals, uint64_t off
 		.file_id = {st.st_dev, st.st_ino},
 		.page = IOMMU_PAGE_SIZE,
 		.may_block = !memory,
+		.keep_fd = memory,
 	};
 	if (!memory) {
 		/* An fd a mapping: two fds on one file may differ in what they permit. */

@@ -233,6 +233,24 @@ struct wire_peer *wire_peer_new(struct wire_conn *conn, uint32_t max_xfer)
 	return peer;
 }
 
+int wire_peer_layout(struct wire_peer *peer)
+{
+	int ret;
+
+	pthread_mutex_lock(&peer->lock);
+	ret = peer->sent || peer->held ? -EBUSY : (int)peer->layout;
+	pthread_mutex_unlock(&peer->lock);
+	return ret;
+}
+
+void wire_peer_set_layout(struct wire_peer *peer, unsigned layout)
+{
+	pthread_mutex_lock(&peer->lock);
+	if (layout <= LAYOUT_32)
+		peer->layout = (enum layout)layout;
+	pthread_mutex_unlock(&peer->lock);
+}
+
 struct iommu_peer *wire_peer_iommu(struct wire_peer *peer)
 {
 	return &peer->iommu;

@@ -94,7 +94,8 @@ static_assert(sizeof(struct vfio_user_version) == 4, "as specified");
 #define VFIO_USER_CAP_TWIN_SUPPORTED "supported"
 #define VFIO_USER_CAP_TWIN_FD_INDEX  "fd_index"
 #define VFIO_USER_CAP_WRITE_MULTIPLE "write_multiple"
-/* Ours: the client wants to go on with the device where it was left; the server says that it does. */
+/* Ours: the client wants to go on with the device where it was left; the server says that it does.
+ */
 #define VFIO_USER_CAP_CONTINUE  "continue"
 #define VFIO_USER_CAP_CONTINUED "continued"
 

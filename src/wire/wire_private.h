@@ -297,8 +297,12 @@ struct wire_conn {
 	bool dying;                      /* closed; a job is still at work */
 	bool half_closed;                /* goes when its last reply has */
 	bool ended;                      /* it sends no more: goes when all is answered */
-	bool reading;                    /* the socket is watched for input */
-	struct wire_version *version;    /* from HELLO to READY */
+	struct uvfio_work freeze_work, stop_work;
+	struct wire_frozen *freeze;   /* server->lock: it is to be frozen, or is (handover.c) */
+	bool freeze_wanted;           /* when the job is done */
+	bool stopped;                 /* nothing is received, whatever comes */
+	bool reading;                 /* the socket is watched for input */
+	struct wire_version *version; /* from HELLO to READY */
 
 	/* The job's while there is one. */
 	struct wire_job job;
@@ -458,6 +462,26 @@ void wire_conn_begin_closing(struct wire_conn *conn);
 /* Nothing of the core is left to it. */
 void wire_conn_go_away(struct wire_conn *conn);
 
+/* ---- handover.c ---- */
+
+void wire_freeze_work(struct uvfio_work *work);
+void wire_stop_work(struct uvfio_work *work);
+/* [context] A job is done and somebody waits for the connection to be frozen: now it is. */
+void wire_conn_freeze(struct wire_conn *conn);
+/* [context] It was let go. */
+void wire_conn_thawed(struct wire_conn *conn);
+/* server->lock is held: it has gone. */
+void wire_freeze_gone_locked(struct wire_conn *conn);
+
+/* ---- conn_open.c ---- */
+
+/* The parts of a connection that wire_conn_new() and wire_take_over() make alike; -ENOMEM, and then
+ * wire_conn_unmake() is called.  @fd becomes the connection's. */
+struct wire_conn *wire_conn_make(struct wire_listener *listener, int fd, uint32_t max);
+void wire_conn_unmake(struct wire_conn *conn);
+/* Open the device for it: 0 or a positive errno. */
+int wire_conn_open_device(struct wire_conn *conn, bool continues);
+
 /* ---- command.c ---- */
 
 /* Handle one command of a connection in READY, or in HELLO. */
@@ -548,6 +572,10 @@ struct iommu_peer *wire_peer_iommu(struct wire_peer *peer);
 int wire_peer_reply(struct wire_peer *peer, struct wire_msg *msg);
 /* [the connection's context] End what the core took back. */
 void wire_peer_ended(struct wire_peer *peer);
+/* What it has found out, for a peer that takes its place; -EBUSY: the client has to answer
+ * messages. */
+int wire_peer_layout(struct wire_peer *peer);
+void wire_peer_set_layout(struct wire_peer *peer, unsigned layout);
 /* The connection has gone: ends everything and drops the connection's reference. */
 void wire_peer_close(struct wire_peer *peer);
 

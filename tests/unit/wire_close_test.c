@@ -172,7 +172,8 @@ static unsigned open_fds(void)
 }
 
 /* Memory files of maps are closed by the time that the client has been answered twice, whether the
- * maps were answered, refused or posted in a row. */
+ * maps were answered, refused or posted in a row.  One descriptor stays of each file that is mapped,
+ * however often it is: for a server that takes the place of this one. */
 static void maps_leave_no_fds(void **state)
 {
 	int mem = memfd_create("memory", MFD_CLOEXEC), fd;
@@ -197,7 +198,7 @@ static void maps_leave_no_fds(void **state)
 	}
 	client_get(fd, W_SCRATCH);
 	client_get(fd, W_SCRATCH);
-	assert_int_equal(open_fds(), before);
+	assert_int_equal(open_fds(), before + 1);
 	/* The last ones are not lost with the connection. */
 	assert_int_equal(client_map(fd, 1 << 24, 4096, mem, 0), 0);
 	close(fd);

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A server that is exchanged (keeper_upgrade.c tells the whole story): the old one hands its
+ * devices and clients over, the new one takes them.
+ *
+ * They speak by a socket of their own: for each device a file with its state, a file with what
+ * wire/handover.h makes of its client, and that one's descriptors, one packet each; then the end.
+ * All functions are the main thread's.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "serve/channel.h"
+#include "serve/handover.h"
+#include "serve/server_private.h"
+#include "vfio/move.h"
+#include "vfio/observe.h"
+#include "wire/handover.h"
+
+/* ---- the old one ---- */
+
+struct leaving {
+	struct leaving *next;
+	uint64_t id;
+	struct vfio_device *dev;
+	struct vfio_move *move;
+	struct wire_frozen *frozen;
+};
+
+static void back(struct server *server)
+{
+	struct uvfio_error err;
+
+	while (server->leaving) {
+		struct leaving *l = server->leaving;
+
+		server->leaving = l->next;
+		err.msg[0] = '\0';
+		if (l->move && vfio_move_end(l->move, VFIO_MOVE_BACK, &err))
+			uvfio_log(server->log, UVFIO_LOG_ERROR, "%s: it does not go on: %s",
+				  vfio_device_name(l->dev), err.msg);
+		if (l->frozen)
+			wire_thaw(l->frozen);
+		vfio_device_put(l->dev);
+		free(l);
+	}
+}
+
+void server_back(struct server *server)
+{
+	back(server);
+	if (server->handing)
+		pthread_mutex_unlock(&server->turn);
+	server->handing = false;
+}
+
+/* Has anybody it but a client of its own socket? */
+static int check_users(struct vfio_device *dev, struct uvfio_error *err)
+{
+	struct vfio_opener openers[16];
+	unsigned nr = vfio_device_openers(dev, openers, 16);
+
+	for (unsigned i = 0; i < nr && i < 16; i++)
+		if (strcmp(openers[i].door, "vfio-user") != 0)
+			return uvfio_error_set(
+				err, -EBUSY,
+				"%s: process %d has it open by `uvfio run --machine`, "
+				"which cannot be handed over yet",
+				vfio_device_name(dev), openers[i].pid);
+	return 0;
+}
+
+static int begin(struct server *server, const struct served *d, struct uvfio_error *err)
+{
+	struct leaving *l = calloc(1, sizeof(*l)), **link = &server->leaving;
+	int ret;
+
+	if (l)
+		l->dev = vfio_machine_get_device(server->machine, d->name);
+	if (!l || !l->dev) {
+		free(l);
+		return uvfio_error_set(err, l ? -ENODEV : -ENOMEM, "%s has gone", d->name);
+	}
+	while (*link)
+		link = &(*link)->next;
+	*link = l;
+	l->id = d->id;
+	if (!d->id)
+		return uvfio_error_set(err, -EBUSY,
+				       "%s was added by `uvfio add`, which cannot be handed over "
+				       "yet; remove it first",
+				       d->name);
+	ret = check_users(l->dev, err);
+	if (!ret)
+		ret = wire_freeze(d->listener, &l->frozen, err);
+	if (!ret)
+		ret = vfio_move_begin(l->dev, VFIO_MOVE_SAVE, &l->move, err);
+	return ret;
+}
+
+static int send_file(int sock, enum serve_kind kind, uint64_t id, int fd, struct uvfio_error *err)
+{
+	const struct serve_message msg = {.kind = kind, .id = id};
+	int ret = serve_send(sock, &msg, NULL, fd);
+
+	return ret ? uvfio_error_set(err, ret, "the new server does not take it: %s",
+				     strerror(-ret))
+		   : 0;
+}
+
+static int memory_file(struct uvfio_error *err)
+{
+	int fd = memfd_create("uvfio-handover", MFD_CLOEXEC);
+
+	return fd < 0 ? uvfio_error_set(err, -errno, "memfd_create: %s", strerror(errno)) : fd;
+}
+
+static int hand_state(struct leaving *l, int sock, struct uvfio_error *err)
+{
+	int fd = memory_file(err), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = server_state_write(l->move, fd, err);
+	if (!ret)
+		ret = send_file(sock, SERVE_HAND_STATE, l->id, fd, err);
+	close(fd);
+	return ret;
+}
+
+static int hand_client(struct leaving *l, int sock, struct uvfio_error *err)
+{
+	struct wire_handed h;
+	int ret = wire_hand_over(l->frozen, &h, err), fd;
+
+	if (ret || !h.len)
+		return ret;
+	fd = memory_file(err);
+	ret = fd < 0 ? fd : 0;
+	if (!ret && pwrite(fd, h.bytes, h.len, 0) != (ssize_t)h.len)
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
+	if (!ret)
+		ret = send_file(sock, SERVE_HAND_CLIENT, l->id, fd, err);
+	for (unsigned i = 0; i < h.nr_fds && !ret; i++)
+		ret = send_file(sock, SERVE_HAND_FD, l->id, h.fds[i], err);
+	if (fd >= 0)
+		close(fd);
+	wire_handed_fini(&h);
+	return ret;
+}
+
+static int hand_all(struct server *server, int sock, struct uvfio_error *err)
+{
+	int ret = 0;
+
+	if (server->config->sysfs_fd >= 0)
+		return uvfio_error_set(err, -EBUSY,
+				       "--sysfs: the file system cannot be handed over yet");
+	pthread_mutex_lock(&server->lock);
+	/* Who adds and removes waits for ->turn: the list stays. */
+	for (struct served *d = server->devices; d; d = d->next)
+		if (d->removing)
+			ret = uvfio_error_set(err, -EBUSY, "%s is being removed", d->name);
+	pthread_mutex_unlock(&server->lock);
+	for (struct served *d = server->devices; d && !ret; d = d->next)
+		ret = begin(server, d, err);
+	for (struct leaving *l = server->leaving; l && !ret; l = l->next)
+		ret = vfio_move_pause(l->move, err);
+	for (struct leaving *l = server->leaving; l && !ret; l = l->next) {
+		ret = hand_client(l, sock, err);
+		if (!ret)
+			ret = hand_state(l, sock, err);
+	}
+	return ret ? ret : send_file(sock, SERVE_HAND_END, 0, -1, err);
+}
+
+int server_give(struct server *server, int sock, struct uvfio_error *err)
+{
+	int ret;
+
+	if (sock < 0)
+		return uvfio_error_set(err, -EPROTO, "no socket came with it");
+	pthread_mutex_lock(&server->turn);
+	server->handing = true;
+	ret = hand_all(server, sock, err);
+	close(sock);
+	if (ret)
+		server_back(server);
+	return ret;
+}
+
+/* ---- the new one ---- */
+
+struct arriving {
+	struct arriving *next;
+	uint64_t id;
+	int state, client; /* files, or -1 */
+	int *fds;
+	unsigned nr_fds;
+	struct wire_conn *conn; /* it has been taken over, and waits */
+	struct wire_listener *listener;
+	int listen_fd;
+};
+
+static struct arriving *arriving(struct server *server, uint64_t id)
+{
+	struct arriving *a = server->arriving;
+
+	while (a && a->id != id)
+		a = a->next;
+	if (a)
+		return a;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return NULL;
+	*a = (struct arriving){
+		.next = server->arriving, .id = id, .state = -1, .client = -1, .listen_fd = -1};
+	server->arriving = a;
+	return a;
+}
+
+/* @fd becomes @a's. */
+static int keep_fd(struct arriving *a, int fd)
+{
+	int *fds = a->nr_fds < WIRE_HANDED_FDS ? realloc(a->fds, (a->nr_fds + 1) * sizeof(*fds))
+					       : NULL;
+
+	if (!fds) {
+		close(fd);
+		return -ENOMEM;
+	}
+	a->fds = fds;
+	fds[a->nr_fds++] = fd;
+	return 0;
+}
+
+/* One packet.  1: it was the last one. */
+static int take_packet(struct server *server, int sock, struct uvfio_error *err)
+{
+	struct serve_message msg;
+	struct arriving *a;
+	int fd = -1, ret = serve_receive(sock, &msg, NULL, &fd);
+
+	if (ret != 1)
+		return uvfio_error_set(err, ret ? ret : -EPIPE, "the old server has given up");
+	if (msg.kind == SERVE_HAND_END)
+		return 1;
+	a = fd < 0 ? NULL : arriving(server, msg.id);
+	if (!a) {
+		if (fd >= 0)
+			close(fd);
+		return uvfio_error_set(err, fd < 0 ? -EPROTO : -ENOMEM,
+				       "a descriptor did not come: %s",
+				       strerror(fd < 0 ? EMFILE : ENOMEM));
+	}
+	if (msg.kind == SERVE_HAND_STATE && a->state < 0)
+		a->state = fd;
+	else if (msg.kind == SERVE_HAND_CLIENT && a->client < 0)
+		a->client = fd;
+	else if (msg.kind == SERVE_HAND_FD)
+		return keep_fd(a, fd) ? uvfio_error_set(err, -ENOMEM, "too many descriptors") : 0;
+	else
+		close(fd);
+	return 0;
+}
+
+int server_take(struct server *server, int sock, struct uvfio_error *err)
+{
+	int ret = sock < 0 ? uvfio_error_set(err, -EPROTO, "no socket came with it") : 0;
+
+	while (!ret)
+		ret = take_packet(server, sock, err);
+	if (sock >= 0)
+		close(sock);
+	return ret < 0 ? ret : 0;
+}
+
+static int take_client(struct arriving *a, struct wire_listener *listener, struct uvfio_error *err)
+{
+	struct stat st;
+	void *bytes;
+	int ret;
+
+	if (uvfio_fstat(a->client, &st) || st.st_size <= 0)
+		return uvfio_error_set(err, -EINVAL, "what was handed over of its client is empty");
+	/* A copy: the old server could change the file. */
+	bytes = malloc((size_t)st.st_size);
+	if (!bytes || pread(a->client, bytes, (size_t)st.st_size, 0) != st.st_size)
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
+	else
+		ret = wire_take_over(listener, bytes, (size_t)st.st_size, a->fds, a->nr_fds,
+				     &a->conn, err);
+	free(bytes);
+	return ret;
+}
+
+static struct arriving *find_arriving(struct server *server, uint64_t id)
+{
+	struct arriving *a = server->arriving;
+
+	while (a && a->id != id)
+		a = a->next;
+	return a;
+}
+
+bool server_arrives(struct server *server, uint64_t id)
+{
+	return id && find_arriving(server, id);
+}
+
+int server_arrive(struct server *server, uint64_t id, const char *name, int listen_fd,
+		  struct wire_listener *listener, struct uvfio_error *err)
+{
+	struct arriving *a = find_arriving(server, id);
+
+	int ret = a->client < 0 ? 0 : take_client(a, listener, err);
+
+	if (ret)
+		return ret;
+	a->listener = listener;
+	a->listen_fd = listen_fd;
+	return 0;
+}
+
+int server_arriving_state(struct server *server, uint64_t id)
+{
+	struct arriving *a = id ? find_arriving(server, id) : NULL;
+
+	return a ? a->state : -1;
+}
+
+void server_arrived(struct server *server)
+{
+	while (server->arriving) {
+		struct arriving *a = server->arriving;
+
+		server->arriving = a->next;
+		if (a->conn)
+			wire_go_on(a->conn);
+		if (a->listener && wire_listener_open(a->listener, a->listen_fd))
+			uvfio_log(server->log, UVFIO_LOG_ERROR, "a socket is no socket any more");
+		for (unsigned i = 0; i < a->nr_fds; i++)
+			if (a->fds[i] >= 0)
+				close(a->fds[i]);
+		if (a->state >= 0)
+			close(a->state);
+		if (a->client >= 0)
+			close(a->client);
+		free(a->fds);
+		free(a);
+	}
+}
