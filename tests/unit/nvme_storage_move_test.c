@@ -478,12 +478,6 @@ static void file(struct harness *h)
 	h->file_size = 1u << 20;
 }
 
-static void large_blocks(struct harness *h)
-{
-	setup(h);
-	h->block_note = "blocksize=4096";
-}
-
 static void other_targets(void **state)
 {
 	static struct model_stream s;
@@ -496,7 +490,6 @@ static void other_targets(void **state)
 	assert_int_equal(save_all(a, &s, true, true), 0);
 	refused(&s, "memory=512K,incoming=yes", setup, "as large");
 	refused(&s, "memory=2M,incoming=yes", setup, "as large");
-	refused(&s, "memory=1M,incoming=yes", large_blocks, "blocksize=512");
 	refused(&s, "file=x,incoming=yes", file, "move=copy");
 	refused(&s, "memory=1M,move=none", setup, "move=copy");
 	/* Somebody's file is not overwritten by mistake. */

@@ -89,12 +89,7 @@ static int load_begin(struct nvme_ctrl *c, struct uvfio_load *in, struct uvfio_e
 				       "and its storage here has %llu: make it as large (truncate)",
 				       index + 1, (unsigned long long)size,
 				       (unsigned long long)here);
-	if (shift != c->ns[index].shift)
-		return uvfio_error_set(
-			err, -EINVAL,
-			"namespace %d has blocks of %u bytes in the stream and of %u "
-			"here: give this device blocksize=%u",
-			index + 1, 1u << shift, 1u << c->ns[index].shift, 1u << shift);
+	/* Its block size is the controller's state, as Format NVM has left it (migrate_ns.c). */
 	if (d->kept && !c->sub->incoming)
 		return uvfio_error_set(
 			err, -EINVAL,
