@@ -16,108 +16,6 @@ static const char *const mode_names[] = {
 };
 static_assert(sizeof(mode_names) / sizeof(mode_names[0]) == NVME_CONTENTS_NR_MODES, "a name each");
 
-/* ---- what was written ---- */
-
-static void mark(struct nvme_dirty *dirty, uint64_t offset, uint64_t len)
-{
-	uint64_t last = (offset + len - 1) >> NVME_GRANULE_BITS;
-
-	for (uint64_t i = offset >> NVME_GRANULE_BITS; i <= last && i < dirty->granules; i++) {
-		uint64_t bit = 1ull << i % 64;
-
-		if (!(atomic_load(&dirty->words[i / 64]) & bit))
-			atomic_fetch_or(&dirty->words[i / 64], bit);
-	}
-}
-
-void nvme_contents_written(struct nvme_disk *d, uint64_t offset, uint64_t len)
-{
-	if (len)
-		mark(atomic_load(&d->dirty), offset, len);
-}
-
-static void clear(struct nvme_dirty *dirty, uint64_t offset, uint64_t len)
-{
-	uint64_t last = (offset + len - 1) >> NVME_GRANULE_BITS;
-
-	for (uint64_t i = offset >> NVME_GRANULE_BITS; i <= last && i < dirty->granules; i++)
-		atomic_fetch_and(&dirty->words[i / 64], ~(1ull << i % 64));
-}
-
-/* The first granule from @i on that is marked, or as many as there are. */
-static uint64_t next_marked(const struct nvme_dirty *dirty, uint64_t i)
-{
-	while (i < dirty->granules) {
-		uint64_t word = atomic_load(&dirty->words[i / 64]) >> i % 64;
-
-		if (word)
-			return i + (unsigned)__builtin_ctzll(word);
-		i = (i / 64 + 1) * 64;
-	}
-	return dirty->granules;
-}
-
-/* Marked granules before @end. */
-static uint64_t count_marked(const struct nvme_dirty *dirty, uint64_t end)
-{
-	uint64_t n = 0;
-
-	for (uint64_t i = 0; i < end; i += 64) {
-		uint64_t word = atomic_load(&dirty->words[i / 64]);
-
-		if (end - i < 64)
-			word &= (1ull << (end - i)) - 1;
-		n += (unsigned)__builtin_popcountll(word);
-	}
-	return n;
-}
-
-void nvme_contents_free_marks(struct nvme_disk *d)
-{
-	struct nvme_dirty *dirty = atomic_load(&d->dirty);
-
-	while (dirty) {
-		struct nvme_dirty *older = dirty->older;
-
-		free(dirty);
-		dirty = older;
-	}
-}
-
-/* From now on writes to @d are marked.  Others look at the marks without a lock: what they may look
- * at stays. */
-static int track(struct nvme_ctrl *c, struct nvme_disk *d, uint64_t size)
-{
-	uint64_t granules = (size + NVME_GRANULE - 1) >> NVME_GRANULE_BITS;
-	struct nvme_dirty *dirty = atomic_load(&d->dirty);
-	int r = 0;
-
-	if (!dirty || dirty->granules != granules) {
-		struct nvme_dirty *new =
-			calloc(1, sizeof(*new) + (granules + 63) / 64 * sizeof(new->words[0]));
-
-		if (!new)
-			return -ENOMEM;
-		new->older = dirty;
-		new->granules = granules;
-		dirty = new;
-	}
-	pthread_mutex_lock(&c->sub->lock);
-	if (d->tracker && d->tracker != c) {
-		r = -EBUSY;
-		if (dirty != atomic_load(&d->dirty))
-			free(dirty);
-	} else {
-		d->tracker = c;
-		for (uint64_t i = 0; i < (granules + 63) / 64; i++)
-			atomic_store(&dirty->words[i], 0);
-		atomic_store(&d->dirty, dirty);
-		atomic_store(&d->tracked, true);
-	}
-	pthread_mutex_unlock(&c->sub->lock);
-	return r;
-}
-
 /* ---- sessions ---- */
 
 static void set_mode(struct nvme_contents *s, struct nvme_ctrl *c, enum nvme_contents_mode mode)
@@ -222,7 +120,7 @@ static int begin(struct nvme_ctrl *c)
 	s->looking = false;
 	for (unsigned i = 0; i < c->nr_ns && !r; i++) {
 		if (nvme_contents_has(c, i))
-			r = track(c, &c->sub->disks[i], block_info(c->ns[i].blk)->size);
+			r = nvme_marks_start(c, &c->sub->disks[i], block_info(c->ns[i].blk)->size);
 	}
 	if (r)
 		nvme_contents_end(c);
@@ -353,7 +251,7 @@ static void put_zeroes(struct nvme_contents *s, uint64_t len)
 
 static void read_piece(struct nvme_contents *s, struct nvme_ctrl *c, uint64_t len)
 {
-	clear(dirty_of(c, s->ns), s->at, len);
+	nvme_marks_clear(dirty_of(c, s->ns), s->at, len);
 	if (!nvme_piece_buffer(room(s))) {
 		s->error = -ENOMEM;
 		return;
@@ -379,7 +277,7 @@ static void looked(struct nvme_contents *s, struct nvme_ctrl *c)
 	if (!s->looks++) {
 		/* What is written from now on is marked; what was until now is found by looking
 		 * once more. */
-		clear(dirty_of(c, s->ns), s->at, found - s->at);
+		nvme_marks_clear(dirty_of(c, s->ns), s->at, found - s->at);
 		s->found = found;
 		return;
 	}
@@ -467,10 +365,10 @@ static bool find_marks(struct nvme_contents *s, struct nvme_ctrl *c, uint64_t *l
 			continue;
 		dirty = dirty_of(c, s->ns);
 		size = size_of(c, s->ns);
-		i = next_marked(dirty, s->at >> NVME_GRANULE_BITS);
+		i = nvme_marks_next(dirty, s->at >> NVME_GRANULE_BITS);
 		if (i == dirty->granules || i << NVME_GRANULE_BITS >= size)
 			continue;
-		while (n < NVME_PIECE / NVME_GRANULE && next_marked(dirty, i + n) == i + n &&
+		while (n < NVME_PIECE / NVME_GRANULE && nvme_marks_next(dirty, i + n) == i + n &&
 		       i + n < dirty->granules)
 			n++;
 		s->at = i << NVME_GRANULE_BITS;
@@ -667,10 +565,10 @@ static uint64_t marked_bytes(const struct nvme_contents *s, const struct nvme_ct
 		if (end > dirty->granules)
 			end = dirty->granules;
 	}
-	bytes = count_marked(dirty, end) << NVME_GRANULE_BITS;
+	bytes = nvme_marks_count(dirty, end) << NVME_GRANULE_BITS;
 	/* The last one may be shorter. */
 	if (end == dirty->granules && size % NVME_GRANULE &&
-	    next_marked(dirty, dirty->granules - 1) == dirty->granules - 1)
+	    nvme_marks_next(dirty, dirty->granules - 1) == dirty->granules - 1)
 		bytes -= NVME_GRANULE - size % NVME_GRANULE;
 	return bytes;
 }

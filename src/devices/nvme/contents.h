@@ -94,6 +94,17 @@ struct nvme_dirty {
 	_Atomic uint64_t words[];
 };
 
+/* ---- contents_marks.c ---- */
+/* From now on writes to @d, of @size bytes, are marked, for @c; nothing is at first.  0, -ENOMEM,
+ * -EBUSY: another controller's session has the marks. */
+int nvme_marks_start(struct nvme_ctrl *c, struct nvme_disk *d, uint64_t size);
+/* Those of a range of bytes. */
+void nvme_marks_clear(struct nvme_dirty *dirty, uint64_t offset, uint64_t len);
+/* The first granule from @i on that is marked, or as many as there are. */
+uint64_t nvme_marks_next(const struct nvme_dirty *dirty, uint64_t i);
+/* Marked granules before @end. */
+uint64_t nvme_marks_count(const struct nvme_dirty *dirty, uint64_t end);
+
 /* ---- contents.c ---- */
 /* Does namespace @index go along with @c? */
 static inline bool nvme_contents_has(const struct nvme_ctrl *c, unsigned index)
