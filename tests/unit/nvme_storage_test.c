@@ -153,6 +153,38 @@ static void what_cannot_be_flushed_stays(void **state)
 	h_free(h);
 }
 
+/* Before it stops it is flushed, so that there is little to be flushed then. */
+static void flushed_ahead(void **state)
+{
+	struct harness *h = h_ready("file=a,ns=memory=64K:move=none", slow_file);
+	static struct model_stream s;
+
+	assert_int_equal(rw(h, NVME_IO_WRITE, 1, 0), 0);
+	for (unsigned fail = 0; fail < 2; fail++) {
+		h->blocks[0]->fail = fail;
+		h->blocks[0]->fail_op = BLOCK_FLUSH;
+		h->blocks[0]->fail_after = 0;
+		h->blocks[0]->fail_errno = -EIO;
+		h->moved = 1;
+		h->in_ctx = true;
+		assert_int_equal(
+			model_stream_save_some(&s, nvme_model.migration, h->priv, false, true),
+			-EINPROGRESS);
+		h->in_ctx = false;
+		h_run(h);
+		assert_int_equal(h->moved, fail ? -EIO : 0);
+		assert_int_equal(h->blocks[0]->nr_ops[BLOCK_FLUSH], 1 + fail);
+		assert_true(h->blocks[0]->held);
+		assert_int_equal(read_ns(h, 1), 0);
+		h->in_ctx = true;
+		nvme_model.migration->end(h->priv);
+		h->in_ctx = false;
+	}
+	h->moved = 1;
+	model_stream_drop(&s);
+	h_free(h);
+}
+
 /* What is not here is not touched, and a host that asks anyhow may ask again. */
 static void not_ready(void **state)
 {
@@ -331,6 +363,7 @@ int main(void)
 		cmocka_unit_test(given_back_and_taken),
 		cmocka_unit_test(the_other_side_has_it),
 		cmocka_unit_test(what_cannot_be_flushed_stays),
+		cmocka_unit_test(flushed_ahead),
 		cmocka_unit_test(not_ready),
 		cmocka_unit_test(resets),
 		cmocka_unit_test(incoming),

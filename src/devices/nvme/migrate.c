@@ -57,6 +57,14 @@ static int save(void *priv, struct uvfio_save *out, bool stopped, bool first)
 
 	if (first)
 		*m = (struct nvme_migration){.aside = m->aside};
+	m->begins |= first;
+	if (first && !stopped) {
+		r = nvme_storage_flush(c);
+		if (r)
+			return r;
+	}
+	first = m->begins;
+	m->begins = false;
 	r = nvme_contents_save(c, out, stopped, first);
 	if (r || !stopped)
 		return r; /* what else there is is little, and all of it changes */

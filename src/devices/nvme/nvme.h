@@ -391,6 +391,9 @@ static inline bool nvme_ns_ready(const struct nvme_ns *ns)
 /* [work context] A driver begins with @c: take what is free.  True: that goes on, and ->work() is
  * called when it is over. */
 bool nvme_storage_try(struct nvme_ctrl *c);
+/* [work context] Flush what is given back later, while the controller runs: 0, -errno, or
+ * -EINPROGRESS: uvfio_migration_done() is called then. */
+int nvme_storage_flush(struct nvme_ctrl *c);
 /* [work context] A reset: the move, if there was one, is over. */
 void nvme_storage_reset(struct nvme_ctrl *c);
 /* @d was opened: it is here, unless its subsystem is incoming. */

@@ -199,7 +199,8 @@ struct nvme_pmr {
 struct nvme_storage {
 	enum nvme_storage_job {
 		NVME_STORAGE_IDLE,
-		NVME_STORAGE_FLUSH,   /* before it is given back */
+		NVME_STORAGE_AHEAD, /* flush while it runs, so that little is left to be flushed */
+		NVME_STORAGE_FLUSH, /* before it is given back */
 		NVME_STORAGE_RELEASE, /* and that */
 		NVME_STORAGE_TAKE,    /* to go on with what was loaded, or as before */
 		NVME_STORAGE_TRY,     /* after a reset, and for an enable: as far as it is free */
@@ -420,6 +421,7 @@ struct nvme_migration {
 	struct nvme_aside *aside; /* NULL: nothing has come */
 	bool saved;               /* all sections but those of bad blocks */
 	unsigned ns;              /* the next namespace for these */
+	bool begins;              /* a session of saving, of which nothing was asked yet */
 	bool leaving;             /* ->leave() waits for the PMR */
 	struct uvfio_error *err;  /* its */
 	bool again;               /* interrupts are to be raised again, once it runs */

@@ -32,9 +32,10 @@
 #include "devices/nvme/nvme_model.h"
 
 static const char *const job_names[] = {
-	[NVME_STORAGE_IDLE] = "idle",       [NVME_STORAGE_FLUSH] = "flush",
-	[NVME_STORAGE_RELEASE] = "release", [NVME_STORAGE_TAKE] = "take",
-	[NVME_STORAGE_TRY] = "try",         [NVME_STORAGE_UNDO] = "undo",
+	[NVME_STORAGE_AHEAD] = "flush ahead", [NVME_STORAGE_IDLE] = "idle",
+	[NVME_STORAGE_FLUSH] = "flush",       [NVME_STORAGE_RELEASE] = "release",
+	[NVME_STORAGE_TAKE] = "take",         [NVME_STORAGE_TRY] = "try",
+	[NVME_STORAGE_UNDO] = "undo",
 };
 static_assert(sizeof(job_names) / sizeof(job_names[0]) == NVME_STORAGE_NR_JOBS, "a name each");
 
@@ -136,6 +137,7 @@ static bool claim_disk(struct nvme_ctrl *c, unsigned i)
 		return false;
 	pthread_mutex_lock(&c->sub->lock);
 	switch (job) {
+	case NVME_STORAGE_AHEAD:
 	case NVME_STORAGE_FLUSH:
 	case NVME_STORAGE_RELEASE:
 		mine = d->ours && !d->mover && !other_user(d, c);
@@ -154,7 +156,7 @@ static bool claim_disk(struct nvme_ctrl *c, unsigned i)
 	}
 	if (mine && d->mover && d->mover != c) {
 		mine = false; /* TAKE: found out when the job ends */
-	} else if (mine && job != NVME_STORAGE_FLUSH) {
+	} else if (mine && job != NVME_STORAGE_FLUSH && job != NVME_STORAGE_AHEAD) {
 		d->mover = c;
 		if (job == NVME_STORAGE_RELEASE ||
 		    (job == NVME_STORAGE_UNDO && c->storage.undone == NVME_STORAGE_TAKE))
@@ -168,7 +170,7 @@ static bool claim_pmr(const struct nvme_ctrl *c)
 {
 	const struct nvme_storage *s = &c->storage;
 
-	if (!c->pmr.blk)
+	if (!c->pmr.blk || s->job == NVME_STORAGE_AHEAD)
 		return false;
 	if (s->job == NVME_STORAGE_UNDO)
 		return s->pmr_moved;
@@ -178,6 +180,7 @@ static bool claim_pmr(const struct nvme_ctrl *c)
 static enum block_op op_of(const struct nvme_storage *s)
 {
 	switch (s->job) {
+	case NVME_STORAGE_AHEAD:
 	case NVME_STORAGE_FLUSH:
 		return BLOCK_FLUSH;
 	case NVME_STORAGE_RELEASE:
@@ -227,7 +230,7 @@ static void one_done(struct nvme_ctrl *c)
 		s->result = status;
 		s->failed = at + 1;
 	}
-	if (s->job == NVME_STORAGE_FLUSH)
+	if (op_of(s) == BLOCK_FLUSH)
 		return;
 	if (at == c->nr_ns) {
 		s->pmr_moved = !status && s->job != NVME_STORAGE_UNDO;
@@ -374,6 +377,10 @@ static bool next_job(struct nvme_ctrl *c)
 		s->undone = s->job;
 		set_job(c, NVME_STORAGE_UNDO);
 		return true;
+	case NVME_STORAGE_AHEAD:
+		if (s->result)
+			explain(c, "flushed");
+		return false;
 	case NVME_STORAGE_TRY:
 		if (s->result)
 			explain(c, "taken");
@@ -440,6 +447,11 @@ static int begin(struct nvme_ctrl *c, enum nvme_storage_job job, struct uvfio_er
 		return s->result;
 	s->late = job != NVME_STORAGE_TRY;
 	return -EINPROGRESS;
+}
+
+int nvme_storage_flush(struct nvme_ctrl *c)
+{
+	return begin(c, NVME_STORAGE_AHEAD, NULL);
 }
 
 int nvme_storage_release(struct nvme_ctrl *c, struct uvfio_error *err)
