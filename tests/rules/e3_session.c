@@ -195,6 +195,7 @@ static void reset_from(struct t *t)
 /* A reset that config space asks for is one. */
 static void flr_from(struct t *t)
 {
+	bool pcie = t->f->pcie && facts_get(t->f, t->f->pcie + 4, 4) & 1u << 28;
 	unsigned can = movable(t, 0), control = t->f->pcie + 8;
 
 	for (unsigned state = STOP; state < NR_STATES; state++) {
@@ -203,7 +204,10 @@ static void flr_from(struct t *t)
 		if (!has_state(can, state))
 			continue;
 		fd = go(t, state);
-		cfg_write(t, control, 2, cfg_read(t, control, 2) | 0x8000);
+		if (pcie)
+			cfg_write(t, control, 2, cfg_read(t, control, 2) | 0x8000);
+		else /* that of Advanced Features */
+			cfg_write(t, t->f->af + 4, 1, 1);
 		see_state(t, state_name(state), RUNNING);
 		if (fd >= 0)
 			close(fd);
