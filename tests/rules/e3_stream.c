@@ -12,7 +12,7 @@
 #define HEADER       64u
 #define HEAD_BYTES   32u
 #define CHECKSUM     8u
-#define MAX_SECTIONS 64u
+#define MAX_SECTIONS 512u
 #define TAG(a, b, c, d)                                                                            \
 	((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 #define END TAG('.', 'E', 'N', 'D')
@@ -356,6 +356,13 @@ static void sections_moved(struct t *t)
 }
 
 /* Each one that is not memory: twice, missing, of another version, longer, shorter. */
+/* Contents, of memory or of a namespace that travels with its controller: in any pieces, again and
+ * again. */
+static bool is_contents(uint32_t tag)
+{
+	return tag == MEM || tag == TAG('N', 'V', 'C', 'D') || tag == TAG('N', 'V', 'C', 'Z');
+}
+
 static void sections_changed(struct t *t)
 {
 	static uint8_t longer[1 << 20];
@@ -373,7 +380,7 @@ static void sections_changed(struct t *t)
 		wrong += offer_parts(t, &c) != -EINVAL;
 		c.sections[i].version = ~0u;
 		wrong += offer_parts(t, &c) != -EINVAL;
-		if (sec->tag == MEM || sec->len + 1 > sizeof(longer))
+		if (is_contents(sec->tag) || sec->len + 1 > sizeof(longer))
 			continue;
 		c = p;
 		memmove(&c.sections[i + 1], sec, (c.nr++ - i) * sizeof(*sec));
