@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""A Linux guest that writes to an NVMe controller and is moved, live, by QEMU's own migration over TCP (E.3, E.5).
+
+Usage: live_migration.py UVFIO PROGRAM [CASE ...]     TAP; PROGRAM is live_guest, linked statically
+The device is vfio-pci with enable-migration=on, under `uvfio run`: source and target are two runs in two network
+namespaces, which have nothing in common but a wire and the image.  The guest's writers check what they read; when it has
+ended, the host looks for all that was acknowledged to them.  UVFIO_MOVES=N: so many moves each, by default 3.  What cannot be fetched
+makes the whole test a skip, by name.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "support"))
+from guest import Guest, GuestError, MIB, TIMEOUT, TOP, WAIT, fetch_guest, initramfs, must, require  # noqa: E402
+from guest import attempt, Bench  # noqa: E402
+
+UVFIO, PROGRAM = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
+MODULES = ("nvme-keyring", "nvme-auth", "nvme-core", "nvme")
+MOVES = int(os.environ.get("UVFIO_MOVES", "3"))
+WRITERS = 4
+PORT = 4444
+
+
+class Namespaces:
+    """Two network namespaces and a wire between them."""
+
+    def __init__(self):
+        self.names = [f"uvfio-{os.getpid()}-{n}" for n in range(2)]
+        self.addresses = ["192.0.2.1", "192.0.2.2"]
+
+    def __enter__(self):
+        for name in self.names:
+            subprocess.run(["ip", "netns", "add", name], check=True)
+        subprocess.run(["ip", "-n", self.names[0], "link", "add", "wire", "type", "veth", "peer", "name", "wire",
+                        "netns", self.names[1]], check=True)
+        for name, address in zip(self.names, self.addresses):
+            subprocess.run(["ip", "-n", name, "address", "add", address + "/24", "dev", "wire"], check=True)
+            for device in ("wire", "lo"):
+                subprocess.run(["ip", "-n", name, "link", "set", device, "up"], check=True)
+        return self
+
+    def __exit__(self, *_):
+        for name in self.names:
+            subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
+
+
+class Moving:
+    """A guest that is on one of the two sides, and the images of its disks."""
+
+    def __init__(self, bench, namespaces, devices, options=""):
+        self.bench, self.namespaces, self.devices, self.options = bench, namespaces, devices, options
+        self.side, self.count = 0, 0
+        self.initrd = initramfs(bench.folder, bench.kernel, MODULES, (PROGRAM,))
+        self.guest = self.start(0, False)
+        self.guest.ready()
+
+    def start(self, side, incoming):
+        """QEMU on a side, for a guest that boots or one that comes."""
+        self.count += 1
+        folder = tempfile.mkdtemp(dir=self.bench.folder)
+        wrapper = os.path.join(folder, "qemu")
+        command = ["ip", "netns", "exec", self.namespaces.names[side], UVFIO, "run"]
+        for spec in self.devices:
+            command += ["--device", spec + (",incoming=yes" if incoming else "")]
+        with open(wrapper, "w") as f:
+            f.write("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in command)
+                    + f" -- '{self.bench.qemu}' \"$@\"\n")
+        os.chmod(wrapper, 0o755)
+        args = []
+        for n in range(len(self.devices)):
+            args += ["-device", f"pcie-root-port,id=rp{n},slot={n + 1},chassis={n + 1}", "-device",
+                     f"vfio-pci,host=0000:{n + 1:02x}:00.0,bus=rp{n},id=dev{n},enable-migration=on{self.options}"]
+        if incoming:
+            args += ["-incoming", "defer"]
+        guest = Guest(wrapper, self.bench.kernel, self.initrd, folder, args, memory="256M", shared=False)
+        guest.qmp("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        guest.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 30, "downtime-limit": 2000})
+        self.bench.guests.append(guest)
+        return guest
+
+    def move(self, cancel=False):
+        """To the other side; or begin with it, and give it up."""
+        source, other = self.guest, 1 - self.side
+        target = self.start(other, True)
+        uri = f"tcp:{self.namespaces.addresses[other]}:{PORT}"
+        target.qmp("migrate-incoming", uri=uri)
+        if cancel:
+            source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 * MIB})
+        source.qmp("migrate", uri=uri)
+        source.await_event("MIGRATION", lambda data: data["status"] == "active")
+        if cancel:
+            source.qmp("migrate_cancel")
+            source.await_event("MIGRATION", lambda data: data["status"] == "cancelled")
+            source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 30})
+            target.kill()
+            return
+        ended = source.await_event("MIGRATION", lambda data: data["status"] in ("completed", "failed"))
+        require(ended["data"]["status"] == "completed",
+                f"{source.qmp('query-migrate')}; source: {source.errors()}; target: {target.errors()}")
+        target.await_event("MIGRATION", lambda data: data["status"] in ("completed", "failed"))
+        info = source.qmp("query-migrate")
+        print(f"# downtime {info.get('downtime')} ms, {info.get('vfio', {}).get('transferred')} bytes of devices, "
+              f"{info['ram']['transferred']} of memory")
+        source.kill()
+        self.guest, self.side = target, other
+
+    def progress(self):
+        return [int(n) for n in must(self.guest, f"cat /tmp/disk*/[0-{WRITERS - 1}]").split()]
+
+    def goes_on(self):
+        """All writers get on."""
+        before = self.progress()
+        deadline = time.monotonic() + TIMEOUT
+        while any(now <= then for now, then in zip(self.progress(), before)):
+            require(time.monotonic() < deadline, f"the guest's writers do not get on: {before}; "
+                    + must(self.guest, "dmesg | tail -20"))
+
+
+def image(bench, name):
+    path = bench.path(name)
+    with open(path, "wb") as f:
+        f.truncate(32 * MIB)
+    return path
+
+
+def moves(bench, nr_devices=1, options=""):
+    images = [image(bench, f"disk{n}") for n in range(nr_devices)]
+    with Namespaces() as namespaces:
+        m = Moving(bench, namespaces, [f"nvme,file={path}" for path in images], options)
+        for n in range(nr_devices):
+            must(m.guest, WAIT.format(f"/dev/nvme{n}n1"))
+            must(m.guest, f"mkdir /tmp/disk{n}; live_guest /dev/nvme{n}n1 {WRITERS} /tmp/disk{n} >/tmp/log{n} 2>&1 &")
+        for n in range(nr_devices):
+            for w in range(WRITERS):
+                must(m.guest, WAIT.format(f"/tmp/disk{n}/{w}"))
+        for n in range(MOVES):
+            if n == 1:
+                m.move(cancel=True)
+                m.goes_on()
+            m.move()
+            m.goes_on()
+        must(m.guest, "killall -TERM live_guest; wait; true")
+        logs = must(m.guest, "cat /tmp/log*")
+        require(not logs, logs)
+        complaints = must(m.guest, "dmesg | grep -iE 'nvme.*(timeout|error|abort|reset|fail)'; true")
+        require(not complaints, complaints)
+        counts = m.progress()
+        require(m.guest.power_off() == 0, "QEMU: " + m.guest.errors())
+    for n, path in enumerate(images):
+        own = counts[n * WRITERS:(n + 1) * WRITERS]
+        found = subprocess.run([PROGRAM, "--judge", path, *map(str, own)], capture_output=True, text=True)
+        print(found.stdout, end="")
+        require(found.returncode == 0, "what was acknowledged is not all in the image: " + found.stdout)
+
+
+def one_controller(bench):
+    moves(bench)
+
+
+def two_controllers(bench):
+    """Which both have to do P2P: QEMU migrates several devices only then."""
+    moves(bench, 2)
+
+
+CASES = [one_controller, two_controllers]
+
+
+def main(names):
+    if os.getuid() != 0 or not shutil.which("ip"):
+        print("1..0 # SKIP network namespaces take root, and ip (package iproute2)")
+        return 0
+    qemu, kernel, why = fetch_guest()
+    if why:
+        print(f"1..0 # SKIP {why}")
+        return 0
+    qemus = [("11.1", qemu)]
+    found = subprocess.run([os.path.join(TOP, "scripts", "fetch-qemu"), "trixie"], capture_output=True, text=True)
+    if found.returncode == 0:
+        qemus.append(("10.0", os.path.join(found.stdout.strip(), "qemu-system-x86_64")))
+    cases = [(version, path, case) for version, path in qemus for case in CASES
+             if not names or case.__name__ in names or version in names]
+    print(f"1..{len(cases)}")
+    passed = [attempt(number, f"QEMU {version}: {case.__name__.replace('_', ' ')}", Bench(UVFIO, path, kernel), case)
+              for number, (version, path, case) in enumerate(cases, 1)]
+    return 0 if all(passed) else 1
+
+
+sys.exit(main(sys.argv[3:]))
