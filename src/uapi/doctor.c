@@ -455,22 +455,25 @@ static void examine_fuse(struct report *r, bool namespaces)
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC), e = errno;
 
 	if (!namespaces)
-		add(r, "/dev/fuse", DOCTOR_NOTE, "not used: without mounts /sys cannot be served");
+		add(r, "/dev/fuse", DOCTOR_NOTE,
+		    "not used: without mounts /sys cannot be served, nor devices migrated");
 	else if (!sysfs_built())
 		remedy(add(r, "/dev/fuse", DOCTOR_NOTE,
 			   "this uvfio was built without libfuse3: programs cannot write to /sys, "
-			   "nor have /dev/uioN"),
+			   "nor have /dev/uioN, nor migrate devices"),
 		       "install libfuse3-dev and build it again");
 	else if (fd < 0)
 		remedy(add(r, "/dev/fuse", DOCTOR_NOTE,
-			   "%s: programs cannot write to /sys, nor have /dev/uioN", strerror(e)),
+			   "%s: programs cannot write to /sys, nor have /dev/uioN, nor migrate "
+			   "devices",
+			   strerror(e)),
 		       in_container() ? "start the container with --device /dev/fuse"
 		       : e == ENOENT  ? "modprobe fuse"
 				     : "chmod 666 /dev/fuse (Debian's package fuse3 has a rule for "
 				       "udev that does it)");
 	else
 		add(r, "/dev/fuse", DOCTOR_OK,
-		    "there, so programs can write to /sys, and have /dev/uioN");
+		    "there, so programs can write to /sys, have /dev/uioN, and migrate devices");
 	if (fd >= 0)
 		close(fd);
 }
