@@ -401,6 +401,7 @@ void device_free(struct vfio_device *dev)
 	uvfio_ctx_flush(dev->ctx);
 	/* One that was pulled out has had no reset at its last close. */
 	device_quiesce(dev);
+	device_migration_reset(dev); /* a session of the operator's may be there still */
 	sriov_end(dev);
 	if (dev->physfn)
 		vectors_leave(dev);
