@@ -257,6 +257,26 @@ static void all_at_once(void **state)
 	}
 }
 
+/* Zeroes are few sections, however many they are. */
+static void nothing_but_zeroes(void **state)
+{
+	static struct model_stream s;
+
+	for (how = 0; how < 2; how++) {
+		struct harness *a = h_ready("memory=16M", setup);
+		unsigned n = 0;
+
+		stop(a);
+		assert_int_equal(save_all(a, &s, true, true), 0);
+		while (model_stream_find(&s, "NVCZ", n))
+			n++;
+		assert_true(n >= 1 && n <= 16);
+		assert_null(model_stream_find(&s, "NVCD", 0));
+		model_stream_drop(&s);
+		h_free(a);
+	}
+}
+
 /* While it runs, and is written to wherever the session has come. */
 static void under_writes(void **state)
 {
@@ -660,6 +680,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_at_once),
+		cmocka_unit_test(nothing_but_zeroes),
 		cmocka_unit_test(under_writes),
 		cmocka_unit_test(a_write_that_is_late),
 		cmocka_unit_test(what_is_left),

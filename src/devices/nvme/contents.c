@@ -6,6 +6,7 @@
 
 #include "devices/nvme/contents.h"
 
+#define LOOKED_AT 64u         /* pieces that it looks at, most of which may be zeroes */
 #define HANDED_ON (1u << 20)  /* bytes that one call of ->save() puts, about */
 #define LOOK_EACH (16u << 20) /* bytes of data, after which holes are looked for again */
 
@@ -192,7 +193,7 @@ bool nvme_piece_submit(struct nvme_piece *p, enum block_op op, unsigned flags)
 		.offset = p->offset,
 		.len = p->len,
 		.iov = &p->iov,
-		.nr_iov = op == BLOCK_READ || op == BLOCK_WRITE,
+		.nr_iov = op == BLOCK_READ || op == BLOCK_WRITE || op == BLOCK_NOTE,
 		.done = piece_done,
 	};
 	p->busy = true;
@@ -210,16 +211,6 @@ bool nvme_piece_submit(struct nvme_piece *p, enum block_op op, unsigned flags)
 }
 
 /* ---- what is read next ---- */
-
-static uint64_t size_of(const struct nvme_ctrl *c, unsigned index)
-{
-	return block_info(c->ns[index].blk)->size;
-}
-
-static struct nvme_dirty *dirty_of(const struct nvme_ctrl *c, unsigned index)
-{
-	return atomic_load(&c->sub->disks[index].dirty);
-}
 
 /* The place in the ring for the next piece, or NULL. */
 static struct nvme_piece *room(struct nvme_contents *s)
@@ -251,7 +242,7 @@ static void put_zeroes(struct nvme_contents *s, uint64_t len)
 
 static void read_piece(struct nvme_contents *s, struct nvme_ctrl *c, uint64_t len)
 {
-	nvme_marks_clear(dirty_of(c, s->ns), s->at, len);
+	nvme_marks_clear(nvme_marks_of(c, s->ns), s->at, len);
 	if (!nvme_piece_buffer(room(s))) {
 		s->error = -ENOMEM;
 		return;
@@ -262,7 +253,7 @@ static void read_piece(struct nvme_contents *s, struct nvme_ctrl *c, uint64_t le
 /* A look for data has ended. */
 static void looked(struct nvme_contents *s, struct nvme_ctrl *c)
 {
-	uint64_t size = size_of(c, s->ns), found;
+	uint64_t size = nvme_contents_bytes(c, s->ns), found;
 
 	s->looking = false;
 	/* Whoever cannot say has data everywhere. */
@@ -277,7 +268,7 @@ static void looked(struct nvme_contents *s, struct nvme_ctrl *c)
 	if (!s->looks++) {
 		/* What is written from now on is marked; what was until now is found by looking
 		 * once more. */
-		nvme_marks_clear(dirty_of(c, s->ns), s->at, found - s->at);
+		nvme_marks_clear(nvme_marks_of(c, s->ns), s->at, found - s->at);
 		s->found = found;
 		return;
 	}
@@ -342,7 +333,7 @@ static bool produce_first(struct nvme_contents *s, struct nvme_ctrl *c)
 		s->at = 0;
 		return true;
 	}
-	size = nvme_contents_has(c, s->ns) ? size_of(c, s->ns) : 0;
+	size = nvme_contents_has(c, s->ns) ? nvme_contents_bytes(c, s->ns) : 0;
 	if (s->at >= size) {
 		next_ns(s);
 		return true;
@@ -363,8 +354,8 @@ static bool find_marks(struct nvme_contents *s, struct nvme_ctrl *c, uint64_t *l
 
 		if (!nvme_contents_has(c, s->ns))
 			continue;
-		dirty = dirty_of(c, s->ns);
-		size = size_of(c, s->ns);
+		dirty = nvme_marks_of(c, s->ns);
+		size = nvme_contents_bytes(c, s->ns);
 		i = nvme_marks_next(dirty, s->at >> NVME_GRANULE_BITS);
 		if (i == dirty->granules || i << NVME_GRANULE_BITS >= size)
 			continue;
@@ -418,7 +409,7 @@ static bool put_begins(struct nvme_contents *s, struct nvme_ctrl *c, struct uvfi
 		if (!nvme_contents_has(c, s->begun))
 			continue;
 		put_section(out, NVME_CONTENTS_BEGIN, s->begun);
-		uvfio_save_u64(out, size_of(c, s->begun));
+		uvfio_save_u64(out, nvme_contents_bytes(c, s->begun));
 		uvfio_save_u8(out, c->ns[s->begun].shift);
 		any = true;
 	}
@@ -443,25 +434,51 @@ static bool is_zero(const uint8_t *p, uint64_t len)
 	return !*p && !memcmp(p, p + 1, len - 1);
 }
 
-static void put_run(struct uvfio_save *out, const struct nvme_piece *p, uint64_t from, uint64_t end,
-		    bool zeroes)
+/* Zeroes that are not put yet: what follows may belong to them. */
+struct zeroes {
+	unsigned ns;
+	uint64_t offset, len;
+};
+
+/* True: something was put. */
+static bool put_zero_run(struct uvfio_save *out, struct zeroes *z)
 {
-	put_section(out, zeroes ? NVME_CONTENTS_ZEROES : NVME_CONTENTS_DATA, p->ns);
+	if (!z->len)
+		return false;
+	put_section(out, NVME_CONTENTS_ZEROES, z->ns);
+	uvfio_save_u64(out, z->offset);
+	uvfio_save_u64(out, z->len);
+	z->len = 0;
+	return true;
+}
+
+static void put_run(struct uvfio_save *out, const struct nvme_piece *p, uint64_t from, uint64_t end,
+		    bool zeroes, struct zeroes *z)
+{
+	bool follows = z->len && z->ns == p->ns && z->offset + z->len == p->offset + from;
+
+	if (zeroes && follows) {
+		z->len += end - from;
+		return;
+	}
+	put_zero_run(out, z);
+	if (zeroes) {
+		*z = (struct zeroes){p->ns, p->offset + from, end - from};
+		return;
+	}
+	put_section(out, NVME_CONTENTS_DATA, p->ns);
 	uvfio_save_u64(out, p->offset + from);
-	if (zeroes)
-		uvfio_save_u64(out, end - from);
-	else
-		uvfio_save_bytes(out, p->buf + from, end - from);
+	uvfio_save_bytes(out, p->buf + from, end - from);
 }
 
 /* Granules of zeroes and others, in runs. */
-static void put_piece(struct uvfio_save *out, const struct nvme_piece *p)
+static void put_piece(struct uvfio_save *out, const struct nvme_piece *p, struct zeroes *z)
 {
 	uint64_t from = 0, at = 0;
 	bool zeroes = false;
 
 	if (p->zeroes) {
-		put_run(out, p, 0, p->len, true);
+		put_run(out, p, 0, p->len, true, z);
 		return;
 	}
 	while (at < p->len) {
@@ -469,31 +486,37 @@ static void put_piece(struct uvfio_save *out, const struct nvme_piece *p)
 		bool zero = is_zero(p->buf + at, n);
 
 		if (at > from && zero != zeroes) {
-			put_run(out, p, from, at, zeroes);
+			put_run(out, p, from, at, zeroes, z);
 			from = at;
 		}
 		zeroes = zero;
 		at += n;
 	}
-	put_run(out, p, from, at, zeroes);
+	put_run(out, p, from, at, zeroes, z);
 }
 
 /* What has come, in its order.  True: something was put. */
 static bool put_pieces(struct nvme_contents *s, struct nvme_ctrl *c, struct uvfio_save *out)
 {
+	struct zeroes z = {0};
+	unsigned looked_at = 0;
 	uint64_t bytes = 0;
 
 	produce(s, c);
-	while (!s->error && s->nr && !s->pieces[s->head].busy && bytes < HANDED_ON) {
+	while (!s->error && s->nr && !s->pieces[s->head].busy && bytes < HANDED_ON &&
+	       looked_at < LOOKED_AT) {
 		const struct nvme_piece *p = &s->pieces[s->head];
+		uint64_t zeroes = z.len;
 
-		put_piece(out, p);
-		bytes += p->zeroes ? 64 : p->len;
+		put_piece(out, p, &z);
+		looked_at++;
+		/* Of a piece that is nothing but zeroes nothing was put, as a rule. */
+		bytes += z.len >= zeroes + p->len ? 0 : p->len;
 		s->head = (s->head + 1) % NVME_NR_PIECES;
 		s->nr--;
 		produce(s, c);
 	}
-	return bytes;
+	return put_zero_run(out, &z) || bytes;
 }
 
 /* The storage of a namespace has another size than when the session began. */
@@ -504,8 +527,8 @@ static int check_sizes(struct nvme_ctrl *c)
 
 		if (!nvme_contents_has(c, i))
 			continue;
-		granules = (size_of(c, i) + NVME_GRANULE - 1) >> NVME_GRANULE_BITS;
-		if (c->sub->disks[i].tracker == c && dirty_of(c, i)->granules == granules)
+		granules = (nvme_contents_bytes(c, i) + NVME_GRANULE - 1) >> NVME_GRANULE_BITS;
+		if (c->sub->disks[i].tracker == c && nvme_marks_of(c, i)->granules == granules)
 			continue;
 		uvfio_device_log(c->dev, UVFIO_LOG_WARN,
 				 "nvme: namespace %u: its size or its controllers have changed "
@@ -535,63 +558,4 @@ int nvme_contents_save(struct nvme_ctrl *c, struct uvfio_save *out, bool stopped
 		return -EINPROGRESS;
 	}
 	return stopped && put_ends(s, c, out);
-}
-
-/* What a session that is at its beginning has. */
-static uint64_t all_bytes(const struct nvme_ctrl *c)
-{
-	uint64_t bytes = 0;
-
-	for (unsigned i = 0; i < c->nr_ns; i++)
-		bytes += nvme_contents_has(c, i) ? size_of(c, i) : 0;
-	return bytes;
-}
-
-uint64_t nvme_contents_size(const struct nvme_ctrl *c)
-{
-	return all_bytes(c);
-}
-
-/* What is marked of namespace @index, up to where the first pass has come. */
-static uint64_t marked_bytes(const struct nvme_contents *s, const struct nvme_ctrl *c,
-			     unsigned index)
-{
-	uint64_t size = size_of(c, index);
-	const struct nvme_dirty *dirty = dirty_of(c, index);
-	uint64_t end = dirty->granules, bytes;
-
-	if (s->first_pass && index >= s->ns) {
-		end = index > s->ns ? 0 : s->at >> NVME_GRANULE_BITS;
-		if (end > dirty->granules)
-			end = dirty->granules;
-	}
-	bytes = nvme_marks_count(dirty, end) << NVME_GRANULE_BITS;
-	/* The last one may be shorter. */
-	if (end == dirty->granules && size % NVME_GRANULE &&
-	    nvme_marks_next(dirty, dirty->granules - 1) == dirty->granules - 1)
-		bytes -= NVME_GRANULE - size % NVME_GRANULE;
-	return bytes;
-}
-
-void nvme_contents_left(struct nvme_ctrl *c, uint64_t *initial, uint64_t *dirty)
-{
-	const struct nvme_contents *s = c->contents;
-
-	*initial = *dirty = 0;
-	if (!s || s->mode != NVME_CONTENTS_SAVING) {
-		*initial = all_bytes(c);
-		return;
-	}
-	for (unsigned i = 0; i < c->nr_ns; i++) {
-		if (!nvme_contents_has(c, i))
-			continue;
-		if (s->first_pass && i >= s->ns)
-			*initial += size_of(c, i) - (i == s->ns ? s->at : 0);
-		*dirty += marked_bytes(s, c, i);
-	}
-	for (unsigned i = 0; i < s->nr; i++) {
-		const struct nvme_piece *p = &s->pieces[(s->head + i) % NVME_NR_PIECES];
-
-		*(p->initial ? initial : dirty) += p->zeroes ? 1 : p->len;
-	}
 }

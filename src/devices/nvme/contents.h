@@ -86,6 +86,8 @@ struct nvme_contents {
 #define NVME_LOADED_BEGUN   1u
 #define NVME_LOADED_FLUSHED 2u
 #define NVME_LOADED_ENDED   4u
+#define NVME_LOADED_4K      8u  /* its block size, else 512 */
+#define NVME_LOADED_NOTE    16u /* and that is to be noted */
 
 /* A bit for each granule. */
 struct nvme_dirty {
@@ -110,6 +112,15 @@ uint64_t nvme_marks_count(const struct nvme_dirty *dirty, uint64_t end);
 static inline bool nvme_contents_has(const struct nvme_ctrl *c, unsigned index)
 {
 	return c->sub->disks[index].copied && (!c->secondary || c->ns[index].attached);
+}
+/* Of the storage of namespace @index. */
+static inline uint64_t nvme_contents_bytes(const struct nvme_ctrl *c, unsigned index)
+{
+	return block_info(c->ns[index].blk)->size;
+}
+static inline struct nvme_dirty *nvme_marks_of(const struct nvme_ctrl *c, unsigned index)
+{
+	return atomic_load(&c->sub->disks[index].dirty);
 }
 /* Of @c; made when it is needed first.  NULL: no memory. */
 struct nvme_contents *nvme_contents_get(struct nvme_ctrl *c);

@@ -7,6 +7,7 @@
  * to be. That is why a file or an NBD export must have been given for it, by incoming=yes.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "devices/nvme/contents.h"
@@ -89,7 +90,14 @@ static int load_begin(struct nvme_ctrl *c, struct uvfio_load *in, struct uvfio_e
 				       "and its storage here has %llu: make it as large (truncate)",
 				       index + 1, (unsigned long long)size,
 				       (unsigned long long)here);
-	/* Its block size is the controller's state, as Format NVM has left it (migrate_ns.c). */
+	/* Its block size is the controller's state, as Format NVM has left it (migrate_ns.c), and
+	 * noted with the storage. */
+	if (shift != c->ns[index].shift && !nvme_ns_can_have(&c->ns[index], shift))
+		return uvfio_error_set(
+			err, -EINVAL,
+			"namespace %d has blocks of %u bytes in the stream, which its storage here "
+			"cannot have, or not note: give this device blocksize=%u",
+			index + 1, 1u << shift, 1u << shift);
 	if (d->kept && !c->sub->incoming)
 		return uvfio_error_set(
 			err, -EINVAL,
@@ -97,6 +105,11 @@ static int load_begin(struct nvme_ctrl *c, struct uvfio_load *in, struct uvfio_e
 			"the stream: start this device with incoming=yes if they may",
 			index + 1);
 	c->contents->loaded[index] |= NVME_LOADED_BEGUN;
+	if (shift == 12)
+		c->contents->loaded[index] |= NVME_LOADED_4K;
+	/* The next server that opens the storage is to find it so, too. */
+	if (d->kept && shift != c->ns[index].shift)
+		c->contents->loaded[index] |= NVME_LOADED_NOTE;
 	nvme_storage_whole(d, false);
 	return 0;
 }
@@ -149,6 +162,18 @@ static int load_end(struct nvme_ctrl *c, struct uvfio_load *in, struct uvfio_err
 		return wrong(in, err);
 	if (s->nr_busy)
 		return wait_for_one(s);
+	if (s->loaded[index] & NVME_LOADED_NOTE) {
+		s->loaded[index] &= (uint8_t)~NVME_LOADED_NOTE;
+		p = free_piece(s);
+		p->ns = (unsigned)index;
+		p->offset = 0;
+		if (!nvme_piece_buffer(p))
+			return uvfio_error_set(err, -ENOMEM, "nvme: out of memory for a note");
+		p->len = (uint64_t)snprintf((char *)p->buf, BLOCK_NOTE_MAX, NVME_NOTE_FORMAT,
+					    s->loaded[index] & NVME_LOADED_4K ? 4096u : 512u);
+		if (nvme_piece_submit(p, BLOCK_NOTE, 0))
+			return wait_for_one(s);
+	}
 	if (!(s->loaded[index] & NVME_LOADED_FLUSHED)) {
 		s->loaded[index] |= NVME_LOADED_FLUSHED;
 		p = free_piece(s);

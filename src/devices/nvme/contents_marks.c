@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What was written while contents are saved: a bit for each granule.  See contents.h.
+ * What was written while contents are saved: a bit for each granule; and how much is left to be
+ * saved.  See contents.h.
  *
  * Any controller of the subsystem sets one, without a lock; the session that has the marks clears
  * it.
@@ -115,4 +116,65 @@ int nvme_marks_start(struct nvme_ctrl *c, struct nvme_disk *d, uint64_t size)
 	}
 	pthread_mutex_unlock(&c->sub->lock);
 	return r;
+}
+
+/* ---- how much there is ---- */
+
+/* What a session that is at its beginning has. */
+static uint64_t all_bytes(const struct nvme_ctrl *c)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < c->nr_ns; i++)
+		bytes += nvme_contents_has(c, i) ? nvme_contents_bytes(c, i) : 0;
+	return bytes;
+}
+
+uint64_t nvme_contents_size(const struct nvme_ctrl *c)
+{
+	return all_bytes(c);
+}
+
+/* What is marked of namespace @index, up to where the first pass has come. */
+static uint64_t marked_bytes(const struct nvme_contents *s, const struct nvme_ctrl *c,
+			     unsigned index)
+{
+	uint64_t size = nvme_contents_bytes(c, index);
+	const struct nvme_dirty *dirty = nvme_marks_of(c, index);
+	uint64_t end = dirty->granules, bytes;
+
+	if (s->first_pass && index >= s->ns) {
+		end = index > s->ns ? 0 : s->at >> NVME_GRANULE_BITS;
+		if (end > dirty->granules)
+			end = dirty->granules;
+	}
+	bytes = nvme_marks_count(dirty, end) << NVME_GRANULE_BITS;
+	/* The last one may be shorter. */
+	if (end == dirty->granules && size % NVME_GRANULE &&
+	    nvme_marks_next(dirty, dirty->granules - 1) == dirty->granules - 1)
+		bytes -= NVME_GRANULE - size % NVME_GRANULE;
+	return bytes;
+}
+
+void nvme_contents_left(struct nvme_ctrl *c, uint64_t *initial, uint64_t *dirty)
+{
+	const struct nvme_contents *s = c->contents;
+
+	*initial = *dirty = 0;
+	if (!s || s->mode != NVME_CONTENTS_SAVING) {
+		*initial = all_bytes(c);
+		return;
+	}
+	for (unsigned i = 0; i < c->nr_ns; i++) {
+		if (!nvme_contents_has(c, i))
+			continue;
+		if (s->first_pass && i >= s->ns)
+			*initial += nvme_contents_bytes(c, i) - (i == s->ns ? s->at : 0);
+		*dirty += marked_bytes(s, c, i);
+	}
+	for (unsigned i = 0; i < s->nr; i++) {
+		const struct nvme_piece *p = &s->pieces[(s->head + i) % NVME_NR_PIECES];
+
+		*(p->initial ? initial : dirty) += p->zeroes ? 1 : p->len;
+	}
 }
