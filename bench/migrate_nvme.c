@@ -204,11 +204,11 @@ static void remove_file(void)
 
 int main(int argc, char **argv)
 {
-	struct run deep_memory = {"memory=256M", "", true, false};
+	struct run deep_memory = {"memory=256M,move=none", "", true, false};
 	struct run deep_file = {NULL, "", true, false};
-	struct run deep_bytes = {"memory=256M", "", true, true};
-	struct run idle = {"memory=256M", "", false, false};
-	struct run idle_bytes = {"memory=256M", "", false, true};
+	struct run deep_bytes = {"memory=256M,move=none", "", true, true};
+	struct run idle = {"memory=256M,move=none", "", false, false};
+	struct run idle_bytes = {"memory=256M,move=none", "", false, true};
 	struct bench_case cases[] = {
 		{"64 queues, 1,984 reads, memory: away", "us", run_driver, &deep_memory,
 		 BENCH_AT_MOST, DOWNTIME, 0},
