@@ -18,6 +18,7 @@ int cmd_lspci(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_faults(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_upgrade(int argc, char **argv);
 int cmd_reset(int argc, char **argv);
 int cmd_set(int argc, char **argv);
 int cmd_inject(int argc, char **argv);

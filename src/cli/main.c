@@ -28,6 +28,7 @@ static const struct command {
 	{"save", cmd_save, "move a device into a file"},
 	{"restore", cmd_restore, "take a device that is moved here, or out of a file"},
 	{"resume", cmd_resume, "decide where a device is, after a move that broke off"},
+	{"upgrade", cmd_upgrade, "replace a server by a new version, under its clients"},
 	{"models", cmd_models, "list the device models and their keys"},
 	{"doctor", cmd_doctor, "say what this machine allows, and what is missing"},
 };

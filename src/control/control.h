@@ -65,6 +65,9 @@ struct control_ops {
 	/* [the control's loop, must not wait] A connected vfio-user socket to the device that @name
 	 * names, with a token or without (wire_open_device()): the caller's; or -errno with a message. */
 	int (*open)(void *arg, const char *name, struct uvfio_error *err);
+	/* [worker thread, may wait] Exchange the server for a new one: returns only when that has
+	 * failed, -errno with a message. */
+	int (*upgrade)(void *arg, struct uvfio_error *err);
 	/* [worker thread] Device @name has been moved away: none of the server's connections to it
 	 * is answered any more when this returns, and they are closed. */
 	void (*hang_up)(void *arg, const char *name);

@@ -267,6 +267,7 @@ struct json_object *method_resume(struct call *, struct json_object *, struct rp
 void json_put_move(struct json_object *out, struct control *control, struct vfio_device *dev);
 
 /* open.c */
+struct json_object *method_upgrade(struct call *, struct json_object *, struct rpc_error *);
 struct json_object *method_open(struct call *, struct json_object *, struct rpc_error *);
 void jobs_init(struct control *control);
 /* Wait for all; then what is done is answered to nobody. */

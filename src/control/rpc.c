@@ -31,6 +31,7 @@ const struct method rpc_methods[] = {
 	{"resume", method_resume, {"device", "force", "gone"}},
 	{"join", method_join, {"fds"}},
 	{"open", method_open, {"name"}},
+	{"upgrade", method_upgrade, {NULL}},
 	{"trace", method_trace, {"device", "events"}},
 	{"untrace", method_untrace, {"subscription"}},
 };

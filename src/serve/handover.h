@@ -15,7 +15,9 @@ struct wire_listener;
  * the end.  -errno with a message: all goes on. */
 int server_give(struct server *server, int sock, struct uvfio_error *err);
 /* The new one has failed: all goes on. */
-void server_back(struct server *server);
+void server_back(struct server *server, const char *why);
+/* [any other thread] Ask the keeper for it, and wait until it has failed: -errno with a message. */
+int server_upgrade(struct server *server, struct uvfio_error *err);
 
 /* The new one: receive what the old one sends to @sock, which is closed. */
 int server_take(struct server *server, int sock, struct uvfio_error *err);

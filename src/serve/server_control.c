@@ -7,6 +7,7 @@
 #include <string.h>
 #include "control/control.h"
 #include "join/host.h"
+#include "serve/handover.h"
 #include "serve/server_private.h"
 #include "serve/vf_sockets.h"
 #include "vfio/observe.h"
@@ -115,6 +116,11 @@ static void control_hang_up(void *arg, const char *name)
 	wire_sever(((struct server *)arg)->wire, name);
 }
 
+static int control_upgrade(void *arg, struct uvfio_error *err)
+{
+	return server_upgrade(arg, err);
+}
+
 int server_start_control(struct server *server, struct uvfio_error *err)
 {
 	static const struct control_ops ops = {
@@ -123,6 +129,7 @@ int server_start_control(struct server *server, struct uvfio_error *err)
 		.describe = control_describe,
 		.join = control_join,
 		.open = control_open,
+		.upgrade = control_upgrade,
 		.hang_up = control_hang_up,
 	};
 	const struct serve_config *config = server->config->config;

@@ -8,6 +8,7 @@
  * All functions are the main thread's.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -50,12 +51,37 @@ static void back(struct server *server)
 	}
 }
 
-void server_back(struct server *server)
+void server_back(struct server *server, const char *why)
 {
 	back(server);
 	if (server->handing)
 		pthread_mutex_unlock(&server->turn);
 	server->handing = false;
+	pthread_mutex_lock(&server->lock);
+	server->upgrades_failed++;
+	snprintf(server->upgrade_error, sizeof(server->upgrade_error), "%s", why);
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
+}
+
+int server_upgrade(struct server *server, struct uvfio_error *err)
+{
+	const struct serve_message msg = {.kind = SERVE_UPGRADE};
+	unsigned before;
+	int ret;
+
+	pthread_mutex_lock(&server->lock);
+	before = server->upgrades_failed;
+	ret = serve_send(server->config->tell, &msg, NULL, -1);
+	while (!ret && server->upgrades_failed == before && !server->stopping)
+		pthread_cond_wait(&server->changed, &server->lock);
+	if (ret || server->stopping)
+		ret = uvfio_error_set(err, ret ? ret : -ECANCELED, "the server ends");
+	else
+		ret = uvfio_error_set(err, -EBUSY, "%s; the server goes on as before",
+				      server->upgrade_error);
+	pthread_mutex_unlock(&server->lock);
+	return ret;
 }
 
 /* Has anybody it but a client of its own socket? */
@@ -188,8 +214,11 @@ int server_give(struct server *server, int sock, struct uvfio_error *err)
 	server->handing = true;
 	ret = hand_all(server, sock, err);
 	close(sock);
-	if (ret)
-		server_back(server);
+	if (ret) { /* the keeper says BACK when it has heard of it */
+		back(server);
+		server->handing = false;
+		pthread_mutex_unlock(&server->turn);
+	}
 	return ret;
 }
 

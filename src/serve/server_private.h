@@ -45,6 +45,9 @@ struct server {
 	struct leaving *leaving;
 	struct arriving *arriving;
 	bool handing; /* and ->turn is held */
+	/* Under ->lock: what became of it, for who asked through control. */
+	unsigned upgrades_failed;
+	char upgrade_error[512];
 
 	pthread_mutex_t turn; /* taken before ->lock */
 	pthread_mutex_t lock;

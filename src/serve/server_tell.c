@@ -64,7 +64,7 @@ void server_listen(struct server *server)
 			answer(server, &msg, ret, err.msg);
 			break;
 		case SERVE_BACK:
-			server_back(server);
+			server_back(server, text);
 			break;
 		case SERVE_TAKE:
 			ret = server_take(server, fd, &err);

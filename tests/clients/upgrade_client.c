@@ -156,14 +156,15 @@ static void do_command(uint64_t iova, uint32_t command, uint32_t count)
 		if (ret != -ENOTCONN)
 			die("a command", strerror(-ret));
 		come_back();
-		ret = look(count);
+		/* First the status: it may end between the two. */
+		ret = get(PCITEST_DMA_STATUS, &status);
+		if (!ret)
+			ret = look(count);
 		if (!ret)
 			return;
-		if (ret == 1)
-			ret = get(PCITEST_DMA_STATUS, &status);
 		/* The server may have gone before it took it. */
-		if (!ret && status != PCITEST_BUSY)
-			ret = start(iova, command);
+		if (ret == 1)
+			ret = status == PCITEST_BUSY ? 0 : start(iova, command);
 	}
 }
 

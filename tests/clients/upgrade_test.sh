@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Servers that are restarted with their state (--state) under a client at work.
-# Environment: CLIENT, the driver of the test device; UPGRADE_RESTARTS, how many restarts (5)
+# Servers that are restarted with their state (--state), or exchanged (`uvfio upgrade`), under a client at work.
+# Environment: CLIENT, the driver of the test device; UPGRADE_RESTARTS, how many restarts (5); UPGRADES, how many
+# exchanges (5)
 # shellcheck source=tests/clients/lib.sh
 . "$(dirname "$0")/lib.sh"
 : "${CLIENT:?the driver of the test device}"
 restarts=${UPGRADE_RESTARTS:-5}
+upgrades=${UPGRADES:-5}
 states=$scratch/states
 socket=$scratch/dev.sock
 device=pcitest,memory=1M,socket=$socket
@@ -131,4 +133,57 @@ kill -9 "$server"
 wait "$server" 2>/dev/null
 is "a server that is killed leaves no state" 0 "$(find "$states" -type f | wc -l)"
 server=
+
+# ---- exchanged under a client ----
+
+# The executable is a copy of our own, which can become another one.
+rm -f "$socket" # it was left behind
+cp "$UVFIO" "$scratch/uvfio"
+control=$scratch/control.sock
+"$scratch/uvfio" serve --control "$control" --device "$device" >"$scratch/log" 2>&1 &
+server=$!
+wait_socket
+"$CLIENT" "unix:$socket" 1000000000 >"$scratch/client" 2>&1 &
+client=$!
+wait_line "$scratch/client" working 1
+done=0
+pids=$(pgrep -P "$server")
+for i in $(seq "$upgrades"); do
+	"$UVFIO" upgrade --control "$control" 2>>"$scratch/upgrade" && done=$((done + 1))
+	pids+=" $(pgrep -P "$server")"
+done
+is "the server is exchanged $upgrades times" "$upgrades" "$done"
+is "each time it is another process" $((upgrades + 1)) "$(tr ' ' '\n' <<<"$pids" | sort -u | wc -l)"
+kill -0 "$client"
+is "the client is at work" 0 $?
+is "and has lost nothing" working "$(cat "$scratch/client")"
+
+before=$(pgrep -P "$server")
+printf '#!/bin/sh\nexit 3\n' >"$scratch/new"
+chmod +x "$scratch/new"
+mv "$scratch/new" "$scratch/uvfio"
+"$UVFIO" upgrade --control "$control" 2>"$scratch/upgrade"
+is "a new executable that fails: refused" 1 $?
+matches "and the command says why" "*the server goes on as before*" "$(cat "$scratch/upgrade")"
+is "the old server goes on" "$before" "$(pgrep -P "$server")"
+rm "$scratch/uvfio"
+"$UVFIO" upgrade --control "$control" 2>"$scratch/upgrade"
+is "an executable that is missing: refused" 1 $?
+cp "$UVFIO" "$scratch/uvfio"
+"$UVFIO" add --control "$control" "pcitest,socket=$scratch/added.sock" >/dev/null
+"$UVFIO" upgrade --control "$control" 2>"$scratch/upgrade"
+is "with a device that was added by command: refused" 1 $?
+matches "which says what to do" "*remove it first*" "$(cat "$scratch/upgrade")"
+"$UVFIO" remove --control "$control" 0000:02:00.0
+"$UVFIO" upgrade --control "$control"
+is "without it there is an upgrade again" 0 $?
+is "the client has noticed nothing" working "$(cat "$scratch/client")"
+kill "$client"
+wait "$client" 2>/dev/null
+"$CLIENT" "unix:$socket" 100 >"$scratch/client" 2>&1
+is "the next client finds the device as ever" "done 0" "$(tail -n 1 "$scratch/client")"
+stop
+is "and the server ends well" 0 $?
+server=
+client=
 finish
