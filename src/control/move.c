@@ -148,22 +148,6 @@ static bool fits(const struct source *s, uint64_t bytes, uint64_t pass_ns)
 	return ns <= s->move->options.downtime_ns;
 }
 
-/* Of one that is copied only when it is still: no more than its limit of bandwidth can be told. */
-static int check_downtime(struct source *s, struct uvfio_error *err)
-{
-	uint64_t size = vfio_move_size(s->session);
-
-	atomic_store(&s->move->progress.left, size);
-	if (!s->rate.bandwidth || fits(s, size, 0))
-		return 0;
-	return uvfio_error_set(
-		err, -ETIME,
-		"%s cannot be copied while it runs, and the %llu bytes of its state "
-		"take longer than it may be still, at the bandwidth given: allow for "
-		"more of either",
-		vfio_device_name(s->move->dev), (unsigned long long)size);
-}
-
 /* While it runs, until what is left is little enough. */
 static int copy_running(struct source *s, struct uvfio_error *err)
 {
@@ -173,8 +157,10 @@ static int copy_running(struct source *s, struct uvfio_error *err)
 	int ret;
 
 	step_to(move, MOVE_COPY);
-	if (vfio_move_left(s->session, &left) == -EINVAL)
-		return check_downtime(s, err);
+	if (vfio_move_left(s->session, &left) == -EINVAL) {
+		atomic_store(&move->progress.left, vfio_move_size(s->session));
+		return 0; /* it is copied only when it is still */
+	}
 	for (;;) {
 		if (!vfio_move_left(s->session, &left))
 			atomic_store(&move->progress.left, left.initial + left.dirty);
@@ -207,6 +193,8 @@ static int copy_all(struct source *s, struct uvfio_error *err)
 		return ret;
 	atomic_store(&move->progress.still_ns, uvfio_now_ns());
 	step_to(move, MOVE_STILL);
+	/* Its user waits: from here on it goes as fast as it can. */
+	s->rate.bandwidth = 0;
 	ret = vfio_move_pause(s->session, err);
 	if (!ret)
 		ret = copy(s, err);

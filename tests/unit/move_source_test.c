@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* src/control/move*.c, the source: whatever the other side does, the device is here, or there. */
+#include <sched.h>
 #include "move_util.h"
 
 #define SPEC "pcitest,memory=2M"
@@ -37,6 +38,12 @@ static void start(struct pair *p, struct mover *m, int *fd)
 	socket_pair(fds);
 	mover_start(m, p->first, fds[0], false);
 	*fd = fds[1];
+}
+
+static void still_here_but_leaving(struct pair *p)
+{
+	assert_int_equal(vfio_device_place(p->first), VFIO_LEAVING);
+	assert_int_equal(bar_get(&p->f, 0, PCITEST_SCRATCH, 8), SCRATCH);
 }
 
 static void moved(void **state)
@@ -316,19 +323,38 @@ static void users_are_sent_away_first(void **state)
 	pair_down(&p);
 }
 
-/* A device that cannot be copied while it runs, and whose state is too much for the time. */
-static void too_long_a_pause(void **state)
+/* One that is copied only when it is still goes in one piece, whatever the limit. */
+static void only_when_still(void **state)
 {
-	struct mover m = {.move.options = {.bandwidth = 1000, .downtime_ns = 1000000}};
+	struct mover m = {.move.options = {.bandwidth = 1, .downtime_ns = 1}};
 	struct pair p;
 	int fd;
 
 	pair_up(&p, SPEC ",migration-can=stop-copy", SPEC ",migration-can=stop-copy");
 	start(&p, &m, &fd);
+	assert_true(play(fd, HAVE));
+	assert_int_equal(mover_end(&m), 0);
+	assert_int_equal(m.move.progress.passes, 0);
+	close(fd);
+	pair_down(&p);
+}
+
+/* At so many bytes a second it is never done; it runs as long. */
+static void slowly(void **state)
+{
+	struct mover m = {.move.options = {.bandwidth = 1, .downtime_ns = 1}};
+	struct pair p;
+	int fd;
+
+	pair_up(&p, SPEC, SPEC);
+	start(&p, &m, &fd);
 	assert_int_equal(hear_frame(fd, NULL), MOVE_FRAME_HELLO);
 	say_frame(fd, MOVE_FRAME_WELCOME, NULL, 0);
-	assert_int_equal(mover_end(&m), -ETIME);
-	expect(&m, "bandwidth");
+	while (atomic_load(&m.move.progress.step) != MOVE_COPY)
+		sched_yield();
+	still_here_but_leaving(&p);
+	move_cancel(&m.move, false);
+	assert_int_equal(mover_end(&m), -ECANCELED);
 	still_here(&p);
 	close(fd);
 	pair_down(&p);
@@ -396,7 +422,8 @@ int main(void)
 		cmocka_unit_test(the_server_ends),
 		cmocka_unit_test(out_of_time),
 		cmocka_unit_test(users_are_sent_away_first),
-		cmocka_unit_test(too_long_a_pause),
+		cmocka_unit_test(only_when_still),
+		cmocka_unit_test(slowly),
 		cmocka_unit_test(bandwidth),
 	};
 
