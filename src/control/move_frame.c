@@ -246,8 +246,7 @@ int move_frame_send(struct move *move, enum move_kind kind, const void *bytes, s
 	put_u32(head, kind);
 	put_u32(head + 4, (uint32_t)len);
 	ret = move_check(move, err);
-	/* Behind YOURS it would not be known whether that was sent. */
-	if (!ret && kind != MOVE_FRAME_YOURS)
+	if (!ret && (kind == MOVE_FRAME_DATA || kind == MOVE_FRAME_END))
 		ret = move_frame_listen(move, err);
 	while (!ret && at < iov + 2) {
 		ssize_t n;

@@ -3,7 +3,9 @@
 """The other side of a move, which does not do as it should.
 
 move_peer.py SOCKET yours            a target that hangs up when it is told that the device is its own
+move_peer.py SOCKET stall            a target that never says READY, prints "waiting", and what it is told
 move_peer.py SOCKET version          a target that says NO, with bytes that a terminal would obey
+move_peer.py SOCKET half FILE        a source that sends half of what FILE holds, and hangs up
 move_peer.py SOCKET source FILE      a source that sends what FILE holds, and hangs up at READY
 """
 import os
@@ -46,22 +48,27 @@ def target(path, what):
     send(s, WELCOME)
     while receive(f)[0] == DATA:
         pass
+    if what == "stall":
+        print("waiting", flush=True)
+        print(receive(f)[1].decode(), flush=True)
+        return
     send(s, READY)
     assert receive(f)[0] == YOURS
 
 
-def source(path, name):
+def source(path, what, name):
     s = socket.socket(socket.AF_UNIX)
     s.connect(path)
     f = s.makefile("rb")
     with open(name, "rb") as saved:
         saved.seek(16)
-        s.sendall(saved.read())
+        state = saved.read()
+    s.sendall(state if what == "source" else state[: len(state) // 2])
     assert receive(f)[0] == WELCOME
-    assert receive(f)[0] == READY
+    assert what == "half" or receive(f)[0] == READY
 
 
-if sys.argv[2] == "source":
-    source(sys.argv[1], sys.argv[3])
+if len(sys.argv) > 3:
+    source(sys.argv[1], sys.argv[2], sys.argv[3])
 else:
     target(sys.argv[1], sys.argv[2])
