@@ -59,6 +59,9 @@ has "uvfio stats --pro" --prometheus
 hasnt "uvfio show --pro" --prometheus
 has "uvfio trace --events fa" fault
 has "uvfio remove --f" --force
+has "uvfio migrate --ban" --bandwidth
+has "uvfio restore --li" --link
+hasnt "uvfio save --to" --to
 has "uvfio models nv" nvme
 has "uvfio models pci" pcitest
 touch "$scratch/mine.so"
