@@ -365,7 +365,8 @@ static void use(struct dev *d, struct input *in)
 
 static void open_device(struct dev *d, unsigned number)
 {
-	char name[16];
+	/* Strings are copied up to the end of their page. */
+	static char name[4096] __attribute__((aligned(4096)));
 	uint16_t command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 
 	snprintf(name, sizeof(name), "0000:%02x:00.0", number + 1);

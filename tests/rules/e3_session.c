@@ -29,6 +29,12 @@ static int events(int fd, short wanted)
 	return poll(&pfd, 1, 0) == 1 ? pfd.revents : 0;
 }
 
+/* There is nothing for now, which a message has no words for. */
+static void see_for_now(struct t *t, long rc)
+{
+	see_as(t, "for-now", rc, wire_used() ? 0 : -ENOMSG, "nothing");
+}
+
 static void flags(struct t *t)
 {
 	int fd;
@@ -301,7 +307,7 @@ static void same_session(struct t *t)
 	unsigned can = movable(t, CAN_PRE_COPY);
 	int fd = open_session(t, PRE_COPY), next = 77;
 
-	see(t, "for-now", read_all(t, fd, &s), wire_used() ? 0 : -ENOMSG);
+	see_for_now(t, read_all(t, fd, &s));
 	if (can & CAN_P2P) {
 		must(t, "to-PRE_COPY_P2P", set_state(t, PRE_COPY_P2P, &next));
 		must(t, "fd-of-PRE_COPY_P2P", next == -1 ? 0 : -EIO);
@@ -370,7 +376,7 @@ static void changes_go_again(struct t *t)
 		   (off_t)t->f->region_offset[2] + (off_t)PAGE);
 	must(t, "map", map == MAP_FAILED ? -errno : 0);
 	fd = open_session(t, PRE_COPY);
-	see(t, "for-now", read_all(t, fd, &s), wire_used() ? 0 : -ENOMSG);
+	see_for_now(t, read_all(t, fd, &s));
 	before = s.len;
 	*map = 0x22222222;
 	if (!wire_used()) {
@@ -378,7 +384,7 @@ static void changes_go_again(struct t *t)
 		must(t, "info", sys(ioctl(fd, PRECOPY_INFO, &info)));
 		see_true(t, "dirty", info.initial + info.dirty >= PAGE);
 	}
-	see(t, "for-now", read_all(t, fd, &s), wire_used() ? 0 : -ENOMSG);
+	see_for_now(t, read_all(t, fd, &s));
 	see_true(t, "more", s.len >= before + PAGE);
 	if (!wire_used())
 		see(t, "readable", events(fd, POLLIN), 0);
