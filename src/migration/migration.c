@@ -256,15 +256,23 @@ static int fill(struct mig_data *data)
 {
 	struct migration *m = data->m;
 	bool stopped = m->state == MIG_STOP_COPY;
+	struct mig_writer before;
+	size_t len;
 	int ret;
 
 	if (held(data) || data->complete)
 		return 0;
 	mig_buf_drop(&data->buf, data->at);
 	data->at = 0;
+	before = data->writer;
+	len = data->buf.len;
 	ret = m->ops->save(m->arg, stopped, &data->writer);
-	if (ret < 0)
-		return ret;
+	if (ret < 0) {
+		/* What it has put there is half of something.  It may try again. */
+		data->writer = before;
+		data->buf.len = len;
+		return ret == -EAGAIN || ret == -ENOMSG ? -EIO : ret;
+	}
 	if (stopped && !ret) {
 		mig_writer_end(&data->writer);
 		data->complete = true;

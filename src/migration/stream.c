@@ -12,7 +12,6 @@
  * who makes a stream by hand there is only the model's own care with each value.
  */
 #include <assert.h>
-#include <ctype.h>
 #include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -276,17 +275,40 @@ void mig_reader_free(struct mig_reader *r)
 	free(r);
 }
 
-/* Four letters, or as a number where they are none. */
+/* What is said of a stream goes to logs and terminals: no more than these. */
+static bool is_letter(char c)
+{
+	return c > ' ' && c <= '~';
+}
+
+static bool is_kind(uint32_t tag)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		if (!is_letter((char)(tag >> 8 * i)))
+			return false;
+	}
+	return true;
+}
+
+/* Four letters. */
 static const char *tag_text(uint32_t tag, char out[16])
 {
-	bool printable = true;
-
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < 4; i++)
 		out[i] = (char)(tag >> 8 * i);
-		printable = printable && isgraph((unsigned char)out[i]);
-	}
 	out[4] = '\0';
-	return printable ? out : "????";
+	return is_kind(tag) ? out : "????";
+}
+
+/* Letters, then zeros. */
+static bool is_name(const char name[MIG_MODEL_NAME])
+{
+	size_t len = strnlen(name, MIG_MODEL_NAME);
+
+	for (size_t i = 0; i < MIG_MODEL_NAME; i++) {
+		if (i < len ? !is_letter(name[i]) : name[i] != '\0')
+			return false;
+	}
+	return len && len < MIG_MODEL_NAME;
 }
 
 static int read_header(struct mig_reader *r, struct uvfio_error *err)
@@ -310,7 +332,7 @@ static int read_header(struct mig_reader *r, struct uvfio_error *err)
 				       "the stream is of version %u, which is not known here: it "
 				       "takes a newer uvfio",
 				       version);
-	if (!*model || model[MIG_MODEL_NAME - 1])
+	if (!is_name(model))
 		return uvfio_error_set(err, -EINVAL,
 				       "the stream does not say of which model it is");
 	r->state = READ_SECTION;
@@ -338,6 +360,9 @@ static int read_section(struct mig_reader *r, struct uvfio_error *err)
 				       "section %llu (%s) comes where %llu was to come",
 				       (unsigned long long)s->number, tag_text(s->tag, text),
 				       (unsigned long long)r->sections);
+	if (!is_kind(s->tag))
+		return uvfio_error_set(err, -EINVAL, "section %llu is of no kind",
+				       (unsigned long long)s->number);
 	if (length > MIG_SECTION_BYTES_MAX)
 		return uvfio_error_set(err, -EINVAL,
 				       "section %llu (%s) has %llu bytes: more than %llu",

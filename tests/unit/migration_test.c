@@ -26,6 +26,7 @@ struct device {
 
 	uint8_t bytes[64];
 	unsigned saved;  /* how many of them are in the session */
+	int broken;      /* what saving answers, half-way */
 	unsigned looks;  /* so often it finds nothing, and may yet */
 	unsigned change; /* that changed meanwhile */
 	unsigned piece;  /* bytes a section */
@@ -69,6 +70,11 @@ static int dev_save(void *arg, bool stopped, struct mig_writer *out)
 	unsigned n = sizeof(d->bytes) - d->saved;
 
 	assert_int_equal(stopped, d->state == MIG_STOP_COPY);
+	if (d->broken) {
+		mig_section_begin(out, BLOCK, 1);
+		mig_section_end(out);
+		return d->broken;
+	}
 	if (d->looks) {
 		d->looks--;
 		return 1;
@@ -427,6 +433,46 @@ static void a_stream_of_another_model(void **state)
 	mig_data_put(data);
 }
 
+/* What a device gave before it failed is half of something: nobody gets it.  When it can be saved
+ * after all, the stream is whole. */
+static void a_device_that_cannot_be_saved(void **state)
+{
+	static const int errors[][2] = {{-ENODATA, -ENODATA}, {-ENOMSG, -EIO}, {-EAGAIN, -EIO}};
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct mig_data *data, *to_data;
+		struct device d, to;
+		uint8_t buf[2000];
+		size_t len = 0;
+		ssize_t n;
+
+		dev_init(&d, MIG_CAN_ALL);
+		assert_int_equal(go(&d, MIG_STOP_COPY, &data), 0);
+		while (len < MIG_STREAM_HEADER + 50) {
+			n = mig_data_read(data, buf + len, 50);
+			assert_true(n > 0);
+			len += (size_t)n;
+		}
+		d.broken = errors[i][0];
+		while ((n = mig_data_read(data, buf + len, sizeof(buf) - len)) > 0)
+			len += (size_t)n;
+		assert_int_equal(n, errors[i][1]);
+		assert_int_equal(mig_data_read(data, buf, sizeof(buf)), errors[i][1]);
+		d.broken = 0;
+		while ((n = mig_data_read(data, buf + len, sizeof(buf) - len)) > 0)
+			len += (size_t)n;
+		assert_int_equal(n, 0);
+		dev_init(&to, MIG_CAN_ALL);
+		assert_int_equal(go(&to, MIG_RESUMING, &to_data), 0);
+		assert_int_equal(mig_data_write(to_data, buf, len, NULL), len);
+		mig_data_put(data);
+		assert_int_equal(go(&to, MIG_STOP, &data), 0);
+		mig_data_put(to_data);
+		migration_free(to.m);
+		migration_free(d.m);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -435,6 +481,7 @@ int main(void)
 		cmocka_unit_test(one_session_from_pre_copy_on),
 		cmocka_unit_test(a_bad_stream_changes_nothing),
 		cmocka_unit_test(a_stream_of_another_model),
+		cmocka_unit_test(a_device_that_cannot_be_saved),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
