@@ -139,7 +139,10 @@ def moves(bench, nr_devices=1, options=""):
         m = Moving(bench, namespaces, [f"nvme,file={path}{bench.keys}" for path in images], options)
         for n in range(nr_devices):
             must(m.guest, WAIT.format(f"/dev/nvme{n}n1"))
-            must(m.guest, f"mkdir /tmp/disk{n}; live_guest /dev/nvme{n}n1 {WRITERS} /tmp/disk{n} >/tmp/log{n} 2>&1 &")
+        # Linux numbers them as they become ready; those of the devices in their order:
+        places = [must(m.guest, f"readlink -f /sys/class/nvme/nvme{n}/device") for n in range(nr_devices)]
+        for n, disk in enumerate(sorted(range(nr_devices), key=lambda disk: places[disk])):
+            must(m.guest, f"mkdir /tmp/disk{n}; live_guest /dev/nvme{disk}n1 {WRITERS} /tmp/disk{n} >/tmp/log{n} 2>&1 &")
         for n in range(nr_devices):
             for w in range(WRITERS):
                 must(m.guest, WAIT.format(f"/tmp/disk{n}/{w}"))
