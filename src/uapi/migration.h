@@ -40,7 +40,7 @@ struct uapi_request;
  * then, and where there is no FUSE, devices offer no migration. */
 struct uapi_migrations *uapi_migrations_new(struct uapi_core *core, int fuse, int mount,
 					    struct uvfio_error *err);
-/* No request is being handled; NULL is allowed.  Waits for the devices that a read waits for. */
+/* No request is being handled, and no device is open any more; NULL is allowed. */
 void uapi_migrations_free(struct uapi_migrations *m);
 
 /* A file for the session @handle, of a device that is open as @df: a descriptor to be given to the

@@ -13,7 +13,7 @@ int uapi_sandbox_begin(struct uapi_server *server, pid_t pid, int refused, int t
 /* Files of migration data (migration.h), by /dev/fuse and a mount that C has made; both are taken.
  */
 void uapi_sandbox_migration(struct uapi_server *server, int fuse, int mount);
-/* When the program has ended, before the files. */
+/* When the program has ended, after the files. */
 void uapi_sandbox_no_migration(struct uapi_server *server);
 /* After the files, when the program has ended. */
 void uapi_sandbox_end(struct uapi_server *server);

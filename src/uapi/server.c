@@ -519,8 +519,8 @@ static void stop_serving(struct run *run)
 	if (server->pool)
 		uapi_pool_settle(server->pool);
 	uapi_served_tell(server->served_sys, NULL, NULL);
-	uapi_sandbox_no_migration(server);
 	uapi_files_free(server->files);
+	uapi_sandbox_no_migration(server); /* threads that release devices used it */
 	uapi_served_free(server->served_sys);
 	server->served_sys = NULL;
 	uapi_sysfs_free(server->sysfs);
