@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include "d3.h"
 #include "e.h"
+#include "e1.h"
 #include "sriov.h"
 #include "wire.h"
 
@@ -38,7 +39,7 @@ static const struct section *const sections[] = {
 	&section_c4,          &section_a10_migration,
 	&section_e2,          &section_e3,
 	&section_e3_stream,   &section_e3_stopped,
-	&section_e1,
+	&section_e1,          &section_e1_data,
 };
 
 struct options {
