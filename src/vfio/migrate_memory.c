@@ -279,6 +279,9 @@ int memory_copy_load(struct vfio_device *dev, struct mig_section *section, struc
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (map == MAP_FAILED)
 			return uvfio_error_set(err, -ENOMEM, "out of memory");
+		/* A fault for each page would take longer than copying it.  Where it cannot be
+		 * had it is not needed. */
+		madvise(map, bar->memory_len, MADV_HUGEPAGE);
 		copy->aside[index] = map;
 	}
 	memcpy(copy->aside[index] + off, section->in.at, len);
