@@ -141,6 +141,42 @@ static void shared(void **state)
 	stop_server();
 }
 
+/* Given back there is no connection, and a new one when it is taken. */
+static void handed_over(void **state)
+{
+	struct block_options opts = {.nbd = uri, .unlocked = true};
+	char buf[4096], got[4096];
+	struct block *a, *b;
+
+	start_server("memory 8M");
+	a = open_nbd(0, 0);
+	b = open_block(&opts);
+	assert_non_null(a);
+	assert_non_null(b);
+	assert_int_equal(block_info(b)->size, 8 << 20);
+	assert_int_equal(do_io(b, BLOCK_READ, 0, 0, got, 4096), -EIO);
+	fill(buf, sizeof(buf), 1);
+	assert_int_equal(do_io(a, BLOCK_WRITE, 0, 4096, buf, 4096), 0);
+	/* What was not flushed is not given away. */
+	assert_int_equal(do_io(a, BLOCK_RELEASE, 0, 0, NULL, 0), -EIO);
+	assert_int_equal(do_io(a, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+	assert_int_equal(do_io(a, BLOCK_RELEASE, 0, 0, NULL, 0), 0);
+	assert_int_equal(do_io(a, BLOCK_READ, 0, 0, got, 4096), -EIO);
+	assert_int_equal(do_io(b, BLOCK_TAKE, 0, 0, NULL, 0), 0);
+	assert_int_equal(do_io(b, BLOCK_READ, 0, 4096, got, 4096), 0);
+	assert_memory_equal(buf, got, 4096);
+	assert_int_equal(do_io(b, BLOCK_RELEASE, 0, 0, NULL, 0), 0);
+	close_block(b);
+	stop_server();
+	/* Nobody is there; later somebody is. */
+	assert_int_equal(do_io(a, BLOCK_TAKE, 0, 0, NULL, 0), -EIO);
+	start_server("memory 8M");
+	assert_int_equal(do_io(a, BLOCK_TAKE, 0, 0, NULL, 0), 0);
+	assert_int_equal(do_io(a, BLOCK_READ, 0, 0, got, 4096), 0);
+	close_block(a);
+	stop_server();
+}
+
 static void server_says_what_it_is(void **state)
 {
 	char buf[4096] = {0};
@@ -447,6 +483,7 @@ int main(void)
 		TEST(clean_death_is_survived),
 		TEST(request_under_way_is_sent_again),
 		TEST(dirty_death_is_final),
+		TEST(handed_over),
 		TEST(hanging_server_is_given_up),
 	};
 	int rc;
