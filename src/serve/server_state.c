@@ -64,7 +64,8 @@ int server_state_write(struct vfio_move *move, int fd, struct uvfio_error *err)
 	return ret;
 }
 
-static int save(struct vfio_device *dev, int fd, uint8_t *piece, struct uvfio_error *err)
+static int save(struct server *server, struct vfio_device *dev, int fd, uint8_t *piece,
+		struct uvfio_error *err)
 {
 	struct uvfio_error ignored;
 	struct vfio_move *move;
@@ -79,11 +80,15 @@ static int save(struct vfio_device *dev, int fd, uint8_t *piece, struct uvfio_er
 		ret = uvfio_error_set(err, -errno, "writing its state: %s", strerror(errno));
 	if (!ret)
 		ret = vfio_move_give(move, err);
+	/* Its client's calls that wait would be answered as a device answers that has gone. */
+	if (!ret)
+		wire_sever(server->wire, vfio_device_name(dev));
 	vfio_move_end(move, ret ? VFIO_MOVE_BACK : VFIO_MOVE_GONE, &ignored);
 	return ret;
 }
 
-static int load(struct vfio_device *dev, int fd, uint8_t *piece, struct uvfio_error *err)
+static int load(struct server *server, struct vfio_device *dev, int fd, uint8_t *piece,
+		struct uvfio_error *err)
 {
 	struct uvfio_error ignored;
 	struct vfio_move *move;
@@ -111,7 +116,8 @@ static int load(struct vfio_device *dev, int fd, uint8_t *piece, struct uvfio_er
 }
 
 static int with_device(struct server *server, const char *name, int fd,
-		       int (*fn)(struct vfio_device *, int, uint8_t *, struct uvfio_error *),
+		       int (*fn)(struct server *, struct vfio_device *, int, uint8_t *,
+				 struct uvfio_error *),
 		       struct uvfio_error *err)
 {
 	struct vfio_device *dev = vfio_machine_get_device(server->machine, name);
@@ -123,7 +129,7 @@ static int with_device(struct server *server, const char *name, int fd,
 	else if (!piece)
 		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
 	else
-		ret = fn(dev, fd, piece, err);
+		ret = fn(server, dev, fd, piece, err);
 	free(piece);
 	if (dev)
 		vfio_device_put(dev);
