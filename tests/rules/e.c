@@ -62,6 +62,17 @@ bool has_state(unsigned can, unsigned state)
 	}
 }
 
+/* Descriptors of the case's sessions, which are closed at its end: who has exited with one open may
+ * keep the group a moment longer, for the next case. */
+static int sessions[256];
+static size_t nr_sessions;
+
+void close_sessions(void)
+{
+	while (nr_sessions)
+		close(sessions[--nr_sessions]);
+}
+
 long set_state(struct t *t, uint32_t target, int *fd)
 {
 	struct {
@@ -70,6 +81,8 @@ long set_state(struct t *t, uint32_t target, int *fd)
 	} state = {target, NO_FD_YET};
 	long rc = feature_call(t, 16, SET | STATE, &state, sizeof(state));
 
+	if (!rc && fd && state.fd >= 0 && nr_sessions < ARRAY_LEN(sessions))
+		sessions[nr_sessions++] = state.fd;
 	if (fd)
 		*fd = state.fd;
 	else if (!rc && state.fd >= 0)

@@ -27,6 +27,8 @@ bool has_state(unsigned can, unsigned state);
 #define NO_FD_YET 12345
 /* SET: 0 or -errno, and the descriptor that came back (NULL: it is closed). */
 long set_state(struct t *t, uint32_t target, int *fd);
+/* All that were given, at the end of a case. */
+void close_sessions(void);
 /* GET: the state, or -errno. */
 long get_state(struct t *t);
 /* The same, recorded by its name. */

@@ -104,6 +104,7 @@ static void run_case(const struct rule *rule, const struct devices *d, struct ou
 		alarm(CASE_SECONDS);
 		open_all(&t, rule->setup);
 		rule->run(&t);
+		close_sessions();
 		out->done = true;
 		_exit(0);
 	}

@@ -516,6 +516,7 @@ static void test_pulled_out(void **state)
 	struct fixture f;
 	int32_t fd;
 	sem_t gone;
+	ssize_t n;
 
 	sem_init(&gone, 0, 0);
 	up(&f, "moving,memory=on");
@@ -524,8 +525,10 @@ static void test_pulled_out(void **state)
 	assert_int_equal(vfio_machine_remove_device(f.machine, "0000:01:00.0", VFIO_REMOVE_SURPRISE,
 						    removed, &gone, &err),
 			 0);
-	while (vfio_migration_read(file, stream, 1) == 1)
+	do {
+		n = vfio_migration_read(file, stream, 1);
 		sched_yield();
+	} while (n == 1 || n == -ENOMSG);
 	assert_int_equal(vfio_migration_read(file, stream, 1), -ENODEV);
 	assert_int_equal(set(&f, RUNNING, &fd), -EIO);
 	vfio_device_release(f.df);
