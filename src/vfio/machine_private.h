@@ -501,6 +501,8 @@ void view_free(struct vfio_device *dev);
 /* poll.c: the first two with config_lock held. */
 void poll_start(struct vfio_device *dev);
 void poll_stop(struct vfio_device *dev);
+/* What was stored before this call is found.  Not in the device's context. */
+void poll_look(struct vfio_device *dev);
 /* Bracket a change of a page by us, while the poller is active (else the first returns false). */
 bool poll_lock(struct vfio_device *dev);
 void poll_unlock(struct vfio_device *dev, unsigned bar, uint64_t off, unsigned size);

@@ -345,6 +345,9 @@ static void allow(struct vfio_device *dev, enum mig_state state)
 	struct device_migration *mig = &dev->migration;
 	bool pauses = !mig_initiates(state) && !atomic_load(&mig->quiet), ran = dev->running;
 
+	/* What was stored and not found yet is part of what moves. */
+	if (!mig_responds(state) && !mig->stopped)
+		poll_look(dev);
 	atomic_store(&mig->quiet, !mig_initiates(state));
 	mig->stopped = !mig_responds(state);
 	device_apply(dev);

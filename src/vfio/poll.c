@@ -286,6 +286,17 @@ void poll_start(struct vfio_device *dev)
 	uvfio_ctx_set_poller(dev->ctx, poll_once, dev, MAX_SLEEP_US);
 }
 
+static void look(struct vfio_device *dev, void *arg)
+{
+	poll_all(dev);
+}
+
+void poll_look(struct vfio_device *dev)
+{
+	if (atomic_load(&dev->poller.active))
+		device_call(dev, look, NULL);
+}
+
 void poll_stop(struct vfio_device *dev)
 {
 	struct poller *poller = &dev->poller;
