@@ -84,6 +84,9 @@ static void come_back(void)
 	printf("lost\n");
 	do {
 		ret = uvfio_pci_reconnect(dev, 20000, &err);
+		/* A server that is ending says that it has no device any more. */
+		if (ret == -ENODEV)
+			continue;
 		if (ret && ret != -ENOTCONN)
 			die("reconnect", err.msg);
 		if (!ret && !uvfio_pci_continued(dev))
