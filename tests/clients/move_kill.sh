@@ -96,6 +96,8 @@ arrived=0
 # one_move POINT VICTIM
 one_move() {
 	local point=$1 victim=$2 side used=0 migrate restore
+	# Of one that did not get to its end.
+	for side in a b; do [ -n "${server[$side]:-}" ] && kill_side "$side"; done
 	serve a
 	serve b ,incoming=yes
 	ln -sfn "$scratch/a.sock" "$link"
