@@ -72,7 +72,7 @@ check "show --json: regions" json regions.0.size 32768 u show --json 0000:01:00.
 check "show --json: bus" json bus.power D0 u show --json 0000:01:00.0
 check "show: it can be moved" holds "moves   by v2: stop-copy, p2p" u show 01:00.0
 check "show --json: migration" json migration.state RUNNING u show --json 0000:01:00.0
-check "show --json: nobody has asked for it" json migration.asked false u show --json 0000:01:00.0
+check "show --json: nobody has asked for it" json migration.asked False u show --json 0000:01:00.0
 check "show: no such device" holds "there is no device 0000:07:00.0" u show 07:00.0
 check "show: no address" holds "one looks like 0000:01:00.0" u show nonsense
 check "stats" holds "region_reads" u stats 01:00.0

@@ -26,8 +26,8 @@ done
 
 # The memory of a VF, by the engine of another PF's.
 vfs=(nvme,memory=4M nvme,memory=4M,cmb=1M ioat,vfs=1,numvfs=1,driver=pci-pf-stub
-	pcitest,vfs=1,numvfs=1,vf-memory=256K,driver=pci-pf-stub)
-vf_names=(0000:01:00.0 0000:02:00.0 0000:03:00.1 0000:04:00.1)
+	pcitest,vfs=1,numvfs=1,vf-memory=256K,driver=pci-pf-stub "${devices[4]}")
+vf_names=(0000:01:00.0 0000:02:00.0 0000:03:00.1 0000:04:00.1 0000:05:00.0)
 specs=()
 for device in "${vfs[@]}"; do specs+=(--device "$device"); done
 judge_client "VFs, by a container" "$UVFIO" run "${specs[@]}" -- "$P2P" group "${vf_names[@]}"
@@ -46,14 +46,14 @@ judge_client "vfio-user" "$P2P" vfio-user "${sockets[@]}"
 for n in 2 3; do
 	vfs[n]+=",socket=$scratch/pf$n.sock,vf-sockets=$scratch/vf$n-%u.sock"
 done
-for n in 0 1; do vfs[n]+=",socket=$scratch/vf$n-0.sock"; done
+for n in 0 1 4; do vfs[n]+=",socket=$scratch/vf$n-0.sock"; done
 specs=()
 for device in "${vfs[@]}"; do specs+=(--device "$device"); done
 "$UVFIO" serve --control "$scratch/vfs.sock" "${specs[@]}" 2>"$scratch/vfs.log" &
 vf_server=$!
 await "a server of VFs starts" "$UVFIO" list --control "$scratch/vfs.sock"
 judge_client "VFs, vfio-user" "$P2P" vfio-user "unix:$scratch/vf0-0.sock" "unix:$scratch/vf1-0.sock" \
-	"unix:$scratch/vf2-0.sock" "unix:$scratch/vf3-0.sock"
+	"unix:$scratch/vf2-0.sock" "unix:$scratch/vf3-0.sock" "unix:$scratch/vf4-0.sock"
 kill $vf_server
 wait $vf_server
 judge_client "a joined machine, by a container" "$UVFIO" run --machine "$scratch/control.sock" -- "$P2P" group "${names[@]}"
