@@ -28,9 +28,9 @@ serve() {
 
 # wait_for COMMAND...: until it succeeds, 10 s
 wait_for() {
-	for _ in $(seq 200); do
+	for _ in $(seq 1000); do
 		"$@" && return 0
-		sleep 0.05
+		sleep 0.01
 	done
 	return 1
 }
@@ -47,7 +47,8 @@ kill_side() {
 	server[$1]=
 }
 
-gone() { ! kill -0 "$1" 2>/dev/null; }
+# It has ended, whether or not somebody has asked how yet.
+gone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
 # place SIDE: where a server says that its device is, like "here" or "in doubt"; nothing when there is none
 place() {
