@@ -206,7 +206,7 @@ static void eventfds_without_end(void)
 
 	for (unsigned i = 0; i < 2; i++) {
 		open_device(&d[i], i);
-		limit_server(200);
+		limit_server(220); /* half of it is for requests */
 		NEED(!ioctl(d[i].fd, VFIO_DEVICE_GET_IRQ_INFO, &info));
 		set.hdr.count = info.count;
 		set.hdr.argsz = (uint32_t)(sizeof(set.hdr) + 4 * info.count);
