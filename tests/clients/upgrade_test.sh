@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Servers that are restarted with their state (--state), or exchanged (`uvfio upgrade`), under a client at work.
-# Environment: CLIENT, the driver of the test device; UPGRADE_RESTARTS, how many restarts (5); UPGRADES, how many
+# Environment: CLIENT, the driver of the test device; WRITER, who writes to a disk, and DURABILITY, who judges that; UPGRADE_RESTARTS, how many restarts (5); UPGRADES, how many
 # exchanges (5)
 # shellcheck source=tests/clients/lib.sh
 . "$(dirname "$0")/lib.sh"
-: "${CLIENT:?the driver of the test device}"
+: "${CLIENT:?the driver of the test device}" "${WRITER:?who writes to a disk}" "${DURABILITY:?who judges it}"
 restarts=${UPGRADE_RESTARTS:-5}
 upgrades=${UPGRADES:-5}
 states=$scratch/states
@@ -186,4 +186,34 @@ stop
 is "and the server ends well" 0 $?
 server=
 client=
+
+# ---- a disk, which is written meanwhile ----
+
+truncate -s 1M "$scratch/disk"
+"$scratch/uvfio" serve --control "$control" --device "nvme,file=$scratch/disk,serial=kept,socket=$scratch/disk.sock" \
+	>>"$scratch/log" 2>&1 &
+server=$!
+await "a server of a disk starts" test -S "$scratch/disk.sock"
+"$WRITER" "unix:$scratch/disk.sock" "$scratch/promises" 1 >"$scratch/client" 2>&1 &
+client=$!
+await "it is written" grep -q ready "$scratch/client"
+done=0
+written=
+writes_on() { [ "$(sha1sum <"$scratch/promises")" != "$written" ]; }
+for i in $(seq "$upgrades"); do
+	written=$(sha1sum <"$scratch/promises")
+	"$UVFIO" upgrade --control "$control" 2>>"$scratch/upgrade" && done=$((done + 1))
+	await "it is written on" writes_on
+done
+is "the server of a disk is exchanged $upgrades times" "$upgrades" "$done"
+kill -0 "$client"
+is "the writer is at work" 0 $?
+kill -9 "$client"
+wait "$client" 2>/dev/null
+client=
+"$DURABILITY" verify "$scratch/disk" "$scratch/promises" >"$scratch/judged" 2>&1
+is "what was acknowledged is there" 0 $?
+stop
+is "and this server ends well" 0 $?
+server=
 finish
