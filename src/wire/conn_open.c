@@ -30,7 +30,7 @@ static void on_socket(void *arg)
 
 /* ---- making one ---- */
 
-static void refuse_busy(struct wire_conn *conn, int error);
+static void refuse_device(struct wire_conn *conn, int error);
 
 /* It has waited long enough for a client whose process has gone. */
 static void give_up(struct wire_conn *conn)
@@ -44,7 +44,7 @@ static void give_up(struct wire_conn *conn)
 	conn->waits = false;
 	pthread_mutex_unlock(&conn->server->lock);
 	if (waits)
-		refuse_busy(conn, EBUSY);
+		refuse_device(conn, EBUSY);
 }
 
 static void on_timer(void *arg)
@@ -54,8 +54,9 @@ static void on_timer(void *arg)
 	if (state_of(conn) == WIRE_WAITING) {
 		give_up(conn);
 		wire_conn_turn(conn);
+		return;
 	}
-	if (state_of(conn) != WIRE_HELLO || conn->half_closed)
+	if (state_of(conn) != WIRE_HELLO)
 		return;
 	wire_conn_complain(conn, "it has not sent VERSION for %u ms; the connection is closed",
 			   conn->listener->options.handshake_ms);
@@ -232,6 +233,15 @@ static void job_open(struct wire_conn *conn)
 	conn->error = wire_conn_open_device(conn, conn->version->continues);
 }
 
+/* server->lock is held.  Behind those who wait already. */
+static int wait_in_line(struct wire_conn *conn)
+{
+	set_state(conn, WIRE_WAITING);
+	TAILQ_INSERT_TAIL(&conn->listener->waiting, conn, wait);
+	conn->waits = true;
+	return EAGAIN;
+}
+
 /* Take the device for @conn, or find out why not: 0, EAGAIN to wait for it, EBUSY. */
 static int claim(struct wire_conn *conn)
 {
@@ -249,16 +259,10 @@ static int claim(struct wire_conn *conn)
 		/* It will be noticed by itself that it has gone, unless it is not read from. */
 		atomic_store(&active->unwanted, true);
 		uvfio_ctx_post(active->ctx, &active->output_work);
-		set_state(conn, WIRE_WAITING);
-		TAILQ_INSERT_TAIL(&listener->waiting, conn, wait);
-		conn->waits = true;
-		ret = EAGAIN;
+		ret = wait_in_line(conn);
 	} else if (process_gone(active->stream.fd)) {
-		set_state(conn, WIRE_WAITING);
-		TAILQ_INSERT_TAIL(&listener->waiting, conn, wait);
-		conn->waits = true;
 		uvfio_timer_arm(conn->timer, GONE_NS);
-		ret = EAGAIN;
+		ret = wait_in_line(conn);
 	} else {
 		ret = EBUSY;
 	}
@@ -276,10 +280,10 @@ static void try_open(struct wire_conn *conn)
 		wire_conn_job(conn, WIRE_OPENING, job_open);
 		return;
 	}
-	refuse_busy(conn, ret);
+	refuse_device(conn, ret);
 }
 
-static void refuse_busy(struct wire_conn *conn, int error)
+static void refuse_device(struct wire_conn *conn, int error)
 {
 	wire_conn_complain(conn, error == EBUSY ? "refused: another client has the device"
 						: "refused: the device is being removed");
