@@ -2,20 +2,23 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Linux guests under QEMU 11 with -device vfio-user-pci on disks that `uvfio serve` serves.
 
-Usage: guest_vfio_user.py UVFIO RULES [CASE ...]          TAP; RULES is the statically linked rule program
+Usage: guest_vfio_user.py UVFIO RULES WRITER [CASE ...]   TAP; statically linked: RULES, the rule program; WRITER, live_guest
 Each case starts a server of its own.  What cannot be fetched makes the whole test a skip, by name.
 """
 import os
 import re
 import signal
+import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
-from guest import WAIT, must, require, run_cases, vfio_user  # noqa: E402
+from guest import TIMEOUT, WAIT, must, require, run_cases, vfio_user  # noqa: E402
 
-UVFIO, RULES = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
-
+UVFIO, RULES, WRITER = (os.path.realpath(path) for path in sys.argv[1:4])
+UPGRADES = int(os.environ.get("UVFIO_UPGRADES", "3"))
+WRITERS = 4
 
 MAKE = ("printf 'n\\np\\n1\\n2048\\n+32M\\nw\\n' | fdisk /dev/{0} >/dev/null; " + WAIT.format("/dev/{0}p1") +
         " && mke2fs -F /dev/{0}p1 >/dev/null")
@@ -27,9 +30,52 @@ LOAD = ("(while [ -b /dev/{0} ] && dd if=/dev/urandom of=/dev/{0} bs=64k count=6
         "do :; done) & load=$!")
 
 
+def progress(guest):
+    """How many writes have been acknowledged to each writer."""
+    return [int(n) for n in must(guest, "cat " + " ".join(f"/tmp/{n}" for n in range(WRITERS))).split()]
+
+
+def gets_on(guest):
+    """All writers do."""
+    before = progress(guest)
+    deadline = time.monotonic() + TIMEOUT
+    while any(now <= then for now, then in zip(progress(guest), before)):
+        require(time.monotonic() < deadline, f"the writers do not get on: {before}; " + must(guest, "dmesg | tail -20"))
+
+
+def upgraded_under_writers(bench, guest):
+    """The server is exchanged while the guest writes, reads back and judges; QEMU keeps its socket."""
+    must(guest, f"live_guest /dev/nvme0n1 {WRITERS} /tmp >/tmp/log 2>&1 & "
+                f"for w in 0 1 2 3; do {WAIT.format('/tmp/$w')} || break; done")
+    servers = {process_of(bench)}
+    for _ in range(UPGRADES):
+        gets_on(guest)
+        upgrade = subprocess.run([UVFIO, "upgrade", "--control", bench.path("control")], capture_output=True, text=True)
+        require(upgrade.returncode == 0, upgrade.stderr)
+        servers.add(process_of(bench))
+    require(len(servers) == UPGRADES + 1, f"the servers were {servers}")
+    gets_on(guest)
+    must(guest, "killall -TERM live_guest; wait")
+    require(not must(guest, "cat /tmp/log"), must(guest, "cat /tmp/log"))
+    complaints = must(guest, "dmesg | grep -iE 'nvme.*(timeout|error|abort|reset|fail|polled)|I/O error'; true")
+    require(not complaints, complaints)
+    counts = progress(guest)
+    require(guest.power_off() == 0, "QEMU: " + guest.errors())
+    bench.alive()
+    found = subprocess.run([WRITER, "--judge", bench.path("disk.img"), *map(str, counts)], capture_output=True, text=True)
+    print(found.stdout, end="")
+    require(found.returncode == 0, "what was acknowledged is not all in the image: " + found.stdout)
+
+
+def process_of(bench):
+    """The one that has the clients."""
+    return subprocess.run(["pgrep", "-P", str(bench.server.pid)], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def life_of_a_disk(bench, **options):
-    bench.serve("disk")
-    guest = bench.boot("disk", **options)
+    bench.serve_devices(f"nvme,file={bench.disk('disk.img')},socket={bench.path('disk.sock')}",
+                        options=("--control", bench.path("control")))
+    guest = bench.boot("disk", files=(WRITER,), **options)
     must(guest, WAIT.format("/dev/nvme0n1"))
     must(guest, MAKE.format("nvme0n1"))
     must(guest, WRITE.format("nvme0n1"))
@@ -42,8 +88,7 @@ def life_of_a_disk(bench, **options):
     guest = bench.boot("disk", **options)
     must(guest, WAIT.format("/dev/nvme0n1p1"))
     must(guest, VERIFY.format("nvme0n1"))
-    guest.power_off()
-    bench.alive()
+    upgraded_under_writers(bench, guest)
 
 
 def partition_format_write_and_read_back_after_reboot(bench):
@@ -203,4 +248,4 @@ CASES = [
 ]
 
 
-sys.exit(run_cases(CASES, sys.argv[3:], UVFIO))
+sys.exit(run_cases(CASES, sys.argv[4:], UVFIO))
