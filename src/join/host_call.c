@@ -3,6 +3,7 @@
  * The calls: from the packet to the core and back.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/ctx.h"
@@ -17,8 +18,7 @@ struct call {
 	struct connection *connection;
 	struct join_head head, done;
 	size_t len; /* of channel->out */
-	int fd;     /* to be sent along; -1 */
-	bool fd_ours;
+	int fd;     /* to be sent along, and closed; -1 */
 	struct object *object;
 	bool broken;
 	/* What it makes the device do comes before the answer: a driver polls for what it causes.
@@ -456,8 +456,11 @@ static void device_view(struct call *call)
 	if (!on(call, OBJECT_DEVICE))
 		return;
 	fd = vfio_device_file_fd(call->object->ptr);
-	call->done.value = fd < 0 ? fd : 0;
-	call->fd = fd;
+	if (fd >= 0) {
+		call->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		fd = call->fd < 0 ? -errno : 0;
+	}
+	call->done.value = fd;
 }
 
 /* ---- sessions of migration data ---- */
@@ -499,7 +502,6 @@ static void resource_open(struct call *call)
 	if (call->done.value)
 		return;
 	call->fd = view;
-	call->fd_ours = true;
 	add(call, OBJECT_RESOURCE, df, 0);
 }
 
@@ -573,17 +575,17 @@ bool call_make(struct channel *channel)
 	calls[call.head.kind](&call);
 	if (call.device_first)
 		uvfio_defer_end();
-	/* What has come is let go of first: once it is answered the program may close what it mapped,
-	 * and open it anew (BIND refuses what is open still). */
+	/* What has come, and what it was made on, is let go of first: once it is answered, the
+	 * program may close that and open it anew, and a device, or a group, that a call has still
+	 * is open still (BIND: EINVAL). */
 	join_packet_close(&channel->in);
+	if (call.object)
+		object_put(call.connection, call.object);
 	ret = call.broken ? -EPROTO
 			  : join_send(channel->sock, &call.done, channel->out, call.len, &call.fd,
 				      call.fd >= 0 ? 1 : 0);
-	if (call.fd_ours)
+	if (call.fd >= 0)
 		close(call.fd);
-	/* Not before: the descriptor that is sent may be the object's. */
-	if (call.object)
-		object_put(call.connection, call.object);
 	if (!call.device_first)
 		uvfio_defer_end();
 	return !ret;
