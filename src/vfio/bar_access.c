@@ -314,12 +314,12 @@ ssize_t bar_access(struct vfio_device *dev, unsigned index, uint64_t off, void *
 #define PEER_PIECES 32u /* at a time */
 
 /* reg_lock held.  Hardware that does not decode answers no device: its access is an error, where a
- * CPU reads ones. */
+ * CPU reads ones.  Nor does one that stands still, whose memory is there all the same. */
 static bool peer_may_access(const struct vfio_device *dev, uint64_t epoch)
 {
 	uint64_t now = atomic_load(&((struct vfio_device *)(uintptr_t)dev)->memory.epoch);
 
-	return !(now & 1) && (epoch == UINT64_MAX || epoch == now);
+	return dev->mem == MEM_ON && !(now & 1) && (epoch == UINT64_MAX || epoch == now);
 }
 
 /* What a device writes into @bar, but for memory, is told like a client's store. */

@@ -15,6 +15,8 @@
  *    iommufd gets, whose user is to unmap and map anew.
  * The owner's last close, or its being pulled out, ends both for good (IOMMU_FAULT_GONE).  What was
  * mapped stays mapped until its user unmaps it.
+ * While the owner stands still to be moved (E.2) transfers to both fault, too, but its memory is
+ * not away: it can be mapped, and nothing is latched (D.4.50).
  *
  * What a device does with its memory is its own affair; who has a mapping waits for none of it, and
  * neither does who takes the memory away.

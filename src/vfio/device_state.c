@@ -76,7 +76,8 @@ void device_quiesce(struct vfio_device *dev)
 	dev->running = false;
 }
 
-void device_memory(struct vfio_device *dev, enum mem_gate gate)
+/* @there: what is mapped for DMA, or exported, is not revoked by it (D.4). */
+static void set_memory(struct vfio_device *dev, enum mem_gate gate, bool there)
 {
 	enum view_state view = VIEW_OFF;
 
@@ -91,7 +92,7 @@ void device_memory(struct vfio_device *dev, enum mem_gate gate)
 	}
 	device_lock_regs(dev);
 	dev->mem = gate;
-	device_memory_note(dev, view == VIEW_OUT);
+	device_memory_note(dev, there);
 	if (gate != MEM_WAIT)
 		pthread_cond_broadcast(&dev->mem_cond);
 	pthread_mutex_unlock(&dev->reg_lock);
@@ -100,6 +101,16 @@ void device_memory(struct vfio_device *dev, enum mem_gate gate)
 	/* A touch during a reset waits on a kernel; here the pages stay. */
 	if (view != VIEW_OUT && gate != MEM_WAIT)
 		view_show(dev, view);
+}
+
+void device_memory(struct vfio_device *dev, enum mem_gate gate)
+{
+	set_memory(dev, gate, gate == MEM_ON && !dev->low_power);
+}
+
+void device_memory_show(struct vfio_device *dev)
+{
+	set_memory(dev, dev->mem, !device_memory_away(&dev->memory));
 }
 
 /* A.6.  The user's idea of it decides what is refused, and the hardware's who answers. */
@@ -115,6 +126,15 @@ static enum mem_gate memory_gate(struct vfio_device *dev)
 	return pci_memory_decoded(dev->func) && !device_is_cut(dev) && !dev->migration.stopped
 		       ? MEM_ON
 		       : MEM_DEAF;
+}
+
+/* Is the memory there, as far as a mapping for DMA goes (D.4.50)?  That of a device that stands
+ * still to be moved is: nobody reaches it meanwhile, and afterwards who had mapped it does. */
+static bool memory_is_there(struct vfio_device *dev, enum mem_gate gate)
+{
+	return !dev->low_power &&
+	       (gate == MEM_ON || (gate != MEM_OFF && dev->migration.stopped &&
+				   pci_memory_decoded(dev->func) && !device_is_cut(dev)));
 }
 
 /* The enable bits follow what SET_IRQS has done, and delivery follows the enable bits. */
@@ -154,19 +174,20 @@ void device_apply(struct vfio_device *dev)
 {
 	bool master = pci_bus_master(dev->func) && !device_is_cut(dev) && !dev->migration.quiet;
 	enum mem_gate memory = memory_gate(dev);
+	bool there = memory_is_there(dev, memory);
 
 	atomic_store(&dev->power_d0, pci_power_state(dev->func) == PCI_POWER_D0);
 	apply_irq_mode(dev);
 	if (!master)
 		irq_set_gate(dev->irqs, false);
-	if (memory != MEM_ON && dev->mem != memory)
-		device_memory(dev, memory);
+	if (memory != MEM_ON && (dev->mem != memory || device_memory_away(&dev->memory) == there))
+		set_memory(dev, memory, there);
 	if (!master && dev->running)
 		device_quiesce(dev);
 	if (memory == MEM_ON &&
 	    (dev->mem != MEM_ON || (dev->view.state == VIEW_OUT) == dev->low_power ||
-	     device_memory_away(&dev->memory) != dev->low_power))
-		device_memory(dev, MEM_ON);
+	     device_memory_away(&dev->memory) == there))
+		set_memory(dev, MEM_ON, there);
 	if (master && !dev->running) {
 		dev->running = true;
 		atomic_store(&dev->dma_on, true);

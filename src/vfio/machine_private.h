@@ -420,8 +420,10 @@ void device_apply(struct vfio_device *dev);
 void device_count_irqs(struct vfio_device *dev);
 /* Stop the device and wait until none of its DMA is in flight. */
 void device_quiesce(struct vfio_device *dev);
-/* Set the memory gate, and the view with it. */
+/* Set the memory gate, and the view with it.  Behind a gate that is not MEM_ON it is revoked. */
 void device_memory(struct vfio_device *dev, enum mem_gate gate);
+/* The same gate, for a view that is new. */
+void device_memory_show(struct vfio_device *dev);
 /* Change the power state (A.7, PM); a function without NoSoftRst loses its state on the way back.
  */
 void device_power(struct vfio_device *dev, unsigned state);

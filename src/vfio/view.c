@@ -513,7 +513,7 @@ static int view_get(struct vfio_device *dev, int fd)
 	if (ret < 0) {
 		ret = view_create(dev, fd, false);
 		if (!ret) {
-			device_memory(dev, dev->mem);
+			device_memory_show(dev);
 			ret = dev->view.fd;
 		}
 	}
@@ -550,7 +550,7 @@ int view_continue(struct vfio_device *dev, int fd)
 		view_publish_msix(dev);
 	}
 	if (!ret)
-		device_memory(dev, dev->mem);
+		device_memory_show(dev);
 	pthread_mutex_unlock(&dev->config_lock);
 	return ret;
 }

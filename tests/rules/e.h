@@ -62,7 +62,7 @@ bool dma_ended(struct t *t, uint32_t count);
 void memory_put(struct t *t, uint32_t at, const void *bytes, size_t len);
 void memory_get(struct t *t, uint32_t at, void *bytes, size_t len);
 
-extern const struct section section_e2, section_e3, section_e3_stream,
-	section_e3_stopped, section_a10_migration;
+extern const struct section section_e2, section_e3, section_e3_stream, section_e3_stopped,
+	section_e3_mapped, section_a10_migration;
 
 #endif
