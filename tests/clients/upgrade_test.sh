@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Servers that are restarted with their state (--state), or exchanged (`uvfio upgrade`), under a client at work.
-# Environment: CLIENT, the driver of the test device; WRITER, who writes to a disk, and DURABILITY, who judges that; UPGRADE_RESTARTS, how many restarts (5); UPGRADES, how many
+# Environment: CLIENT, the driver of the test device; WRITER, who writes to a disk, and DURABILITY, who judges that;
+# UPGRADE_RESTARTS, how many restarts (5); DISK_RESTARTS, the same of the disk's server (2); UPGRADES, how many
 # exchanges (5)
 # shellcheck source=tests/clients/lib.sh
 . "$(dirname "$0")/lib.sh"
 : "${CLIENT:?the driver of the test device}" "${WRITER:?who writes to a disk}" "${DURABILITY:?who judges it}"
 restarts=${UPGRADE_RESTARTS:-5}
+disk_restarts=${DISK_RESTARTS:-2}
 upgrades=${UPGRADES:-5}
 states=$scratch/states
 socket=$scratch/dev.sock
@@ -190,9 +192,13 @@ client=
 # ---- a disk, which is written meanwhile ----
 
 truncate -s 1M "$scratch/disk"
-"$scratch/uvfio" serve --control "$control" --device "nvme,file=$scratch/disk,serial=kept,socket=$scratch/disk.sock" \
-	>>"$scratch/log" 2>&1 &
-server=$!
+rm -f "$states"/*
+serve_disk() {
+	"$scratch/uvfio" serve --control "$control" --state "$states" \
+		--device "nvme,file=$scratch/disk,serial=kept,socket=$scratch/disk.sock" >>"$scratch/log" 2>&1 &
+	server=$!
+}
+serve_disk
 await "a server of a disk starts" test -S "$scratch/disk.sock"
 "$WRITER" "unix:$scratch/disk.sock" "$scratch/promises" 1 >"$scratch/client" 2>&1 &
 client=$!
@@ -206,6 +212,19 @@ for i in $(seq "$upgrades"); do
 	await "it is written on" writes_on
 done
 is "the server of a disk is exchanged $upgrades times" "$upgrades" "$done"
+# And restarted: the writer connects again, and finds its controller as it was.
+statuses=
+for i in $(seq "$disk_restarts"); do
+	stop
+	statuses+=$?
+	serve_disk
+	wait_line "$scratch/client" followed "$i" || break
+	written=$(sha1sum <"$scratch/promises")
+	await "it is written on" writes_on
+done
+is "the server of a disk is restarted $disk_restarts times, and ends well" "$(printf '0%.0s' $(seq "$disk_restarts"))" "$statuses"
+is "each time its writer goes on where it was" "$disk_restarts" "$(grep -c '^followed' "$scratch/client")"
+is "and never begins anew" 0 "$(grep -c '^restarted' "$scratch/client")"
 kill -0 "$client"
 is "the writer is at work" 0 $?
 kill -9 "$client"
