@@ -79,6 +79,7 @@ static const struct {
 	{"E.3/p2p/peer-writes", NO_GROUPS},
 	{"E.3/p2p/two-passes", NO_GROUPS},
 	{"E.3/dirty/union", NO_GROUPS},
+	{"E.3/mapped/*", NO_GROUPS},
 	{"E.4/START/none", "without ranges a message means all of the memory"},
 	{"E.4/faults", NO_ADDRESSES},
 	{"F.1/attach/*", NO_GROUPS},
