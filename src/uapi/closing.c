@@ -19,6 +19,10 @@
 /* How long after a close the janitor asks again, in µs. */
 static const unsigned retries[] = {50, 200, 1000, 10000, 100000};
 
+/* How long who opens waits for imports of memory that look at what is closed, in seconds.  None of
+ * them waits for a client there, but it may not get its turn. */
+#define LOOK_SECONDS 1
+
 /* True when nobody but us has the file open for writing, or mapped through such a description. */
 static bool unused(const struct uapi_file *file)
 {
@@ -179,33 +183,58 @@ static bool is_used_by_dead(const struct uapi_files *files, const struct uapi_fi
 	return false;
 }
 
-/* What a call has to wait for that will not be there for who opens something of @group.
- * files->lock held. */
-static bool is_going(const struct uapi_files *files, unsigned group, uint64_t call)
+/* Somebody who opens something of @group. */
+struct waiter {
+	unsigned group;
+	uint64_t call;
+	struct timespec until; /* for those who look, */
+	bool impatient;        /* not any more */
+};
+
+static struct waiter waiter(unsigned group, uint64_t call)
 {
-	if (is_dying(files, group))
+	struct waiter w = {.group = group, .call = call};
+
+	clock_gettime(CLOCK_MONOTONIC, &w.until);
+	w.until.tv_sec += LOOK_SECONDS;
+	return w;
+}
+
+/* What @w has to wait for that will not be there for who opens something of the group.
+ * files->lock held. */
+static bool is_going(const struct uapi_files *files, const struct waiter *w)
+{
+	bool looked_at = false;
+
+	if (is_dying(files, w->group))
 		return true;
-	if (group == NO_GROUP)
+	if (w->group == NO_GROUP)
 		return false;
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		for (const struct uapi_file *f = files->table[i]; f; f = f->next) {
-			if ((f->kind == UAPI_DEVICE || f->kind == UAPI_RESOURCE ||
-			     f->kind == UAPI_GROUP) &&
-			    f->group == group && is_used_by_dead(files, f))
-				return !is_dead(files, call);
+			if ((f->kind != UAPI_DEVICE && f->kind != UAPI_RESOURCE &&
+			     f->kind != UAPI_GROUP) ||
+			    f->group != w->group)
+				continue;
+			if (is_used_by_dead(files, f))
+				return !is_dead(files, w->call);
+			looked_at |= f->closed && f->lookers;
 		}
 	}
-	return false;
+	return looked_at && !w->impatient;
 }
 
 /* True when there was something to wait for. */
-static bool await_death(struct uapi_files *files, unsigned group, uint64_t call)
+static bool await_death(struct uapi_files *files, struct waiter *w)
 {
 	bool waited = false;
 
 	pthread_mutex_lock(&files->lock);
-	while (is_going(files, group, call)) {
-		pthread_cond_wait(&files->died, &files->lock);
+	while (is_going(files, w)) {
+		if (w->impatient)
+			pthread_cond_wait(&files->died, &files->lock);
+		else if (pthread_cond_timedwait(&files->died, &files->lock, &w->until) == ETIMEDOUT)
+			w->impatient = true;
 		waited = true;
 	}
 	pthread_mutex_unlock(&files->lock);
@@ -214,18 +243,20 @@ static bool await_death(struct uapi_files *files, unsigned group, uint64_t call)
 
 void uapi_files_open_begin(struct uapi_files *files, unsigned group, uint64_t call)
 {
+	struct waiter w = waiter(group, call);
+
 	for (;;) {
 		bool going;
 
 		pthread_mutex_lock(&files->opening);
 		reap_locked(files, false);
 		pthread_mutex_lock(&files->lock);
-		going = is_going(files, group, call);
+		going = is_going(files, &w);
 		pthread_mutex_unlock(&files->lock);
 		if (!going)
 			return;
 		pthread_mutex_unlock(&files->opening);
-		await_death(files, group, call);
+		await_death(files, &w);
 	}
 }
 
@@ -241,9 +272,11 @@ static uint64_t reap(struct uapi_files *files)
 
 void uapi_files_settle(struct uapi_files *files, unsigned group, uint64_t call)
 {
+	struct waiter w = waiter(group, call);
+
 	do
 		reap(files);
-	while (await_death(files, group, call));
+	while (await_death(files, &w));
 }
 
 void uapi_files_settle_own(struct uapi_files *files, pid_t owner)

@@ -8,6 +8,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 #include "uapi/files_private.h"
 #include "uapi/helper/trap.h"
@@ -29,6 +30,7 @@ int uapi_file_reopen(int fd, int access)
 struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error *err)
 {
 	struct uapi_files *files = calloc(1, sizeof(*files));
+	pthread_condattr_t attr;
 	int ret;
 
 	if (!files) {
@@ -38,7 +40,10 @@ struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error
 	files->server = server;
 	pthread_mutex_init(&files->opening, NULL);
 	pthread_mutex_init(&files->lock, NULL);
-	pthread_cond_init(&files->died, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&files->died, &attr);
+	pthread_condattr_destroy(&attr);
 	files->wake = eventfd(0, EFD_CLOEXEC);
 	files->inotify = inotify_init1(IN_CLOEXEC);
 	if (files->inotify < 0) {
@@ -95,6 +100,7 @@ static void ref(struct uapi_file *file, uint64_t call)
 	unsigned i = 0;
 
 	file->refs++;
+	file->lookers += !call;
 	while (call && i < UAPI_FILE_USERS && file->users[i])
 		i++;
 	if (call && i < UAPI_FILE_USERS)
@@ -151,6 +157,7 @@ void uapi_files_put(struct uapi_files *files, struct uapi_file *file, uint64_t c
 		i++;
 	if (call && i < UAPI_FILE_USERS)
 		file->users[i] = 0;
+	file->lookers -= !call;
 	if (file->closed)
 		pthread_cond_broadcast(&files->died); /* somebody may wait for this call */
 	closed = --file->refs == 0 && file->closed;

@@ -23,7 +23,9 @@
  * with the kernel, where the group is busy then.  But there a process is not gone before its calls
  * have ended; here it is, and what its calls still use would be busy for who waited for its death.
  * So who opens waits for the calls of those who are dead.  A call whose own process is dead does
- * not wait, so nobody waits in a circle.
+ * not wait, so nobody waits in a circle.  And it waits, for a second at most, for imports of memory
+ * (MAP) that look at what was closed meanwhile: a kernel's have no reference to that, only to
+ * pages.
  *
  * Locks: `opening` serialises opens and the other releases, held across calls into the core that do
  * not wait for a device other than the one being opened; then `lock` for the table, never held
@@ -59,6 +61,7 @@ struct uapi_file {
 	int probe; /* our description, O_RDWR */
 	int watch;
 	unsigned refs;                   /* requests that use it: files->lock */
+	unsigned lookers;                /* those of them without a call: files->lock */
 	bool closed;                     /* found closed while in use: files->lock */
 	uint64_t users[UAPI_FILE_USERS]; /* the first of these requests, 0: none: files->lock */
 	uint64_t round;                  /* of the search that found it closed */
@@ -83,8 +86,8 @@ struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error
 /* Releases everything; no request is being handled. */
 void uapi_files_free(struct uapi_files *files);
 
-/* The file of an fd, with a reference for the notified call @call (0: for none); NULL when it is
- * not ours. */
+/* The file of an fd, with a reference for the notified call @call; 0: to look at it for a moment,
+ * waiting for no client.  NULL when it is not ours. */
 struct uapi_file *uapi_files_find(struct uapi_files *files, const struct stat *st, uint64_t call);
 /* The file with @key, likewise. */
 struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key, uint64_t call);
