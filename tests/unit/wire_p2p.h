@@ -86,4 +86,18 @@ static inline void decode(struct pair *p, bool on)
 		client_write(p->fd[1], VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2), 0);
 }
 
+/* Device 1 to this state (E.2). */
+static inline void move_to(struct pair *p, uint32_t state)
+{
+	struct {
+		struct vfio_device_feature head;
+		struct vfio_device_feature_mig_state state;
+	} c = {{sizeof(c), VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE},
+	       {state, 0}};
+	static struct reply r;
+
+	assert_int_equal(
+		client_call(p->fd[1], VFIO_USER_DEVICE_FEATURE, &c, sizeof(c), NULL, 0, &r), 0);
+}
+
 #endif

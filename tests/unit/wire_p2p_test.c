@@ -46,6 +46,39 @@ static void other_device(void **state)
 	down(&p);
 }
 
+/* The memory of a device that stands still can be mapped, and works when it runs (D.4.50). */
+static void stands_still(void **state)
+{
+	enum { STOP = 1, RUNNING };
+	uint64_t offset, size;
+	struct pair p;
+	char got[16];
+	int file;
+
+	up(&p);
+	file = region_file(p.fd[1], &offset);
+	for (unsigned decodes = 0; decodes < 2; decodes++) {
+		move_to(&p, STOP);
+		decode(&p, decodes);
+		assert_int_equal(client_map(p.fd[0], IOVA, 8192, file, offset),
+				 decodes ? 0 : EFAULT);
+		if (decodes) {
+			strcpy((char *)p.dev[0]->data, "not to land!");
+			assert_int_equal(transfer(&p, IOVA + 4090, 13, 2), EIO);
+		}
+		move_to(&p, RUNNING);
+	}
+	assert_int_equal(client_read(p.fd[1], 2, 4090, got, 13), 0);
+	assert_int_equal(got[0], 0);
+	strcpy((char *)p.dev[0]->data, "to the other");
+	assert_int_equal(transfer(&p, IOVA + 4090, 13, 2), 0);
+	assert_int_equal(client_read(p.fd[1], 2, 4090, got, 13), 0);
+	assert_string_equal(got, "to the other");
+	assert_int_equal(client_unmap(p.fd[0], IOVA, 8192, 0, &size), 0);
+	close(file);
+	down(&p);
+}
+
 /* What the fd was opened for is what may be done. */
 static void rights(void **state)
 {
@@ -122,9 +155,8 @@ static void other_server(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(other_device),
-		cmocka_unit_test(rights),
-		cmocka_unit_test(own_memory),
+		cmocka_unit_test(other_device), cmocka_unit_test(stands_still),
+		cmocka_unit_test(rights),       cmocka_unit_test(own_memory),
 		cmocka_unit_test(other_server),
 	};
 

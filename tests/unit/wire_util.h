@@ -31,6 +31,7 @@
 #include <cmocka.h>
 #include <linux/pci_regs.h>
 #include <uvfio/device.h>
+#include <uvfio/migration.h>
 #include "guarded.h"
 #include "support/send_fds.h"
 #include "vfio/vfio.h"
@@ -109,7 +110,7 @@ static void wdev_write(void *priv, unsigned bar, uint64_t off, unsigned size, ui
 	struct wdev *w = priv;
 
 	if (off >= W_DOORBELL) {
-		void (*fn)(struct wdev *w) = w->on_doorbell;
+		void (*fn)(struct wdev * w) = w->on_doorbell;
 
 		w->doorbells++;
 		if (fn)
@@ -182,6 +183,29 @@ static void wdev_destroy(void *priv)
 	free(priv);
 }
 
+/* It can be stopped; it has no state to save. */
+static int wdev_save(void *priv, struct uvfio_save *out, bool stopped, bool first)
+{
+	return 0;
+}
+
+static int wdev_load(void *priv, struct uvfio_load *in, bool first, struct uvfio_error *err)
+{
+	return -EINVAL;
+}
+
+static int wdev_commit(void *priv, struct uvfio_error *err)
+{
+	return 0;
+}
+
+static const struct uvfio_migration_ops wdev_moves = {
+	.can = UVFIO_MIGRATE_P2P,
+	.save = wdev_save,
+	.load = wdev_load,
+	.commit = wdev_commit,
+};
+
 static const struct uvfio_model wdev_model = {
 	.abi = UVFIO_DEVICE_ABI,
 	.name = "wdev",
@@ -192,6 +216,7 @@ static const struct uvfio_model wdev_model = {
 	.work = wdev_work,
 	.quiesce = wdev_quiesce,
 	.reset = wdev_reset,
+	.migration = &wdev_moves,
 };
 
 /* ---- the server ---- */
