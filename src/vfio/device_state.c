@@ -79,6 +79,7 @@ void device_quiesce(struct vfio_device *dev)
 /* @there: what is mapped for DMA, or exported, is not revoked by it (D.4). */
 static void set_memory(struct vfio_device *dev, enum mem_gate gate, bool there)
 {
+	const bool held = gate == MEM_WAIT && dev->migration.stopped && atomic_load(&dev->hold.on);
 	enum view_state view = VIEW_OFF;
 
 	if (gate == MEM_ON && !dev->low_power)
@@ -86,6 +87,8 @@ static void set_memory(struct vfio_device *dev, enum mem_gate gate, bool there)
 	else if (gate == MEM_DEAF && !dev->low_power)
 		view = VIEW_ONES;
 	/* The gate shuts before the view goes and opens after it is back. */
+	if (held)
+		poll_hold(dev);
 	if (view == VIEW_OUT) {
 		view_show(dev, view);
 		poll_start(dev);
@@ -96,7 +99,7 @@ static void set_memory(struct vfio_device *dev, enum mem_gate gate, bool there)
 	if (gate != MEM_WAIT)
 		pthread_cond_broadcast(&dev->mem_cond);
 	pthread_mutex_unlock(&dev->reg_lock);
-	if (view != VIEW_OUT)
+	if (view != VIEW_OUT && !held)
 		poll_stop(dev);
 	/* A touch during a reset waits on a kernel; here the pages stay. */
 	if (view != VIEW_OUT && gate != MEM_WAIT)

@@ -221,6 +221,23 @@ int vfio_keep_mappings(struct vfio_device_file *df, uint64_t iova, struct iommu_
 	return space ? iommu_keep(space, iova, out, max) : 0;
 }
 
+void vfio_keep_polled(struct vfio_device_file *df, struct mig_buf *out)
+{
+	pthread_mutex_lock(&df->dev->config_lock);
+	poll_save(df->dev, out);
+	pthread_mutex_unlock(&df->dev->config_lock);
+}
+
+int vfio_keep_put_polled(struct vfio_device_file *df, struct mig_in *in)
+{
+	int ret;
+
+	pthread_mutex_lock(&df->dev->config_lock);
+	ret = poll_load(df->dev, in);
+	pthread_mutex_unlock(&df->dev->config_lock);
+	return ret;
+}
+
 int vfio_keep_view(struct vfio_device_file *df, int fd)
 {
 	return view_continue(df->dev, fd);
@@ -235,6 +252,7 @@ void vfio_keep_master(struct vfio_device_file *df)
 		pci_keep_master(dev->func, &dev->kept->pci);
 		vfio_keep_drop(dev);
 		device_apply(dev);
+		poll_arrived(dev);
 	}
 	pthread_mutex_unlock(&dev->config_lock);
 }

@@ -66,8 +66,13 @@ int vfio_keep_irqs(struct vfio_device_file *df,
 /* iommu_keep() of what the user has mapped for @df. */
 int vfio_keep_mappings(struct vfio_device_file *df, uint64_t iova, struct iommu_kept *out,
 		       unsigned max);
-/* Clients have mapped BARs by the file @fd, of the server before this one: it is the view here, too.
- * -EBUSY: there is one; -ENOMEM; -errno. */
+/* What is known of the pages in which clients' stores are found by looking (VFIO_MMIO_POLLED), of a
+ * device that stands still; and the same before vfio_keep_view(): clients may have stored since,
+ * and that is found after vfio_keep_master().  -EINVAL: they are other pages; -ENOMEM. */
+void vfio_keep_polled(struct vfio_device_file *df, struct mig_buf *out);
+int vfio_keep_put_polled(struct vfio_device_file *df, struct mig_in *in);
+/* Clients have mapped BARs by the file @fd, of the server before this one: it is the view here,
+ * too. -EBUSY: there is one; -ENOMEM; -errno. */
 int vfio_keep_view(struct vfio_device_file *df, int fd);
 /* Bus mastering is again as it was, and with it DMA goes on. */
 void vfio_keep_master(struct vfio_device_file *df);

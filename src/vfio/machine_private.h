@@ -223,10 +223,14 @@ struct poll_hot {
 	uint64_t turn; /* of the last write that was found */
 };
 
+/* HELD: nothing is taken from the pages, and what is found news there stays so. */
+enum poll_hold { POLL_GOES, POLL_HELD, POLL_ARRIVED };
+
 struct poller {
 	unsigned users; /* polled files, under config_lock */
 	pthread_mutex_t lock;
-	atomic_bool active; /* changed under config_lock and lock */
+	atomic_bool active;           /* changed under config_lock and lock */
+	_Atomic(enum poll_hold) hold; /* while active; changed under config_lock */
 	struct poll_range *ranges;
 	unsigned nr_ranges;
 	/* The poller's alone. */
@@ -503,6 +507,17 @@ void view_free(struct vfio_device *dev);
 /* poll.c: the first two with config_lock held. */
 void poll_start(struct vfio_device *dev);
 void poll_stop(struct vfio_device *dev);
+/* An operator has the device stand still (hold.h): clients' stores wait in their pages until
+ * poll_start().  config_lock held; before the memory gate shuts. */
+void poll_hold(struct vfio_device *dev);
+/* What was last seen in the pages, of a poller that is held, and the same in the process that goes
+ * on with them: it is held there until poll_arrived().  config_lock held.  -EINVAL: they are not
+ * the ranges of this device, or it polls nothing; -ENOMEM. */
+void poll_save(struct vfio_device *dev, struct mig_buf *out);
+int poll_load(struct vfio_device *dev, struct mig_in *in);
+void poll_arrived(struct vfio_device *dev);
+/* Is it found there what clients store, while a polled file is open? */
+bool poll_is_polled(const struct range *range);
 /* What was stored before this call is found.  Not in the device's context. */
 void poll_look(struct vfio_device *dev);
 /* Bracket a change of a page by us, while the poller is active (else the first returns false). */

@@ -15,6 +15,13 @@
  * After a write to a register the page shows what the model publishes again, so that, as with a
  * trapped write, a read never returns what was merely written.  Where writing 0 means nothing
  * (UVFIO_AREA_POLL_ZERO) it shows 0 instead: any other value is news, also the published one.
+ *
+ *	(inactive) ──start──▶ GOES ──hold──▶ HELD ──start──▶ GOES      and from each: ──stop──▶
+ *(inactive) (inactive) ──load──▶ ARRIVED ──arrived──▶ GOES
+ *
+ * A device that an operator has stand still is polled no more, but clients go on storing.  So its
+ * poller only rests: pages and copies stay as they are, and what differs afterwards is news as
+ * ever, here or, with the copies (poll_save()), in the process that takes the pages over.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +35,7 @@
 #define FULL_EVERY        32u
 #define FULL_AFTER_MISSES 64u
 
-static bool is_polled(const struct range *range)
+bool poll_is_polled(const struct range *range)
 {
 	return range->kind == RANGE_DOORBELLS ||
 	       (range->kind == RANGE_REGISTERS && range->flags & UVFIO_AREA_POLLABLE);
@@ -224,7 +231,7 @@ static int make_ranges(struct vfio_device *dev)
 		return 0;
 	for (unsigned i = 0; i < NR_BARS; i++) {
 		for (unsigned r = 0; r < dev->bars[i].nr_ranges; r++)
-			n += is_polled(&dev->bars[i].ranges[r]);
+			n += poll_is_polled(&dev->bars[i].ranges[r]);
 	}
 	poller->ranges = calloc(n ? n : 1, sizeof(*poller->ranges));
 	if (!poller->ranges)
@@ -234,7 +241,7 @@ static int make_ranges(struct vfio_device *dev)
 			const struct range *range = &dev->bars[i].ranges[r];
 			struct poll_range *polled = &poller->ranges[poller->nr_ranges];
 
-			if (!is_polled(range) || dev->bars[i].flags & UVFIO_BAR_IO)
+			if (!poll_is_polled(range) || dev->bars[i].flags & UVFIO_BAR_IO)
 				continue;
 			polled->bar = i;
 			polled->first = (range->first + UNIT - 1) & ~(uint64_t)(UNIT - 1);
@@ -257,16 +264,29 @@ static void show_zeroes(struct vfio_device *dev, struct poll_range *range, bool 
 {
 	uint8_t *page = dev->view.pages[range->bar];
 
-	for (uint64_t at = range->first; range->zero && at < range->end; at += UNIT)
+	for (uint64_t at = range->first; page && range->zero && at < range->end; at += UNIT)
 		uvfio_guard_store(page + at, UNIT,
 				  on ? 0 : shadow_load(&dev->bars[range->bar], at, UNIT));
+}
+
+/* What was stored meanwhile is found first. */
+static void go_on(struct vfio_device *dev)
+{
+	dev->poller.misses = FULL_AFTER_MISSES;
+	atomic_store(&dev->poller.hold, POLL_GOES);
+	uvfio_ctx_set_poller(dev->ctx, poll_once, dev, MAX_SLEEP_US);
 }
 
 void poll_start(struct vfio_device *dev)
 {
 	struct poller *poller = &dev->poller;
 
-	if (!poller->users || dev->view.fd < 0 || dev->view.sealed || atomic_load(&poller->active))
+	if (atomic_load(&poller->active)) {
+		if (atomic_load(&poller->hold) == POLL_HELD)
+			go_on(dev);
+		return;
+	}
+	if (!poller->users || dev->view.fd < 0 || dev->view.sealed)
 		return;
 	if (make_ranges(dev)) {
 		uvfio_log(dev->machine->log, UVFIO_LOG_ERROR,
@@ -288,7 +308,8 @@ void poll_start(struct vfio_device *dev)
 
 static void look(struct vfio_device *dev, void *arg)
 {
-	poll_all(dev);
+	if (atomic_load(&dev->poller.hold) == POLL_GOES)
+		poll_all(dev);
 }
 
 void poll_look(struct vfio_device *dev)
@@ -308,7 +329,88 @@ void poll_stop(struct vfio_device *dev)
 	for (unsigned i = 0; i < poller->nr_ranges; i++)
 		show_zeroes(dev, &poller->ranges[i], false);
 	atomic_store(&poller->active, false);
+	atomic_store(&poller->hold, POLL_GOES);
 	pthread_mutex_unlock(&poller->lock);
+}
+
+/* ---- standing still ---- */
+
+void poll_hold(struct vfio_device *dev)
+{
+	struct poller *poller = &dev->poller;
+
+	if (!atomic_load(&poller->active) || atomic_load(&poller->hold) != POLL_GOES)
+		return;
+	atomic_store(&poller->hold, POLL_HELD);
+	uvfio_ctx_set_poller(dev->ctx, NULL, NULL, 0);
+}
+
+void poll_save(struct vfio_device *dev, struct mig_buf *out)
+{
+	struct poller *poller = &dev->poller;
+	unsigned nr = atomic_load(&poller->active) ? poller->nr_ranges : 0;
+
+	mig_put_u32(out, nr);
+	for (unsigned i = 0; i < nr; i++) {
+		const struct poll_range *range = &poller->ranges[i];
+
+		mig_put_u32(out, range->bar);
+		mig_put_u64(out, range->first);
+		mig_put_u64(out, range->end);
+		for (uint64_t at = range->first; at < range->end; at += UNIT)
+			mig_put_u32(out, last_get(range, at));
+	}
+}
+
+int poll_load(struct vfio_device *dev, struct mig_in *in)
+{
+	struct poller *poller = &dev->poller;
+	unsigned nr = mig_get_u32(in);
+
+	if (in->bad || !nr)
+		return in->bad ? -EINVAL : 0;
+	if (!poller->users || dev->view.fd >= 0 || atomic_load(&poller->active))
+		return -EINVAL;
+	if (make_ranges(dev))
+		return -ENOMEM;
+	if (nr != poller->nr_ranges)
+		return -EINVAL;
+	for (unsigned i = 0; i < nr; i++) {
+		struct poll_range *range = &poller->ranges[i];
+
+		if (mig_get_u32(in) != range->bar || mig_get_u64(in) != range->first ||
+		    mig_get_u64(in) != range->end)
+			return -EINVAL;
+		for (uint64_t at = range->first; at < range->end; at += UNIT)
+			last_set(range, at, mig_get_u32(in));
+	}
+	if (in->bad)
+		return -EINVAL;
+	pthread_mutex_lock(&poller->lock);
+	atomic_store(&poller->hold, POLL_ARRIVED);
+	atomic_store(&poller->active, true);
+	pthread_mutex_unlock(&poller->lock);
+	return 0;
+}
+
+void poll_arrived(struct vfio_device *dev)
+{
+	struct poller *poller = &dev->poller;
+
+	if (!atomic_load(&poller->active) || atomic_load(&poller->hold) != POLL_ARRIVED)
+		return;
+	if (dev->view.fd < 0) {
+		poll_stop(dev);
+		return;
+	}
+	/* Registers show what is published here, where nobody has stored anything. */
+	for (unsigned i = 0; i < poller->nr_ranges; i++) {
+		struct poll_range *range = &poller->ranges[i];
+
+		for (uint64_t at = range->first; range->registers && at < range->end; at += UNIT)
+			restore_register(dev, range, at);
+	}
+	go_on(dev);
 }
 
 int vfio_device_file_set_mmio(struct vfio_device_file *df, enum vfio_mmio_mode mode)

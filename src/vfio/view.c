@@ -242,7 +242,7 @@ static void fill_holes(struct vfio_device *dev)
 	}
 }
 
-/* Fill the pages; @fresh: they are zero. */
+/* Fill the pages; @fresh: they are zero.  If not, what is polled has clients' stores in it. */
 static void publish_all(struct vfio_device *dev, bool fresh)
 {
 	for (unsigned i = 0; i < NR_BARS; i++) {
@@ -251,7 +251,9 @@ static void publish_all(struct vfio_device *dev, bool fresh)
 		if (!dev->view.pages[i])
 			continue;
 		for (unsigned r = 0; r < bar->nr_ranges; r++) {
-			if (bar->ranges[r].kind == RANGE_MEMORY)
+			if (bar->ranges[r].kind == RANGE_MEMORY ||
+			    (!fresh && atomic_load(&dev->poller.active) &&
+			     poll_is_polled(&bar->ranges[r])))
 				continue;
 			for (uint64_t off = bar->ranges[r].first & ~7ull; off < bar->ranges[r].end;
 			     off += 8) {

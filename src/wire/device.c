@@ -214,13 +214,9 @@ static struct uvfio_ctx *device_ctx(struct wire_conn *conn)
 	return uvfio_device_ctx((struct uvfio_device *)vfio_device_file_device(conn->df));
 }
 
-static int make_doorbell(struct wire_conn *conn)
+int wire_doorbell_take(struct wire_conn *conn, int fd)
 {
-	if (conn->doorbell_fd >= 0)
-		return 0;
-	conn->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (conn->doorbell_fd < 0)
-		return -ENFILE;
+	conn->doorbell_fd = fd;
 	conn->doorbell_watch =
 		uvfio_watch_new(device_ctx(conn), conn->doorbell_fd, on_doorbell, conn);
 	if (conn->doorbell_watch)
@@ -228,6 +224,16 @@ static int make_doorbell(struct wire_conn *conn)
 	close(conn->doorbell_fd);
 	conn->doorbell_fd = -1;
 	return -ENOMEM;
+}
+
+static int make_doorbell(struct wire_conn *conn)
+{
+	int fd;
+
+	if (conn->doorbell_fd >= 0)
+		return 0;
+	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return fd < 0 ? -ENFILE : wire_doorbell_take(conn, fd);
 }
 
 struct doorbell_free {

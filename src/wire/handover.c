@@ -340,10 +340,6 @@ static bool output_is_left(struct wire_stream *s)
 /* What stands against it, or NULL. */
 static const char *why_not(struct wire_conn *conn, int layout)
 {
-	/* What a client writes to a mapped doorbell now, nobody would see. */
-	if (conn->doorbell_fd >= 0 ||
-	    (conn->view_fd >= 0 && conn->listener->options.mmio != VFIO_MMIO_NONE))
-		return "its client can map doorbells (mmap=on), which cannot be handed over yet";
 	if (conn->migration)
 		return "its client moves it";
 	if (conn->listener->options.has_token)
@@ -377,11 +373,15 @@ static int fill(struct wire_conn *conn, struct wire_handed *h, struct mig_buf *b
 	mig_put_u32(buf, (uint32_t)conn->unmask_number);
 	mig_put_u8(buf, conn->twin_socket);
 	mig_put_u8(buf, conn->view_fd >= 0);
+	mig_put_u8(buf, conn->doorbell_fd >= 0);
 	ret = put_fd(h, conn->stream.fd); /* the first one */
 	if (ret >= 0 && conn->twin_socket)
 		ret = put_fd(h, conn->twin.fd);
 	if (ret >= 0 && conn->view_fd >= 0)
 		ret = put_fd(h, conn->view_fd);
+	if (ret >= 0 && conn->doorbell_fd >= 0)
+		ret = put_fd(h, conn->doorbell_fd);
+	vfio_keep_polled(conn->df, buf);
 	if (ret >= 0)
 		ret = put_maps(conn, h, buf);
 	if (ret >= 0)

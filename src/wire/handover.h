@@ -10,9 +10,10 @@
  * client's answers are still taken, which the device may wait for, and its commands are kept, in
  * order.  From handing over on nothing is taken out of the socket here.
  *
- * What goes along: what VERSION agreed on, DMA mappings with their files, eventfds, commands that
- * came and were not begun, bytes of a message that has come in part.  Not (-EBUSY, with a message):
- * a client that has mapped BARs, takes no answers at the moment, moves the device itself, or has
+ * What goes along: what VERSION agreed on, DMA mappings with their files, eventfds, the file behind
+ * the BARs with what is known of its pages (clients go on storing there), commands that came and were
+ * not begun, bytes of a message that has come in part.  Not (-EBUSY, with a message): a client that
+ * takes no answers at the moment, moves the device itself, or has
  * memory of another device's mapped.
  */
 #ifndef UVFIO_WIRE_HANDOVER_H

@@ -5,7 +5,10 @@
  *
  * First: u32 version, minor, max_xfer, rx_fds, max_fds, layout of DMA messages, pid; u64 uid,
  * since, messages, bytes in, bytes out, errors; u32 number of the eventfd that unmasks; u8 whether
- * there is a second socket, u8 whether there is a file behind the BARs.
+ * there is a second socket, a file behind the BARs, an eventfd of doorbells (u8 each).
+ *
+ * Pages that are polled (vfio/poll.c): u32 how many ranges; u32 BAR, u64 first, u64 end, and what
+ * was last seen in each u32 of it.
  *
  * Mappings: u32 1; u64 IOVA, size, offset; u32 protection, descriptor (~0: none); then u32 0.
  *
@@ -17,7 +20,8 @@
  * What came in: u32 and bytes; u32 at which of them descriptors came; u8 and these as above.
  *
  * Descriptors are numbers in the order in which they are handed over: the socket is the first one,
- * then come the second socket and the file behind the BARs, as far as they are there.
+ * then come the second socket, the file behind the BARs and the eventfd of doorbells, as far as
+ * they are there.
  */
 #ifndef UVFIO_WIRE_HANDOVER_PRIVATE_H
 #define UVFIO_WIRE_HANDOVER_PRIVATE_H

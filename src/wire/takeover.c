@@ -229,7 +229,12 @@ static int input(struct record *r)
 
 /* ---- all of it ---- */
 
-static void agreed(struct record *r, uint32_t *layout, bool *twin, bool *view)
+/* Which descriptors come first. */
+struct first {
+	bool twin, view, doorbell;
+};
+
+static void agreed(struct record *r, uint32_t *layout, struct first *first)
 {
 	struct wire_conn *conn = r->conn;
 
@@ -246,8 +251,9 @@ static void agreed(struct record *r, uint32_t *layout, bool *twin, bool *view)
 	atomic_store(&conn->bytes_out, mig_get_u64(&r->in));
 	atomic_store(&conn->errors, mig_get_u64(&r->in));
 	conn->unmask_number = (int32_t)mig_get_u32(&r->in);
-	*twin = mig_get_u8(&r->in);
-	*view = mig_get_u8(&r->in);
+	first->twin = mig_get_u8(&r->in);
+	first->view = mig_get_u8(&r->in);
+	first->doorbell = mig_get_u8(&r->in);
 }
 
 static int make_twin(struct record *r)
@@ -283,17 +289,46 @@ static int take_view(struct record *r, uint32_t index)
 	return ret;
 }
 
+static int take_doorbell(struct record *r, uint32_t index)
+{
+	int fd = look_fd(r, index);
+
+	if (fd < 0 || !uvfio_eventfd_check(&r->conn->server->eventfds, fd))
+		return bad(r, "its doorbells have no eventfd");
+	return wire_doorbell_take(r->conn, take_fd(r, index))
+		       ? uvfio_error_set(r->err, -ENOMEM, "out of memory")
+		       : 0;
+}
+
+/* What it has mapped of the BARs, and their files. */
+static int mapped(struct record *r, const struct first *first)
+{
+	uint32_t index = first->twin ? 2 : 1;
+	int ret = vfio_keep_put_polled(r->conn->df, &r->in);
+
+	if (ret)
+		return uvfio_error_set(r->err, ret,
+				       "the connection that was handed over: what it has mapped of "
+				       "the BARs cannot be had again: %s",
+				       strerror(-ret));
+	if (first->view)
+		ret = take_view(r, index++);
+	if (!ret && first->doorbell)
+		ret = take_doorbell(r, index);
+	return ret;
+}
+
 static int rebuild(struct record *r)
 {
 	struct wire_conn *conn = r->conn;
+	struct first first;
 	uint32_t layout;
-	bool twin, view;
 	int ret;
 
-	agreed(r, &layout, &twin, &view);
+	agreed(r, &layout, &first);
 	if (r->in.bad || conn->max_xfer < 8 || conn->max_xfer > WIRE_XFER_MAX)
 		return bad(r, "it is cut");
-	if (twin) {
+	if (first.twin) {
 		ret = make_twin(r);
 		if (ret)
 			return ret;
@@ -308,8 +343,7 @@ static int rebuild(struct record *r)
 				       strerror(-ret));
 	if (!vfio_device_file_continued(conn->df))
 		return bad(r, "its device begins anew");
-	if (view)
-		ret = take_view(r, twin ? 2 : 1);
+	ret = mapped(r, &first);
 	while (!ret && mig_get_u32(&r->in) == 1)
 		ret = map(r);
 	if (!ret)

@@ -520,6 +520,9 @@ void wire_do_region_info(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_region_io_fds(struct wire_conn *conn, struct wire_msg *msg);
 /* Before the device is let go. */
 void wire_doorbell_free(struct wire_conn *conn);
+/* The eventfd @fd, which becomes the connection's in any case, is that of its doorbells: 0 or
+ * -ENOMEM. */
+int wire_doorbell_take(struct wire_conn *conn, int fd);
 void wire_do_irq_info(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_set_irqs(struct wire_conn *conn, struct wire_msg *msg);
 void wire_do_region_read(struct wire_conn *conn, struct wire_msg *msg);

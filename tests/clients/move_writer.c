@@ -2,9 +2,10 @@
 /*
  * Writes to an NVMe device that is moved, and notes what was acknowledged.
  *
- *	move-writer SOCKET LOG SEED [COUNT]
+ *	move-writer SOCKET LOG SEED [COUNT] [mapped]
  *
- * Writes pages in any order, for ever, or until COUNT writes were acknowledged.  Every sector
+ * Writes pages in any order, for ever, or until COUNT writes were acknowledged (0: for ever), by
+ * messages or by mapped registers.  Every sector
  * carries its page and the number of the write; LOG is durability.c's: for each page, the newest
  * number that was ever submitted, and the newest that was acknowledged, which whoever has the
  * storage must have.  When the server goes it follows the device, for as long as there is one to be
@@ -133,13 +134,17 @@ static void follow(struct writer *w)
 
 int main(int argc, char **argv)
 {
-	const struct nvme_config config = {.options = "continue=yes,posted=no,mmap=no",
-					   .queues = 1,
-					   .slots = DEPTH,
-					   .slot_size = NVME_PAGE};
+	struct nvme_config config = {.options = "continue=yes,posted=no,mmap=no",
+				     .queues = 1,
+				     .slots = DEPTH,
+				     .slot_size = NVME_PAGE};
 	struct writer w = {0};
 	unsigned count;
 
+	if (argc > 5 && !strcmp(argv[5], "mapped")) {
+		config.options = "continue=yes,posted=no";
+		config.map = true;
+	}
 	if (argc < 4)
 		return 1;
 	setvbuf(stdout, NULL, _IOLBF, 0);

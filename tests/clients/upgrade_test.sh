@@ -189,20 +189,22 @@ is "and the server ends well" 0 $?
 server=
 client=
 
-# ---- a disk, which is written meanwhile ----
+# ---- a disk, which is written meanwhile; its doorbells are mapped ----
 
 truncate -s 1M "$scratch/disk"
 rm -f "$states"/*
 serve_disk() {
 	"$scratch/uvfio" serve --control "$control" --state "$states" \
-		--device "nvme,file=$scratch/disk,serial=kept,socket=$scratch/disk.sock" >>"$scratch/log" 2>&1 &
+		--device "nvme,file=$scratch/disk,serial=kept,mmap=on,socket=$scratch/disk.sock" >>"$scratch/log" 2>&1 &
 	server=$!
 }
 serve_disk
 await "a server of a disk starts" test -S "$scratch/disk.sock"
-"$WRITER" "unix:$scratch/disk.sock" "$scratch/promises" 1 >"$scratch/client" 2>&1 &
+"$WRITER" "unix:$scratch/disk.sock" "$scratch/promises" 1 0 mapped >"$scratch/client" 2>&1 &
 client=$!
 await "it is written" grep -q ready "$scratch/client"
+grep -q uvfio-bars "/proc/$client/maps"
+is "by doorbells that are mapped" 0 $?
 done=0
 written=
 writes_on() { [ "$(sha1sum <"$scratch/promises")" != "$written" ]; }
