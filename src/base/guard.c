@@ -36,7 +36,7 @@
 
 int uvfio_guard_asm_copy(void *dst, const void *src, size_t len);
 int uvfio_guard_asm_copy_words(void *dst, const void *src, size_t words);
-int uvfio_guard_asm_fill(void *dst, int byte, size_t len);
+int uvfio_guard_asm_fill(void *dst, uint64_t bytes, size_t len);
 int uvfio_guard_asm_load1(const void *src, uint64_t *value);
 int uvfio_guard_asm_load2(const void *src, uint64_t *value);
 int uvfio_guard_asm_load4(const void *src, uint64_t *value);
@@ -141,8 +141,12 @@ __asm__(
 	END("uvfio_guard_asm_copy_words")
 
 	BEGIN("uvfio_guard_asm_fill")
-	"	mov	%esi, %eax\n"
+	"	mov	%rsi, %rax\n"
 	"	mov	%rdx, %rcx\n"
+	"	shr	$3, %rcx\n"
+	"	rep stosq\n"
+	"	mov	%edx, %ecx\n"
+	"	and	$7, %ecx\n"
 	"	rep stosb\n"
 	"	xor	%eax, %eax\n"
 	"	ret\n"
@@ -322,7 +326,7 @@ int uvfio_guard_copy_words(void *dst, const void *src, size_t words)
 
 int uvfio_guard_fill(void *dst, int byte, size_t len)
 {
-	return uvfio_guard_asm_fill(dst, byte, len);
+	return uvfio_guard_asm_fill(dst, (uint8_t)byte * 0x0101010101010101ull, len);
 }
 
 int uvfio_guard_load(const void *src, unsigned size, uint64_t *value)

@@ -18,6 +18,7 @@ int uvfio_guard_init(void);
 int uvfio_guard_copy(void *dst, const void *src, size_t len);
 /* The same for @words times 8 bytes: no word that is naturally aligned, on its side, is torn. */
 int uvfio_guard_copy_words(void *dst, const void *src, size_t words);
+/* The same with @byte everywhere: where both are multiples of 8, no word is torn. */
 int uvfio_guard_fill(void *dst, int byte, size_t len);
 /* One naturally aligned access of 1, 2, 4 or 8 bytes, never torn. */
 int uvfio_guard_load(const void *src, unsigned size, uint64_t *value);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 
+#include "base/guard.h"
 #include "devices/pcitest/pcitest_model.h"
 #include "devices/pcitest/pcitest_spec.h"
 
@@ -392,14 +393,69 @@ static void test_resets(void **state)
 	}
 }
 
+struct watcher {
+	const uint8_t *page;
+	atomic_bool stop;
+	uint64_t wrong;
+};
+
+static void *watch(void *arg)
+{
+	static const struct {
+		uint64_t offset;
+		uint32_t value;
+	} fixed[] = {{PCITEST_ID, PCITEST_MAGIC},
+		     {PCITEST_VERSION, PCITEST_REVISION},
+		     {PCITEST_NR_VECTORS, 8},
+		     {PCITEST_MEMORY_SIZE, 1u << 20}};
+	struct watcher *w = arg;
+	uint64_t value;
+
+	while (!atomic_load(&w->stop)) {
+		for (unsigned i = 0; i < N(fixed); i++) {
+			if (!uvfio_guard_load(w->page + fixed[i].offset, 4, &value) &&
+			    value != fixed[i].value && value != UINT32_MAX)
+				w->wrong++;
+		}
+		if (!uvfio_guard_load(w->page + PCITEST_SCRATCH, 8, &value) && value &&
+		    value != 0x1234567887654321 && value != UINT64_MAX)
+			w->wrong++;
+	}
+	return NULL;
+}
+
+/* Who has registers mapped reads during a reset what they held, or hold after it (A.6). */
+static void test_seen_meanwhile(void **state)
+{
+	struct watcher w = {0};
+	pthread_t thread;
+	struct fixture f;
+
+	up(&f, "pcitest,memory=1M");
+	w.page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, vfio_device_view_fd(f.dev),
+		      (off_t)VFIO_REGION_OFFSET(PCITEST_BAR_REGS));
+	assert_ptr_not_equal(w.page, MAP_FAILED);
+	assert_int_equal(pthread_create(&thread, NULL, watch, &w), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		bar_put(&f, 0, PCITEST_SCRATCH, 8, 0x1234567887654321);
+		assert_int_equal(vfio_device_ioctl(f.df, f.client, VFIO_DEVICE_RESET, 0), 0);
+	}
+	atomic_store(&w.stop, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(w.wrong, 0);
+	munmap((void *)(uintptr_t)w.page, 4096);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_options),       cmocka_unit_test(test_bars),
-		cmocka_unit_test(test_counts),        cmocka_unit_test(test_vpd),
-		cmocka_unit_test(test_config_writes), cmocka_unit_test(test_dma),
-		cmocka_unit_test(test_interrupts),    cmocka_unit_test(test_intx),
-		cmocka_unit_test(test_resets),        cmocka_unit_test(test_pme),
+		cmocka_unit_test(test_options),        cmocka_unit_test(test_bars),
+		cmocka_unit_test(test_counts),         cmocka_unit_test(test_vpd),
+		cmocka_unit_test(test_config_writes),  cmocka_unit_test(test_dma),
+		cmocka_unit_test(test_interrupts),     cmocka_unit_test(test_intx),
+		cmocka_unit_test(test_resets),         cmocka_unit_test(test_pme),
+		cmocka_unit_test(test_seen_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

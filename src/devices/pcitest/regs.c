@@ -223,11 +223,33 @@ static void reset_pad(struct pcitest *p, unsigned bar, uint64_t size)
 		uvfio_reg_set(p->dev, bar, offset, 8, 0);
 }
 
+/* What the 8 bytes at @offset hold after a reset. */
+static uint64_t reset_value(const struct pcitest *p, uint64_t offset)
+{
+	switch (offset) {
+	case PCITEST_ID:
+		return PCITEST_MAGIC | (uint64_t)PCITEST_REVISION << 32;
+	case PCITEST_NR_VECTORS:
+		return p->nr_vectors;
+	case PCITEST_MEMORY_SIZE:
+		return p->memory_size;
+	default:
+		return 0;
+	}
+}
+
+/* Whoever has a register mapped reads what it held, or what it holds afterwards, and nothing else
+ * meanwhile: each is published once. */
 void pcitest_regs_reset(struct pcitest *p)
 {
+	_Static_assert(PCITEST_VERSION == PCITEST_ID + 4 && PCITEST_NR_VECTORS % 8 == 0 &&
+			       PCITEST_ROLE % 8 == 0 && PCITEST_VF_NUMBER == PCITEST_ROLE + 4,
+		       "as reset_value() has them");
 	pthread_mutex_lock(&p->lock);
-	for (uint64_t offset = 0; offset < PCITEST_COUNTS(0); offset += 8)
-		pcitest_publish(p, offset, 8, 0);
+	for (uint64_t offset = 0; offset < PCITEST_COUNTS(0); offset += 8) {
+		if (offset != PCITEST_ROLE)
+			pcitest_publish(p, offset, 8, reset_value(p, offset));
+	}
 	if (p->pads) {
 		reset_pad(p, PCITEST_BAR_IO, PCITEST_IO_SIZE);
 		reset_pad(p, PCITEST_BAR_SMALL, PCITEST_SMALL_SIZE);
@@ -240,10 +262,6 @@ void pcitest_regs_reset(struct pcitest *p)
 	p->ended = p->config_writes = 0;
 	p->mailbox = p->pf_data = p->vf_data = 0;
 	p->vf_select = p->vf_status = 0;
-	pcitest_publish(p, PCITEST_ID, 4, PCITEST_MAGIC);
-	pcitest_publish(p, PCITEST_VERSION, 4, PCITEST_REVISION);
-	pcitest_publish(p, PCITEST_NR_VECTORS, 4, p->nr_vectors);
-	pcitest_publish(p, PCITEST_MEMORY_SIZE, 8, p->memory_size);
 	pcitest_publish_role(p);
 	set_intx(p, 0);
 	set_status(p, PCITEST_IDLE, 0);
