@@ -64,7 +64,7 @@ struct uvfio_migration_ops {
 	 */
 	int (*load)(void *priv, struct uvfio_load *in, bool first, struct uvfio_error *err);
 	/* All have come: the device is what they say, its registers published.  0, or -EINVAL with
-	 * a message, and it is as before. */
+	 * a message, and it is as before, or uvfio_migration_lost(). */
 	int (*commit)(void *priv, struct uvfio_error *err);
 	/* What is aside is not needed.  Also without a load. */
 	void (*forget)(void *priv);
@@ -86,9 +86,10 @@ struct uvfio_migration_ops {
 	 * effect (from RESUMING to STOP, after ->commit()).
 	 *
 	 * 0; or -errno with a message: the device stays in the state that it was in, with what it
-	 * held then; or -EINPROGRESS: uvfio_migration_done() will tell, and @err is valid until
-	 * then.  The user waits for it, so it must come; a reset waits, too.
-	 * A reset ends those states without ->enter(): ->reset() is to take what was given back.
+	 * held then (unless it says uvfio_migration_lost()); or -EINPROGRESS:
+	 * uvfio_migration_done() will tell, and @err is valid until then.  The user waits for it,
+	 * so it must come; a reset waits, too. A reset ends those states without ->enter():
+	 * ->reset() is to take what was given back.
 	 */
 	int (*leave)(void *priv, struct uvfio_error *err);
 	int (*enter)(void *priv, struct uvfio_error *err);
@@ -107,6 +108,10 @@ UVFIO_API void uvfio_migration_can(struct uvfio_device *dev, unsigned can);
  * way is not to fail but to wait, and goes on after ->resume() or ->commit().  Else bus mastering
  * went off, or a reset comes. */
 UVFIO_API bool uvfio_paused(const struct uvfio_device *dev);
+/* [work context, or before uvfio_migration_done()] In ->leave(), ->commit() or ->enter(), which
+ * fails then: the device is neither what it was nor what it was to be, and its state is ERROR, in
+ * which it does nothing.  A reset alone makes it work again. */
+UVFIO_API void uvfio_migration_lost(struct uvfio_device *dev);
 /* [any thread] Once for each ->leave(), ->enter(), ->save() or ->load() that has returned
  * -EINPROGRESS: 0, or -errno with its @err set. */
 UVFIO_API void uvfio_migration_done(struct uvfio_device *dev, int result);

@@ -46,17 +46,23 @@ static ssize_t write_some(struct line *line, uint32_t id, const uint8_t *buf, si
 	return n < -4095 || n > (int64_t)len ? -EIO : (ssize_t)n;
 }
 
-/* What came before an error counts; the next call meets that again. */
+/* What came before an error counts, and the next call answers it: the device may have said it once
+ * only. */
 static ssize_t transfer(struct uapi_core *core, struct core_migration *migration, uint8_t *in,
 			const uint8_t *out, size_t len)
 {
-	const uint32_t id = handle_of(migration)->id;
+	struct handle *handle = handle_of(migration);
+	const uint32_t id = handle->id;
 	struct guest *guest = (struct guest *)core;
-	struct line *line = line_take(guest);
+	struct line *line;
 	bool broken = false;
 	size_t done = 0;
-	ssize_t n = 0;
+	ssize_t n = handle->late;
 
+	handle->late = 0;
+	if (n)
+		return n;
+	line = line_take(guest);
 	if (!line)
 		return -EIO;
 	do {
@@ -67,6 +73,8 @@ static ssize_t transfer(struct uapi_core *core, struct core_migration *migration
 		done += n > 0 ? (size_t)n : 0;
 	} while (n > 0 && done < len);
 	line_put(guest, line, broken);
+	if (done && n < 0 && n != -ENOMSG)
+		handle->late = (int)n;
 	return done ? (ssize_t)done : n;
 }
 
@@ -88,7 +96,7 @@ bool guest_migration_readable(struct uapi_core *core, struct core_migration *mig
 				       .handle = handle_of(migration)->id};
 
 	/* Also when the server has gone: a read says so. */
-	return guest_simple(core, NULL, &head, NULL, 0, NULL) != 0;
+	return handle_of(migration)->late || guest_simple(core, NULL, &head, NULL, 0, NULL) != 0;
 }
 
 int guest_migration_ioctl(struct uapi_core *core, struct core_migration *migration,

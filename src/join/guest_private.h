@@ -25,6 +25,7 @@ struct handle {
 	uint32_t id;
 	int view;     /* -1 */
 	bool saves;   /* a session of migration data that is read */
+	int late;     /* of such a session: the next call's answer, -errno; one at a time has it */
 	bool pending; /* not taken yet: it is the server's who releases it */
 };
 

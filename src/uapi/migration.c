@@ -422,8 +422,8 @@ int uapi_migrations_add(struct uapi_migrations *m, struct core_migration *handle
 		ret = f ? 0 : -ENOMEM;
 	}
 	if (f) {
-		ret = uapi_fd_to_keep(
-			uapi_opener_open(m->opener, f->ino, f->saves ? O_RDONLY : O_WRONLY));
+		ret = uapi_fd_to_keep(uapi_opener_open(
+			m->opener, f->ino, (f->saves ? O_RDONLY : O_WRONLY) | O_DIRECT));
 		if (ret < 0)
 			migration_released(m, f->ino);
 	} else {

@@ -389,10 +389,30 @@ static int put_into_effect(struct vfio_device *dev, struct uvfio_error *err)
 	return ret;
 }
 
-static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost,
+/* A session is over, or another one begins. */
+static void change_session(struct vfio_device *dev, enum mig_state from)
+{
+	struct device_migration *mig = &dev->migration;
+
+	if (mig_session(from) == MIG_SESSION_SAVE)
+		call_model(dev, &(struct model_call){.op = MODEL_END});
+	end_session(dev);
+	mig->first = true;
+	mig->was_stopped = mig->committed = false;
+	mig->phase = SAVE_MEMORY;
+}
+
+/* What else there is to a state. */
+static void show_state(struct vfio_device *dev, enum mig_state state)
+{
+	allow(dev, state);
+	note_left(dev, state != MIG_PRE_COPY && state != MIG_PRE_COPY_P2P);
+	atomic_store(&dev->migration.shown, state);
+}
+
+static int try_arc(struct vfio_device *dev, enum mig_state from, enum mig_state to,
 		   struct uvfio_error *err)
 {
-	struct vfio_device *dev = arg;
 	struct device_migration *mig = &dev->migration;
 	int ret = 0;
 
@@ -423,18 +443,26 @@ static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost
 		raise_pending(dev);
 		vfio_keep_commit(dev);
 	}
-	if (mig_session(from) != mig_session(to)) {
-		if (mig_session(from) == MIG_SESSION_SAVE)
-			call_model(dev, &(struct model_call){.op = MODEL_END});
-		end_session(dev);
-		mig->first = true;
-		mig->was_stopped = mig->committed = false;
-		mig->phase = SAVE_MEMORY;
-	}
-	allow(dev, to);
-	note_left(dev, to != MIG_PRE_COPY && to != MIG_PRE_COPY_P2P);
-	atomic_store(&mig->shown, to);
+	if (mig_session(from) != mig_session(to))
+		change_session(dev, from);
+	show_state(dev, to);
 	return 0;
+}
+
+static int mig_arc(void *arg, enum mig_state from, enum mig_state to, bool *lost,
+		   struct uvfio_error *err)
+{
+	struct vfio_device *dev = arg;
+	int ret;
+
+	atomic_store(&dev->migration.lost, false);
+	ret = try_arc(dev, from, to, err);
+	*lost = ret && atomic_load(&dev->migration.lost);
+	if (*lost) {
+		change_session(dev, from);
+		show_state(dev, MIG_ERROR);
+	}
+	return ret;
 }
 
 static const struct mig_ops mig_ops = {
@@ -549,6 +577,11 @@ void uvfio_migration_can(struct uvfio_device *udev, unsigned can)
 bool uvfio_paused(const struct uvfio_device *udev)
 {
 	return atomic_load(&((const struct vfio_device *)udev)->migration.quiet);
+}
+
+void uvfio_migration_lost(struct uvfio_device *udev)
+{
+	atomic_store(&((struct vfio_device *)udev)->migration.lost, true);
 }
 
 void uvfio_migration_done(struct uvfio_device *udev, int result)

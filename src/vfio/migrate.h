@@ -50,15 +50,16 @@ struct device_migration {
 	bool was_stopped;  /* @phase is of the device as it stays */
 	bool given_back;   /* by ->leave(), and not taken by ->enter() */
 	bool committed;    /* the model has what was loaded; only ->enter() has failed */
+	atomic_bool lost;  /* the model has said so, in the change that is under way */
 	bool answer_owed;  /* of a call that returned -EINPROGRESS; both under quiet_lock */
 	int answer;
 	_Atomic(enum vfio_place) place; /* of an operator's move: move.c */
 	enum save_phase phase;
 	struct vfio_migration_file *files; /* of sessions, also of those that have ended; under
 					    * machine->lock */
-	struct memory_copy *memory; /* what of BAR memory was saved, or is aside */
-	uint64_t *pending;          /* interrupts that are aside; NULL: none */
-	unsigned nr_pending;        /* words */
+	struct memory_copy *memory;        /* what of BAR memory was saved, or is aside */
+	uint64_t *pending;                 /* interrupts that are aside; NULL: none */
+	unsigned nr_pending;               /* words */
 
 	/* For who looks on (observe.h), without config_lock. */
 	atomic_uint shown; /* the state */
@@ -117,8 +118,8 @@ int device_migration_reinit(struct vfio_device *dev);
 /* A file for who has asked for @data, whose reference it takes, also when it fails; NULL: no
  * memory.  Without config_lock. */
 struct vfio_migration_file *migration_file_new(struct vfio_device *dev, struct mig_data *data);
-/* The last close: the files that there are, for device_migration_let_go(), without a lock: then none
- * of them keeps the device any more. */
+/* The last close: the files that there are, for device_migration_let_go(), without a lock: then
+ * none of them keeps the device any more. */
 struct vfio_migration_file *device_migration_files(struct vfio_device *dev);
 void device_migration_let_go(struct vfio_migration_file *files);
 

@@ -74,6 +74,11 @@ static int check_idle(struct vfio_device *dev, struct uvfio_error *err)
 				       dev->name, dev->model->name);
 	if (device_is_cut(dev))
 		return uvfio_error_set(err, -EIO, "%s was pulled out", dev->name);
+	if (migration_state(mig->m) == MIG_ERROR && vfio_device_place(dev) == VFIO_HERE)
+		return uvfio_error_set(err, -EBUSY,
+				       "%s is in ERROR, since a step of an earlier move failed: a "
+				       "reset makes it work again",
+				       dev->name);
 	if (migration_state(mig->m) != MIG_RUNNING && vfio_device_place(dev) == VFIO_HERE)
 		return uvfio_error_set(err, -EBUSY, "%s: its user is moving it: it is in %s",
 				       dev->name, mig_state_name(migration_state(mig->m)));
@@ -364,6 +369,14 @@ static int run_on(struct vfio_device *dev, struct uvfio_error *err)
 	struct mig_data *none;
 	int ret = 0;
 
+	/* There is nothing to run on; a user who has it open is to reset it. */
+	if (migration_state(dev->migration.m) == MIG_ERROR) {
+		if (dev->open_count)
+			set_place(dev, VFIO_HERE);
+		else
+			forget(dev, VFIO_HERE);
+		return 0;
+	}
 	if (migration_state(dev->migration.m) != MIG_RUNNING)
 		ret = migration_set(dev->migration.m, MIG_RUNNING, &none, err);
 	set_place(dev, ret ? VFIO_IN_DOUBT : VFIO_HERE);

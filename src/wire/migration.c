@@ -13,6 +13,20 @@
 
 #define HEAD sizeof(struct vfio_user_mig_data)
 
+/* @len bytes of @buf, behind its head, are for the next read; takes it. */
+static void keep(struct wire_conn *conn, uint8_t *buf, size_t len)
+{
+	free(conn->migration_kept);
+	conn->migration_kept = buf;
+	conn->migration_at = HEAD;
+	conn->migration_end = HEAD + len;
+}
+
+static void drop_kept(struct wire_conn *conn)
+{
+	keep(conn, NULL, 0);
+}
+
 int wire_give_migration(struct vfio_client *client, struct vfio_migration_file *file, int32_t *fd)
 {
 	struct wire_client *c =
@@ -29,20 +43,39 @@ void wire_migration_end(struct wire_conn *conn)
 	if (conn->migration)
 		vfio_migration_release(conn->migration);
 	conn->migration = NULL;
+	drop_kept(conn);
 }
 
-/* All of @len, but at the end and where there is nothing for now. */
-static ssize_t read_whole(struct vfio_migration_file *file, uint8_t *buf, size_t len)
+/*
+ * All of @len into **@buf, behind the head, but at the end and where there is nothing for now.  An
+ * error is the answer, also when bytes came before it, which would else be taken for the last ones:
+ * they are kept, and *@buf with them, which is NULL then.
+ */
+static ssize_t read_whole(struct wire_conn *conn, uint8_t **buf, size_t len)
 {
-	size_t done = 0;
+	size_t left = conn->migration_kept ? conn->migration_end - conn->migration_at : 0;
+	size_t taken = left < len ? left : len, done = taken;
+	uint8_t *bytes = *buf + HEAD;
 	ssize_t n;
 
-	do {
-		n = vfio_migration_read(file, buf + done, len - done);
+	if (taken)
+		memcpy(bytes, conn->migration_kept + conn->migration_at, taken);
+	do { /* also of nothing, which says whether the session stands */
+		n = vfio_migration_read(conn->migration, bytes + done, len - done);
 		if (n > 0)
 			done += (size_t)n;
 	} while (n > 0 && done < len);
-	return done || n == -ENOMSG ? (ssize_t)done : n;
+	if (n < 0 && n != -ENOMSG) {
+		if (done == taken)
+			return n; /* and what was kept still is */
+		keep(conn, *buf, done);
+		*buf = NULL;
+		return n;
+	}
+	conn->migration_at += taken;
+	if (taken == left)
+		drop_kept(conn);
+	return (ssize_t)done;
 }
 
 static void job_mig_read(struct wire_conn *conn)
@@ -55,7 +88,7 @@ static void job_mig_read(struct wire_conn *conn)
 	memcpy(&head, msg->payload, sizeof(head));
 	buf = malloc(HEAD + head.size);
 	if (buf)
-		n = conn->migration ? read_whole(conn->migration, buf + HEAD, head.size) : -EINVAL;
+		n = conn->migration ? read_whole(conn, &buf, head.size) : -EINVAL;
 	if (n < 0) {
 		wire_reply_error(conn, msg, (int)-n);
 	} else {

@@ -323,6 +323,8 @@ struct wire_conn {
 	struct vfio_group_file *group_file;
 	struct vfio_device_file *df;
 	struct vfio_migration_file *migration; /* its latest session; a job's */
+	uint8_t *migration_kept; /* bytes of it that an error has come behind: for the next read */
+	size_t migration_at, migration_end; /* what of these is left */
 	struct wire_peer *peer;
 	/* Where the client's files are closed (base/trash.h), those that it mapped for DMA too: the
 	 * device does not wait for that, nor does the next client.  The connection counts as one of

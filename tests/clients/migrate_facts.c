@@ -173,6 +173,36 @@ static int passed_on(int fd)
 	return got;
 }
 
+/* By a pipe, without a copy of its own: what comes out of it goes behind *@bytes. */
+static void spliced(int fd, char **bytes, size_t *len)
+{
+	int pair[2];
+	long n;
+
+	if (pipe(pair))
+		bail("pipe");
+	n = err(splice(fd, NULL, pair[1], NULL, 1000, 0));
+	ok(n > 0, "splice reads it");
+	close(pair[1]);
+	get_all(pair[0], bytes, len);
+	close(pair[0]);
+}
+
+/* And into it: how many of @len bytes. */
+static long splice_in(int fd, const char *bytes, size_t len)
+{
+	int pair[2];
+	long n = 0;
+
+	if (pipe(pair))
+		bail("pipe");
+	if (write(pair[1], bytes, len) == (ssize_t)len)
+		n = err(splice(pair[0], NULL, fd, NULL, len, 0));
+	close(pair[0]);
+	close(pair[1]);
+	return n;
+}
+
 /* ---- a move ---- */
 
 static void moved(struct device *a, struct device *b)
@@ -204,6 +234,7 @@ static void moved(struct device *a, struct device *b)
 	len = (size_t)n;
 
 	child_reads(fd, 5000, &bytes, &len);
+	spliced(fd, &bytes, &len);
 	copy = dup(fd);
 	close(fd);
 	n = get(copy, buf, 3000);
@@ -235,7 +266,8 @@ static void moved(struct device *a, struct device *b)
 	of_no_file(fd, O_RDONLY);
 	is(poll_now(fd) & POLLOUT, POLLOUT, "poll: it can be written");
 	is(put(fd, (void *)8, 4096), -EFAULT, "write from no memory: EFAULT");
-	ok(put_all(fd, bytes, len), "all of it is written");
+	is(splice_in(fd, bytes, 300), 300, "splice writes it");
+	ok(put_all(fd, bytes + 300, len - 300), "all of it is written");
 	is(state_set(b, RUNNING), -1, "RUNNING");
 	is(put(fd, buf, 8), -ENODEV, "write: ENODEV");
 	close(fd);

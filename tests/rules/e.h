@@ -63,6 +63,6 @@ void memory_put(struct t *t, uint32_t at, const void *bytes, size_t len);
 void memory_get(struct t *t, uint32_t at, void *bytes, size_t len);
 
 extern const struct section section_e2, section_e3, section_e3_stream, section_e3_stopped,
-	section_e3_mapped, section_a10_migration;
+	section_e3_mapped, section_e3_fails, section_a10_migration;
 
 #endif

@@ -40,6 +40,6 @@ void save_all(struct t *t);
 /* The first error, or 0.  As it was saved. */
 long load_saved(struct t *t);
 
-extern const struct section section_e1, section_e1_data;
+extern const struct section section_e1, section_e1_data, section_e1_fails;
 
 #endif

@@ -39,8 +39,9 @@ static const struct section *const sections[] = {
 	&section_c4,          &section_a10_migration,
 	&section_e2,          &section_e3,
 	&section_e3_stream,   &section_e3_stopped,
-	&section_e3_mapped,   &section_e1,
-	&section_e1_data,
+	&section_e3_mapped,   &section_e3_fails,
+	&section_e1,          &section_e1_data,
+	&section_e1_fails,
 };
 
 struct options {

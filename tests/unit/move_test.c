@@ -478,10 +478,58 @@ static void who_cannot(void **state)
 	down(&f, second);
 }
 
+/* One that is lost on the way is nobody's to move until it is reset, and does not hang. */
+static void lost_on_the_way(void **state)
+{
+	const uint32_t lost = PCITEST_FAIL_ERRNO(EIO) | PCITEST_FAIL_LOST;
+	struct uvfio_error err = {""};
+	struct vfio_move *move;
+	struct vfio_device *second;
+	struct fixture f;
+
+	second = up(&f, "pcitest", "pcitest");
+	bar_put(&f, 0, PCITEST_FAIL, 4, PCITEST_FAIL_LEAVE | lost);
+	move = begin(f.dev, VFIO_MOVE_SAVE);
+	assert_int_equal(vfio_move_pause(move, &err), -EIO);
+	assert_int_equal(vfio_move_end(move, VFIO_MOVE_BACK, &err), 0);
+	assert_int_equal(vfio_device_place(f.dev), VFIO_HERE);
+	assert_int_equal(bar_get(&f, 0, PCITEST_SCRATCH, 4), 0xffffffff);
+	assert_int_equal(begin_error(f.dev, VFIO_MOVE_SAVE), -EBUSY);
+	assert_int_equal(dev_ioctl(&f, VFIO_DEVICE_RESET, NULL), 0);
+	assert_int_equal(bar_get(&f, 0, PCITEST_SCRATCH, 4), 0);
+	/* And it can be moved again. */
+	vfio_move_end(save_all(f.dev), VFIO_MOVE_BACK, &err);
+	assert_int_equal(vfio_device_place(f.dev), VFIO_HERE);
+	down(&f, second);
+}
+
+/* So is one that nobody has open: it is as after a reset. */
+static void lost_alone(void **state)
+{
+	struct uvfio_error err = {""};
+	struct vfio_move *move;
+	struct vfio_device *first, *second;
+	struct fixture f;
+
+	second = up(&f, "pcitest", "pcitest");
+	bar_put(&f, 0, PCITEST_FAIL, 4,
+		PCITEST_FAIL_LEAVE | PCITEST_FAIL_ERRNO(EIO) | PCITEST_FAIL_LOST);
+	first = f.dev;
+	move = begin(first, VFIO_MOVE_SAVE);
+	assert_int_equal(vfio_move_pause(move, &err), -EIO);
+	assert_int_equal(open_second(&f), 0); /* which lets the first one go */
+	assert_int_equal(vfio_move_end(move, VFIO_MOVE_BACK, &err), 0);
+	assert_int_equal(vfio_device_place(first), VFIO_HERE);
+	vfio_move_end(begin(first, VFIO_MOVE_LOAD), VFIO_MOVE_BACK, &err);
+	down(&f, second);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(moved),
+		cmocka_unit_test(lost_on_the_way),
+		cmocka_unit_test(lost_alone),
 		cmocka_unit_test(there_and_back),
 		cmocka_unit_test(the_user_waits),
 		cmocka_unit_test(pulled_out),

@@ -8,6 +8,8 @@
  *	                how far the latter has come
  *
  * BAR 2 is the core's to move.  What a VF and its PF have told each other goes with the VF.
+ *
+ * FAIL, by which a step of this fails, is not moved: it is for the device that has been told.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -42,14 +44,54 @@ static void save_kept(struct pcitest *p, struct uvfio_save *out, unsigned bar, u
 		uvfio_save_u64(out, uvfio_reg_get(p->dev, bar, at, 8));
 }
 
+/* Is @step to fail?  0, or -errno with a message (@err may be NULL): once.  The lock is held. */
+static int is_to_fail(struct pcitest *p, enum pcitest_fail step, struct uvfio_error *err)
+{
+	uint32_t fail = p->fail;
+	int error = (int)(fail >> 8 & 0xff);
+
+	if ((fail & PCITEST_FAIL_STEP) != step || !error)
+		return 0;
+	p->fail = 0;
+	pcitest_publish(p, PCITEST_FAIL, 4, 0);
+	if (fail & PCITEST_FAIL_LOST)
+		uvfio_migration_lost(p->dev);
+	return uvfio_error_set(err, -error, "its driver has asked it to fail here (register FAIL)");
+}
+
+static int fails(struct pcitest *p, enum pcitest_fail step, struct uvfio_error *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&p->lock);
+	ret = is_to_fail(p, step, err);
+	pthread_mutex_unlock(&p->lock);
+	return ret;
+}
+
+/* It holds nothing that it could give back. */
+int pcitest_leave(void *priv, struct uvfio_error *err)
+{
+	return fails(priv, PCITEST_FAIL_LEAVE, err);
+}
+
+int pcitest_enter(void *priv, struct uvfio_error *err)
+{
+	return fails(priv, PCITEST_FAIL_ENTER, err);
+}
+
 #define DOORBELLS_END (PCITEST_LAST_DOORBELL + 4 * PCITEST_NR_DOORBELLS)
 
 int pcitest_save(void *priv, struct uvfio_save *out, bool stopped, bool first)
 {
 	struct pcitest *p = priv;
+	int ret;
 
 	if (!stopped)
 		return 0; /* nothing of it is worth the while before */
+	ret = fails(p, PCITEST_FAIL_SAVE, NULL);
+	if (ret)
+		return ret;
 	pthread_mutex_lock(&p->lock);
 	uvfio_save_section(out, "PCIT", VERSION);
 	uvfio_save_u32(out, p->nr_vectors);
@@ -169,6 +211,7 @@ static int load_engine(struct pcitest *p, struct uvfio_load *in, struct pcitest_
 int pcitest_load(void *priv, struct uvfio_load *in, bool first, struct uvfio_error *err)
 {
 	struct pcitest *p = priv;
+	int ret;
 
 	if (first)
 		pcitest_forget(p);
@@ -176,6 +219,9 @@ int pcitest_load(void *priv, struct uvfio_load *in, bool first, struct uvfio_err
 		p->aside = calloc(1, sizeof(*p->aside));
 	if (!p->aside)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	ret = fails(p, PCITEST_FAIL_LOAD, err);
+	if (ret)
+		return ret;
 	if (uvfio_load_version(in) != VERSION)
 		return uvfio_error_set(err, -EINVAL,
 				       "section %s is of version %u, which is not known here",
@@ -207,7 +253,10 @@ int pcitest_commit(void *priv, struct uvfio_error *err)
 {
 	struct pcitest *p = priv;
 	struct pcitest_aside *a = p->aside;
+	int ret = fails(p, PCITEST_FAIL_COMMIT, err);
 
+	if (ret)
+		return ret;
 	if (!a || !a->has_regs || !a->has_engine)
 		return uvfio_error_set(err, -EINVAL, "the stream lacks section %s",
 				       a && a->has_regs ? "ENGI" : "PCIT");

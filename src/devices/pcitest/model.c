@@ -209,7 +209,7 @@ static int describe(struct pcitest *p, const struct options *o, struct uvfio_err
 		{PCITEST_DMA_COMMAND, 4, UVFIO_AREA_REGISTERS, poll_zero},
 		{PCITEST_DMA_STATUS, PCITEST_PME - PCITEST_DMA_STATUS, UVFIO_AREA_REGISTERS, poll},
 		{PCITEST_PME, 4, UVFIO_AREA_REGISTERS, poll_zero},
-		{PCITEST_ROLE, PCITEST_VF_COMMAND - PCITEST_ROLE, UVFIO_AREA_REGISTERS, poll},
+		{PCITEST_FAIL, PCITEST_VF_COMMAND - PCITEST_FAIL, UVFIO_AREA_REGISTERS, poll},
 		{PCITEST_VF_COMMAND, 4, UVFIO_AREA_REGISTERS, poll_zero},
 		{PCITEST_VF_STATUS, PCITEST_COUNTS_END - PCITEST_VF_STATUS, UVFIO_AREA_REGISTERS,
 		 poll},
@@ -367,6 +367,8 @@ static const struct uvfio_migration_ops migration = {
 	.commit = pcitest_commit,
 	.forget = pcitest_forget,
 	.size = pcitest_size,
+	.leave = pcitest_leave,
+	.enter = pcitest_enter,
 };
 
 const struct uvfio_model pcitest_model = {

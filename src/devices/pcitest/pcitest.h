@@ -50,6 +50,7 @@ struct pcitest {
 	enum pcitest_status status;
 	uint32_t error, ended, config_writes;
 	uint32_t pme_delay;       /* µs; 0: none is asked for */
+	uint32_t fail;            /* the register */
 	uint32_t counts[6][2][4]; /* BAR, read or write, log2 of the width */
 
 	uint64_t mailbox, pf_data; /* of a VF */
@@ -116,6 +117,8 @@ int pcitest_save(void *priv, struct uvfio_save *out, bool stopped, bool first);
 int pcitest_load(void *priv, struct uvfio_load *in, bool first, struct uvfio_error *err);
 int pcitest_commit(void *priv, struct uvfio_error *err);
 void pcitest_forget(void *priv);
+int pcitest_leave(void *priv, struct uvfio_error *err);
+int pcitest_enter(void *priv, struct uvfio_error *err);
 uint64_t pcitest_size(void *priv);
 
 /* ---- vfs.c: SR-IOV ---- */

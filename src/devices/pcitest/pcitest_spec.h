@@ -42,6 +42,7 @@
 #define PCITEST_DMA_COUNT     0x3cu /* 4, fixed: commands that have ended */
 #define PCITEST_MEMORY_SIZE   0x40u /* 8, fixed: bytes of BAR 2 */
 #define PCITEST_PME           0x48u /* 4: an event of power management, in so many µs; reads 0 */
+#define PCITEST_FAIL          0x4cu /* 4: the next of these steps of a move fails, once */
 #define PCITEST_ROLE          0x50u /* 4, fixed: PCITEST_ROLE_… */
 #define PCITEST_VF_NUMBER     0x54u /* 4, fixed: of a VF its index, of a PF how many there are */
 #define PCITEST_MAILBOX       0x58u /* 8: of a VF, for its PF */
@@ -86,6 +87,20 @@
 #define PCITEST_CMD_OPERATION 0xffu
 #define PCITEST_CMD_IRQ       (1u << 8)
 #define PCITEST_CMD_VECTOR(n) ((uint32_t)(n) << 16) /* for it */
+
+/* FAIL: a step, an errno, and whether the device is lost with it.  0: none. */
+#define PCITEST_FAIL_STEP     0xffu
+#define PCITEST_FAIL_ERRNO(n) ((uint32_t)(n) << 8) /* 1 to 255 */
+#define PCITEST_FAIL_LOST     (1u << 16)           /* of LEAVE, COMMIT and ENTER */
+enum pcitest_fail {
+	PCITEST_FAIL_NOTHING,
+	PCITEST_FAIL_LEAVE, /* to STOP_COPY, or to RESUMING */
+	PCITEST_FAIL_SAVE,  /* what its model saves */
+	PCITEST_FAIL_LOAD,
+	PCITEST_FAIL_COMMIT, /* what was loaded comes into effect */
+	PCITEST_FAIL_ENTER,  /* it takes itself back: to run again, or when it has been loaded */
+	PCITEST_NR_FAILS
+};
 
 enum pcitest_status {
 	PCITEST_IDLE, /* since the last reset */

@@ -154,6 +154,8 @@ static void write_reg(struct pcitest *p, uint64_t offset, unsigned size, uint64_
 		p->pme_delay = v;
 		uvfio_kick(p->dev);
 	}
+	if (merge32(offset, size, value, PCITEST_FAIL, &p->fail))
+		pcitest_publish(p, PCITEST_FAIL, 4, p->fail);
 	write_vf_regs(p, offset, size, value);
 	if (offset < PCITEST_COUNTS_END && offset + size > PCITEST_COUNTS(0))
 		clear_counts(p);
@@ -258,7 +260,7 @@ void pcitest_regs_reset(struct pcitest *p)
 	p->regs = p->next = (struct pcitest_command){0};
 	p->has_next = false;
 	p->scratch = 0;
-	p->pme_delay = 0;
+	p->pme_delay = p->fail = 0;
 	p->ended = p->config_writes = 0;
 	p->mailbox = p->pf_data = p->vf_data = 0;
 	p->vf_select = p->vf_status = 0;
