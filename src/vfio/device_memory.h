@@ -16,7 +16,7 @@
  * The owner's last close, or its being pulled out, ends both for good (IOMMU_FAULT_GONE).  What was
  * mapped stays mapped until its user unmaps it.
  * While the owner stands still to be moved (E.2) transfers to both fault, too, but its memory is
- * not away: it can be mapped, and nothing is latched (D.4.50).
+ * not away: it can be mapped, whatever config space says, and nothing is latched (D.4.50).
  *
  * What a device does with its memory is its own affair; who has a mapping waits for none of it, and
  * neither does who takes the memory away.
@@ -46,9 +46,9 @@ struct memory_peer;
  * Is the file with this identity, which must come from fstat() of a memory file, the view of a
  * device of @machine?  -ENOENT when it is not: then it is something else's memory.  -EFAULT when it
  * is, but [@offset, +@len), page aligned, is not in one BAR that can be mapped; or its memory is
- * off (to touch a mapping would fault now), though not for a reset; or nobody has it open for VFIO;
- * or its registers must be left alone while it does not run (UVFIO_MIGRATE_QUIET_MMIO).
- * 0: *@out is what to map, with a reference to be put when that was done.  Waits for nothing.
+ * away (to touch a mapping would fault now), though not for a reset; or nobody has it open for
+ * VFIO; or its registers must be left alone while it does not run (UVFIO_MIGRATE_QUIET_MMIO). 0:
+ * *@out is what to map, with a reference to be put when that was done.  Waits for nothing.
  */
 int vfio_device_memory(struct vfio_machine *machine, const struct stat *st, uint64_t offset,
 		       uint64_t len, struct iommu_mem *out);

@@ -132,12 +132,20 @@ static enum mem_gate memory_gate(struct vfio_device *dev)
 }
 
 /* Is the memory there, as far as a mapping for DMA goes (D.4.50)?  That of a device that stands
- * still to be moved is: nobody reaches it meanwhile, and afterwards who had mapped it does. */
+ * still to be moved is, whatever config space says, which is in effect when it runs: nobody reaches
+ * it meanwhile, and then who has mapped it does. */
 static bool memory_is_there(struct vfio_device *dev, enum mem_gate gate)
 {
 	return !dev->low_power &&
-	       (gate == MEM_ON || (gate != MEM_OFF && dev->migration.stopped &&
-				   pci_memory_decoded(dev->func) && !device_is_cut(dev)));
+	       (gate == MEM_ON || (dev->migration.stopped && !device_is_cut(dev)));
+}
+
+/* Shut the gate.  What config space has switched off is revoked, and then @there anew. */
+static void shut_memory(struct vfio_device *dev, enum mem_gate gate, bool there)
+{
+	if (gate == MEM_OFF && dev->mem != MEM_OFF)
+		set_memory(dev, gate, false);
+	set_memory(dev, gate, there);
 }
 
 /* The enable bits follow what SET_IRQS has done, and delivery follows the enable bits. */
@@ -184,7 +192,7 @@ void device_apply(struct vfio_device *dev)
 	if (!master)
 		irq_set_gate(dev->irqs, false);
 	if (memory != MEM_ON && (dev->mem != memory || device_memory_away(&dev->memory) == there))
-		set_memory(dev, memory, there);
+		shut_memory(dev, memory, there);
 	if (!master && dev->running)
 		device_quiesce(dev);
 	if (memory == MEM_ON &&

@@ -52,14 +52,15 @@ static void by_address(struct t *t)
 	for (size_t i = 0; i < ARRAY_LEN(states); i++) {
 		const char *name = state_name(states[i]);
 		int session = go(t, states[i]);
-		uint64_t size = PAGE;
+		uint64_t size = 2 * PAGE;
 
 		see(t, name, dma_map(t->container, iova, map, PAGE), 0);
 		cfg_write(t, 4, 2, OFF);
-		see(t, "memory-off", dma_map(t->container, iova + PAGE, map, PAGE), -EFAULT);
+		see(t, "memory-off", dma_map(t->container, iova + PAGE, map, PAGE), 0);
 		cfg_write(t, 4, 2, ON);
 		run(t, session);
 		see_reached(t, "reached", iova, 0, 0x51 + (uint32_t)i, DONE);
+		see_reached(t, "reached", iova + PAGE, 0, 0x54 + (uint32_t)i, DONE);
 		see(t, "unmap", dma_unmap(t->container, iova, &size), 0);
 	}
 	/* What was mapped before is there afterwards, also when decode was off meanwhile (D.4.6).
@@ -114,9 +115,18 @@ static void by_export(struct t *t)
 	}
 	go(t, STOP);
 	cfg_write(t, 4, 2, OFF);
+	fd = export_page(t, 1);
+	see(t, "memory-off", map_file(t, d.ioas, fd, 0, PAGE, FIXED | READ | WRITE, to + PAGE), 0);
 	cfg_write(t, 4, 2, ON);
 	run(t, -1);
 	see_reached(t, "revoked", to, 0, 0x91, FAILED);
+	see_reached(t, "mapped-since", to + PAGE, 1, 0x92, DONE);
+	/* It may run without, and is revoked then. */
+	go(t, STOP);
+	cfg_write(t, 4, 2, OFF);
+	run(t, -1);
+	cfg_write(t, 4, 2, ON);
+	see_reached(t, "revoked", to + PAGE, 1, 0x93, FAILED);
 }
 
 static const struct rule rules[] = {
