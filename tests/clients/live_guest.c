@@ -2,14 +2,15 @@
 /*
  * Writes that can be checked afterwards, in a guest that is moved:
  *
- *	live_guest DISK WRITERS FOLDER      until SIGTERM
- *	live_guest --judge IMAGE COUNT...   what must be there, a COUNT a writer: TAP comments,
- *status
+ *	live_guest DISK WRITERS FOLDER [ALLOCATE]   until SIGTERM
+ *	live_guest --judge IMAGE COUNT...           what must be there, a COUNT a writer: TAP
+ *	                                            comments, status
  *
- * Each writer has BLOCKS blocks of 4 KiB of its own, and writes them one after the other, with
- * O_DIRECT and, each eighth time, fdatasync: the n-th write into block n % BLOCKS, as n and a
- * pattern of that.  It reads back one of the last that it wrote, too.  How many have been
- * acknowledged is in FOLDER/N.
+ * Each writer has BLOCKS blocks of its own, and writes them one after the other, with O_DIRECT and,
+ * each eighth time, fdatasync: the n-th write into block n % BLOCKS, as n and a pattern of that.
+ * It reads back one of the last that it wrote, too.  How many have been acknowledged is in
+ * FOLDER/N.  With ALLOCATE, which is .../p2pmem/allocate of another controller, what is written and
+ * read lies in that one's memory, so that one device does DMA to the other all the time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,11 +20,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define BLOCK  4096u
-#define BLOCKS 512u
+#define BLOCK  16384u
+#define BLOCKS 128u
 #define SYNC   8u
 
 static volatile sig_atomic_t ending;
@@ -83,13 +85,23 @@ static int tell(const char *folder, unsigned writer, uint64_t n)
 	return close(fd);
 }
 
-static int writer_main(const char *disk, unsigned writer, const char *folder)
+/* Memory of @allocate's device, or ordinary memory. */
+static void *room(const char *allocate, size_t len)
+{
+	int fd = allocate ? open(allocate, O_RDWR) : -1;
+
+	if (allocate && fd < 0)
+		return MAP_FAILED;
+	return mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | (allocate ? 0 : MAP_ANONYMOUS),
+		    fd, 0);
+}
+
+static int writer_main(const char *disk, unsigned writer, const char *folder, const char *allocate)
 {
 	int fd = open(disk, O_RDWR | O_DIRECT);
-	uint64_t *block, *back, n = 0;
+	uint64_t *block = room(allocate, 2 * BLOCK), *back = block + BLOCK / 8, n = 0;
 
-	if (fd < 0 || posix_memalign((void **)&block, BLOCK, BLOCK) ||
-	    posix_memalign((void **)&back, BLOCK, BLOCK)) {
+	if (fd < 0 || block == MAP_FAILED) {
 		printf("# live_guest: %s: %s\n", disk, strerror(errno));
 		return 1;
 	}
@@ -138,14 +150,14 @@ int main(int argc, char **argv)
 
 	if (argc > 3 && !strcmp(argv[1], "--judge"))
 		return judge(argv[2], argv + 3, (unsigned)argc - 3);
-	if (argc != 4)
+	if (argc != 4 && argc != 5)
 		return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	sigaction(SIGTERM, &act, NULL);
 	writers = (unsigned)atoi(argv[2]);
 	for (unsigned w = 0; w < writers; w++) {
 		if (!fork())
-			_exit(writer_main(argv[1], w, argv[3]));
+			_exit(writer_main(argv[1], w, argv[3], argv[4]));
 	}
 	/* SIGTERM is sent to all of them. */
 	while (wait(&status) > 0 || errno == EINTR)
