@@ -5,6 +5,7 @@ Nothing here sleeps: a guest's answer, an event of QMP or the end of the process
 """
 import json
 import os
+import queue
 import re
 import select
 import shutil
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -77,24 +79,38 @@ def initramfs(folder, kernel, modules=(), files=()):
 
 
 class Stream:
-    """A connected socket, read line by line with a deadline."""
+    """A connected socket, read line by line with a deadline.
+
+    A thread takes what comes as it comes, whatever the test waits for meanwhile: a serial port that nobody reads
+    makes the guest's kernel wait for each character that it prints, with its console locked, and a UNIX socket is
+    full after some hundred of them."""
 
     def __init__(self, connected, process, errors):
         self.socket, self.process, self.errors, self.buffer = connected, process, errors, b""
+        self.lines = queue.Queue()
+        threading.Thread(target=self.read, daemon=True).start()
 
-    def line(self, deadline):
-        while b"\n" not in self.buffer:
-            ready, _, _ = select.select([self.socket], [], [], max(0, deadline - time.monotonic()))
-            if not ready:
-                raise GuestError(f"no answer in time; the last of it: {self.buffer[-300:]!r}")
+    def read(self):
+        while True:
             try:
                 data = self.socket.recv(65536)
-            except ConnectionResetError:
+            except OSError:
                 data = b""
             if not data:
-                raise GuestError(f"QEMU ended ({self.process.wait()}): {self.errors()}")
-            self.buffer += data
-        line, _, self.buffer = self.buffer.partition(b"\n")
+                self.lines.put(None)
+                return
+            *lines, self.buffer = (self.buffer + data).split(b"\n")
+            for line in lines:
+                self.lines.put(line)
+
+    def line(self, deadline):
+        try:
+            line = self.lines.get(timeout=max(0.001, deadline - time.monotonic()))
+        except queue.Empty:
+            raise GuestError(f"no answer in time; the last of it: {self.buffer[-300:]!r}") from None
+        if line is None:
+            self.lines.put(None)  # for whoever asks again
+            raise GuestError(f"QEMU ended ({self.process.wait()}): {self.errors()}")
         return line.decode(errors="replace").rstrip("\r")
 
     def send(self, text):
