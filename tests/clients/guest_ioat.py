@@ -19,8 +19,8 @@ UVFIO = os.path.realpath(sys.argv[1])
 MODULES = ("dca", "ioatdma")
 
 
-def loaded(guest, style, channels=1):
-    """The driver is loaded anew with an interrupt style; all channels of the device must work."""
+def reload(guest, style, channels):
+    """The driver is loaded anew with an interrupt style, and all channels of the device must work; the interrupts."""
     must(guest, f"rmmod ioatdma && dmesg -c >/dev/null && insmod /lib/ioatdma.ko ioat_interrupt_style={style}")
     names = must(guest, "cd /sys/bus/pci/drivers/ioatdma && echo 0000*; cd /").split()
     log = must(guest, "dmesg; true")
@@ -31,12 +31,22 @@ def loaded(guest, style, channels=1):
     require(not complaints, complaints)
     # MSI-X has a vector a channel, and the self-test is on the first.  The driver may have seen the second completion when
     # it was told of the first; its interrupt is held back until the channel's is rearmed, and comes a little later.
-    for _ in range(200):
+    for _ in range(50):
         lines = must(guest, f"grep ioat-{style} /proc/interrupts; true").split("\n")
         counts = sum(int(word) for word in lines[0].split()[1:] if word.isdigit())
         if counts >= 2:
             break
-    require(counts >= 2, f"{style}: interrupts: {lines}")
+    require(counts >= 1, f"{style}: interrupts: {lines}")
+    return counts
+
+
+def loaded(guest, style, channels=1):
+    """An interrupt comes each time; and, where the machine is not so busy that one does for both copies, a second one
+    after it, which shows that the driver can rearm it."""
+    counts = []
+    while len(counts) < 8 and (not counts or counts[-1] < 2):
+        counts.append(reload(guest, style, channels))
+    require(counts[-1] >= 2, f"{style}: interrupts: {counts}")
 
 
 def try_styles(guest, styles, channels=1):
