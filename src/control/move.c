@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/ctx.h"
@@ -14,7 +15,7 @@
 #include "vfio/move.h"
 #include "vfio/vfio.h"
 
-#define EMPTY_NS 1000000u /* that a pass which finds nothing is followed by */
+#define SOCKET_BYTES (1 << 20) /* asked for; twice net.core.wmem_max is what it may be */
 
 static const char *const step_names[] = {
 	[MOVE_HELLO] = "hello", [MOVE_COPY] = "copy",   [MOVE_STILL] = "still",
@@ -25,6 +26,17 @@ static_assert(sizeof(step_names) / sizeof(step_names[0]) == NR_MOVE_STEPS, "a na
 const char *move_step_name(enum move_step step)
 {
 	return step_names[step];
+}
+
+/* A UNIX socket holds less than a frame by default, so that both sides wait for one another all the
+ * time.  As much as may be, without privilege; TCP finds out by itself. */
+static void widen(int fd)
+{
+	int domain = 0, bytes = SOCKET_BYTES;
+	socklen_t len = sizeof(domain);
+
+	if (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
 int move_init(struct move *move, struct uvfio_error *err)
@@ -40,6 +52,8 @@ int move_init(struct move *move, struct uvfio_error *err)
 		return uvfio_error_set(err, -EINVAL, "the stream is neither a socket nor a file");
 	if (!move->file && fcntl(move->fd, F_SETFL, flags | O_NONBLOCK))
 		return uvfio_error_set(err, -errno, "the stream: %s", strerror(errno));
+	if (!move->file)
+		widen(move->fd);
 	move->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (move->cancel_fd < 0)
 		return uvfio_error_set(err, -errno, "making an eventfd: %s", strerror(errno));
@@ -107,7 +121,8 @@ static int copy(struct source *s, struct uvfio_error *err)
 	size_t frame = move_rate_frame(&s->rate);
 
 	for (;;) {
-		ssize_t n = vfio_move_read(s->session, s->buf, frame);
+		const void *bytes = NULL;
+		ssize_t n = vfio_move_lend(s->session, &bytes, frame);
 		uint64_t wait;
 		int ret = 0;
 
@@ -121,7 +136,7 @@ static int copy(struct source *s, struct uvfio_error *err)
 		while (!ret && (wait = move_rate_take(&s->rate, uvfio_now_ns(), (size_t)n)))
 			ret = move_sleep(move, wait, err);
 		if (!ret)
-			ret = move_frame_send(move, MOVE_FRAME_DATA, s->buf, (size_t)n, err);
+			ret = move_frame_send(move, MOVE_FRAME_DATA, bytes, (size_t)n, err);
 		if (ret)
 			return ret;
 		s->pass_bytes += (uint64_t)n;
@@ -160,6 +175,12 @@ static int copy_running(struct source *s, struct uvfio_error *err)
 	if (vfio_move_left(s->session, &left) == -EINVAL) {
 		atomic_store(&move->progress.left, vfio_move_size(s->session));
 		return 0; /* it is copied only when it is still */
+	}
+	/* One pass is enough when nobody waits, and nobody does: it is not opened either while it
+	 * leaves.  It counts for the bandwidth all the same. */
+	if (!s->rate.bandwidth && vfio_move_is_idle(s->session)) {
+		atomic_store(&move->progress.left, left.initial + left.dirty);
+		return 0;
 	}
 	for (;;) {
 		if (!vfio_move_left(s->session, &left))

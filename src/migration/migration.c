@@ -15,6 +15,8 @@ struct mig_data {
 	/* Saving: what the device has given and nobody has read.  @at: of its bytes, read. */
 	struct mig_buf buf;
 	size_t at;
+	size_t edge; /* of its bytes: where a section begins, at @at or before the next one */
+	bool pinned; /* @buf stays when the session ends */
 	struct mig_writer writer;
 	bool complete; /* the end is in @buf, or was */
 	bool begun;    /* all that there was at first has been read */
@@ -92,6 +94,7 @@ static struct mig_data *data_new(struct migration *m, enum mig_session kind)
 	mig_buf_init(&data->buf, MIG_HELD_BYTES);
 	if (kind == MIG_SESSION_SAVE) {
 		mig_writer_init(&data->writer, &data->buf, m->model);
+		data->edge = MIG_STREAM_HEADER;
 		if (!data->buf.error)
 			return data;
 	} else {
@@ -107,7 +110,8 @@ static struct mig_data *data_new(struct migration *m, enum mig_session kind)
 /* What the session needed goes at once, also when its file stays. */
 static void data_end(struct mig_data *data)
 {
-	mig_buf_fini(&data->buf);
+	if (!data->pinned)
+		mig_buf_fini(&data->buf);
 	mig_reader_free(data->reader);
 	data->reader = NULL;
 	data->m = NULL;
@@ -117,6 +121,7 @@ void mig_data_put(struct mig_data *data)
 {
 	if (data && atomic_fetch_sub(&data->refs, 1) == 1) {
 		assert(!data->m);
+		mig_buf_fini(&data->buf);
 		free(data);
 	}
 }
@@ -264,6 +269,7 @@ static int fill(struct mig_data *data)
 		return 0;
 	mig_buf_drop(&data->buf, data->at);
 	data->at = 0;
+	data->edge = data->buf.len;
 	before = data->writer;
 	len = data->buf.len;
 	ret = m->ops->save(m->arg, stopped, &data->writer);
@@ -312,6 +318,26 @@ void mig_data_take(struct mig_data *data, size_t len)
 {
 	assert(len <= held(data));
 	data->at += len;
+}
+
+void mig_data_pin(struct mig_data *data)
+{
+	data->pinned = true;
+}
+
+size_t mig_data_cut(struct mig_data *data, size_t max)
+{
+	const struct mig_buf *buf = &data->buf;
+	size_t end = data->at;
+
+	if (held(data) <= max)
+		return held(data);
+	while (data->edge <= data->at + max) {
+		if (data->edge > data->at)
+			end = data->edge;
+		data->edge += mig_section_bytes(buf->bytes + data->edge);
+	}
+	return end > data->at ? end - data->at : max;
 }
 
 ssize_t mig_data_read(struct mig_data *data, void *buf, size_t len)

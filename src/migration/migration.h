@@ -100,6 +100,12 @@ ssize_t mig_data_read(struct mig_data *data, void *buf, size_t len);
  * there, until mig_data_take() says how many were used. */
 ssize_t mig_data_peek(struct mig_data *data, const void **bytes);
 void mig_data_take(struct mig_data *data, size_t len);
+/* From here on, what was peeked stays where it is, also when it was taken or the session ends,
+ * until more is read or the caller puts its reference. */
+void mig_data_pin(struct mig_data *data);
+/* Of what was peeked: how many bytes, @max at most, end where a section does; or as many as may be,
+ * of one that is longer. */
+size_t mig_data_cut(struct mig_data *data, size_t max);
 /* How many the device has given that were not read; *@complete: it will give no more. */
 size_t mig_data_held(const struct mig_data *data, bool *complete);
 /* All of them: @len.  -EBADF, -ENODEV as above; -EINVAL and so on: the stream is not what this

@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
+#include "base/xxh3.h"
 #include "migration/stream.h"
 
 static const char magic[8] = {'U', 'V', 'F', 'I', 'O', 'M', 'I', 'G'};
@@ -156,6 +156,14 @@ void mig_section_end(struct mig_writer *w)
 	mig_put_u64(out, XXH3_64bits_withSeed(header + MIG_SECTION_HEADER, length, w->sections));
 	w->sections++;
 	w->bytes += length;
+}
+
+size_t mig_section_bytes(const uint8_t *header)
+{
+	uint64_t length;
+
+	memcpy(&length, header + 16, sizeof(length));
+	return MIG_SECTION_HEADER + le64toh(length) + MIG_SECTION_CHECKSUM;
 }
 
 int mig_writer_end(struct mig_writer *w)
@@ -311,9 +319,9 @@ static bool is_name(const char name[MIG_MODEL_NAME])
 	return len && len < MIG_MODEL_NAME;
 }
 
-static int read_header(struct mig_reader *r, struct uvfio_error *err)
+static int read_header(struct mig_reader *r, const uint8_t *piece, struct uvfio_error *err)
 {
-	struct mig_in in = {r->piece.bytes, r->piece.bytes + MIG_STREAM_HEADER, false};
+	struct mig_in in = {piece, piece + MIG_STREAM_HEADER, false};
 	const void *mark = mig_get(&in, sizeof(magic));
 	uint32_t version = mig_get_u32(&in), flags = mig_get_u32(&in);
 	const char *model = mig_get(&in, MIG_MODEL_NAME);
@@ -321,7 +329,7 @@ static int read_header(struct mig_reader *r, struct uvfio_error *err)
 
 	if (memcmp(mark, magic, sizeof(magic)) != 0)
 		return uvfio_error_set(err, -EINVAL, "this is no stream of a device's state");
-	if (sum != XXH3_64bits(r->piece.bytes, HEADER_SUMMED))
+	if (sum != XXH3_64bits(piece, HEADER_SUMMED))
 		return uvfio_error_set(err, -EINVAL, "the stream's header was damaged");
 	if (version == MIG_STREAM_VERSION && (flags || reserved))
 		return uvfio_error_set(err, -EINVAL,
@@ -340,9 +348,9 @@ static int read_header(struct mig_reader *r, struct uvfio_error *err)
 	return r->ops->header(r->arg, model, err);
 }
 
-static int read_section(struct mig_reader *r, struct uvfio_error *err)
+static int read_section(struct mig_reader *r, const uint8_t *piece, struct uvfio_error *err)
 {
-	struct mig_in in = {r->piece.bytes, r->piece.bytes + MIG_SECTION_HEADER, false};
+	struct mig_in in = {piece, piece + MIG_SECTION_HEADER, false};
 	struct mig_section *s = &r->section;
 	uint64_t length, sum;
 	char text[16];
@@ -352,7 +360,7 @@ static int read_section(struct mig_reader *r, struct uvfio_error *err)
 	s->number = mig_get_u64(&in);
 	length = mig_get_u64(&in);
 	sum = mig_get_u64(&in);
-	if (sum != XXH3_64bits(r->piece.bytes, SECTION_SUMMED))
+	if (sum != XXH3_64bits(piece, SECTION_SUMMED))
 		return uvfio_error_set(err, -EINVAL, "the header of section %llu was damaged",
 				       (unsigned long long)r->sections);
 	if (s->number != r->sections)
@@ -387,15 +395,15 @@ static int read_end(struct mig_reader *r, struct uvfio_error *err)
 	return 0;
 }
 
-static int read_contents(struct mig_reader *r, struct uvfio_error *err)
+static int read_contents(struct mig_reader *r, const uint8_t *piece, struct uvfio_error *err)
 {
 	size_t length = r->wanted - MIG_SECTION_CHECKSUM;
-	struct mig_in sum = {r->piece.bytes + length, r->piece.bytes + r->wanted, false};
+	struct mig_in sum = {piece + length, piece + r->wanted, false};
 	char text[16];
 	int ret;
 
-	r->section.in = (struct mig_in){r->piece.bytes, r->piece.bytes + length, false};
-	if (mig_get_u64(&sum) != XXH3_64bits_withSeed(r->piece.bytes, length, r->section.number))
+	r->section.in = (struct mig_in){piece, piece + length, false};
+	if (mig_get_u64(&sum) != XXH3_64bits_withSeed(piece, length, r->section.number))
 		return uvfio_error_set(err, -EINVAL, "section %llu (%s) was damaged",
 				       (unsigned long long)r->section.number,
 				       tag_text(r->section.tag, text));
@@ -409,23 +417,17 @@ static int read_contents(struct mig_reader *r, struct uvfio_error *err)
 	return ret;
 }
 
-static int read_piece(struct mig_reader *r, struct uvfio_error *err)
+/* All ->wanted bytes of @piece are there. */
+static int read_piece(struct mig_reader *r, const uint8_t *piece, struct uvfio_error *err)
 {
-	int ret;
-
 	switch (r->state) {
 	case READ_HEADER:
-		ret = read_header(r, err);
-		break;
+		return read_header(r, piece, err);
 	case READ_SECTION:
-		ret = read_section(r, err);
-		break;
+		return read_section(r, piece, err);
 	default:
-		ret = read_contents(r, err);
-		break;
+		return read_contents(r, piece, err);
 	}
-	r->piece.len = 0;
-	return ret;
 }
 
 static int fail(struct mig_reader *r, int error)
@@ -442,31 +444,43 @@ static int failed(const struct mig_reader *r, struct uvfio_error *err)
 	return uvfio_error_set(err, r->error, "%s", r->message.msg);
 }
 
+/* What is wanted next: where its bytes are when they have all come, or NULL.  What has come whole
+ * in the caller's bytes is looked at there; *@at goes on. */
+static const uint8_t *next_piece(struct mig_reader *r, const uint8_t **at, size_t *len)
+{
+	const uint8_t *piece = *at;
+	size_t part = r->wanted - r->piece.len;
+	bool whole = !r->piece.len && part <= *len;
+
+	if (part > *len)
+		part = *len;
+	*at += part;
+	*len -= part;
+	if (whole)
+		return piece;
+	mig_put(&r->piece, piece, part);
+	if (r->piece.error || r->piece.len < r->wanted)
+		return NULL;
+	r->piece.len = 0;
+	return r->piece.bytes;
+}
+
 int mig_reader_feed(struct mig_reader *r, const void *bytes, size_t len, struct uvfio_error *err)
 {
-	const uint8_t *at = bytes;
+	const uint8_t *at = bytes, *piece;
 	int ret = 0;
 
 	while (len && r->state != READ_FAILED) {
-		size_t piece = r->wanted - r->piece.len;
-
 		if (r->state == READ_NOTHING) {
 			fail(r, uvfio_error_set(&r->message, -EINVAL,
 						"there are bytes behind the end of the stream"));
 			break;
 		}
-		if (piece > len)
-			piece = len;
-		mig_put(&r->piece, at, piece);
-		if (r->piece.error) {
-			fail(r, uvfio_error_set(&r->message, r->piece.error, "out of memory"));
-			break;
-		}
-		at += piece;
-		len -= piece;
-		if (r->piece.len < r->wanted)
-			break;
-		ret = read_piece(r, &r->message);
+		piece = next_piece(r, &at, &len);
+		if (piece)
+			ret = read_piece(r, piece, &r->message);
+		else if (r->piece.error)
+			ret = uvfio_error_set(&r->message, r->piece.error, "out of memory");
 		if (ret)
 			fail(r, ret);
 	}

@@ -61,6 +61,8 @@ void mig_writer_init(struct mig_writer *w, struct mig_buf *out, const char *mode
  * (else ->out->error is -E2BIG). */
 void mig_section_begin(struct mig_writer *w, uint32_t tag, uint32_t version);
 void mig_section_end(struct mig_writer *w);
+/* Bytes of the whole section that was written at @header. */
+size_t mig_section_bytes(const uint8_t *header);
 /* The stream is complete.  0, or what went wrong on the way. */
 int mig_writer_end(struct mig_writer *w);
 
@@ -99,7 +101,8 @@ struct mig_reader;
 struct mig_reader *mig_reader_new(const struct mig_reader_ops *ops,
 				  void *arg); /* NULL: no memory */
 void mig_reader_free(struct mig_reader *reader);
-/* The next bytes of the stream, in pieces of any size.  0; -EINVAL when it is none, was damaged, or
+/* The next bytes of the stream, in pieces of any size, which nobody changes meanwhile.  A section
+ * that comes whole in one of them is not copied.  0; -EINVAL when it is none, was damaged, or
  * goes on behind its end; -ENOMEM; what the operations said.  After an error it stays at that. */
 int mig_reader_feed(struct mig_reader *reader, const void *bytes, size_t len,
 		    struct uvfio_error *err);

@@ -183,7 +183,7 @@ static int save_some(struct vfio_device *dev, bool stopped, struct mig_writer *o
 	while (mig->phase != SAVE_DONE) {
 		size_t before = out->out->len;
 
-		ret = mig->phase == SAVE_MEMORY  ? memory_copy_save(dev, out)
+		ret = mig->phase == SAVE_MEMORY  ? memory_copy_save(dev, stopped, out)
 		      : mig->phase == SAVE_MODEL ? save_model(dev, stopped, out)
 		      : mig->phase == SAVE_KEPT  ? save_kept(dev, stopped, out)
 						 : 0;
@@ -334,6 +334,7 @@ static void end_session(struct vfio_device *dev)
 	struct device_migration *mig = &dev->migration;
 
 	memory_copy_drop(dev);
+	mig->memory_is_free = false;
 	free(mig->pending);
 	mig->pending = NULL;
 	mig->nr_pending = 0;

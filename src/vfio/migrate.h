@@ -57,9 +57,10 @@ struct device_migration {
 	enum save_phase phase;
 	struct vfio_migration_file *files; /* of sessions, also of those that have ended; under
 					    * machine->lock */
-	struct memory_copy *memory;        /* what of BAR memory was saved, or is aside */
-	uint64_t *pending;                 /* interrupts that are aside; NULL: none */
-	unsigned nr_pending;               /* words */
+	bool memory_is_free; /* of this session: what BAR memory holds went with the device */
+	struct memory_copy *memory; /* what of BAR memory was saved, or is aside */
+	uint64_t *pending;          /* interrupts that are aside; NULL: none */
+	unsigned nr_pending;        /* words */
 
 	/* For who looks on (observe.h), without config_lock. */
 	atomic_uint shown; /* the state */
@@ -129,8 +130,9 @@ void device_migration_let_go(struct vfio_migration_file *files);
 #define MIG_TAG_IRQS   MIG_TAG('.', 'I', 'R', 'Q')
 
 /* Sections of what is not saved yet, and of what has changed since.  1: more in this pass, 0: the
- * pass is over, -errno. */
-int memory_copy_save(struct vfio_device *dev, struct mig_writer *out);
+ * pass is over, -errno.  @stopped: the device is, and this is the last pass, which looks at all of
+ * it whatever the pass before has not come to. */
+int memory_copy_save(struct vfio_device *dev, bool stopped, struct mig_writer *out);
 int memory_copy_load(struct vfio_device *dev, struct mig_section *section, struct uvfio_error *err);
 /* What is aside becomes the contents. */
 void memory_copy_commit(struct vfio_device *dev);

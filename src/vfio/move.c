@@ -180,6 +180,9 @@ int vfio_move_begin(struct vfio_device *dev, enum vfio_move_kind kind, struct vf
 	ret = kind == VFIO_MOVE_SAVE ? check_save(dev, err) : check_load(dev, err);
 	if (!ret)
 		ret = begin_session(dev, kind, &move->data, err);
+	if (move->data)
+		mig_data_pin(move->data);
+	dev->migration.memory_is_free = !ret && kind == VFIO_MOVE_LOAD && move->before == VFIO_GONE;
 	if (!ret)
 		set_place(dev, kind == VFIO_MOVE_SAVE ? VFIO_LEAVING : VFIO_ARRIVING);
 	else if (vfio_device_place(dev) != move->before)
@@ -224,6 +227,44 @@ ssize_t vfio_move_read(struct vfio_move *move, void *buf, size_t len)
 	return ret;
 }
 
+static ssize_t lend(struct mig_data *data, const void **bytes, size_t max)
+{
+	ssize_t n = mig_data_peek(data, bytes);
+
+	if (n <= 0)
+		return n;
+	n = (ssize_t)mig_data_cut(data, max);
+	mig_data_take(data, (size_t)n);
+	return n;
+}
+
+ssize_t vfio_move_lend(struct vfio_move *move, const void **bytes, size_t max)
+{
+	struct vfio_device *dev = move->dev;
+	ssize_t ret;
+
+	assert(move->kind == VFIO_MOVE_SAVE);
+	do {
+		pthread_mutex_lock(&dev->config_lock);
+		ret = check_stands(move, NULL);
+		if (!ret)
+			ret = move->data ? lend(move->data, bytes, max) : -ENOMSG;
+		pthread_mutex_unlock(&dev->config_lock);
+	} while (ret == -EAGAIN);
+	return ret;
+}
+
+bool vfio_move_is_idle(struct vfio_move *move)
+{
+	struct vfio_device *dev = move->dev;
+	bool idle;
+
+	pthread_mutex_lock(&dev->open_lock);
+	idle = !dev->open_count;
+	pthread_mutex_unlock(&dev->open_lock);
+	return idle;
+}
+
 int vfio_move_left(struct vfio_move *move, struct mig_left *out)
 {
 	struct vfio_device *dev = move->dev;
@@ -255,8 +296,10 @@ static int stop(struct vfio_move *move, struct uvfio_error *err)
 
 	if (!ret)
 		ret = migration_set(move->dev->migration.m, MIG_STOP_COPY, &data, err);
-	if (data)
+	if (data) {
 		move->data = data;
+		mig_data_pin(data);
+	}
 	return ret;
 }
 

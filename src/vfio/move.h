@@ -62,6 +62,11 @@ int vfio_move_begin(struct vfio_device *dev, enum vfio_move_kind kind, struct vf
 /* The next bytes of the stream: how many, 0 at its end, which only a paused device has; -ENOMSG:
  * none now; or -errno. */
 ssize_t vfio_move_read(struct vfio_move *move, void *buf, size_t len);
+/* The same without a copy: *@bytes, @max at most, whole sections where they fit.  They stay there
+ * until the next call of one of the two, or vfio_move_end(). */
+ssize_t vfio_move_lend(struct vfio_move *move, const void **bytes, size_t max);
+/* Nobody has it open, so that nobody waits while it is paused. */
+bool vfio_move_is_idle(struct vfio_move *move);
 /* Bytes that are to be moved before it is paused, about; -EINVAL when it is paused, or its model
  * saves nothing before. */
 int vfio_move_left(struct vfio_move *move, struct mig_left *out);
