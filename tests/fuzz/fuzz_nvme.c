@@ -5,6 +5,9 @@
  * the controller asks of the core and of the storage.  Whatever it does, the controller can be
  * reset and used afterwards.
  *
+ * An input whose first byte is FUZZ_VFS or more is a program for a controller with VFs
+ * (fuzz_nvme_vfs.c).
+ *
  * With libFuzzer (-Dfuzz=true, clang), or with replay.c as an ordinary program.
  */
 #include <assert.h>
@@ -16,29 +19,10 @@
 #include <string.h>
 
 #include "devices/nvme/nvme_spec.h"
-#include "input.h"
+#include "fuzz_nvme.h"
 #include "nvme_harness.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static uint8_t u8(struct input *in)
-{
-	return (uint8_t)take(in, 1);
-}
-
-static uint16_t u16(struct input *in)
-{
-	return (uint16_t)take(in, 2);
-}
-
-static uint32_t u32(struct input *in)
-{
-	return (uint32_t)take(in, 4);
-}
-
-/* Client memory that pointers mostly lead to, with lists in it that the input writes. */
-#define PLAY_BASE (H_MEM_BASE + (8u << 20))
-#define PLAY_SIZE 0x10000u
 
 static uint64_t pointer(struct input *in)
 {
@@ -99,8 +83,7 @@ static void put_command(struct harness *h, struct input *in)
 		h_ring_sq(h, qid);
 }
 
-/* What a driver does, so that there are queues to play with. */
-static void bring_up(struct harness *h)
+void fuzz_bring_up(struct harness *h)
 {
 	uint64_t base = H_MEM_BASE + 0x100000;
 
@@ -140,7 +123,7 @@ static void bring_up(struct harness *h)
 	h_run(h);
 }
 
-static void consume(struct harness *h)
+void fuzz_consume(struct harness *h)
 {
 	struct nvme_cqe cqe;
 
@@ -181,6 +164,10 @@ static void move(struct harness *h, struct input *in)
 	struct model_stream s = {.nr = 0};
 	unsigned n = u8(in) % 4;
 
+	for (unsigned i = 0; i < H_VFS; i++) {
+		if (h->vfs[i])
+			return; /* it stays with its VFs */
+	}
 	h_no_faults(h);
 	for (unsigned i = 0; i < h->nr_blocks; i++)
 		h->blocks[i]->fail = false;
@@ -206,7 +193,7 @@ static void move(struct harness *h, struct input *in)
 	h_resume(h);
 }
 
-static void one(struct harness *h, struct input *in)
+void fuzz_one(struct harness *h, struct input *in)
 {
 	uint8_t op = u8(in);
 
@@ -235,7 +222,7 @@ static void one(struct harness *h, struct input *in)
 		h_complete_io(h, 1 + u8(in) % 8);
 		break;
 	case 10:
-		consume(h);
+		fuzz_consume(h);
 		break;
 	case 11: { /* lists in client memory */
 		uint64_t *p = h_ptr(h, PLAY_BASE + (u16(in) & 0xff00u));
@@ -275,7 +262,7 @@ static void one(struct harness *h, struct input *in)
 			move(h, in);
 			break;
 		case 5:
-			if (h->nr_blocks) {
+			if (h->nr_blocks && !h->pf) {
 				struct block *b = h->blocks[1]; /* 0: the PMR's */
 
 				b->info.size = b->info.size == 1 << 20 ? 1 << 19 : 1 << 20;
@@ -293,7 +280,7 @@ static void one(struct harness *h, struct input *in)
 		uint8_t how = u8(in);
 
 		if (how % 4 == 0)
-			bring_up(h);
+			fuzz_bring_up(h);
 		else if (how % 4 == 1) /* the controller's own memory, over what is there */
 			h_write(h, NVME_REG_CMBMSC, 8, pointer(in) | (how >> 2 & 3));
 		else if (how % 4 == 2)
@@ -314,37 +301,59 @@ static void with_file(struct harness *h)
 	h->file_size = 64 << 10;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+struct harness *fuzz_new(const char *more)
 {
-	struct harness *h = h_new_with("memory=1M,move=none,queues=5,cmb=32K,pmr=region,"
-				       "ns=memory=256K:move=none:blocksize=4096,"
-				       "ns=memory=64K:readonly=on",
-				       with_file);
-	struct input in = {data, size};
-	struct nvme_sqe read = h_rw(NVME_IO_READ, 1, 0, 1, PLAY_BASE, 0);
+	char args[256];
 
-	bring_up(h);
-	while (in.left)
-		one(h, &in);
+	snprintf(args, sizeof(args),
+		 "memory=1M,move=none,queues=5,cmb=32K,pmr=region%s,"
+		 "ns=memory=256K:move=none:blocksize=4096,ns=memory=64K:readonly=on",
+		 more);
+	return h_new_with(args, with_file);
+}
 
-	/* After all that: a driver that behaves finds a controller that works. */
+void fuzz_behave(struct harness *h)
+{
 	h_no_faults(h);
 	h_lose_memory(false);
 	for (unsigned i = 0; i < h->nr_blocks; i++)
 		h->blocks[i]->fail = false;
 	h->bus_master = h->message = true;
+}
+
+void fuzz_works(struct harness *h)
+{
+	struct nvme_sqe read = h_rw(NVME_IO_READ, 1, 0, 1, PLAY_BASE, 0);
+	unsigned status;
+
+	for (unsigned i = 0; i < 6; i++)
+		fuzz_consume(h);
+	h_run(h);
+	status = h_cmd(h, 1, &read, NULL);
+	/* Blocks may have been marked uncorrectable; nothing else may be wrong. */
+	assert(!status || status == DNR(NVME_SC_UNRECOVERED_READ));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	struct harness *h;
+
+	if (size && *data >= FUZZ_VFS) {
+		fuzz_vfs(&in);
+		return 0;
+	}
+	h = fuzz_new("");
+	fuzz_bring_up(h);
+	while (in.left)
+		fuzz_one(h, &in);
+
+	/* After all that: a driver that behaves finds a controller that works. */
+	fuzz_behave(h);
 	h_reset(h, UVFIO_RESET_FUNCTION);
 	h_resume(h);
-	bring_up(h);
-	for (unsigned i = 0; i < 6; i++)
-		consume(h);
-	h_run(h);
-	{
-		unsigned status = h_cmd(h, 1, &read, NULL);
-
-		/* Blocks may have been marked uncorrectable; nothing else may be wrong. */
-		assert(!status || status == DNR(NVME_SC_UNRECOVERED_READ));
-	}
+	fuzz_bring_up(h);
+	fuzz_works(h);
 	h_free(h);
 	return 0;
 }

@@ -122,6 +122,33 @@ def migration():
                 yield bytes([device, 1, op, section, op * 7, 0, section, 1 + op % 15, 3])
 
 
+# What fuzz_nvme_vfs.c does for a byte; an input for it begins with VFS.
+VFS, TURN, MANAGE, ATTACH, HOST, RESETS, BRING_UP, CHECK = 0xe0, 8, 9, 11, 12, 13, 14, 15
+ASSIGN_QUEUES, ASSIGN_VECTORS, ONLINE, OFFLINE = 0, 12, 2, 4
+
+
+def manage(action, cntlid, number=0):
+    return bytes([MANAGE, action, cntlid, number, 1])
+
+
+def nvme():
+    yield from noise("nvme")
+    for seed in noise("nvme-vfs"):
+        yield bytes([VFS]) + seed
+    make = bytes([VFS, HOST, 3])  # four VFs
+    given = b"".join(manage(ASSIGN_QUEUES, i, 3) + manage(ASSIGN_VECTORS, i, 2) + manage(ONLINE, i) for i in range(1, 5))
+    used = b"".join(bytes([TURN, i, BRING_UP, 0, CHECK]) for i in range(1, 5))
+    yield make + given + bytes([CHECK]) + used
+    yield make + given + used + bytes([TURN, 1, RESETS, 0, TURN, 2, RESETS, 0x80, RESETS, 0x40, CHECK])
+    yield make + given + used + manage(OFFLINE, 1) + manage(OFFLINE, 2) + bytes([HOST, 0x02, CHECK, HOST, 1, HOST, 2, CHECK])
+    yield make + given + used + bytes([ATTACH, 8, 0x1e, 1, CHECK, ATTACH, 0, 6, 1, CHECK])
+    # All that there is, and one more.
+    for kind in (ASSIGN_QUEUES, ASSIGN_VECTORS):
+        yield make + bytes([BRING_UP, 0]) + b"".join(manage(kind, i, n) for i, n in ((1, 6), (2, 6), (3, 2), (3, 3), (4, 1))) + bytes([CHECK])
+    # The host's own driver, which moves vectors.
+    yield bytes([VFS, HOST, 0, HOST, 3, BRING_UP, 0x10, BRING_UP, 0x11, BRING_UP, 0x72, CHECK]) + used
+
+
 def noise(name):
     chance = random.Random(name)
     for length in (16, 64, 64, 200, 200, 500, 500, 500):
@@ -132,7 +159,7 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.split("\n\n", 1)[1])
     name, folder = sys.argv[1:]
-    seeds = {"migration": migration, "sysfs": sysfs, "wire": wire, "wire_stream": wire_stream}.get(name, lambda: noise(name))
+    seeds = {"migration": migration, "nvme": nvme, "sysfs": sysfs, "wire": wire, "wire_stream": wire_stream}.get(name, lambda: noise(name))
     os.makedirs(folder, exist_ok=True)
     for number, seed in enumerate(seeds()):
         with open(f"{folder}/seed-{number:03}", "wb") as file:

@@ -387,7 +387,7 @@ static void look_at_size(struct block *b)
 void *block_direct(struct block *b, uint64_t offset, uint64_t len)
 {
 	assert(offset <= b->info.size && len <= b->info.size - offset);
-	return b->direct ? b->data + offset : NULL;
+	return b->direct ? b->of->data + offset : NULL;
 }
 
 void block_prefetch(const struct block *b, uint64_t offset, unsigned lines)
@@ -578,21 +578,26 @@ void h_quiesce(struct harness *h)
 	h->in_ctx = false;
 }
 
-void h_pause(struct harness *h)
+void h_quiet(struct harness *h)
 {
 	unsigned before = h->quiesced;
 
-	h->paused = true;
 	h_quiesce(h);
 	while (h->quiesced == before) {
-		bool moved = h_work(h);
+		bool moved = dma_complete_one(h);
 
-		moved |= dma_complete_one(h);
 		moved |= io_complete_one(h);
+		moved |= h_work(h);
 		assert(moved);
 	}
 	assert(h->quiesced == before + 1);
 	assert(!h->nr_dma_pending && !h->nr_io_pending && !h->nr_pinned);
+}
+
+void h_pause(struct harness *h)
+{
+	h->paused = true;
+	h_quiet(h);
 	h->bus_master = false;
 }
 
@@ -609,18 +614,7 @@ void h_resume(struct harness *h)
 
 void h_reset(struct harness *h, enum uvfio_reset_kind kind)
 {
-	unsigned before = h->quiesced;
-
-	h_quiesce(h);
-	while (h->quiesced == before) {
-		bool moved = dma_complete_one(h);
-
-		moved |= io_complete_one(h);
-		moved |= h_work(h);
-		assert(moved);
-	}
-	assert(h->quiesced == before + 1);
-	assert(!h->nr_dma_pending && !h->nr_io_pending && !h->nr_pinned);
+	h_quiet(h);
 	h->in_ctx = true;
 	nvme_model.reset(h->priv, kind);
 	h->in_ctx = false;

@@ -155,6 +155,10 @@ struct harness *h_new(const char *args);
 struct harness *h_new_vf(struct harness *pf, unsigned index);
 /* Run @pf and its VFs until nothing moves. */
 void h_run_all(struct harness *pf);
+/* A reset of @pf, which resets its VFs while it is quiet. */
+void h_reset_all(struct harness *pf, enum uvfio_reset_kind kind);
+/* The host gives VF @index @n vectors, as far as there are any. */
+void h_give_vectors(struct harness *pf, unsigned index, unsigned n);
 /* What h_new_with() does but for the model; and what a PF's description says of VFs. */
 struct harness *h_alloc_harness(void);
 void h_take_sriov(struct harness *h, const struct uvfio_sriov_desc *sriov);
@@ -200,6 +204,8 @@ void h_complete_io(struct harness *h, unsigned n);
 void h_advance(struct harness *h, uint64_t ns);
 /* Resets as the core does them: quiesce, wait, reset. */
 void h_quiesce(struct harness *h);
+/* The same, and until it is quiet. */
+void h_quiet(struct harness *h);
 void h_resume(struct harness *h);
 /* Quiet, as a device that is moved: until it is.  h_resume() ends it. */
 void h_pause(struct harness *h);

@@ -32,21 +32,33 @@ unsigned uvfio_vf_vectors(const struct uvfio_device *vf)
 	return vf->h->vectors;
 }
 
-int uvfio_vf_set_vectors(struct uvfio_device *pf, unsigned index, unsigned n)
+/* May VF @index of @h have @n vectors? */
+static int check_vectors(const struct harness *h, unsigned index, unsigned n)
 {
-	struct harness *h = pf->h, *vf = index < H_VFS ? h->vfs[index] : NULL;
 	unsigned used = n;
 
-	if (!vf)
+	if (index >= H_VFS || !h->vfs[index])
 		return -EINVAL;
 	if (n > h->msix_max)
 		return -EOVERFLOW;
 	for (unsigned i = 0; i < H_VFS; i++)
 		used += h->vfs[i] && i != index ? h->vfs[i]->vectors : 0;
-	if (used > h->msix_pool)
-		return -ENOSPC;
-	vf->vectors = n;
-	return 0;
+	return used > h->msix_pool ? -ENOSPC : 0;
+}
+
+int uvfio_vf_set_vectors(struct uvfio_device *pf, unsigned index, unsigned n)
+{
+	int r = check_vectors(pf->h, index, n);
+
+	if (!r)
+		pf->h->vfs[index]->vectors = n;
+	return r;
+}
+
+void h_give_vectors(struct harness *pf, unsigned index, unsigned n)
+{
+	if (!check_vectors(pf, index, n) && !nvme_model.vf_vectors(pf->priv, index, n))
+		pf->vfs[index]->vectors = n;
 }
 
 /* ---- storage ---- */
@@ -122,4 +134,17 @@ void h_run_all(struct harness *pf)
 		for (unsigned i = 0; i < H_VFS; i++)
 			again |= pf->vfs[i] && kicked(pf->vfs[i]);
 	}
+}
+
+void h_reset_all(struct harness *pf, enum uvfio_reset_kind kind)
+{
+	h_quiet(pf);
+	for (unsigned i = 0; i < H_VFS; i++) {
+		if (pf->vfs[i])
+			h_reset(pf->vfs[i], UVFIO_RESET_FUNCTION);
+	}
+	pf->in_ctx = true;
+	nvme_model.reset(pf->priv, kind);
+	pf->in_ctx = false;
+	h_run_all(pf);
 }
