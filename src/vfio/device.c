@@ -329,6 +329,7 @@ int device_new(struct vfio_machine *machine, const struct uvfio_model *model,
 	dev->acs_off = spec->keys.acs_off;
 	dev->migration.interface = spec->keys.migration;
 	dev->migration.interface_given = spec->keys.has_migration;
+	dev->migration.withheld = spec->keys.migration_cannot;
 	ret = model->create((struct uvfio_device *)dev, &args, &dev->priv, err);
 	if (ret)
 		goto fail;
@@ -361,6 +362,7 @@ int device_new_vf(struct vfio_device *pf, unsigned index, struct uvfio_loop *loo
 	dev->mmio = pf->mmio;
 	dev->migration.quiet_mmio = pf->migration.quiet_mmio;
 	dev->migration.interface = pf->migration.interface;
+	dev->migration.withheld = pf->migration.withheld;
 	pthread_mutex_lock(&pf->config_lock); /* its BAR sizes; it may be reset now */
 	ret = pci_func_new_vf(pf->func, index, &func_ops, dev, &dev->func, err);
 	pthread_mutex_unlock(&pf->config_lock);

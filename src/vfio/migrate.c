@@ -511,7 +511,7 @@ int device_migration_init(struct vfio_device *dev, struct uvfio_error *err)
 						 dev->model->name, name)
 			       : 0;
 	atomic_store(&mig->shown, MIG_RUNNING);
-	can = ops->can & ~mig->cannot;
+	can = ops->can & ~mig->cannot & ~mig->withheld;
 	if (ops->can & UVFIO_MIGRATE_QUIET_MMIO)
 		mig->quiet_mmio = true;
 	if (mig->quiet_mmio)

@@ -41,6 +41,7 @@ struct device_migration {
 	struct migration_region *region; /* NULL: another interface */
 	bool saves_early;                /* the model can give something before it is stopped */
 	unsigned cannot;                 /* UVFIO_MIGRATE_…, of what its model can */
+	unsigned withheld;               /* the same, by who made the device; its VFs' too */
 	bool quiet_mmio;   /* nobody is to reach its registers while it does not run; constant */
 	atomic_bool quiet; /* it starts no DMA and no interrupts, whatever config space says */
 	bool stopped;      /* and nobody reaches its registers */

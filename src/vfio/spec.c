@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uvfio/migration.h>
 #include <unistd.h>
 #include "vfio/machine_private.h"
 #include "vfio/spec.h"
@@ -148,6 +149,29 @@ static int parse_migration(struct device_keys *keys, const char *value, struct u
 			       value);
 }
 
+static int parse_migration_can(struct device_keys *keys, const char *value, struct uvfio_error *err)
+{
+	static const struct {
+		const char *name;
+		unsigned cannot;
+	} kinds[] = {
+		{"all", 0},
+		{"p2p", UVFIO_MIGRATE_PRE_COPY},
+		{"pre-copy", UVFIO_MIGRATE_P2P},
+		{"stop-copy", UVFIO_MIGRATE_P2P | UVFIO_MIGRATE_PRE_COPY},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (!strcmp(kinds[i].name, value)) {
+			keys->migration_cannot = kinds[i].cannot;
+			return 0;
+		}
+	}
+	return uvfio_error_set(err, -EINVAL,
+			       "migration-can=%s: valid are all, p2p, pre-copy and stop-copy",
+			       value);
+}
+
 static int parse_bus_reset(struct device_keys *keys, const char *value, struct uvfio_error *err)
 {
 	static const char chars[] =
@@ -208,6 +232,7 @@ static const struct {
 	{"group", parse_group},
 	{"iommu", parse_iommu},
 	{"migration", parse_migration},
+	{"migration-can", parse_migration_can},
 	{"mmio", parse_mmio},
 	{"numvfs", parse_numvfs},
 	{"poll-interrupt", parse_poll_interrupt},

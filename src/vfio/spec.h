@@ -25,8 +25,9 @@ struct device_keys {
 	bool acs_off;          /* acs=off: VFs share their PF's group (D.1) */
 	bool has_migration;    /* migration=, what clients see of it (E) */
 	enum migration_interface migration;
-	uint64_t poll_ns;      /* poll-interrupt=, 0: none (A.8) */
-	uint64_t vf_poll_ns;   /* vf-poll-interrupt=, the same of its VFs */
+	unsigned migration_cannot; /* what migration-can= leaves out: UVFIO_MIGRATE_… */
+	uint64_t poll_ns;          /* poll-interrupt=, 0: none (A.8) */
+	uint64_t vf_poll_ns;       /* vf-poll-interrupt=, the same of its VFs */
 	/* vf_token=, or what spec_read_token() reads; of a PF (C) */
 	bool has_token;
 	struct vfio_token token;

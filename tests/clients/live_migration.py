@@ -22,7 +22,7 @@ import time
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
 from guest import Guest, GuestError, MIB, TIMEOUT, TOP, WAIT, fetch_guest, initramfs, must, require  # noqa: E402
-from guest import attempt, Bench  # noqa: E402
+from guest import attempt, Bench, Failure  # noqa: E402
 
 UVFIO, PROGRAM = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
 MODULES = ("nvme-keyring", "nvme-auth", "nvme-core", "nvme")
@@ -55,6 +55,32 @@ class Namespaces:
             subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
 
 
+def switch(ports):
+    """A PCIe switch, within which Linux allows DMA between devices."""
+    args = ["-device", "pcie-root-port,id=top,slot=20,chassis=20", "-device", "x3130-upstream,id=up,bus=top"]
+    for n in range(ports):
+        args += ["-device", f"xio3130-downstream,id=down{n},bus=up,chassis={30 + n},slot={30 + n}"]
+    return args
+
+
+def launch(bench, initrd, specs, options, more, prefix=()):
+    """QEMU under `uvfio run` with these devices."""
+    folder = tempfile.mkdtemp(dir=bench.folder)
+    wrapper, control = (os.path.join(folder, name) for name in ("qemu", "control"))
+    command = [*prefix, UVFIO, "run", "--control", control]
+    args = switch(len(specs))
+    for n, spec in enumerate(specs):
+        command += ["--device", spec]
+        args += ["-device", f"vfio-pci,host=0000:{n + 1:02x}:00.0,bus=down{n},id=dev{n}{options}"]
+    with open(wrapper, "w") as f:
+        f.write("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in command) + f" -- '{bench.qemu}' \"$@\"\n")
+    os.chmod(wrapper, 0o755)
+    guest = Guest(wrapper, bench.kernel, initrd, folder, args + more, memory="256M", shared=False)
+    guest.control = control
+    bench.guests.append(guest)
+    return guest
+
+
 class Moving:
     """A guest that is on one of the two sides, and the images of its disks."""
 
@@ -68,26 +94,11 @@ class Moving:
     def start(self, side, incoming):
         """QEMU on a side, for a guest that boots or one that comes."""
         self.count += 1
-        folder = tempfile.mkdtemp(dir=self.bench.folder)
-        wrapper = os.path.join(folder, "qemu")
-        control = os.path.join(folder, "control")
-        command = ["ip", "netns", "exec", self.namespaces.names[side], UVFIO, "run", "--control", control]
-        for spec in self.devices:
-            command += ["--device", spec + (",incoming=yes" if incoming else "")]
-        with open(wrapper, "w") as f:
-            f.write("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in command)
-                    + f" -- '{self.bench.qemu}' \"$@\"\n")
-        os.chmod(wrapper, 0o755)
-        args = switch(len(self.devices))
-        for n in range(len(self.devices)):
-            args += ["-device", f"vfio-pci,host=0000:{n + 1:02x}:00.0,bus=down{n},id=dev{n},{self.bench.enable}=on"]
-        if incoming:
-            args += ["-incoming", "defer"]
-        guest = Guest(wrapper, self.bench.kernel, self.initrd, folder, args, memory="256M", shared=False)
-        guest.control = control
+        guest = launch(self.bench, self.initrd, [spec + (",incoming=yes" if incoming else "") for spec in self.devices],
+                       f",{self.bench.enable}=on", ["-incoming", "defer"] if incoming else [],
+                       ["ip", "netns", "exec", self.namespaces.names[side]])
         guest.qmp("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
         guest.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 30, "downtime-limit": 2000})
-        self.bench.guests.append(guest)
         return guest
 
     def move(self, cancel=False):
@@ -131,14 +142,6 @@ class Moving:
                     + must(self.guest, "dmesg | tail -20"))
 
 
-def switch(ports):
-    """A PCIe switch, within which Linux allows DMA between devices."""
-    args = ["-device", "pcie-root-port,id=top,slot=20,chassis=20", "-device", "x3130-upstream,id=up,bus=top"]
-    for n in range(ports):
-        args += ["-device", f"xio3130-downstream,id=down{n},bus=up,chassis={30 + n},slot={30 + n}"]
-    return args
-
-
 def faultless(guest):
     """No transfer of a device was refused, and QEMU could map everything."""
     found = subprocess.run([UVFIO, "faults", "--json", "--control", guest.control], capture_output=True, text=True)
@@ -171,9 +174,11 @@ def moves(bench, keys, nr_devices=1):
         for n in range(nr_devices):
             for w in range(WRITERS):
                 must(m.guest, WAIT.format(f"/tmp/disk{n}/{w}"))
+        cancelled = 0
         for n in range(MOVES):
-            if n == 1:
+            if n % 5 == 1:
                 m.move(cancel=True)
+                cancelled += 1
                 m.goes_on()
             m.move()
             m.goes_on()
@@ -184,6 +189,7 @@ def moves(bench, keys, nr_devices=1):
         require(not complaints, complaints)
         counts = m.progress()
         faultless(m.guest)
+        print(f"# QEMU {bench.version}, {nr_devices} devices: moved {MOVES} times, given up {cancelled} times")
         require(m.guest.power_off() == 0, "QEMU: " + m.guest.errors())
     for n, path in enumerate(images):
         own = counts[n * WRITERS:(n + 1) * WRITERS]
@@ -193,7 +199,8 @@ def moves(bench, keys, nr_devices=1):
 
 
 def one_controller(bench):
-    moves(bench, "")
+    """Which cannot be quiet and answer: it goes from RUNNING to STOP."""
+    moves(bench, "" if bench.keys else ",migration-can=pre-copy")
 
 
 def two_controllers(bench):
@@ -201,14 +208,34 @@ def two_controllers(bench):
     moves(bench, ",cmb=8M", 2)
 
 
+def two_without_p2p(bench):
+    """Which QEMU does not migrate, and says so: at once, or when it is to."""
+    initrd = initramfs(bench.folder, bench.kernel)
+    specs = ["pcitest", "pcitest,migration-can=pre-copy"]
+    reason = "migration is supported only if all of them support P2P migration"
+    try:
+        launch(bench, initrd, specs, f",{bench.enable}=on", ["-S"])
+        raise Failure("QEMU has started")
+    except GuestError as e:
+        require(reason in str(e), str(e))
+    guest = launch(bench, initrd, specs, "", ["-S"])
+    try:
+        guest.qmp("migrate", uri=f"tcp:127.0.0.1:{PORT}")
+        raise Failure("QEMU migrates")
+    except GuestError as e:
+        require(reason in str(e), str(e))
+    faultless(guest)
+
+
 # Each with the kernel that it needs: the smaller one has no peer-to-peer DMA.
-KERNELS = {one_controller: ("trixie",), two_controllers: ("trixie-backports", "amd64")}
+KERNELS = {one_controller: ("trixie",), two_controllers: ("trixie-backports", "amd64"), two_without_p2p: ("trixie",)}
 
 
 def bench_of(version, path, kernel):
     """A bench, and what this QEMU needs: before 8.0 it knows the region alone, and does not like it (E.1)."""
     bench = Bench(UVFIO, path, kernel)
     bench.enable = "x-enable-migration" if version == REGION else "enable-migration"
+    bench.version = version
     bench.keys = ",migration=region" if version == REGION else ""
     return bench
 

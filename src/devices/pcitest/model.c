@@ -43,9 +43,6 @@ static const struct uvfio_key keys[] = {
 	{"vf-vectors", "N", "of MSI-X that a VF has, at most, 1 to 256; default 4"},
 	{"vf-pool", "N", "of MSI-X for all VFs together, up to 65535; default 0: no pool"},
 	{"vf-min-vectors", "N", "of the pool that a VF must have; default 0"},
-	{"migration-can", "KIND",
-	 "all, p2p, pre-copy or stop-copy: what it can besides being stopped and copied; default "
-	 "all"},
 	{"quiet-mmio", "on|off",
 	 "on: its BARs must be left alone while it does not run: no p2p, and no device does DMA to "
 	 "them; default off"},
@@ -55,7 +52,6 @@ struct options {
 	uint64_t vectors, memory, vendor, device;
 	bool pcie;
 	const char *interrupts, *reset;
-	unsigned migration_can; /* UVFIO_MIGRATE_… */
 	bool quiet_mmio;
 	struct pcitest_vfs vfs;
 };
@@ -104,30 +100,6 @@ static int parse_vfs(struct pcitest_vfs *o, const struct uvfio_args *args, struc
 	return ret;
 }
 
-static int parse_migration(struct options *o, const struct uvfio_args *args,
-			   struct uvfio_error *err)
-{
-	static const struct {
-		const char *name;
-		unsigned can;
-	} kinds[] = {
-		{"all", UVFIO_MIGRATE_P2P | UVFIO_MIGRATE_PRE_COPY},
-		{"p2p", UVFIO_MIGRATE_P2P},
-		{"pre-copy", UVFIO_MIGRATE_PRE_COPY},
-		{"stop-copy", 0},
-	};
-	const char *value = uvfio_arg(args, "migration-can");
-
-	for (unsigned i = 0; i < N(kinds); i++) {
-		if (!strcmp(value ? value : "all", kinds[i].name)) {
-			o->migration_can = kinds[i].can;
-			return 0;
-		}
-	}
-	return uvfio_error_set(err, -EINVAL,
-			       "migration-can=%s: must be all, p2p, pre-copy or stop-copy", value);
-}
-
 static int parse(struct options *o, const struct uvfio_args *args, struct uvfio_error *err)
 {
 	static const char *const kinds[] = {"all", "msix", "msi", "intx", "none"};
@@ -147,8 +119,6 @@ static int parse(struct options *o, const struct uvfio_args *args, struct uvfio_
 		ret = check_memory(args, "memory", o->memory, err);
 	if (!ret)
 		ret = parse_vfs(&o->vfs, args, err);
-	if (!ret)
-		ret = parse_migration(o, args, err);
 	if (!ret)
 		ret = uvfio_arg_bool(args, "quiet-mmio", &o->quiet_mmio, err);
 	if (ret)
@@ -256,8 +226,8 @@ static int describe(struct pcitest *p, const struct options *o, struct uvfio_err
 	};
 	unsigned nr_standard, nr_caps = pcitest_caps(&desc.caps, &nr_standard);
 
-	uvfio_migration_can(p->dev,
-			    o->migration_can | (o->quiet_mmio ? UVFIO_MIGRATE_QUIET_MMIO : 0));
+	if (o->quiet_mmio)
+		uvfio_migration_can(p->dev, UVFIO_MIGRATE_PRE_COPY | UVFIO_MIGRATE_QUIET_MMIO);
 	pcitest_vpd(vpd);
 	pcitest_rom(rom, desc.vendor, desc.device);
 	desc.nr_caps = o->pcie ? nr_caps : nr_standard;
