@@ -64,10 +64,10 @@ void irq_intx_pulse(struct irq_set *set)
 	leave(set, evaluate(&set->intx));
 }
 
-void irq_intx_hold(struct irq_set *set, bool hold)
+void irq_intx_hold(struct irq_set *set, enum irq_hold why, bool hold)
 {
 	pthread_mutex_lock(&set->intx.lock);
-	set->intx.held = hold;
+	set->intx.held = hold ? set->intx.held | why : set->intx.held & ~(unsigned)why;
 	leave(set, evaluate(&set->intx));
 }
 

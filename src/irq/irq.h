@@ -73,9 +73,14 @@ void irq_intx_pulse(struct irq_set *set);
 void irq_intx_storm(struct irq_set *set, unsigned count);
 unsigned irq_intx_storm_left(struct irq_set *set);
 bool irq_intx_line(struct irq_set *set); /* STATUS.INTx */
-/* The host holds delivery of INTx up, while the device is suspended (A.10).  What a user sees of
- * the mask does not change. */
-void irq_intx_hold(struct irq_set *set, bool hold);
+/* Why the host holds delivery of INTx up. */
+enum irq_hold {
+	IRQ_HOLD_ASLEEP = 1, /* the device is suspended (A.10) */
+	IRQ_HOLD_QUIET = 2,  /* it is to be moved: a state that starts no interrupts (E.3.64) */
+};
+/* Hold it up, or not any more, for this reason; it goes on when there is none left.  What a user
+ * sees of the mask does not change. */
+void irq_intx_hold(struct irq_set *set, enum irq_hold why, bool hold);
 /* The virtual DisINTx changed: masks or unmasks (A.8: there is one mask state).  The set keeps it;
  * it starts clear. */
 void irq_intx_disable(struct irq_set *set, bool disabled);

@@ -60,7 +60,7 @@ struct irq_intx {
 	pthread_mutex_t lock;
 	bool active;
 	bool line;          /* asserted by the device */
-	bool held;          /* not now: irq_intx_hold() */
+	unsigned held;      /* not now, enum irq_hold: irq_intx_hold() */
 	bool pulse;         /* until it is delivered (irq_intx_pulse()) */
 	unsigned storm;     /* asserted besides, until delivered so often */
 	bool masked;        /* by MASK, automask or virtual DisINTx: one state (A.8) */

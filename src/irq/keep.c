@@ -392,6 +392,6 @@ int irq_keep_put(struct irq_set *set, const struct irq_kept *kept, bool intx_dis
 	pthread_mutex_unlock(&set->lock);
 	/* The line may have found its mask gone. */
 	if (intx)
-		irq_intx_hold(set, false);
+		irq_intx_hold(set, IRQ_HOLD_ASLEEP, false);
 	return p.error;
 }

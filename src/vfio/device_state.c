@@ -189,6 +189,8 @@ void device_apply(struct vfio_device *dev)
 
 	atomic_store(&dev->power_d0, pci_power_state(dev->func) == PCI_POWER_D0);
 	apply_irq_mode(dev);
+	if (dev->migration.quiet)
+		irq_intx_hold(dev->irqs, IRQ_HOLD_QUIET, true);
 	if (!master)
 		irq_set_gate(dev->irqs, false);
 	if (memory != MEM_ON && (dev->mem != memory || device_memory_away(&dev->memory) == there))
@@ -207,6 +209,8 @@ void device_apply(struct vfio_device *dev)
 	}
 	if (master)
 		irq_set_gate(dev->irqs, messages_enabled(dev));
+	if (!dev->migration.quiet)
+		irq_intx_hold(dev->irqs, IRQ_HOLD_QUIET, false);
 }
 
 static void call_reset_pm(struct vfio_device *dev, void *arg)

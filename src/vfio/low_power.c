@@ -37,7 +37,7 @@ static void suspend(struct vfio_device *dev)
 	if (pci_sriov_num_vfs(dev->func)) /* it is kept in D0 for them (C) */
 		return;
 	dev->suspended = true;
-	irq_intx_hold(dev->irqs, true);
+	irq_intx_hold(dev->irqs, IRQ_HOLD_ASLEEP, true);
 	/* A suspension begins in D0, whatever state the user has chosen. */
 	device_power(dev, 0);
 	device_power(dev, 3);
@@ -59,7 +59,7 @@ static int resume(struct vfio_device *dev)
 		atomic_store(&dev->low_power, false);
 	}
 	device_apply(dev);
-	irq_intx_hold(dev->irqs, false);
+	irq_intx_hold(dev->irqs, IRQ_HOLD_ASLEEP, false);
 	return fd;
 }
 

@@ -6,7 +6,7 @@
 #include <sched.h>
 #include "e.h"
 
-enum { SCRATCH = 0x08, IRQ = 0x10, STATUS = 0x34, COUNT = 0x3c };
+enum { SCRATCH = 0x08, IRQ = 0x10, PIN = 0x14, STATUS = 0x34, COUNT = 0x3c };
 enum { FROM_MEMORY = 1, TO_MEMORY = 2 }; /* DMA_COMMAND */
 enum { BUSY = 1, DONE = 2, FAILED = 3 }; /* DMA_STATUS */
 
@@ -14,6 +14,7 @@ enum { BUSY = 1, DONE = 2, FAILED = 3 }; /* DMA_STATUS */
 #define NEVER_MS  30
 #define MESSAGES  VFIO_PCI_MSIX_IRQ_INDEX
 #define TRIGGER   (VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER)
+#define UNMASK    (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK)
 #define BIG       (1u << 20)
 #define PEER_IOVA (t->f->iova_first + (8ull << 20))
 
@@ -291,25 +292,39 @@ static int message(struct t *t)
 	return fd;
 }
 
+static int pin(struct t *t)
+{
+	int32_t fd = new_eventfd(t);
+
+	must(t, "enable", set_irqs(t, VFIO_PCI_INTX_IRQ_INDEX, TRIGGER, 0, 1, &fd));
+	return fd;
+}
+
+/* Messages are DMA, and a pin is none; a device that is quiet starts neither. */
 static void interrupts_wait(struct t *t)
 {
 	static const unsigned states[] = {RUNNING_P2P, PRE_COPY_P2P};
 	unsigned can = movable(t, CAN_P2P);
+	const uint32_t *level = t->rule->arg;
 	int fd;
 
 	needs_pcitest(t);
-	fd = message(t);
+	fd = level ? pin(t) : message(t);
 	for (size_t i = 0; i < ARRAY_LEN(states); i++) {
 		if (!has_state(can, states[i]))
 			continue;
 		on(t, states[i]);
-		reg_put(t, IRQ, 1);
+		reg_put(t, level ? PIN : IRQ, 1);
 		see(t, "meanwhile", (long)take(fd, NEVER_MS), 0);
 		on(t, STOP);
 		see(t, "stopped", (long)take(fd, NEVER_MS), 0);
 		on(t, RUNNING);
 		see(t, "afterwards", (long)take(fd, SOON_MS), 1);
 		see(t, "again", (long)take(fd, NEVER_MS), 0);
+		if (level) {
+			reg_put(t, PIN, 0);
+			must(t, "unmask", set_irqs(t, VFIO_PCI_INTX_IRQ_INDEX, UNMASK, 0, 1, NULL));
+		}
 	}
 }
 
@@ -551,6 +566,7 @@ static void dirty_union(struct t *t)
 	see(t, "in-all", wrong, 0);
 }
 
+static const uint32_t pin_level = 1;
 #define TWO (NEED_OTHER | NEED_IOMMU)
 static const struct rule rules[] = {
 	{"E.3/stopped/registers", OPEN_DEVICE, 0, registers},
@@ -562,6 +578,7 @@ static const struct rule rules[] = {
 	{"E.3/p2p/not-started", OPEN_DEVICE, NEED_IOMMU, not_started},
 	{"E.3/p2p/power", OPEN_DEVICE, NEED_IOMMU | NEED_PM, power},
 	{"E.3/p2p/interrupts-wait", OPEN_DEVICE, NEED_MSIX, interrupts_wait},
+	{"E.3/p2p/pin-waits", OPEN_DEVICE, NEED_INTX, interrupts_wait, &pin_level},
 	{"E.3/p2p/interrupts-move", OPEN_DEVICE, NEED_MSIX | NEED_RESET, interrupts_move},
 	{"E.3/p2p/peer-writes", OPEN_DEVICE, TWO, peer_writes},
 	{"E.3/p2p/two-passes", OPEN_DEVICE, TWO, two_passes},
