@@ -168,7 +168,7 @@ static bool one_is_dying(const struct uapi_files *files, dev_t dev, ino_t ino, u
 
 static bool is_dead(const struct uapi_files *files, uint64_t call)
 {
-	return ioctl(files->server->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &call) != 0;
+	return call && ioctl(files->server->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &call) != 0;
 }
 
 /* Is @file closed, and still used by a call whose process is dead? */
@@ -181,6 +181,16 @@ static bool is_used_by_dead(const struct uapi_files *files, const struct uapi_fi
 			return true;
 	}
 	return false;
+}
+
+/* Has a call whose process is dead a copy of some descriptor? */
+static bool has_copy_of_dead(const struct uapi_files *files)
+{
+	const struct uapi_copy *copy = files->copies;
+
+	while (copy && !is_dead(files, copy->call))
+		copy = copy->next;
+	return copy;
 }
 
 /* Somebody who opens something of @group. */
@@ -210,6 +220,8 @@ static bool is_going(const struct uapi_files *files, const struct waiter *w)
 		return true;
 	if (w->group == NO_GROUP)
 		return false;
+	if (has_copy_of_dead(files))
+		return !is_dead(files, w->call);
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		for (const struct uapi_file *f = files->table[i]; f; f = f->next) {
 			if ((f->kind != UAPI_DEVICE && f->kind != UAPI_RESOURCE &&
@@ -230,6 +242,7 @@ static bool await_death(struct uapi_files *files, struct waiter *w)
 	bool waited = false;
 
 	pthread_mutex_lock(&files->lock);
+	files->awaited++;
 	while (is_going(files, w)) {
 		if (w->impatient)
 			pthread_cond_wait(&files->died, &files->lock);
@@ -237,6 +250,7 @@ static bool await_death(struct uapi_files *files, struct waiter *w)
 			w->impatient = true;
 		waited = true;
 	}
+	files->awaited--;
 	pthread_mutex_unlock(&files->lock);
 	return waited;
 }

@@ -167,6 +167,28 @@ void uapi_files_put(struct uapi_files *files, struct uapi_file *file, uint64_t c
 		uapi_files_wake(files);
 }
 
+void uapi_files_copy_begin(struct uapi_files *files, struct uapi_copy *copy, uint64_t call)
+{
+	copy->call = call;
+	pthread_mutex_lock(&files->lock);
+	copy->next = files->copies;
+	files->copies = copy;
+	pthread_mutex_unlock(&files->lock);
+}
+
+void uapi_files_copy_end(struct uapi_files *files, struct uapi_copy *copy)
+{
+	struct uapi_copy **p = &files->copies;
+
+	pthread_mutex_lock(&files->lock);
+	while (*p != copy)
+		p = &(*p)->next;
+	*p = copy->next;
+	if (files->awaited)
+		pthread_cond_broadcast(&files->died);
+	pthread_mutex_unlock(&files->lock);
+}
+
 /* ---- opening ---- */
 
 enum uapi_file_kind uapi_files_node(struct uapi_files *files, const struct stat *st,

@@ -22,7 +22,8 @@
  * A call that is being carried out keeps its file, also when that is closed meanwhile; so it is
  * with the kernel, where the group is busy then.  But there a process is not gone before its calls
  * have ended; here it is, and what its calls still use would be busy for who waited for its death.
- * So who opens waits for the calls of those who are dead.  A call whose own process is dead does
+ * So who opens waits for the calls of those who are dead, and for the copies of descriptors that
+ * they have taken.  A call whose own process is dead does
  * not wait, so nobody waits in a circle.  And it waits, for a second at most, for imports of memory
  * (MAP) that look at what was closed meanwhile: a kernel's have no reference to that, only to
  * pages.
@@ -94,6 +95,16 @@ struct uapi_file *uapi_files_by_key(struct uapi_files *files, uint64_t key, uint
 /* Give the reference of that call back; NULL is allowed. */
 void uapi_files_put(struct uapi_files *files, struct uapi_file *file, uint64_t call);
 
+/* A copy of a descriptor of the program's that the call @call takes to look at it: what it is of is
+ * open for so long, and the program may be dead meanwhile. */
+struct uapi_copy {
+	struct uapi_copy *next;
+	uint64_t call;
+};
+/* Before the copy is taken, and when it is closed. */
+void uapi_files_copy_begin(struct uapi_files *files, struct uapi_copy *copy, uint64_t call);
+void uapi_files_copy_end(struct uapi_files *files, struct uapi_copy *copy);
+
 /* Is what @st describes open now: a container, a group or a device? */
 bool uapi_files_open(struct uapi_files *files, const struct stat *st);
 /* Is what @st describes /dev/vfio/vfio, a /dev/vfio/N, /dev/iommu or a /dev/vfio/devices/vfioN?
@@ -129,7 +140,7 @@ void uapi_files_settle_exports(struct uapi_files *files);
 bool uapi_files_have_exports(struct uapi_files *files);
 
 /* Release what is closed by now, and wait until nothing of @group is left that is, for the call
- * @call.  Any thread, without locks. */
+ * @call (0: for none).  Any thread, without locks. */
 void uapi_files_settle(struct uapi_files *files, unsigned group, uint64_t call);
 /* The same for what this call found closed, and what the process @owner had opened. */
 void uapi_files_settle_own(struct uapi_files *files, pid_t owner);

@@ -21,9 +21,11 @@ struct uapi_files {
 	pthread_mutex_t lock; /* what follows */
 	struct uapi_file *table[BUCKETS];
 	unsigned nr_files, nr_exports;
-	struct uapi_file *dying; /* devices that are being released */
-	uint64_t rounds;         /* `opening` */
+	struct uapi_file *dying;  /* devices that are being released */
+	struct uapi_copy *copies; /* of the program's descriptors, that calls have now */
+	uint64_t rounds;          /* `opening` */
 	pthread_cond_t died;
+	unsigned awaited;     /* how many wait for that */
 	uint32_t last_serial; /* of an inode's name */
 
 	struct uapi_nodes *nodes;

@@ -28,7 +28,12 @@ static void number(uint64_t n, char out[24])
 
 static _Noreturn void serve(int mount, int sock)
 {
+	const uint8_t byte = 0;
+	struct iovec hello = {(void *)(uintptr_t)&byte, 1};
+
 	prctl(PR_SET_NAME, "uvfio-opener");
+	if (uvfio_packet_send(sock, &hello, 1, -1))
+		_exit(0);
 	for (;;) {
 		struct question q;
 		struct iovec in = {&q, sizeof(q)};
@@ -51,6 +56,8 @@ static _Noreturn void serve(int mount, int sock)
 
 int uapi_opener_start(int mount, int *sock, pid_t *pid)
 {
+	uint8_t byte;
+	struct iovec hello = {&byte, 1};
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
@@ -67,12 +74,18 @@ int uapi_opener_start(int mount, int *sock, pid_t *pid)
 		}
 		_exit(1);
 	}
-	close(pair[1]);
 	if (*pid < 0) {
 		int ret = -errno;
 
+		close(pair[1]);
 		close(pair[0]);
 		return ret;
+	}
+	close(pair[1]);
+	/* Until then it has what was open here for a moment, descriptors for the program too. */
+	if (uvfio_packet_receive(pair[0], &hello, 1, 1, NULL) != 1) {
+		close(pair[0]);
+		return -EIO;
 	}
 	*sock = pair[0];
 	return 0;

@@ -39,19 +39,26 @@ static struct uapi_file *known_file(struct uapi_request *req, int fd, int *ret)
 {
 	struct uapi_server *server = req->server;
 	struct uapi_file *file = NULL;
-	int copy = uapi_task_borrow_fd(server->tasks, req->tid, fd);
+	struct uapi_copy taken;
 	struct stat st;
+	int copy;
 
+	uapi_files_copy_begin(server->files, &taken, req->id);
+	copy = uapi_task_borrow_fd(server->tasks, req->tid, fd);
 	*ret = copy >= 0 || copy == -EAGAIN ? 0 : copy;
-	if (copy < 0)
+	if (copy < 0) {
+		uapi_files_copy_end(server->files, &taken);
 		return NULL;
+	}
 	/* Only memory files have seals, ours among them; and a path (O_PATH) shows none. */
 	if (fcntl(copy, F_GET_SEALS) < 0) {
+		uapi_files_copy_end(server->files, &taken); /* nobody waits for one of others */
 		uapi_request_throw_away(server, copy);
 	} else {
 		if (!uvfio_fstat(copy, &st))
 			file = uapi_files_find(server->files, &st, req->id);
 		close(copy);
+		uapi_files_copy_end(server->files, &taken);
 	}
 	if (!file)
 		uapi_task_note_fd(server->tasks, req->tid, fd, false);

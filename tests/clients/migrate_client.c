@@ -6,6 +6,9 @@
  *	migrate_client save DEVICE >STREAM            with DMA under way
  *	migrate_client load DEVICE <STREAM            and look whether all is there
  *	migrate_client offered DEVICE                 whether it can be migrated at all
+ *	migrate_client ends DEVICE TIMES              TAP: processes that end in a session
+ *	migrate_client end DEVICE N                   one of them
+ *	migrate_client open DEVICE                    no more than that
  *
  * The devices are of the model pcitest.
  */
@@ -99,11 +102,11 @@ void device_open(struct device *d, const char *name)
 	int group;
 
 	snprintf(path, sizeof(path), "/dev/vfio/%d", group_of(name));
-	group = open(path, O_RDWR);
+	group = open(path, O_RDWR | O_CLOEXEC);
 	if (group < 0)
 		bail(path);
 	if (container < 0)
-		container = open("/dev/vfio/vfio", O_RDWR);
+		container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (container < 0 || ioctl(group, VFIO_GROUP_SET_CONTAINER, &container))
 		bail("SET_CONTAINER");
 	if (!room) {
@@ -366,7 +369,15 @@ int main(int argc, char **argv)
 
 	if (argc < 3)
 		return 2;
+	if (!strcmp(argv[1], "end") && argc == 4)
+		end(argv[2], (unsigned)atoi(argv[3]));
+	if (!strcmp(argv[1], "ends") && argc == 4) {
+		ends(argv[2], (unsigned)atoi(argv[3]));
+		return plan();
+	}
 	device_open(&a, argv[2]);
+	if (!strcmp(argv[1], "open"))
+		return 0;
 	if (!strcmp(argv[1], "offered"))
 		return puts(state_get(&a) == -ENOTTY ? "it cannot be migrated" : "it can") < 0;
 	if (!strcmp(argv[1], "save"))

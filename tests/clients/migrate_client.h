@@ -47,8 +47,12 @@ ssize_t get_all(int fd, char **out, size_t *len);
 bool put_all(int fd, const char *bytes, size_t len);
 unsigned open_fds(void);
 
-/* migrate_facts.c, migrate_hostile.c */
+/* migrate_facts.c, migrate_hostile.c, migrate_ends.c */
 void facts(struct device *a, struct device *b);
 void hostile(struct device *a, struct device *b);
+/* Begin a session and end in its midst, in the @n'th way.  With an exec: of this, as `open`. */
+_Noreturn void end(const char *name, unsigned n);
+/* @times processes that do, one after the other. */
+void ends(const char *name, unsigned times);
 
 #endif

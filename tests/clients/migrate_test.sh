@@ -39,6 +39,19 @@ judge_client "a joined machine: what they are" "$UVFIO" run --machine "$scratch/
 judge_client "a joined machine: hostile programs" \
 	"$UVFIO" run --machine "$scratch/control.sock" -- "$client" hostile $a $b
 move "from one program of the machine to another" --machine "$scratch/control.sock"
+# Whoever ends in the midst of a session has closed all (A.4): in one run, and for the next one.
+ends=${MIGRATE_ENDS:-24}
+judge_client "a joined machine: programs that end in a session" \
+	"$UVFIO" run --machine "$scratch/control.sock" -- "$client" ends $a "$ends"
+wrong=
+{
+	for ((i = 0; i < ends / 2; i++)); do
+		"$UVFIO" run --machine "$scratch/control.sock" -- "$client" end $a $i >"$scratch/log" 2>&1
+		status=$?
+		[ $status = $((i % 3 ? 0 : 137)) ] || wrong+="$i: status $status: $(cat "$scratch/log") "
+	done
+} 2>/dev/null
+is "a joined machine: runs whose programs end in a session" "" "$wrong"
 
 # Where /sys is not served there are such files all the same.
 judge_client "with --sysfs off" "$UVFIO" run --sysfs off "${devices[@]}" -- "$client" facts $a $b

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * src/uapi/files.c, closing.c and bar_memory.c: a device's node that is closed while an import of
- * memory looks at it.  The program is this process; the core is one that does as it is told.
+ * memory looks at it, or a call of the dead has a copy of its descriptor.  The program is this
+ * process; the core is one that does as it is told.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -298,11 +299,38 @@ static void test_stalled(void **state)
 	fake_close(&f);
 }
 
+/* A call whose process is dead has a copy of the last descriptor. */
+static void test_copy(void **state)
+{
+	const uint64_t dead = 99; /* as all but 0 are: there is no listener */
+	struct uapi_copy taken;
+	struct opener opener;
+	struct fake f;
+	int fd, copy;
+
+	fake_open(&f);
+	for (unsigned i = 0; i < 20; i++) {
+		fd = open_node(&f);
+		uapi_files_copy_begin(f.server.files, &taken, dead);
+		copy = dup(fd);
+		assert_true(copy >= 0);
+		close(fd);
+		opener_begin(&opener, &f);
+		assert_int_equal(atomic_load(&f.released), i);
+		close(copy);
+		uapi_files_copy_end(f.server.files, &taken);
+		pthread_join(opener.thread, NULL);
+		assert_int_equal(opener.released, i + 1);
+	}
+	fake_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_stalled),
+		cmocka_unit_test(test_copy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
