@@ -4,6 +4,7 @@
 #ifndef UVFIO_BLOCK_FILE_H
 #define UVFIO_BLOCK_FILE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 #include "block/backend.h"
@@ -42,18 +43,17 @@ struct file_req {
 	TAILQ_ENTRY(file_req) write_link;
 };
 
-/* file_map.c's. */
-struct map_window;
+/* file_map.c's, and file_windows.c's. */
 struct file_map {
 	bool on;
-	struct map_window **places; /* by the offset in the file; NULL until it is first read */
-	struct map_window **windows;
+	struct map_use **places; /* by the offset in the file; NULL until it is first read */
+	struct map_use *uses;
 	unsigned nr;
-	uint32_t full, off_until; /* ticks */
-	uint32_t test_tick;       /* for tests: what time it is; 0: as the clock says */
-	unsigned holes;           /* requests in flight that may make some */
-	unsigned nr_writes;       /* in flight */
-	uint64_t nr_changing;     /* counted in common->begun, not yet in ->ended */
+	uint32_t full;        /* tick */
+	uint32_t test_tick;   /* for tests: what time it is; 0: as the clock says */
+	unsigned holes;       /* requests in flight that may make some */
+	unsigned nr_writes;   /* in flight */
+	uint64_t nr_changing; /* counted in common->begun, not yet in ->ended */
 	TAILQ_HEAD(, file_req) writes;
 	uint64_t reads; /* that took this way */
 	unsigned taken; /* common->taken, when the windows were made */
@@ -76,6 +76,9 @@ struct file_common {
 	_Atomic uint64_t begun, ended;
 	atomic_uint taken; /* how often it was released or taken: what was mapped before is not
 			      believed */
+	_Atomic uint32_t map_off_until; /* tick: no reads out of the page cache before; 0: now */
+	pthread_mutex_t windows_lock;
+	struct map_window **windows; /* by the offset in the file; NULL: none yet.  windows_lock */
 };
 
 struct file {

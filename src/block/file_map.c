@@ -25,8 +25,10 @@
  * saves 0.5 µs: hence HOT and WARM.  In a file that is read all over, so rarely at each place that
  * no chunk gets there, nothing is mapped.
  *
- * Chunks belong to windows of 256 MiB, each a mapping.  Not more than WINDOWS are there at a time;
- * the one that was not looked at for longest makes room for another, if that was IDLE ticks ago.
+ * Chunks belong to windows of 256 MiB, each a mapping, which all that share the file have in common
+ * (file_windows.h): what one has found out of a chunk, and its reads, count for all.  A context
+ * uses not more than WINDOWS at a time; the one that it has not read for longest makes room for
+ * another, if that was IDLE ticks ago.
  *
  * Not here: O_DIRECT, block devices (whose page cache others flush), and file systems which are not
  * known to be on a disk of this machine, because what is behind them may not answer for ever.
@@ -44,40 +46,18 @@
 #include <sys/vfs.h>
 #include <time.h>
 #include "base/guard.h"
-#include "block/file.h"
+#include "block/file_windows.h"
 
-#define PAGE_BITS   12
-#define CHUNK_BITS  18
-#define WINDOW_BITS 28
-#define PAGES       64u /* of a chunk: the bits of a word */
-#define CHUNKS      (1u << (WINDOW_BITS - CHUNK_BITS))
-#define PLACES      (1u << 18) /* windows that a file can have: 64 TiB */
-#define WINDOWS     128u       /* that are mapped at a time */
-#define TICK_BITS   27         /* log2 ns: 134 ms */
-#define LIFE        2u         /* ticks, the first of which has begun before */
-#define PRESSURE    8u
-#define IDLE        16u
-#define HOT         8u
-#define WARM        4u
-#define MISSES      32u /* of pages that were not there: look again */
-#define LONGEST     32768u
-#define WRITES      32u /* in flight: too many to be compared with a read */
-
-_Static_assert(1u << (CHUNK_BITS - PAGE_BITS) == PAGES, "a bit for each page");
-
-struct chunk {
-	uint64_t resident; /* a bit for each page, as of the look at @tick */
-	uint32_t tick;     /* of the look, or when counting began */
-	uint16_t reads, misses;
-	bool looked;
-};
-
-struct map_window {
-	char *at;      /* NULL: not mapped yet */
-	uint32_t tick; /* of the latest look */
-	uint32_t place;
-	struct chunk chunks[CHUNKS];
-};
+#define WINDOWS   128u /* that a context uses at a time */
+#define TICK_BITS 27   /* log2 ns: 134 ms */
+#define LIFE      2u   /* ticks, the first of which has begun before */
+#define PRESSURE  8u
+#define IDLE      16u
+#define HOT       8u
+#define WARM      4u
+#define MISSES    32u /* of pages that were not there: look again */
+#define LONGEST   32768u
+#define WRITES    32u /* in flight: too many to be compared with a read */
 
 /* At most some ms late, and cheap. */
 static uint32_t now_tick(const struct file_map *map)
@@ -142,26 +122,18 @@ static bool start(struct file *f)
 	if (known_file_system(f, f->blk.info.readonly) && told_the_truth(f))
 		map->places = calloc(PLACES, sizeof(map->places[0]));
 	if (map->places)
-		map->windows = calloc(WINDOWS, sizeof(map->windows[0]));
-	map->on = map->windows;
+		map->uses = calloc(WINDOWS, sizeof(map->uses[0]));
+	map->on = map->uses;
 	return map->on;
-}
-
-static void unmap(struct map_window *w)
-{
-	if (w->at)
-		munmap(w->at, 1ul << WINDOW_BITS);
 }
 
 void file_map_close(struct file *f)
 {
 	struct file_map *map = &f->map;
 
-	for (unsigned i = 0; i < map->nr; i++) {
-		unmap(map->windows[i]);
-		free(map->windows[i]);
-	}
-	free(map->windows);
+	for (unsigned i = 0; i < map->nr; i++)
+		file_window_put(f->common, map->uses[i].window);
+	free(map->uses);
 	free(map->places);
 }
 
@@ -171,128 +143,155 @@ void file_map_drop(struct file *f)
 
 	map->taken = atomic_load(&f->common->taken);
 	file_map_close(f);
-	map->windows = NULL;
+	map->uses = NULL;
 	map->places = NULL;
 	map->nr = 0;
-	map->full = map->off_until = 0;
+	map->full = 0;
 }
 
 /* ---- windows ---- */
 
 /* One that can be used for something else, or NULL. */
-static struct map_window *reuse(struct file_map *map, uint32_t now)
+static struct map_use *reuse(struct file *f, uint32_t now)
 {
-	struct map_window *w = map->windows[0];
+	struct file_map *map = &f->map;
+	struct map_use *use = &map->uses[0];
 
 	for (unsigned i = 1; i < map->nr; i++)
-		if (now - map->windows[i]->tick > now - w->tick)
-			w = map->windows[i];
-	if (now - w->tick < IDLE)
+		if (now - map->uses[i].tick > now - use->tick)
+			use = &map->uses[i];
+	if (now - use->tick < IDLE)
 		return NULL;
-	unmap(w);
-	map->places[w->place] = NULL;
-	memset(w, 0, sizeof(*w));
-	return w;
+	return use;
 }
 
-static struct map_window *new_window(struct file_map *map, uint32_t place, uint32_t now)
+static struct map_use *new_use(struct file *f, uint32_t place, uint32_t now)
 {
+	struct file_map *map = &f->map;
 	struct map_window *w;
+	struct map_use *use;
 
 	if (map->nr < WINDOWS) {
-		w = calloc(1, sizeof(*w));
-		if (w)
-			map->windows[map->nr++] = w;
+		use = &map->uses[map->nr];
 	} else {
 		if (map->full == now) /* not for each read */
 			return NULL;
-		w = reuse(map, now);
-		if (!w)
+		use = reuse(f, now);
+		if (!use) {
 			map->full = now;
+			return NULL;
+		}
 	}
+	w = file_window_get(f->common, place);
 	if (!w)
 		return NULL;
-	w->place = place;
-	w->tick = now;
-	map->places[place] = w;
-	return w;
+	if (use->window) {
+		map->places[use->window->place] = NULL;
+		file_window_put(f->common, use->window);
+	} else {
+		map->nr++;
+	}
+	*use = (struct map_use){w, now};
+	map->places[place] = use;
+	return use;
 }
 
-static struct map_window *window_of(struct file *f, uint64_t offset, uint32_t now)
+static struct map_use *use_of(struct file *f, uint64_t offset, uint32_t now)
 {
 	struct file_map *map = &f->map;
 	uint64_t place = offset >> WINDOW_BITS;
 
-	if (!map->windows && !start(f))
+	if (!map->uses && !start(f))
 		return NULL;
 	if (place >= PLACES)
 		return NULL;
 	if (__builtin_expect(map->places[place] != NULL, 1))
 		return map->places[place];
-	return new_window(map, (uint32_t)place, now);
-}
-
-/* Of all of the window, also behind the end of the file, which may grow. */
-static bool mapped(struct file *f, struct map_window *w)
-{
-	void *at;
-
-	if (w->at)
-		return true;
-	at = mmap(NULL, 1ul << WINDOW_BITS, PROT_READ, MAP_SHARED, f->fd,
-		  (off_t)((uint64_t)w->place << WINDOW_BITS));
-	if (at == MAP_FAILED) {
-		f->map.on = false; /* no address space, or none of its files can be mapped */
-		return false;
-	}
-	w->at = at;
-	return true;
+	return new_use(f, (uint32_t)place, now);
 }
 
 /* ---- chunks ---- */
 
+/* Once more; a count that is lost to somebody else's is no harm.  Not beyond @enough: what does not
+ * change stays in everybody's cache. */
+static unsigned chunk_count(_Atomic uint16_t *counter, unsigned enough)
+{
+	unsigned n = atomic_load_explicit(counter, memory_order_relaxed);
+
+	if (n < enough)
+		atomic_store_explicit(counter, (uint16_t)++n, memory_order_relaxed);
+	return n;
+}
+
+/* Nothing is known of it: who sees the new tick does not see the old answer. */
+static void chunk_begin(struct chunk *c, uint32_t now, unsigned reads)
+{
+	atomic_store_explicit(&c->looked, false, memory_order_relaxed);
+	atomic_store_explicit(&c->reads, (uint16_t)reads, memory_order_relaxed);
+	atomic_store_explicit(&c->misses, 0, memory_order_relaxed);
+	atomic_store_explicit(&c->tick, now, memory_order_release);
+}
+
+/* @resident is the answer of @now.  The pages that were there as of the one before. */
+static uint64_t chunk_answer(struct chunk *c, uint64_t resident, uint32_t now)
+{
+	bool looked = atomic_load_explicit(&c->looked, memory_order_relaxed);
+	uint64_t before = atomic_exchange(&c->resident, resident);
+
+	atomic_store_explicit(&c->reads, 0, memory_order_relaxed);
+	atomic_store_explicit(&c->misses, 0, memory_order_relaxed);
+	atomic_store_explicit(&c->tick, now, memory_order_relaxed);
+	atomic_store_explicit(&c->looked, true, memory_order_release);
+	return looked ? before : 0;
+}
+
 static bool look(struct file *f, struct map_window *w, struct chunk *c, uint32_t now)
 {
+	char *at = file_window_map(f->common, w);
 	unsigned char there[PAGES];
-	uint64_t resident = 0, gone;
+	uint64_t resident = 0;
 
-	if (!mapped(f, w))
+	if (!at) {
+		f->map.on = false; /* no address space, or none of its files can be mapped */
 		return false;
-	if (mincore(w->at + ((uint64_t)(c - w->chunks) << CHUNK_BITS), 1u << CHUNK_BITS, there)) {
+	}
+	if (mincore(at + ((uint64_t)(c - w->chunks) << CHUNK_BITS), 1u << CHUNK_BITS, there)) {
 		f->map.on = errno == EAGAIN;
 		return false;
 	}
 	for (unsigned i = 0; i < PAGES; i++)
 		resident |= (uint64_t)(there[i] & 1) << i;
-	gone = c->looked ? c->resident & ~resident : 0;
-	*c = (struct chunk){.resident = resident, .tick = now, .looked = true};
-	w->tick = now;
-	if (gone)
-		f->map.off_until = now + PRESSURE;
-	return !gone;
+	if (!(chunk_answer(c, resident, now) & ~resident))
+		return true;
+	atomic_store(&f->common->map_off_until, now + PRESSURE);
+	return false;
+}
+
+static bool chunk_has(const struct chunk *c, uint64_t mask)
+{
+	return (atomic_load_explicit(&c->resident, memory_order_relaxed) & mask) == mask;
 }
 
 /* Are the pages in @mask known to be in memory?  Counts a read, and looks when that is due. */
 static bool resident(struct file *f, struct map_window *w, struct chunk *c, uint64_t mask,
 		     uint32_t now)
 {
-	uint32_t age = now - c->tick;
+	uint32_t age = now - atomic_load_explicit(&c->tick, memory_order_acquire);
+	bool looked = atomic_load_explicit(&c->looked, memory_order_acquire);
+	unsigned reads = chunk_count(&c->reads, HOT);
 
-	if (c->reads < UINT16_MAX)
-		c->reads++;
-	if (age < LIFE && c->looked) {
-		if ((c->resident & mask) == mask)
+	if (age < LIFE && looked) {
+		if (chunk_has(c, mask))
 			return true;
 		/* It is now, or soon: a read call was made, or will be. */
-		if (++c->misses < MISSES)
+		if (chunk_count(&c->misses, MISSES) < MISSES)
 			return false;
-	} else if (age < LIFE ? c->reads < HOT
-			      : !(c->looked && age < 2 * LIFE && c->reads > WARM)) {
+	} else if (age < LIFE ? reads < HOT : !(looked && age < 2 * LIFE && reads > WARM)) {
 		if (age >= LIFE)
-			*c = (struct chunk){.tick = now, .reads = 1};
+			chunk_begin(c, now, 1);
 		return false;
 	}
-	return look(f, w, c, now) && (c->resident & mask) == mask;
+	return look(f, w, c, now) && chunk_has(c, mask);
 }
 
 static uint64_t pages_mask(uint64_t first, uint64_t last)
@@ -325,10 +324,11 @@ static bool being_changed(const struct file *f, uint64_t *begun)
 bool file_map_read(struct file *f, const struct block_io *io)
 {
 	const uint64_t last = io->offset + io->len - 1;
+	uint32_t now, off_until;
 	struct map_window *w;
+	struct map_use *use;
 	uint64_t begun = 0;
 	const char *from;
-	uint32_t now;
 
 	if (!f->map.on || io->len > LONGEST || f->map.holes || (io->offset ^ last) >> WINDOW_BITS)
 		return false;
@@ -337,14 +337,16 @@ bool file_map_read(struct file *f, const struct block_io *io)
 			     0))
 		file_map_drop(f);
 	now = now_tick(&f->map);
-	if (__builtin_expect(f->map.off_until != 0, 0)) {
-		if ((int32_t)(f->map.off_until - now) > 0)
+	off_until = atomic_load_explicit(&f->common->map_off_until, memory_order_relaxed);
+	if (__builtin_expect(off_until != 0, 0)) {
+		if ((int32_t)(off_until - now) > 0)
 			return false;
-		f->map.off_until = 0;
+		atomic_store(&f->common->map_off_until, 0);
 	}
-	w = window_of(f, io->offset, now);
-	if (!w)
+	use = use_of(f, io->offset, now);
+	if (!use)
 		return false;
+	w = use->window;
 	for (uint64_t at = io->offset; at <= last;) {
 		struct chunk *c = &w->chunks[at >> CHUNK_BITS & (CHUNKS - 1)];
 		uint64_t end = at | ((1u << CHUNK_BITS) - 1);
@@ -362,7 +364,9 @@ bool file_map_read(struct file *f, const struct block_io *io)
 		return false;
 	if (f->common->shared && being_changed(f, &begun))
 		return false;
-	from = w->at + (io->offset & ((1ul << WINDOW_BITS) - 1));
+	use->tick = now;
+	from = atomic_load_explicit(&w->at, memory_order_acquire) +
+	       (io->offset & ((1ul << WINDOW_BITS) - 1));
 	for (int i = 0; i < io->nr_iov; from += io->iov[i++].iov_len)
 		if (uvfio_guard_copy(io->iov[i].iov_base, from, io->iov[i].iov_len))
 			return false;
@@ -377,16 +381,17 @@ bool file_map_read(struct file *f, const struct block_io *io)
 
 void file_map_prefetch(const struct file *f, uint64_t offset, unsigned lines)
 {
-	const struct map_window *w;
+	const struct map_use *use;
 	const char *at;
 
-	if (!f->map.windows || offset >> WINDOW_BITS >= PLACES)
+	if (!f->map.uses || offset >> WINDOW_BITS >= PLACES)
 		return;
-	w = f->map.places[offset >> WINDOW_BITS];
-	if (!w || !w->at)
+	use = f->map.places[offset >> WINDOW_BITS];
+	at = use ? atomic_load_explicit(&use->window->at, memory_order_acquire) : NULL;
+	if (!at)
 		return;
-	__builtin_prefetch(&w->chunks[offset >> CHUNK_BITS & (CHUNKS - 1)]);
-	at = w->at + (offset & ((1ul << WINDOW_BITS) - 1));
+	__builtin_prefetch(&use->window->chunks[offset >> CHUNK_BITS & (CHUNKS - 1)]);
+	at += offset & ((1ul << WINDOW_BITS) - 1);
 	block_prefetch_lines(at, lines);
 }
 
@@ -395,14 +400,14 @@ void file_map_prefetch(const struct file *f, uint64_t offset, unsigned lines)
 static void forget(struct file *f, uint64_t offset, uint64_t len)
 {
 	for (unsigned i = 0; i < f->map.nr; i++) {
-		struct map_window *w = f->map.windows[i];
+		struct map_window *w = f->map.uses[i].window;
 		uint64_t start = (uint64_t)w->place << WINDOW_BITS;
 
 		if (start >= offset + len || offset >= start + (1u << WINDOW_BITS))
 			continue;
 		for (uint64_t at = start; at < start + (1u << WINDOW_BITS); at += 1u << CHUNK_BITS)
 			if (at < offset + len && offset < at + (1u << CHUNK_BITS))
-				w->chunks[(at - start) >> CHUNK_BITS] = (struct chunk){0};
+				chunk_begin(&w->chunks[(at - start) >> CHUNK_BITS], 0, 0);
 	}
 }
 

@@ -2,11 +2,12 @@
 /*
  * A file that several contexts use.
  *
- * Theory of operation.  Each has a struct file of its own, with its own ring, requests and
- * mappings, which nobody else touches; so no context waits for another one, and a thousand that do
- * nothing cost next to nothing: ring and requests are made when the first request comes.  In common
- * are the descriptor, and with it the lock of the file; the error of an fdatasync, because the
- * kernel reports a loss once, to whoever asks first; and two counters of changes (file_map.c).
+ * Theory of operation.  Each has a struct file of its own, with its own ring and requests, which
+ * nobody else touches; so no context waits for another one, and a thousand that do nothing cost
+ * next to nothing: ring and requests are made when the first request comes.  In common are the
+ * descriptor, and with it the lock of the file; the error of an fdatasync, because the kernel
+ * reports a loss once, to whoever asks first; the mappings of the page cache (file_windows.h); and
+ * two counters of changes (file_map.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct file_common *file_common_new(int fd, bool shared)
 	common->users = 1;
 	common->fd = fd;
 	common->shared = shared;
+	pthread_mutex_init(&common->windows_lock, NULL);
 	return common;
 }
 
@@ -30,6 +32,8 @@ void file_common_drop(struct file_common *common)
 	if (atomic_fetch_sub(&common->users, 1) != 1)
 		return;
 	file_close_locked(common->fd);
+	pthread_mutex_destroy(&common->windows_lock);
+	free(common->windows);
 	free(common);
 }
 

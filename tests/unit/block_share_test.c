@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "block/file.h"
+#include "block/file_windows.h"
 #include "block_harness.h"
 
 #define SIZE (8u << 20)
@@ -196,6 +196,152 @@ static void page_cache(void **state)
 	free(buf);
 }
 
+static unsigned mapped_reads(struct block *blk, unsigned of, unsigned nr)
+{
+	struct file_map *map = &((struct file *)blk)->map;
+	char *buf = aligned_alloc(4096, 4096);
+	uint64_t before = map->reads;
+
+	use(of);
+	for (unsigned i = 0; i < nr; i++)
+		assert_int_equal(do_io(blk, BLOCK_READ, 0, 0, buf, 4096), 0);
+	use(0);
+	free(buf);
+	return (unsigned)(map->reads - before);
+}
+
+/* What is mapped, and what is known of it, they have in common. */
+static void one_mapping(void **state)
+{
+	char path[4096], *buf = aligned_alloc(4096, 4096);
+	struct block_options opts = {.file = path, .shared = true};
+	struct file *a, *b;
+
+	make_file(path, disk_dir(), SIZE);
+	a = (struct file *)open_block(&opts);
+	assert_non_null(a);
+	fill(buf, 4096, 3);
+	assert_int_equal(do_io(&a->blk, BLOCK_WRITE, 0, 0, buf, 4096), 0);
+	b = (struct file *)share(&a->blk);
+	a->map.test_tick = b->map.test_tick = 1000;
+	if (!mapped_reads(&a->blk, 0, 20)) {
+		print_message("files here are not mapped: nothing to be tested\n");
+	} else {
+		assert_int_equal(mapped_reads(&b->blk, 1, 1), 1);
+		assert_ptr_equal(a->map.uses[0].window, b->map.uses[0].window);
+		/* The file was given away and taken back: what was known is not believed. */
+		atomic_fetch_add(&a->common->taken, 1);
+		assert_int_equal(mapped_reads(&b->blk, 1, 1), 0);
+		assert_ptr_not_equal(a->map.uses[0].window, b->map.uses[0].window);
+		assert_int_equal(mapped_reads(&a->blk, 0, 1), 0);
+		assert_ptr_equal(a->map.uses[0].window, b->map.uses[0].window);
+		assert_true(mapped_reads(&a->blk, 0, 20) > 0);
+		assert_int_equal(mapped_reads(&b->blk, 1, 1), 1);
+	}
+	/* It stays for who is left. */
+	close_block(&a->blk);
+	mapped_reads(&b->blk, 1, 20);
+	use(1);
+	close_block(&b->blk);
+	use(0);
+	unlink(path);
+	free(buf);
+}
+
+#define READS 4000u
+
+/* Reads one page after the other; every so often time goes on, and what is known grows old. */
+struct reader {
+	struct uvfio_work work;
+	struct block_io io;
+	struct iovec iov;
+	struct block *blk;
+	unsigned char page[4096];
+	uint64_t seed;
+	unsigned nr, wrong;
+	sem_t done;
+};
+
+/* Page @i of the file is filled with this. */
+static int page_byte(uint64_t i)
+{
+	return (int)(i % 251 + 1);
+}
+
+static void reader_check(struct reader *r)
+{
+	r->wrong += r->io.status || r->page[0] != page_byte(r->io.offset / 4096) ||
+		    memcmp(r->page, r->page + 1, sizeof(r->page) - 1) != 0;
+	r->nr++;
+}
+
+static void reader_run(struct uvfio_work *work)
+{
+	struct reader *r = (struct reader *)work;
+
+	for (unsigned i = 0; i < 64 && r->nr < READS; i++) {
+		r->seed = r->seed * 6364136223846793005u + 1442695040888963407u;
+		r->io.offset = (r->seed >> 33) % (SIZE / 4096) * 4096;
+		((struct file *)r->blk)->map.test_tick = 1000 + r->nr / 500;
+		if (block_submit(r->blk, &r->io)) {
+			block_kick(r->blk);
+			return;
+		}
+		reader_check(r);
+	}
+	if (r->nr < READS)
+		uvfio_ctx_post(r->blk->ctx, &r->work);
+	else
+		sem_post(&r->done);
+}
+
+static void reader_done(struct block_io *io)
+{
+	struct reader *r = (struct reader *)((char *)io - offsetof(struct reader, io));
+
+	reader_check(r);
+	uvfio_ctx_post(r->blk->ctx, &r->work);
+}
+
+/* Two contexts find out and use the same at the same time. */
+static void readers(void **state)
+{
+	char path[4096], *buf = aligned_alloc(4096, SIZE);
+	struct block_options opts = {.file = path, .shared = true};
+	static struct reader r[2];
+
+	make_file(path, disk_dir(), SIZE);
+	for (unsigned i = 0; i < SIZE / 4096; i++)
+		memset(buf + i * 4096, page_byte(i), 4096);
+	r[0].blk = open_block(&opts);
+	assert_non_null(r[0].blk);
+	assert_int_equal(do_io(r[0].blk, BLOCK_WRITE, 0, 0, buf, SIZE), 0);
+	r[1].blk = share(r[0].blk);
+	for (unsigned i = 0; i < 2; i++) {
+		r[i].work.fn = reader_run;
+		r[i].seed = i;
+		r[i].iov = (struct iovec){r[i].page, sizeof(r[i].page)};
+		r[i].io = (struct block_io){.op = BLOCK_READ,
+					    .len = sizeof(r[i].page),
+					    .iov = &r[i].iov,
+					    .nr_iov = 1,
+					    .done = reader_done};
+		sem_init(&r[i].done, 0, 0);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		uvfio_ctx_post(ctxs[i], &r[i].work);
+	for (unsigned i = 0; i < 2; i++) {
+		sem_wait(&r[i].done);
+		use(i);
+		uvfio_ctx_flush(ctxs[i]);
+		close_block(r[i].blk);
+		assert_int_equal(r[i].wrong, 0);
+	}
+	use(0);
+	unlink(path);
+	free(buf);
+}
+
 /* ---- memory: who reads sees a page as it was or as it is ---- */
 
 #define ROUNDS 20000
@@ -264,6 +410,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory),      cmocka_unit_test(file_ways),
 		cmocka_unit_test(sync_error),  cmocka_unit_test(page_cache),
+		cmocka_unit_test(one_mapping), cmocka_unit_test(readers),
 		cmocka_unit_test(whole_pages), cmocka_unit_test(not_shared),
 	};
 
