@@ -247,9 +247,9 @@ static bool allocate(struct nvme_ctrl *c)
 	if (!c->sqs || !c->cqs || !c->cids || !c->reqs || !c->req_mem || !c->vectors)
 		return false;
 	c->shutdown_req = &c->reqs[NVME_NR_REQS];
-	nvme_req_init(c, c->shutdown_req, NULL);
+	nvme_req_init(c, c->shutdown_req);
 	c->size_req = &c->reqs[NVME_NR_REQS + 1];
-	nvme_req_init(c, c->size_req, NULL);
+	nvme_req_init(c, c->size_req);
 	return true;
 }
 

@@ -224,12 +224,14 @@ void nvme_irq_again(struct nvme_ctrl *c);
 void nvme_irq_timer(void *arg);
 
 /* ---- req.c: requests and their DMA ---- */
-void nvme_req_init(struct nvme_ctrl *c, struct nvme_req *req, struct nvme_req_mem *mem);
+void nvme_req_init(struct nvme_ctrl *c, struct nvme_req *req);
 /* Every request is free again.  Nothing is in flight. */
 void nvme_req_reset_all(struct nvme_ctrl *c);
 /* A request that c->nr_free no longer counts. */
 struct nvme_req *nvme_req_take(struct nvme_ctrl *c);
 void nvme_req_free(struct nvme_req *req);
+/* req->mem is not needed any more: another one may use it before @req is free.  Once or twice. */
+void nvme_req_mem_put(struct nvme_req *req);
 /* One transfer; @next runs with 0 or -errno unless it is done at once.  0, 1 or -errno. */
 int nvme_dma(struct nvme_req *req, uint64_t iova, void *buf, size_t len, bool to_client,
 	     void (*next)(struct nvme_req *req, int status));

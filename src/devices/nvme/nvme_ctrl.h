@@ -475,6 +475,9 @@ struct nvme_ctrl {
 	unsigned nr_made;               /* requests that have been used; the others are all zero */
 	struct nvme_req_list free_reqs; /* of those */
 	unsigned nr_free;
+	/* Used again before another one is: a batch of short commands touches one. */
+	uint16_t mem_free[NVME_NR_REQS]; /* in ->req_mem */
+	unsigned nr_mem_free, nr_mem_made;
 
 	uint8_t *bounce[NVME_NR_BOUNCE]; /* allocated as needed, then kept */
 	unsigned nr_bounce, nr_bounce_free;

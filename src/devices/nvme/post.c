@@ -76,6 +76,7 @@ void nvme_complete(struct nvme_req *req)
 	nvme_ns_leave(req);
 	if (req->bounce)
 		nvme_bounce_put(req);
+	nvme_req_mem_put(req);
 	if (req->status)
 		req->status = (uint16_t)nvme_log_error(req, req->status);
 	req->state = NVME_REQ_COMPLETE;

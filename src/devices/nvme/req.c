@@ -17,11 +17,27 @@ static void copy_next(struct nvme_req *req, int status);
 
 /* ---- the pool ---- */
 
-void nvme_req_init(struct nvme_ctrl *c, struct nvme_req *req, struct nvme_req_mem *mem)
+void nvme_req_init(struct nvme_ctrl *c, struct nvme_req *req)
 {
 	req->ctrl = c;
-	req->mem = mem;
 	req->dma.done = dma_done;
+}
+
+/* The one that was given back last.  There is one for each request. */
+static struct nvme_req_mem *mem_take(struct nvme_ctrl *c)
+{
+	if (c->nr_mem_free)
+		return &c->req_mem[c->mem_free[--c->nr_mem_free]];
+	return &c->req_mem[c->nr_mem_made++];
+}
+
+void nvme_req_mem_put(struct nvme_req *req)
+{
+	struct nvme_ctrl *c = req->ctrl;
+
+	if (req->mem)
+		c->mem_free[c->nr_mem_free++] = (uint16_t)(req->mem - c->req_mem);
+	req->mem = NULL;
 }
 
 void nvme_req_reset_all(struct nvme_ctrl *c)
@@ -39,6 +55,7 @@ void nvme_req_reset_all(struct nvme_ctrl *c)
 		req->bounce = NULL;
 		nvme_claim_put(&req->claim);
 		nvme_ns_leave(req);
+		nvme_req_mem_put(req);
 		req->state = NVME_REQ_FREE;
 		req->sq = NULL;
 		STAILQ_INSERT_TAIL(&c->free_reqs, req, link);
@@ -47,17 +64,29 @@ void nvme_req_reset_all(struct nvme_ctrl *c)
 	c->nr_kept = 0;
 }
 
+/* The next one is used soon, and with many controllers in use it is in no near cache. */
+static void expect_next(const struct nvme_ctrl *c)
+{
+	const char *at = (const char *)STAILQ_FIRST(&c->free_reqs);
+
+	for (size_t i = 0; at && i < sizeof(struct nvme_req); i += 64)
+		__builtin_prefetch(at + i, 1);
+}
+
 struct nvme_req *nvme_req_take(struct nvme_ctrl *c)
 {
 	struct nvme_req *req = STAILQ_FIRST(&c->free_reqs);
 
 	if (req) {
 		STAILQ_REMOVE_HEAD(&c->free_reqs, link);
+		expect_next(c);
 	} else {
 		/* Memory is touched when it is first needed: an idle controller costs little. */
 		req = &c->reqs[c->nr_made];
-		nvme_req_init(c, req, &c->req_mem[c->nr_made++]);
+		nvme_req_init(c, req);
+		c->nr_made++;
 	}
+	req->mem = mem_take(c);
 	req->state = NVME_REQ_ACTIVE;
 	req->status = 0;
 	req->err_location = 0xffff;
