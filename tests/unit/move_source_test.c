@@ -40,6 +40,17 @@ static void start(struct pair *p, struct mover *m, int *fd)
 	*fd = fds[1];
 }
 
+/* It says why it gives up, and is let go: it would wait a while for that. */
+static void hear_no(int fd)
+{
+	uint32_t kind;
+
+	while ((kind = hear_frame(fd, NULL)) && kind != MOVE_FRAME_NO)
+		;
+	assert_int_equal(kind, MOVE_FRAME_NO);
+	close(fd);
+}
+
 static void still_here_but_leaving(struct pair *p)
 {
 	assert_int_equal(vfio_device_place(p->first), VFIO_LEAVING);
@@ -141,10 +152,10 @@ static void it_lies(void **state)
 			start(&p, &m, &fd);
 			assert_true(play(fd, until));
 			say_head(fd, wrong[i], 0);
+			hear_no(fd);
 			assert_int_equal(mover_end(&m), -EPROTO);
 			assert_false(m.move.doubt);
 			still_here(&p);
-			close(fd);
 		}
 	}
 	/* A frame that is too long, where one may come. */
@@ -155,10 +166,10 @@ static void it_lies(void **state)
 		start(&p, &m, &fd);
 		assert_true(play(fd, i ? END : WELCOME));
 		say_head(fd, i ? MOVE_FRAME_READY : MOVE_FRAME_WELCOME, MOVE_PAYLOAD_MAX + 1);
+		hear_no(fd);
 		assert_int_equal(mover_end(&m), -EPROTO);
 		expect(&m, "too long");
 		still_here(&p);
-		close(fd);
 	}
 	pair_down(&p);
 }
@@ -196,13 +207,16 @@ static void it_stalls(void **state)
 		/* When this process is held up for so long itself it has gone. */
 		if (!play(fd, where[i]))
 			fail_msg("%s", m.err.msg);
+		if (where[i] != YOURS)
+			hear_no(fd);
 		mover_end(&m);
 		assert_int_equal(m.ret, where[i] == YOURS ? -EINPROGRESS : -ETIMEDOUT);
 		assert_int_equal(m.move.doubt, where[i] == YOURS);
 		if (m.move.doubt)
 			assert_int_equal(vfio_device_resume(p.first, true, &m.err), 0);
 		still_here(&p);
-		close(fd);
+		if (where[i] == YOURS)
+			close(fd);
 	}
 	pair_down(&p);
 }
@@ -234,7 +248,6 @@ static void cancelled(void **state)
 	pair_up(&p, SPEC, SPEC);
 	for (enum until until = HELLO; until <= YOURS; until++) {
 		struct mover m = {.ret = 0};
-		uint32_t kind;
 		int fd;
 
 		if (until == READY)
@@ -250,11 +263,7 @@ static void cancelled(void **state)
 			close(fd);
 			break;
 		}
-		/* It hears of it. */
-		while ((kind = hear_frame(fd, NULL)) && kind != MOVE_FRAME_NO)
-			;
-		assert_int_equal(kind, MOVE_FRAME_NO);
-		close(fd);
+		hear_no(fd);
 		assert_int_equal(mover_end(&m), -ECANCELED);
 		expect(&m, "cancelled");
 		still_here(&p);
@@ -289,10 +298,10 @@ static void out_of_time(void **state)
 
 	pair_up(&p, SPEC, SPEC);
 	start(&p, &m, &fd);
+	hear_no(fd);
 	assert_int_equal(mover_end(&m), -ETIMEDOUT);
 	expect(&m, "in the time given");
 	still_here(&p);
-	close(fd);
 	pair_down(&p);
 }
 
@@ -354,9 +363,9 @@ static void slowly(void **state)
 		sched_yield();
 	still_here_but_leaving(&p);
 	move_cancel(&m.move, false);
+	hear_no(fd);
 	assert_int_equal(mover_end(&m), -ECANCELED);
 	still_here(&p);
-	close(fd);
 	pair_down(&p);
 }
 
