@@ -302,16 +302,15 @@ void fuzz_vfs(struct input *in)
 		fuzz_consume(pf);
 	has_namespace(pf, NVME_CNTLID_PF);
 	fuzz_works(pf);
-	/* As many vectors as this driver asks for. */
-	for (unsigned i = 0; f.host && i < 2 * NR_VFS; i++)
-		h_give_vectors(pf, i % NR_VFS, 1 + i / NR_VFS);
+	/* Who has the host's driver beside it may have taken some offline. */
+	for (unsigned i = 0; i < NR_VFS; i++)
+		virt(pf, virt_dw10(NVME_VIRT_SECONDARY_OFFLINE, 0, i + 1), 0);
 	for (unsigned i = 0; i < NR_VFS; i++) {
 		struct harness *vf = pf->vfs[i];
 
 		if (!vf)
 			continue;
-		if (!f.host)
-			put_online(pf, i);
+		put_online(pf, i);
 		has_namespace(pf, (uint16_t)(i + 1));
 		check(&f);
 		h_resume(vf);
