@@ -66,6 +66,20 @@ static void bind_errors(struct t *t)
 	see(t, "again", bind_node(t->dev, t->container, &id), -EINVAL);
 }
 
+/* A file of the group's is bound already, which comes before its group is busy. */
+static void bind_of_group(struct t *t)
+{
+	struct vfio_device_info info = {.argsz = sizeof(info)};
+	int iommufd = open_iommu(t);
+
+	see(t, "argsz", bind_with(t->dev, 15, 0, iommufd, 0), -EINVAL);
+	see(t, "tail", bind_with(t->dev, 32, 0, iommufd, 0), -E2BIG);
+	see(t, "closed", bind_with(t->dev, 24, 0, 999, 0), -EINVAL);
+	see(t, "token-pointer", bind_with(t->dev, 24, 1, iommufd, 8), -EINVAL);
+	see(t, "good", bind_with(t->dev, 24, 0, iommufd, 0), -EINVAL);
+	see(t, "works", call(t->dev, VFIO_DEVICE_GET_INFO, &info), 0);
+}
+
 /* The group's way and the nodes exclude each other. */
 static void exclusion(struct t *t)
 {
@@ -376,6 +390,7 @@ static const struct rule rules[] = {
 	{"D.3/node/group-excluded", OPEN_NOTHING, NEED_IOMMUFD, exclusion},
 	{"D.3/node/hot-reset", OPEN_NOTHING, NEED_IOMMUFD | NEED_HOT, hot_reset},
 	{"D.3/BIND/errors", OPEN_NOTHING, NEED_IOMMUFD, bind_errors},
+	{"D.3/BIND/group-file", OPEN_DEVICE, NEED_IOMMUFD | NEED_IOMMU, bind_of_group},
 	{"D.3/ATTACH/errors", OPEN_NOTHING, NEED_IOMMUFD, attach_errors},
 	{"D.3/VFIO/without-group", OPEN_NOTHING, NEED_IOMMUFD, compat_before},
 	{"D.3/VFIO/group", OPEN_NOTHING, NEED_IOMMUFD, compat_group},
