@@ -30,10 +30,12 @@ enum serve_kind {
 	SERVE_VF_COMES, /* @id, @value: make a socket for this VF of it */
 	SERVE_VF_GOES,  /* ditto: remove it */
 	SERVE_UPGRADE,  /* somebody asks for it; answered by BACK, or not at all */
-	/* old server → new server; each with a descriptor, but the last */
-	SERVE_HAND_STATE,  /* @id */
-	SERVE_HAND_CLIENT, /* @id */
-	SERVE_HAND_FD,     /* @id */
+	/* old server → new server; those that name a file come with it */
+	SERVE_HAND_DEVICE, /* @id; text: "NAME SERIAL" (vfio/host.h) */
+	SERVE_HAND_STATE,  /* @id; a file */
+	SERVE_HAND_CLIENT, /* @id; a file */
+	SERVE_HAND_FD,     /* @id; a file */
+	SERVE_HAND_SYSFS,  /* @value 0: the /dev/fuse of --sysfs; 1: a file with its beginning */
 	SERVE_HAND_END,
 	/* server → keeper, on ask; with a socket for the answer */
 	SERVE_OPEN,    /* @value: flags; text: the path */

@@ -23,6 +23,8 @@ int server_upgrade(struct server *server, struct uvfio_error *err);
 int server_take(struct server *server, int sock, struct uvfio_error *err);
 /* Was device @id handed over? */
 bool server_arrives(struct server *server, uint64_t id);
+/* Then what is to be added as @spec gets the address and the number that it had. -ENOMEM. */
+int server_add_as_it_was(struct server *server, uint64_t id, char **spec, struct uvfio_error *err);
 /* Its state, a file to be read from its beginning, which stays; -1: there is none. */
 int server_arriving_state(struct server *server, uint64_t id);
 /* Its client is @listener's, which will listen at @listen_fd (which becomes ours). */

@@ -126,7 +126,9 @@ static int add_in_turn(struct server *server, uint64_t id, struct serve_spec *sp
 		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
 		goto fail;
 	}
-	ret = vfio_machine_add_device(server->machine, spec->device, err);
+	ret = server_add_as_it_was(server, id, &spec->device, err);
+	if (!ret)
+		ret = vfio_machine_add_device(server->machine, spec->device, err);
 	if (ret)
 		goto fail;
 	newest_device(server, d->name, &mmio);
@@ -397,7 +399,8 @@ static int confine(struct server *server, struct uvfio_error *err)
 	return 0;
 }
 
-static int start_sysfs(struct server *server, struct uvfio_error *err)
+int server_start_sysfs(struct server *server, const struct sysfs_handed *from,
+		       struct uvfio_error *err)
 {
 	const struct sysfs_config config = {
 		.machine = server->machine,
@@ -409,7 +412,8 @@ static int start_sysfs(struct server *server, struct uvfio_error *err)
 	server->sysfs = sysfs_new(&config, err);
 	if (!server->sysfs)
 		return -ENOMEM;
-	return sysfs_serve(server->sysfs, server->config->sysfs_fd, err);
+	return from ? sysfs_continue(server->sysfs, from, err)
+		    : sysfs_serve(server->sysfs, server->config->sysfs_fd, err);
 }
 
 static int start(struct server *server, struct uvfio_error *err)
@@ -443,7 +447,7 @@ static int start(struct server *server, struct uvfio_error *err)
 	server->join = join_host_new(server->machine, server->log);
 	if (!server->join)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
-	return server->config->sysfs_fd < 0 ? 0 : start_sysfs(server, err);
+	return server->config->sysfs_fd < 0 ? 0 : server_start_sysfs(server, NULL, err);
 }
 
 /* Beside stop(): it takes too long. */
@@ -502,7 +506,7 @@ static void stop(struct server *server)
 
 int serve_server(const struct serve_server_config *config)
 {
-	struct server server = {.config = config, .state_fd = -1};
+	struct server server = {.config = config, .state_fd = -1, .sysfs_came.fd = -1};
 	struct uvfio_error err = {""};
 	pthread_condattr_t attr;
 	int ret;

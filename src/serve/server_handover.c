@@ -18,6 +18,7 @@
 #include "serve/channel.h"
 #include "serve/handover.h"
 #include "serve/server_private.h"
+#include "vfio/host.h"
 #include "vfio/move.h"
 #include "vfio/observe.h"
 #include "wire/handover.h"
@@ -36,6 +37,8 @@ static void back(struct server *server)
 {
 	struct uvfio_error err;
 
+	if (server->sysfs)
+		sysfs_go_on(server->sysfs);
 	while (server->leaving) {
 		struct leaving *l = server->leaving;
 
@@ -179,13 +182,46 @@ static int hand_client(struct leaving *l, int sock, struct uvfio_error *err)
 	return ret;
 }
 
+static int hand_device(struct leaving *l, int sock, struct uvfio_error *err)
+{
+	const struct serve_message msg = {.kind = SERVE_HAND_DEVICE, .id = l->id};
+	char text[64];
+	int ret;
+
+	snprintf(text, sizeof(text), "%s %llu", vfio_device_name(l->dev),
+		 (unsigned long long)vfio_device_serial(l->dev));
+	ret = serve_send(sock, &msg, text, -1);
+	return ret ? uvfio_error_set(err, ret, "the new server does not take it: %s",
+				     strerror(-ret))
+		   : 0;
+}
+
+/* Nobody looks at the machine from here on. */
+static int hand_sysfs(struct server *server, int sock, struct uvfio_error *err)
+{
+	const struct serve_message msg = {.kind = SERVE_HAND_SYSFS, .value = 1};
+	struct sysfs_handed h;
+	int ret = sysfs_hold(server->sysfs, &h, err), fd;
+
+	if (ret == -ENOTCONN)
+		return 0; /* somebody has unmounted it */
+	if (!ret)
+		ret = send_file(sock, SERVE_HAND_SYSFS, 0, h.fd, err);
+	fd = ret ? ret : memory_file(err);
+	if (fd < 0)
+		return fd;
+	if (pwrite(fd, h.init, h.len, 0) != (ssize_t)h.len || serve_send(sock, &msg, NULL, fd))
+		ret = uvfio_error_set(err, -EIO, "--sysfs: the new server does not take it");
+	close(fd);
+	return ret;
+}
+
 static int hand_all(struct server *server, int sock, struct uvfio_error *err)
 {
-	int ret = 0;
+	int ret = server->sysfs ? hand_sysfs(server, sock, err) : 0;
 
-	if (server->config->sysfs_fd >= 0)
-		return uvfio_error_set(err, -EBUSY,
-				       "--sysfs: the file system cannot be handed over yet");
+	if (ret)
+		return ret;
 	pthread_mutex_lock(&server->lock);
 	/* Who adds and removes waits for ->turn: the list stays. */
 	for (struct served *d = server->devices; d; d = d->next)
@@ -197,7 +233,9 @@ static int hand_all(struct server *server, int sock, struct uvfio_error *err)
 	for (struct leaving *l = server->leaving; l && !ret; l = l->next)
 		ret = vfio_move_pause(l->move, err);
 	for (struct leaving *l = server->leaving; l && !ret; l = l->next) {
-		ret = hand_client(l, sock, err);
+		ret = hand_device(l, sock, err);
+		if (!ret)
+			ret = hand_client(l, sock, err);
 		if (!ret)
 			ret = hand_state(l, sock, err);
 	}
@@ -227,6 +265,8 @@ int server_give(struct server *server, int sock, struct uvfio_error *err)
 struct arriving {
 	struct arriving *next;
 	uint64_t id;
+	char name[16];
+	uint64_t serial;
 	int state, client; /* files, or -1 */
 	int *fds;
 	unsigned nr_fds;
@@ -267,24 +307,66 @@ static int keep_fd(struct arriving *a, int fd)
 	return 0;
 }
 
+/* @fd becomes ours. */
+static int take_sysfs(struct server *server, int what, int fd, struct uvfio_error *err)
+{
+	struct sysfs_handed *h = &server->sysfs_came;
+	ssize_t n;
+	int ret;
+
+	if (!what) {
+		if (h->fd >= 0)
+			close(h->fd);
+		h->fd = fd;
+		return 0;
+	}
+	n = pread(fd, h->init, sizeof(h->init), 0);
+	close(fd);
+	h->len = n > 0 ? (size_t)n : 0;
+	if (h->fd < 0)
+		return uvfio_error_set(err, -EPROTO, "--sysfs: it did not come");
+	ret = server_start_sysfs(server, h, err);
+	h->fd = -1;
+	return ret;
+}
+
+static int take_name(struct arriving *a, const char *text, struct uvfio_error *err)
+{
+	unsigned long long serial;
+
+	if (sscanf(text, "%15s %llu", a->name, &serial) != 2 || !serial)
+		return uvfio_error_set(err, -EPROTO, "a device has no name");
+	a->serial = serial;
+	return 0;
+}
+
 /* One packet.  1: it was the last one. */
-static int take_packet(struct server *server, int sock, struct uvfio_error *err)
+static int take_packet(struct server *server, int sock, char *text, struct uvfio_error *err)
 {
 	struct serve_message msg;
 	struct arriving *a;
-	int fd = -1, ret = serve_receive(sock, &msg, NULL, &fd);
+	int fd = -1, ret = serve_receive(sock, &msg, text, &fd);
+	bool file;
 
 	if (ret != 1)
 		return uvfio_error_set(err, ret ? ret : -EPIPE, "the old server has given up");
 	if (msg.kind == SERVE_HAND_END)
 		return 1;
-	a = fd < 0 ? NULL : arriving(server, msg.id);
+	file = msg.kind != SERVE_HAND_DEVICE;
+	if (msg.kind == SERVE_HAND_SYSFS && fd >= 0)
+		return take_sysfs(server, msg.value, fd, err);
+	a = file && fd < 0 ? NULL : arriving(server, msg.id);
 	if (!a) {
 		if (fd >= 0)
 			close(fd);
 		return uvfio_error_set(err, fd < 0 ? -EPROTO : -ENOMEM,
 				       "a descriptor did not come: %s",
 				       strerror(fd < 0 ? EMFILE : ENOMEM));
+	}
+	if (msg.kind == SERVE_HAND_DEVICE) {
+		if (fd >= 0)
+			close(fd);
+		return take_name(a, text, err);
 	}
 	if (msg.kind == SERVE_HAND_STATE && a->state < 0)
 		a->state = fd;
@@ -300,9 +382,13 @@ static int take_packet(struct server *server, int sock, struct uvfio_error *err)
 int server_take(struct server *server, int sock, struct uvfio_error *err)
 {
 	int ret = sock < 0 ? uvfio_error_set(err, -EPROTO, "no socket came with it") : 0;
+	char *text = malloc(SERVE_MAX_TEXT);
 
+	if (!ret && !text)
+		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
 	while (!ret)
-		ret = take_packet(server, sock, err);
+		ret = take_packet(server, sock, text, err);
+	free(text);
 	if (sock >= 0)
 		close(sock);
 	return ret < 0 ? ret : 0;
@@ -341,6 +427,24 @@ bool server_arrives(struct server *server, uint64_t id)
 	return id && find_arriving(server, id);
 }
 
+int server_add_as_it_was(struct server *server, uint64_t id, char **spec, struct uvfio_error *err)
+{
+	struct arriving *a = id ? find_arriving(server, id) : NULL;
+	char *longer;
+
+	if (!a || !a->serial)
+		return 0;
+	vfio_machine_next_serial(server->machine, a->serial);
+	if (strstr(*spec, ",addr="))
+		return 0;
+	if (asprintf(&longer, "%s,addr=%s", *spec, a->name) < 0)
+		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	vfio_token_wipe_text(*spec);
+	free(*spec);
+	*spec = longer;
+	return 0;
+}
+
 int server_arrive(struct server *server, uint64_t id, const char *name, int listen_fd,
 		  struct wire_listener *listener, struct uvfio_error *err)
 {
@@ -364,6 +468,10 @@ int server_arriving_state(struct server *server, uint64_t id)
 
 void server_arrived(struct server *server)
 {
+	if (server->arriving)
+		vfio_machine_next_serial(server->machine, 0);
+	if (server->sysfs)
+		sysfs_go_on(server->sysfs);
 	while (server->arriving) {
 		struct arriving *a = server->arriving;
 

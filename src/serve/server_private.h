@@ -9,6 +9,7 @@
 #include "control/control.h"
 #include "serve/channel.h"
 #include "serve/server.h"
+#include "sysfs/sysfs.h"
 #include "wire/wire.h"
 
 struct served {
@@ -32,6 +33,8 @@ struct server {
 	struct wire_server *wire;
 	struct join_host *join;
 	struct sysfs *sysfs; /* NULL: none */
+	/* [main thread] What came of it, while this server is a new one; fd -1: nothing. */
+	struct sysfs_handed sysfs_came;
 
 	struct control *control; /* NULL: none */
 	struct server_vfs *vfs;  /* vf_sockets.h */
@@ -66,6 +69,10 @@ int server_remove_device(struct server *server, uint64_t id, const char *name,
 			 enum control_removal how, struct uvfio_error *err);
 /* Where the link to it is, or the end; ->lock is held. */
 struct served **server_find_locked(struct server *server, uint64_t id, const char *name);
+
+/* Show the machine at --sysfs, where nobody does yet, or go on with it: @from, which is held. */
+int server_start_sysfs(struct server *server, const struct sysfs_handed *from,
+		       struct uvfio_error *err);
 
 /* server_state.c.  [main thread] The keeper's SERVE_STATE, with @fd, and SERVE_SAVE. */
 void server_state_came(struct server *server, const struct serve_message *msg, int fd);

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The thread that serves the file system, and its beginning and end. */
+/*
+ * The thread that serves the file system, and its beginning and end.
+ *
+ * It rests while another process takes its place (sysfs_hold()).  That one has the file system's
+ * first request told again, whose answer goes nowhere: it is what libfuse begins with, and the file
+ * system has had its answer.
+ */
 #include <errno.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,11 +29,29 @@ struct sysfs_fuse {
 	pthread_t thread;
 	int wake; /* eventfd: end, or look at uio */
 	atomic_bool ending;
+	/* What it began with: of the thread, and who holds it. */
+	uint8_t init[SYSFS_INIT_BYTES];
+	size_t init_len;
+	bool again; /* it is told again; before there is a thread */
+	/* Under sysfs->lock. */
+	bool hold, rests, over;
 };
+
+static void note_init(struct sysfs_fuse *fuse, const void *request, size_t len)
+{
+	struct fuse_in_header head;
+
+	memcpy(&head, request, sizeof(head));
+	if (head.opcode != FUSE_INIT || len > sizeof(fuse->init))
+		return;
+	memcpy(fuse->init, request, len);
+	fuse->init_len = len;
+}
 
 /* The end of a socket is the end of the file system, as ENODEV of /dev/fuse is. */
 static ssize_t take(int fd, void *buf, size_t len, void *arg)
 {
+	const struct sysfs *fs = arg;
 	ssize_t n = read(fd, buf, len);
 
 	if (n == 0 || (n < 0 && errno == ECONNRESET)) {
@@ -37,6 +62,8 @@ static ssize_t take(int fd, void *buf, size_t len, void *arg)
 		errno = EPROTO;
 		n = -1;
 	}
+	if (n > 0)
+		note_init(fs->fuse, buf, (size_t)n);
 	return n;
 }
 
@@ -67,14 +94,18 @@ static ssize_t give_socket(const struct sysfs *fs, int fd, const struct msghdr *
 static ssize_t give(int fd, struct iovec *iov, int count, void *arg)
 {
 	const struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
-	ssize_t n = give_socket(arg, fd, &msg);
+	const struct sysfs *fs = arg;
 	size_t len = 0;
+	ssize_t n;
 	char *all;
 
-	if (n >= 0 || errno != ENOTSOCK)
-		return n;
 	for (int i = 0; i < count; i++)
 		len += iov[i].iov_len;
+	if (fs->fuse->again)
+		return (ssize_t)len;
+	n = give_socket(fs, fd, &msg);
+	if (n >= 0 || errno != ENOTSOCK)
+		return n;
 	all = malloc(len);
 	if (!all) {
 		errno = ENOMEM;
@@ -90,6 +121,20 @@ static ssize_t give(int fd, struct iovec *iov, int count, void *arg)
 	return n;
 }
 
+/* Whether it is to; who waits for that is told. */
+static bool rests(struct sysfs *fs, bool over)
+{
+	struct sysfs_fuse *fuse = fs->fuse;
+	bool rests;
+
+	pthread_mutex_lock(&fs->lock);
+	rests = fuse->rests = fuse->hold;
+	fuse->over |= over;
+	pthread_cond_broadcast(&fs->changed_cond);
+	pthread_mutex_unlock(&fs->lock);
+	return rests;
+}
+
 static void *serve(void *arg)
 {
 	struct sysfs *fs = arg;
@@ -97,8 +142,9 @@ static void *serve(void *arg)
 	struct fuse_buf buf = {0};
 
 	while (!fuse_session_exited(session)) {
-		struct pollfd fds[2] = {{fuse_session_fd(session), POLLIN, 0},
-					{fs->fuse->wake, POLLIN, 0}};
+		struct pollfd fds[2] = {
+			{rests(fs, false) ? -1 : fuse_session_fd(session), POLLIN, 0},
+			{fs->fuse->wake, POLLIN, 0}};
 		int n;
 
 		if (poll(fds, 2, -1) < 0)
@@ -122,7 +168,53 @@ static void *serve(void *arg)
 		uio_answer_interrupted(fs);
 	}
 	free(buf.mem);
+	rests(fs, true);
 	return NULL;
+}
+
+/* ---- for another process ---- */
+
+int sysfs_hold(struct sysfs *fs, struct sysfs_handed *out, struct uvfio_error *err)
+{
+	struct sysfs_fuse *fuse = fs->fuse;
+	int ret = 0;
+
+	if (!fuse)
+		return uvfio_error_set(err, -ENOTCONN, "--sysfs: nobody has mounted it");
+	pthread_mutex_lock(&fs->lock);
+	fuse->hold = true;
+	eventfd_write(fuse->wake, 1);
+	while (!fuse->rests && !fuse->over)
+		pthread_cond_wait(&fs->changed_cond, &fs->lock);
+	if (fuse->over || !fuse->init_len)
+		ret = uvfio_error_set(err, -ENOTCONN, "--sysfs: it is not mounted any more");
+	else if (fs->uio_files)
+		ret = uvfio_error_set(err, -EBUSY,
+				      "--sysfs: a program has a uio device open, which cannot be "
+				      "handed over");
+	else if (fs->nr_jobs)
+		ret = uvfio_error_set(err, -EBUSY,
+				      "--sysfs: %u calls of programs wait for what they have "
+				      "written or read there; try again",
+				      fs->nr_jobs);
+	pthread_mutex_unlock(&fs->lock);
+	if (ret) {
+		sysfs_go_on(fs);
+		return ret;
+	}
+	*out = (struct sysfs_handed){fuse_session_fd(fuse->session), fuse->init_len, {0}};
+	memcpy(out->init, fuse->init, fuse->init_len);
+	return 0;
+}
+
+void sysfs_go_on(struct sysfs *fs)
+{
+	if (!fs->fuse)
+		return;
+	pthread_mutex_lock(&fs->lock);
+	fs->fuse->hold = false;
+	pthread_mutex_unlock(&fs->lock);
+	eventfd_write(fs->fuse->wake, 1);
 }
 
 bool sysfs_built(void)
@@ -154,7 +246,31 @@ struct sysfs *sysfs_new(const struct sysfs_config *config, struct uvfio_error *e
 	return fs;
 }
 
-int sysfs_serve(struct sysfs *fs, int fd, struct uvfio_error *err)
+/* What it began with, once more. */
+static int begin_again(struct sysfs_fuse *fuse, const struct sysfs_handed *from,
+		       struct uvfio_error *err)
+{
+	struct fuse_buf buf = {.mem = fuse->init, .size = from->len};
+	struct fuse_in_header head;
+
+	memcpy(fuse->init, from->init, sizeof(fuse->init));
+	memcpy(&head, fuse->init, sizeof(head));
+	if (from->len < sizeof(head) || from->len > sizeof(fuse->init) ||
+	    head.opcode != FUSE_INIT || !sysfs_request_ok(fuse->init, from->len))
+		return uvfio_error_set(err, -EINVAL,
+				       "what was handed over of --sysfs is no file system's "
+				       "beginning");
+	fuse->init_len = from->len;
+	fuse->hold = true;
+	fuse->again = true;
+	fuse_session_process_buf(fuse->session, &buf);
+	fuse->again = false;
+	return 0;
+}
+
+/* @from NULL: it begins now. */
+static int start_session(struct sysfs *fs, int fd, const struct sysfs_handed *from,
+			 struct uvfio_error *err)
 {
 	static const struct fuse_custom_io io = {.read = take, .writev = give};
 	char name[] = "uvfio", *argv[] = {name, NULL};
@@ -176,10 +292,13 @@ int sysfs_serve(struct sysfs *fs, int fd, struct uvfio_error *err)
 		goto fail;
 	}
 	fs->fuse = fuse;
-	ret = -uvfio_thread_create(&fuse->thread, NULL, serve, fs);
-	if (!ret)
-		return 0;
-	uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
+	ret = from ? begin_again(fuse, from, err) : 0;
+	if (!ret) {
+		ret = -uvfio_thread_create(&fuse->thread, NULL, serve, fs);
+		if (!ret)
+			return 0;
+		uvfio_error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
+	}
 	fs->fuse = NULL;
 fail:
 	if (fuse->session)
@@ -189,6 +308,16 @@ fail:
 		close(fuse->wake);
 	free(fuse);
 	return ret;
+}
+
+int sysfs_serve(struct sysfs *fs, int fd, struct uvfio_error *err)
+{
+	return start_session(fs, fd, NULL, err);
+}
+
+int sysfs_continue(struct sysfs *fs, const struct sysfs_handed *from, struct uvfio_error *err)
+{
+	return start_session(fs, from->fd, from, err);
 }
 
 void sysfs_free(struct sysfs *fs)

@@ -15,6 +15,8 @@
 #ifndef UVFIO_SYSFS_SYSFS_H
 #define UVFIO_SYSFS_SYSFS_H
 
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include "vfio/vfio.h"
 
@@ -46,6 +48,26 @@ struct sysfs *sysfs_new(const struct sysfs_config *config, struct uvfio_error *e
 /* Serve @fd, a /dev/fuse of a file system that was mounted with it or a socket to who has that; it
  * becomes the door's, also on failure.  Once.  0 or -errno with a message. */
 int sysfs_serve(struct sysfs *sysfs, int fd, struct uvfio_error *err);
+/*
+ * Another process goes on with the file system, on the same descriptor.  The file system says once,
+ * at its beginning, what it can, and whoever answers it has to know that.
+ *
+ * sysfs_hold(): from here on nothing is taken from @out->fd, which stays the door's, and all that
+ * was taken is answered; who asks meanwhile waits.  -EBUSY with a message, and all goes on: there
+ * are requests that wait for something, or a uio file is open; -ENOTCONN: it serves nobody.
+ */
+#define SYSFS_INIT_BYTES 256u
+struct sysfs_handed {
+	int fd;
+	size_t len;
+	uint8_t init[SYSFS_INIT_BYTES];
+};
+int sysfs_hold(struct sysfs *sysfs, struct sysfs_handed *out, struct uvfio_error *err);
+/* As sysfs_serve() of what another one's sysfs_hold() has given (@from->fd becomes the door's),
+ * held too.  -EINVAL: it is none of that. */
+int sysfs_continue(struct sysfs *sysfs, const struct sysfs_handed *from, struct uvfio_error *err);
+/* Requests are taken again. */
+void sysfs_go_on(struct sysfs *sysfs);
 /* Ends everything: who waits gets EINTR.  Before the machine goes; NULL is allowed. */
 void sysfs_free(struct sysfs *sysfs);
 

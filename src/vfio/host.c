@@ -12,6 +12,18 @@ uint64_t vfio_device_serial(const struct vfio_device *dev)
 	return dev->serial;
 }
 
+void vfio_machine_next_serial(struct vfio_machine *machine, uint64_t serial)
+{
+	uint64_t last = serial ? serial - 1 : 0;
+
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned i = 0; !serial && i < machine->nr_devices; i++)
+		if (machine->devices[i]->serial > last)
+			last = machine->devices[i]->serial;
+	machine->last_serial = last;
+	pthread_mutex_unlock(&machine->lock);
+}
+
 unsigned vfio_machine_changes(const struct vfio_machine *machine)
 {
 	return atomic_load(&((struct vfio_machine *)(uintptr_t)machine)->changes);

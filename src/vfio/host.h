@@ -12,6 +12,9 @@
 /* Tells devices of one machine apart also when one has the name that another had: counts up from 1.
  */
 uint64_t vfio_device_serial(const struct vfio_device *dev);
+/* The next device gets the number @serial, which none has and none gets later: devices of another
+ * machine go on here.  0: the next ones get those above all that there are. */
+void vfio_machine_next_serial(struct vfio_machine *machine, uint64_t serial);
 /* Changes whenever a device has come or gone. */
 unsigned vfio_machine_changes(const struct vfio_machine *machine);
 
@@ -20,9 +23,9 @@ unsigned vfio_machine_changes(const struct vfio_machine *machine);
  */
 enum vfio_driver {
 	VFIO_DRIVER_NONE,
-	VFIO_DRIVER_VFIO, /* vfio-pci */
-	VFIO_DRIVER_UIO,  /* uio_pci_generic (uio.h) */
-	VFIO_DRIVER_STUB, /* pci-pf-stub: enables VFs, no more; its group is not viable (C.4.20) */
+	VFIO_DRIVER_VFIO,  /* vfio-pci */
+	VFIO_DRIVER_UIO,   /* uio_pci_generic (uio.h) */
+	VFIO_DRIVER_STUB,  /* pci-pf-stub: enables VFs, no more; its group is not viable (C.4.20) */
 	VFIO_DRIVER_MODEL, /* the host's own, named like the model; its group is not viable */
 	NR_VFIO_DRIVERS
 };

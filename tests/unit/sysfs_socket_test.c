@@ -163,12 +163,66 @@ static void test_uio_confused(void **state)
 	down(&t);
 }
 
+/* Another door goes on where this one rests. */
+static void test_handed_over(void **state)
+{
+	struct fuse_getattr_in getattr = {0};
+	struct fuse_out_header head;
+	struct sysfs_config config = {0};
+	struct sysfs_handed from, bad;
+	struct uvfio_error err = {""};
+	struct pollfd fd;
+	struct sysfs *next;
+	uint64_t dir, unique;
+	struct tree t;
+
+	up(&t, "probe", NULL);
+	dir = look_up(&t, FUSE_ROOT_ID, "bus");
+	assert_int_equal(sysfs_hold(t.fs, &from, &err), 0);
+	unique = tell(&t, FUSE_GETATTR, dir, &getattr, sizeof(getattr));
+	/* It does not come to it. */
+	fd = (struct pollfd){t.sock, POLLIN, 0};
+	assert_int_equal(poll(&fd, 1, 0), 0);
+	sysfs_go_on(t.fs);
+	assert_true(recv(t.sock, &head, sizeof(head), 0) > 0);
+	assert_int_equal(head.unique, unique);
+
+	assert_int_equal(sysfs_hold(t.fs, &from, &err), 0);
+	config.machine = t.f.machine;
+	for (size_t len = 0; len < from.len; len++) {
+		next = sysfs_new(&config, &err);
+		assert_non_null(next);
+		bad = from;
+		bad.fd = fcntl(from.fd, F_DUPFD_CLOEXEC, 0);
+		bad.len = len;
+		assert_int_equal(sysfs_continue(next, &bad, &err), -EINVAL);
+		sysfs_free(next);
+	}
+	next = sysfs_new(&config, &err);
+	assert_non_null(next);
+	from.fd = fcntl(from.fd, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(sysfs_continue(next, &from, &err), 0);
+	unique = tell(&t, FUSE_GETATTR, dir, &getattr, sizeof(getattr));
+	/* The beginning, which it was told again, is not answered again. */
+	assert_int_equal(poll(&fd, 1, 0), 0);
+	sysfs_free(t.fs);
+	t.fs = next;
+	assert_int_equal(poll(&fd, 1, 0), 0);
+	sysfs_go_on(next);
+	assert_true(recv(t.sock, t.answer, sizeof(t.answer), 0) > (ssize_t)sizeof(head));
+	memcpy(&head, t.answer, sizeof(head));
+	assert_int_equal(head.unique, unique);
+	assert_int_equal(head.error, 0);
+	/* The same directory has the same number. */
+	assert_int_equal(look_up(&t, FUSE_ROOT_ID, "bus"), dir);
+	down(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_read_of_a_directory),
-		cmocka_unit_test(test_deaf),
-		cmocka_unit_test(test_never_reads),
+		cmocka_unit_test(test_read_of_a_directory), cmocka_unit_test(test_deaf),
+		cmocka_unit_test(test_never_reads),         cmocka_unit_test(test_handed_over),
 		cmocka_unit_test(test_uio_confused),
 	};
 
