@@ -31,7 +31,8 @@ enum serve_kind {
 	SERVE_VF_GOES,  /* ditto: remove it */
 	SERVE_UPGRADE,  /* somebody asks for it; answered by BACK, or not at all */
 	/* old server → new server; those that name a file come with it */
-	SERVE_HAND_DEVICE, /* @id; text: "NAME SERIAL" (vfio/host.h) */
+	SERVE_HAND_DEVICE, /* @id; text: "NAME SERIAL DRIVER" (vfio/host.h) */
+	SERVE_HAND_TOKEN,  /* @id; text: a VF token; @value 0: by its option, 1: that it has now */
 	SERVE_HAND_STATE,  /* @id; a file */
 	SERVE_HAND_CLIENT, /* @id; a file */
 	SERVE_HAND_FD,     /* @id; a file */

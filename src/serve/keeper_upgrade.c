@@ -158,8 +158,6 @@ static const char *why_not(const struct keeper *keeper)
 	for (const struct entry *e = keeper->entries; e; e = e->next) {
 		if (e->state != ENTRY_UP)
 			return "a device is being added or removed; try again";
-		if (strstr(e->said.spec, "vf_token"))
-			return "a device has a VF token (vf_token=), which cannot be handed over yet";
 		if (e->vfs)
 			return "a device has VFs, which cannot be handed over yet";
 		if (e->listen_fd < 0)

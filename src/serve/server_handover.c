@@ -182,18 +182,47 @@ static int hand_client(struct leaving *l, int sock, struct uvfio_error *err)
 	return ret;
 }
 
+/* By this socket alone, which nobody else has. */
+static int hand_token(struct leaving *l, int sock, int which, const struct vfio_token *token,
+		      struct uvfio_error *err)
+{
+	const struct serve_message msg = {.kind = SERVE_HAND_TOKEN, .value = which, .id = l->id};
+	char text[VFIO_TOKEN_TEXT + 1];
+	int ret;
+
+	vfio_token_format(token, text);
+	ret = serve_send(sock, &msg, text, -1);
+	explicit_bzero(text, sizeof(text));
+	return ret ? uvfio_error_set(err, ret, "the new server does not take it: %s",
+				     strerror(-ret))
+		   : 0;
+}
+
+static int hand_tokens(struct leaving *l, int sock, struct uvfio_error *err)
+{
+	struct vfio_token token;
+	int ret = 0;
+
+	if (vfio_device_given_token(l->dev, &token))
+		ret = hand_token(l, sock, 0, &token, err);
+	if (!ret && vfio_device_token_now(l->dev, &token))
+		ret = hand_token(l, sock, 1, &token, err);
+	vfio_token_wipe(&token);
+	return ret;
+}
+
 static int hand_device(struct leaving *l, int sock, struct uvfio_error *err)
 {
 	const struct serve_message msg = {.kind = SERVE_HAND_DEVICE, .id = l->id};
 	char text[64];
 	int ret;
 
-	snprintf(text, sizeof(text), "%s %llu", vfio_device_name(l->dev),
-		 (unsigned long long)vfio_device_serial(l->dev));
+	snprintf(text, sizeof(text), "%s %llu %d", vfio_device_name(l->dev),
+		 (unsigned long long)vfio_device_serial(l->dev), (int)vfio_device_driver(l->dev));
 	ret = serve_send(sock, &msg, text, -1);
 	return ret ? uvfio_error_set(err, ret, "the new server does not take it: %s",
 				     strerror(-ret))
-		   : 0;
+		   : hand_tokens(l, sock, err);
 }
 
 /* Nobody looks at the machine from here on. */
@@ -267,6 +296,9 @@ struct arriving {
 	uint64_t id;
 	char name[16];
 	uint64_t serial;
+	int driver;        /* enum vfio_driver */
+	bool has_token[2]; /* as SERVE_HAND_TOKEN says */
+	struct vfio_token tokens[2];
 	int state, client; /* files, or -1 */
 	int *fds;
 	unsigned nr_fds;
@@ -334,9 +366,20 @@ static int take_name(struct arriving *a, const char *text, struct uvfio_error *e
 {
 	unsigned long long serial;
 
-	if (sscanf(text, "%15s %llu", a->name, &serial) != 2 || !serial)
+	if (sscanf(text, "%15s %llu %d", a->name, &serial, &a->driver) != 3 || !serial)
 		return uvfio_error_set(err, -EPROTO, "a device has no name");
 	a->serial = serial;
+	return 0;
+}
+
+static int take_token(struct arriving *a, int which, char *text, struct uvfio_error *err)
+{
+	int ret = which == 0 || which == 1 ? vfio_token_parse(text, &a->tokens[which]) : -EPROTO;
+
+	vfio_token_wipe_text(text);
+	if (ret)
+		return uvfio_error_set(err, -EPROTO, "a VF token is none");
+	a->has_token[which] = true;
 	return 0;
 }
 
@@ -352,7 +395,7 @@ static int take_packet(struct server *server, int sock, char *text, struct uvfio
 		return uvfio_error_set(err, ret ? ret : -EPIPE, "the old server has given up");
 	if (msg.kind == SERVE_HAND_END)
 		return 1;
-	file = msg.kind != SERVE_HAND_DEVICE;
+	file = msg.kind != SERVE_HAND_DEVICE && msg.kind != SERVE_HAND_TOKEN;
 	if (msg.kind == SERVE_HAND_SYSFS && fd >= 0)
 		return take_sysfs(server, msg.value, fd, err);
 	a = file && fd < 0 ? NULL : arriving(server, msg.id);
@@ -363,10 +406,11 @@ static int take_packet(struct server *server, int sock, char *text, struct uvfio
 				       "a descriptor did not come: %s",
 				       strerror(fd < 0 ? EMFILE : ENOMEM));
 	}
-	if (msg.kind == SERVE_HAND_DEVICE) {
+	if (!file) {
 		if (fd >= 0)
 			close(fd);
-		return take_name(a, text, err);
+		return msg.kind == SERVE_HAND_DEVICE ? take_name(a, text, err)
+						     : take_token(a, msg.value, text, err);
 	}
 	if (msg.kind == SERVE_HAND_STATE && a->state < 0)
 		a->state = fd;
@@ -388,6 +432,8 @@ int server_take(struct server *server, int sock, struct uvfio_error *err)
 		ret = uvfio_error_set(err, -ENOMEM, "out of memory");
 	while (!ret)
 		ret = take_packet(server, sock, text, err);
+	if (text)
+		explicit_bzero(text, SERVE_MAX_TEXT);
 	free(text);
 	if (sock >= 0)
 		close(sock);
@@ -435,6 +481,9 @@ int server_add_as_it_was(struct server *server, uint64_t id, char **spec, struct
 	if (!a || !a->serial)
 		return 0;
 	vfio_machine_next_serial(server->machine, a->serial);
+	/* The keeper has forgotten it. */
+	if (a->has_token[0])
+		vfio_token_restore(*spec, &a->tokens[0]);
 	if (strstr(*spec, ",addr="))
 		return 0;
 	if (asprintf(&longer, "%s,addr=%s", *spec, a->name) < 0)
@@ -445,13 +494,33 @@ int server_add_as_it_was(struct server *server, uint64_t id, char **spec, struct
 	return 0;
 }
 
+/* Its driver and its token. */
+static int as_it_was(struct server *server, struct arriving *a, const char *name,
+		     struct uvfio_error *err)
+{
+	struct vfio_device *dev = vfio_machine_get_device(server->machine, name);
+	int ret = dev ? 0 : uvfio_error_set(err, -ENODEV, "%s has gone", name);
+
+	if (!ret && a->serial && (int)vfio_device_driver(dev) != a->driver)
+		ret = uvfio_error_set(err, -EBUSY,
+				      "%s has another driver than its options say, which cannot be "
+				      "handed over; give it back to that one",
+				      name);
+	if (!ret && a->has_token[1])
+		vfio_device_token_put(dev, &a->tokens[1]);
+	if (dev)
+		vfio_device_put(dev);
+	return ret;
+}
+
 int server_arrive(struct server *server, uint64_t id, const char *name, int listen_fd,
 		  struct wire_listener *listener, struct uvfio_error *err)
 {
 	struct arriving *a = find_arriving(server, id);
+	int ret = as_it_was(server, a, name, err);
 
-	int ret = a->client < 0 ? 0 : take_client(a, listener, err);
-
+	if (!ret && a->client >= 0)
+		ret = take_client(a, listener, err);
 	if (ret)
 		return ret;
 	a->listener = listener;
@@ -488,6 +557,8 @@ void server_arrived(struct server *server)
 		if (a->client >= 0)
 			close(a->client);
 		free(a->fds);
+		vfio_token_wipe(&a->tokens[0]);
+		vfio_token_wipe(&a->tokens[1]);
 		free(a);
 	}
 }

@@ -321,6 +321,32 @@ int vf_token_set(struct vfio_device *dev, const struct vfio_token *value)
 	return 0;
 }
 
+bool vfio_device_token_now(struct vfio_device *dev, struct vfio_token *out)
+{
+	struct vf_token *token = &dev->token;
+	bool known;
+
+	/* Not while it loses its driver, and its token. */
+	pthread_mutex_lock(&dev->machine->lock);
+	pthread_mutex_lock(&token->lock);
+	known = token->own && token->known;
+	if (known)
+		*out = token->value;
+	pthread_mutex_unlock(&token->lock);
+	pthread_mutex_unlock(&dev->machine->lock);
+	return known;
+}
+
+int vfio_device_token_put(struct vfio_device *dev, const struct vfio_token *value)
+{
+	int ret;
+
+	pthread_mutex_lock(&dev->machine->lock);
+	ret = vf_token_set(dev, value);
+	pthread_mutex_unlock(&dev->machine->lock);
+	return ret;
+}
+
 void vf_token_use(struct vfio_device *dev, bool open)
 {
 	struct vf_token *token = dev->token.pf ? &dev->token.pf->token : NULL;

@@ -55,6 +55,10 @@ void vfio_token_wipe_text(char *text);
  * behalf of clients that know none; false: it has given none.  Any thread; @dev is held. */
 struct vfio_device;
 bool vfio_device_given_token(const struct vfio_device *dev, struct vfio_token *out);
+/* The token that PF @dev has now, whoever has set it, and setting it: for who takes the device into
+ * another process.  False, -ENOTTY: it is no PF of vfio-pci's, or has none.  Any thread; held. */
+bool vfio_device_token_now(struct vfio_device *dev, struct vfio_token *out);
+int vfio_device_token_put(struct vfio_device *dev, const struct vfio_token *token);
 /* The matrix of C, for who wants to know before it opens @dev with @given (NULL: nothing): 0,
  * -EACCES or -EINVAL.  Changes nothing; logs a refusal.  Any thread; @dev is held. */
 int vfio_device_token_allows(struct vfio_device *dev, const struct vfio_token *given);

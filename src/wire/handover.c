@@ -342,8 +342,6 @@ static const char *why_not(struct wire_conn *conn, int layout)
 {
 	if (conn->migration)
 		return "its client moves it";
-	if (conn->listener->options.has_token)
-		return "its client needs a VF token";
 	if (layout < 0)
 		return "its client has to answer for its memory";
 	if (output_is_left(&conn->stream) || (conn->twin_socket && output_is_left(&conn->twin)))
