@@ -3,8 +3,9 @@
  * A server that is exchanged (keeper_upgrade.c tells the whole story): the old one hands its
  * devices and clients over, the new one takes them.
  *
- * They speak by a socket of their own: for each device a file with its state, a file with what
- * wire/handover.h makes of its client, and that one's descriptors, one packet each; then the end.
+ * They speak by a socket of their own: what serves --sysfs; for each device its name, its VF tokens,
+ * a file with its state, a file with what wire/handover.h makes of its client, and that one's
+ * descriptors, one packet each; then the end.
  * All functions are the main thread's.
  */
 #include <errno.h>

@@ -32,7 +32,8 @@ read_on() {
 	while read -r id <"$here/vendor" && [ "$id" = 0x1234 ]; do echo "$id"; done
 	echo "failed: $id"
 }
-read_on >"$scratch/reader" 2>&1 &
+: >"$scratch/reader" # before anybody counts its lines
+read_on >>"$scratch/reader" 2>&1 &
 reader=$!
 exec 5<"$here/device"
 inode=$(stat -L -c %i "$here")
