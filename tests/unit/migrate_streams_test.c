@@ -19,6 +19,7 @@ static const struct stream_file {
 	unsigned memory; /* a BAR of memory that has MEMORY_WORD at 100; 0: none */
 } files[] = {
 	{"pcitest-1", "pcitest,memory=4K", 2},
+	{"pcitest-2", "pcitest,memory=4K,vfs=2", 2},
 	{"ioat-1", "ioat,channels=2", 0},
 	{"nvme-1", "nvme,memory=64K", 0},
 };

@@ -46,14 +46,67 @@ static void test_pf(void **state)
 
 static uint8_t stream[1 << 20];
 
+/* All that can be read of the user's session. */
+static size_t read_stream(void)
+{
+	struct vfio_migration_file *file = take();
+	size_t len = 0;
+	ssize_t n;
+
+	while ((n = vfio_migration_read(file, stream + len, sizeof(stream) - len)) > 0)
+		len += (size_t)n;
+	assert_int_equal(n, 0);
+	vfio_migration_release(file);
+	return len;
+}
+
+/* What a PF has in its registers about VFs goes with it, and into no device without VFs. */
+static void test_pf_registers(void **state)
+{
+	size_t len = 0;
+
+	for (int vfs = 2; vfs >= 0; vfs -= 2) {
+		struct vfio_migration_file *file;
+		struct fixture f;
+		struct user u;
+
+		sriov_up(&f, vfs ? FEW : "pcitest");
+		migrate_client(&f);
+		assert_int_equal(user_open(&f, &u, PF_NAME, NULL), 0);
+		user_put(&u, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+		if (vfs) {
+			user_put(&u, 0, PCITEST_VF_SELECT, 4, 1);
+			user_put(&u, 0, PCITEST_VF_DATA, 8, 0x1122334455667788);
+			user_put(&u, 0, PCITEST_VF_COMMAND, 4, PCITEST_VF_GET);
+			assert_int_equal(user_get(&u, 0, PCITEST_VF_STATUS, 4), ENODEV);
+			assert_int_equal(user_set(&f, &u, STOP_COPY), 0);
+			len = read_stream();
+			assert_int_equal(user_ioctl(&f, &u, VFIO_DEVICE_RESET, NULL), 0);
+			assert_int_equal(user_get(&u, 0, PCITEST_VF_SELECT, 4), 0);
+		}
+		assert_int_equal(user_set(&f, &u, RESUMING), 0);
+		file = take();
+		assert_int_equal(vfio_migration_write(file, stream, len),
+				 vfs ? (ssize_t)len : -EINVAL);
+		assert_int_equal(user_set(&f, &u, RUNNING), vfs ? 0 : -EINVAL);
+		vfio_migration_release(file);
+		if (vfs) {
+			assert_int_equal(user_get(&u, 0, PCITEST_VF_SELECT, 4), 1);
+			assert_int_equal(user_get(&u, 0, PCITEST_VF_STATUS, 4), ENODEV);
+			assert_int_equal(user_get(&u, 0, PCITEST_VF_DATA, 8), 0x1122334455667788);
+		}
+		user_close(&u);
+		fixture_close(&f);
+	}
+}
+
 static void test_vf(void **state)
 {
 	struct vfio_migration_file *file;
 	struct user p, a, b;
 	struct vfio_device *pf;
 	struct fixture f;
-	size_t len = 0;
-	ssize_t n;
+	size_t len;
 
 	sriov_up(&f, FEW);
 	migrate_client(&f);
@@ -71,11 +124,7 @@ static void test_vf(void **state)
 
 	/* From one VF to another. */
 	assert_int_equal(user_set(&f, &a, STOP_COPY), 0);
-	file = take();
-	while ((n = vfio_migration_read(file, stream + len, sizeof(stream) - len)) > 0)
-		len += (size_t)n;
-	assert_int_equal(n, 0);
-	vfio_migration_release(file);
+	len = read_stream();
 	assert_int_equal(user_get(&b, 0, SCRATCH, 8), 7); /* it is nobody else's affair */
 	assert_int_equal(user_set(&f, &b, RESUMING), 0);
 	file = take();
@@ -106,6 +155,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pf),
+		cmocka_unit_test(test_pf_registers),
 		cmocka_unit_test(test_vf),
 	};
 

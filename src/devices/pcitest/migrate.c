@@ -2,8 +2,9 @@
 /*
  * The state of the test device for its migration:
  *
- *	PCIT version 1: u32 messages, u64 bytes of BAR 2, u8 whether it has pads: what must agree;
- *	                then the registers as the driver wrote them, the counters, the pads;
+ *	PCIT version 2: u32 messages, u64 bytes of BAR 2, u8 whether it has pads: what must agree;
+ *	                then the registers as the driver wrote them, the counters, the pads; what a
+ *	                PF has in its registers about VFs, and PME_DELAY, which version 1 lacks
  *	ENGI version 1: u8 whether a command waits, u8 whether one is under way; both of them;
  *	                how far the latter has come
  *
@@ -18,7 +19,8 @@
 
 #include "devices/pcitest/pcitest.h"
 
-#define VERSION 1u
+#define REGS_VERSION   2u
+#define ENGINE_VERSION 1u
 
 static void save_command(struct uvfio_save *out, const struct pcitest_command *c)
 {
@@ -93,7 +95,7 @@ int pcitest_save(void *priv, struct uvfio_save *out, bool stopped, bool first)
 	if (ret)
 		return ret;
 	pthread_mutex_lock(&p->lock);
-	uvfio_save_section(out, "PCIT", VERSION);
+	uvfio_save_section(out, "PCIT", REGS_VERSION);
 	uvfio_save_u32(out, p->nr_vectors);
 	uvfio_save_u64(out, p->memory_size);
 	uvfio_save_u8(out, p->pads);
@@ -114,7 +116,11 @@ int pcitest_save(void *priv, struct uvfio_save *out, bool stopped, bool first)
 		save_kept(p, out, PCITEST_BAR_IO, PCITEST_PAD_DATA, PCITEST_IO_SIZE);
 		save_kept(p, out, PCITEST_BAR_SMALL, PCITEST_PAD_DATA, PCITEST_SMALL_SIZE);
 	}
-	uvfio_save_section(out, "ENGI", VERSION);
+	uvfio_save_u32(out, p->vf_select);
+	uvfio_save_u32(out, p->vf_status);
+	uvfio_save_u64(out, p->vf_data);
+	uvfio_save_u32(out, p->pme_delay);
+	uvfio_save_section(out, "ENGI", ENGINE_VERSION);
 	uvfio_save_u8(out, p->has_next);
 	uvfio_save_u8(out, p->phase != PCITEST_PHASE_IDLE);
 	save_command(out, &p->next);
@@ -133,7 +139,8 @@ int pcitest_save(void *priv, struct uvfio_save *out, bool stopped, bool first)
 /* What has come. */
 struct pcitest_aside {
 	bool has_regs, has_engine;
-	uint64_t scratch, mailbox, pf_data;
+	uint64_t scratch, mailbox, pf_data, vf_data;
+	uint32_t vf_select, vf_status, pme_delay;
 	uint32_t intx, error, ended, config_writes, status;
 	struct pcitest_command regs, next, now;
 	uint64_t doorbells[NR_DOORBELL_WORDS], io[NR_IO_WORDS], small[NR_SMALL_WORDS];
@@ -180,6 +187,16 @@ static int load_regs(struct pcitest *p, struct uvfio_load *in, struct pcitest_as
 		load_words(in, a->io, NR_IO_WORDS);
 		load_words(in, a->small, NR_SMALL_WORDS);
 	}
+	if (uvfio_load_version(in) > 1) {
+		a->vf_select = uvfio_load_u32(in);
+		a->vf_status = uvfio_load_u32(in);
+		a->vf_data = uvfio_load_u64(in);
+		a->pme_delay = uvfio_load_u32(in);
+	}
+	if (!p->vfs && (a->vf_select || a->vf_status || a->vf_data))
+		return uvfio_error_set(err, -EINVAL,
+				       "the stream is of a device with VFs, and this has none: "
+				       "start it with the same options");
 	if (!uvfio_load_ok(in) || a->intx & ~PCITEST_INTX_LEVEL || a->status >= PCITEST_NR_STATUS)
 		return uvfio_error_set(err, -EINVAL, "section PCIT makes no sense");
 	a->has_regs = true;
@@ -222,7 +239,8 @@ int pcitest_load(void *priv, struct uvfio_load *in, bool first, struct uvfio_err
 	ret = fails(p, PCITEST_FAIL_LOAD, err);
 	if (ret)
 		return ret;
-	if (uvfio_load_version(in) != VERSION)
+	if (!uvfio_load_version(in) ||
+	    uvfio_load_version(in) > (uvfio_load_is(in, "PCIT") ? REGS_VERSION : ENGINE_VERSION))
 		return uvfio_error_set(err, -EINVAL,
 				       "section %s is of version %u, which is not known here",
 				       uvfio_load_kind(in), uvfio_load_version(in));
@@ -270,6 +288,10 @@ int pcitest_commit(void *priv, struct uvfio_error *err)
 	p->config_writes = a->config_writes;
 	p->mailbox = a->mailbox;
 	p->pf_data = a->pf_data;
+	p->vf_select = a->vf_select;
+	p->vf_status = a->vf_status;
+	p->vf_data = a->vf_data;
+	p->pme_delay = a->pme_delay;
 	memcpy(p->counts, a->counts, sizeof(p->counts));
 	put_words(p, PCITEST_BAR_REGS, PCITEST_LAST_DOORBELL, a->doorbells, NR_DOORBELL_WORDS);
 	if (p->pads) {

@@ -283,6 +283,11 @@ void pcitest_publish_all(struct pcitest *p, enum pcitest_status status, int erro
 		pcitest_publish(p, PCITEST_MAILBOX, 8, p->mailbox);
 		pcitest_publish(p, PCITEST_PF_DATA, 8, p->pf_data);
 	}
+	if (p->vfs) {
+		pcitest_publish(p, PCITEST_VF_SELECT, 4, p->vf_select);
+		pcitest_publish(p, PCITEST_VF_STATUS, 4, p->vf_status);
+		pcitest_publish(p, PCITEST_VF_DATA, 8, p->vf_data);
+	}
 	for (unsigned bar = 0; bar < 6; bar++)
 		for (unsigned log2 = 0; log2 < 4; log2++) {
 			publish_counts(p, bar, false, log2);
