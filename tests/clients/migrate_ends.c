@@ -32,7 +32,7 @@ static void *go_on(void *arg)
 		if (doing->what == 1)
 			(void)get(doing->fd, buf, sizeof(buf));
 		else if (doing->what == 2 && put(doing->fd, buf, sizeof(buf)) < 0)
-			return NULL;
+			pause(); /* there is no more to be had */
 		else if (doing->what == 3)
 			state_get(&doing->d);
 	}
