@@ -19,10 +19,6 @@
 /* How long after a close the janitor asks again, in µs. */
 static const unsigned retries[] = {50, 200, 1000, 10000, 100000};
 
-/* How long who opens waits for imports of memory that look at what is closed, in seconds.  None of
- * them waits for a client there, but it may not get its turn. */
-#define LOOK_SECONDS 1
-
 /* True when nobody but us has the file open for writing, or mapped through such a description. */
 static bool unused(const struct uapi_file *file)
 {
@@ -201,12 +197,12 @@ struct waiter {
 	bool impatient;        /* not any more */
 };
 
-static struct waiter waiter(unsigned group, uint64_t call)
+static struct waiter waiter(const struct uapi_files *files, unsigned group, uint64_t call)
 {
 	struct waiter w = {.group = group, .call = call};
 
 	clock_gettime(CLOCK_MONOTONIC, &w.until);
-	w.until.tv_sec += LOOK_SECONDS;
+	w.until.tv_sec += files->look_seconds;
 	return w;
 }
 
@@ -257,7 +253,7 @@ static bool await_death(struct uapi_files *files, struct waiter *w)
 
 void uapi_files_open_begin(struct uapi_files *files, unsigned group, uint64_t call)
 {
-	struct waiter w = waiter(group, call);
+	struct waiter w = waiter(files, group, call);
 
 	for (;;) {
 		bool going;
@@ -286,7 +282,7 @@ static uint64_t reap(struct uapi_files *files)
 
 void uapi_files_settle(struct uapi_files *files, unsigned group, uint64_t call)
 {
-	struct waiter w = waiter(group, call);
+	struct waiter w = waiter(files, group, call);
 
 	do
 		reap(files);

@@ -38,6 +38,7 @@ struct uapi_files *uapi_files_new(struct uapi_server *server, struct uvfio_error
 		return NULL;
 	}
 	files->server = server;
+	files->look_seconds = 1;
 	pthread_mutex_init(&files->opening, NULL);
 	pthread_mutex_init(&files->lock, NULL);
 	pthread_condattr_init(&attr);

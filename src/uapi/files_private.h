@@ -17,6 +17,9 @@ struct uapi_nodes; /* nodes.c */
 
 struct uapi_files {
 	struct uapi_server *server;
+	/* How long who opens waits for imports of memory that look at what is closed.  None of them
+	 * waits for a client there, but it may not get its turn.  Constant, but for tests. */
+	unsigned look_seconds;
 	pthread_mutex_t opening;
 	pthread_mutex_t lock; /* what follows */
 	struct uapi_file *table[BUCKETS];
