@@ -307,6 +307,10 @@ int cmd_save(int argc, char **argv)
 
 	if (ret >= 0)
 		return ret;
+	if (move_stream_is_uri(o.remote.args[1]))
+		return migrate_complain(
+			&command, o.remote.args[1],
+			"FILE is the name of a file; `uvfio migrate --to` takes a URI");
 	if (asprintf(&uri, "file:%s", o.remote.args[1]) < 0)
 		return migrate_complain(&command, "out of memory", "");
 	ret = move_away(&command, &o, uri, "has been saved");

@@ -18,6 +18,7 @@
 #include "control/control.h"
 
 #define CONNECT_MS 10000
+#define HELLO_MS   30000 /* that who connects may take to say something */
 
 static const char *after(const char *uri, const char *scheme)
 {
@@ -29,6 +30,11 @@ static const char *after(const char *uri, const char *scheme)
 const char *move_stream_path(const char *uri)
 {
 	return after(uri, "file:");
+}
+
+bool move_stream_is_uri(const char *text)
+{
+	return after(text, "unix:") || after(text, "tcp:") || after(text, "file:");
 }
 
 static int no_uri(const char *uri, struct uvfio_error *err)
@@ -69,7 +75,16 @@ static int unix_connect(const char *path, struct uvfio_error *err)
 
 /* ---- TCP ---- */
 
-/* "HOST:PORT", "[HOST]:PORT"; free() what @*host is. */
+/* A number is one of a port, which the resolver would cut to 16 bits; a name is the resolver's. */
+static bool is_port(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+	unsigned long port = strtoul(text, NULL, 10);
+
+	return text[digits] ? true : digits && digits < 10 && port > 0 && port < 65536;
+}
+
+/* "HOST:PORT", "[HOST]:PORT". */
 static int tcp_resolve(const char *text, bool passive, struct addrinfo **out,
 		       struct uvfio_error *err)
 {
@@ -83,6 +98,11 @@ static int tcp_resolve(const char *text, bool passive, struct addrinfo **out,
 		return uvfio_error_set(err, -EINVAL, "tcp:%s: give tcp:HOST:PORT", text);
 	}
 	*port++ = '\0';
+	if (!is_port(port)) {
+		free(host);
+		return uvfio_error_set(err, -EINVAL, "tcp:%s: a port is a number from 1 to 65535",
+				       text);
+	}
 	if (name[0] == '[' && name[strlen(name) - 1] == ']') {
 		name[strlen(name) - 1] = '\0';
 		name++;
@@ -236,26 +256,53 @@ int move_stream_to(const char *uri, struct uvfio_error *err)
 		return unix_connect(after(uri, "unix:"), err);
 	if (after(uri, "tcp:"))
 		return tcp_connect(after(uri, "tcp:"), err);
-	if (after(uri, "file:"))
+	if (after(uri, "file:") && *after(uri, "file:"))
 		return file_create(after(uri, "file:"), err);
 	return no_uri(uri, err);
 }
 
+/* Wait for @fd to be readable: 1; 0: not in @ms; -ECANCELED and so on with a message. */
+static int await_input(int fd, int cancel_fd, int ms, struct uvfio_error *err)
+{
+	struct pollfd fds[2] = {{fd, POLLIN, 0}, {cancel_fd, POLLIN, 0}};
+	int ret;
+
+	do
+		ret = poll(fds, 2, ms);
+	while (ret < 0 && errno == EINTR);
+	if (ret < 0)
+		return uvfio_error_set(err, -errno, "poll: %s", strerror(errno));
+	if (fds[1].revents)
+		return uvfio_error_set(err, -ECANCELED, "interrupted");
+	return ret;
+}
+
+/* Who connects and says nothing is no source: somebody looks whether anybody is listening. */
+static bool says_something(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
 static int accept_one(int listener, int cancel_fd, struct uvfio_error *err)
 {
-	struct pollfd fds[2] = {{listener, POLLIN, 0}, {cancel_fd, POLLIN, 0}};
-	int fd;
+	int fd, ret;
 
 	for (;;) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return uvfio_error_set(err, -errno, "poll: %s", strerror(errno));
-		if (fds[1].revents)
-			return uvfio_error_set(err, -ECANCELED, "interrupted");
-		if (!fds[0].revents)
-			continue;
+		ret = await_input(listener, cancel_fd, -1, err);
+		if (ret < 0)
+			return ret;
 		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-		if (fd >= 0)
-			return fd;
+		if (fd >= 0) {
+			ret = await_input(fd, cancel_fd, HELLO_MS, err);
+			if (ret > 0 && says_something(fd))
+				return fd;
+			close(fd);
+			if (ret < 0)
+				return ret;
+			continue;
+		}
 		if (errno != EINTR && errno != ECONNABORTED && errno != EAGAIN)
 			return uvfio_error_set(err, -errno, "accept: %s", strerror(errno));
 	}
@@ -267,9 +314,9 @@ int move_stream_from(const char *uri, int cancel_fd, void (*waiting)(const char 
 	const char *path = after(uri, "unix:"), *tcp = after(uri, "tcp:");
 	int listener, fd;
 
-	if (move_stream_path(uri))
+	if (move_stream_path(uri) && *move_stream_path(uri))
 		return move_stream_file(move_stream_path(uri), err);
-	if (!path && !tcp)
+	if ((!path && !tcp) || (path && !*path))
 		return no_uri(uri, err);
 	listener = path ? control_listen(path, 0600, err) : tcp_listen(tcp, err);
 	if (listener < 0)

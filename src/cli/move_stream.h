@@ -16,7 +16,7 @@
 int move_stream_to(const char *uri, struct uvfio_error *err);
 /* A file that was saved. */
 int move_stream_file(const char *path, struct uvfio_error *err);
-/* Wait for the other side at @uri.  @cancel_fd: -ECANCELED when it can be read.  @waiting is called
+/* Wait for the other side at @uri: for who says something.  @cancel_fd: -ECANCELED when it can be read.  @waiting is called
  * when somebody can come. */
 int move_stream_from(const char *uri, int cancel_fd, void (*waiting)(const char *uri),
 		     struct uvfio_error *err);
@@ -26,5 +26,7 @@ void move_stream_drop(const char *uri);
 int move_stream_keep(const char *uri, struct uvfio_error *err); /* 0 */
 /* The path, if it is a file; else NULL. */
 const char *move_stream_path(const char *uri);
+/* Does it begin as one of the three does? */
+bool move_stream_is_uri(const char *text);
 
 #endif

@@ -121,13 +121,40 @@ stop_all
 
 # ---- what it may not do ----
 
+serve a pcitest
 ask a migrate $dev >"$work/err" 2>&1
 is "without --to: a wrong call" 2 $?
-for wrong in "--to ftp:x" "--bandwidth fast --to unix:x" "--downtime 5 --to unix:x" "--cancel --to unix:x"; do
-	# shellcheck disable=SC2086
-	ask a migrate $dev $wrong >"$work/err" 2>&1
-	case $? in 1 | 2) pass "$wrong: refused" ;; *) fail "$wrong: refused" ;; esac
-done
+wrong() { # STATUS WORD ARGUMENT …: refused, and WORD is in the reason
+	local status=$1 word=$2 name=${*:3}
+	ask a "${@:3}" $dev >"$work/err" 2>&1
+	is "$name: refused" "$status" $?
+	matches "$name: and why" "*$word*" "$(cat "$work/err")"
+}
+wrong 1 "is no place" migrate --to ftp:x
+wrong 1 "a path has" migrate --to unix:
+wrong 1 "is no place" migrate --to file:
+wrong 1 "is no place" restore --from file:
+wrong 1 "1 to 65535" migrate --to tcp:127.0.0.1:99999
+wrong 1 "1 to 65535" restore --from tcp:127.0.0.1:0
+wrong 1 "waiting there" migrate --to "unix:$work/nobody"
+wrong 2 "bytes in a second" migrate --to unix:x --bandwidth fast
+wrong 2 "give a time" migrate --to unix:x --downtime 5
+wrong 2 "give one of them" migrate --to unix:x --cancel
+ask a save $dev unix:x 2>"$work/err"
+is "a URI is no file to save into" 2 $?
+check "of all that nothing has come" is_at a here
+
+# Who waits is not put off by somebody who looks whether it does.
+serve b pcitest
+restore b "unix:$work/m"
+ask a restore $dev --from "unix:$work/m" 2>"$work/err"
+is "nobody else can wait there" 1 $?
+matches "and why" "*already*" "$(cat "$work/err")"
+ask a migrate $dev --to "unix:$work/m" >"$work/log" 2>&1
+ok $? "who waits there gets the device"
+wait $restoring
+is "and says so" 0 $?
+stop_all
 
 # ---- a driver at work ----
 
