@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "control/move.h"
 #include "vfio/move.h"
+#include "vfio/observe.h"
 #include "vfio/vfio.h"
 
 #define SOCKET_BYTES (1 << 20) /* asked for; twice net.core.wmem_max is what it may be */
@@ -113,6 +114,23 @@ struct source {
 	bool still;
 };
 
+/* How much there is besides the @sent bytes, which just went.  While it runs, what the device said
+ * when it gave the last ones; memory that is zero is left out as it is found. */
+static void note_left(struct source *s, uint64_t sent)
+{
+	struct move_progress *p = &s->move->progress;
+	uint64_t left = atomic_load(&p->left);
+	struct vfio_migration_state state;
+
+	if (atomic_load(&p->step) == MOVE_COPY) {
+		vfio_device_migration_state(s->move->dev, &state);
+		left = state.initial + state.dirty;
+	} else {
+		left = left > sent ? left - sent : 0;
+	}
+	atomic_store(&p->left, left);
+}
+
 /* Send what there is: 0 when that was all (it is paused), -ENOMSG for now, -errno with a message.
  */
 static int copy(struct source *s, struct uvfio_error *err)
@@ -139,6 +157,7 @@ static int copy(struct source *s, struct uvfio_error *err)
 			ret = move_frame_send(move, MOVE_FRAME_DATA, bytes, (size_t)n, err);
 		if (ret)
 			return ret;
+		note_left(s, (uint64_t)n);
 		s->pass_bytes += (uint64_t)n;
 		atomic_fetch_add(&move->progress.bytes, (uint64_t)n);
 	}

@@ -369,6 +369,32 @@ static void slowly(void **state)
 	pair_down(&p);
 }
 
+/* How much is left is said while it goes, not only when all has been looked at. */
+static void it_gets_less(void **state)
+{
+	const uint64_t size = 8 << 20;
+	struct mover m = {.move.options = {.bandwidth = 0, .downtime_ns = 1}};
+	struct pair p;
+	uint64_t left;
+	int fd;
+
+	pair_up(&p, "pcitest,memory=8M", "pcitest,memory=8M");
+	for (uint64_t at = 0; at < size; at += 4096)
+		bar_put(&p.f, 2, at, 8, at + 1);
+	start(&p, &m, &fd);
+	/* The first frame is the head of the stream; when the third has come, what is left was said
+	 * behind the second.  Of 8 MiB no socket holds the rest. */
+	assert_true(play(fd, DATA));
+	assert_int_equal(hear_frame(fd, NULL), MOVE_FRAME_DATA);
+	assert_int_equal(hear_frame(fd, NULL), MOVE_FRAME_DATA);
+	left = atomic_load(&m.move.progress.left);
+	assert_true(left > 0 && left < size);
+	move_cancel(&m.move, false);
+	assert_int_equal(mover_end(&m), -ECANCELED);
+	close(fd);
+	pair_down(&p);
+}
+
 /* ---- the limit of bandwidth: bytes against a clock that the test has ---- */
 
 static void bandwidth(void **state)
@@ -433,6 +459,7 @@ int main(void)
 		cmocka_unit_test(users_are_sent_away_first),
 		cmocka_unit_test(only_when_still),
 		cmocka_unit_test(slowly),
+		cmocka_unit_test(it_gets_less),
 		cmocka_unit_test(bandwidth),
 	};
 
