@@ -261,6 +261,42 @@ static void what_does_not_fit_is_said(void **state)
 	mig_buf_fini(&buf);
 }
 
+/* A stream of one section of @tag and an end that says what is given. */
+static int read_with_end(uint32_t tag, uint32_t version, uint64_t sections, uint64_t bytes)
+{
+	struct uvfio_error err = {""};
+	struct got got = {.refuse = 0};
+	struct mig_writer w;
+	struct mig_buf buf;
+	int ret;
+
+	mig_buf_init(&buf, 1 << 20);
+	mig_writer_init(&w, &buf, "nvme");
+	mig_section_begin(&w, tag, 1);
+	mig_put_u32(&buf, 1);
+	mig_section_end(&w);
+	mig_section_begin(&w, MIG_TAG_END, version);
+	mig_put_u64(&buf, sections);
+	mig_put_u64(&buf, bytes);
+	mig_section_end(&w);
+	assert_int_equal(buf.error, 0);
+	ret = read_pieces(buf.bytes, buf.len, buf.len, &got, &err);
+	assert_int_equal(!ret, !err.msg[0]);
+	mig_buf_fini(&buf);
+	return ret;
+}
+
+/* All sums are right, and it is wrong all the same. */
+static void made_by_hand(void **state)
+{
+	assert_int_equal(read_with_end(NVCT, 1, 1, 4), 0);
+	assert_int_equal(read_with_end(NVCT, 1, 2, 4), -EINVAL);
+	assert_int_equal(read_with_end(NVCT, 1, 0, 4), -EINVAL);
+	assert_int_equal(read_with_end(NVCT, 1, 1, 5), -EINVAL);
+	assert_int_equal(read_with_end(NVCT, 2, 1, 4), -EINVAL);
+	assert_int_equal(read_with_end(MIG_TAG('N', 'V', '\n', 'T'), 1, 1, 4), -EINVAL);
+}
+
 static void values_end_with_the_section(void **state)
 {
 	const uint8_t bytes[] = {1, 2, 3, 4, 5};
@@ -300,6 +336,7 @@ int main(void)
 		cmocka_unit_test(same_contents_elsewhere_are_found),
 		cmocka_unit_test(refusals_stay),
 		cmocka_unit_test(what_does_not_fit_is_said),
+		cmocka_unit_test(made_by_hand),
 		cmocka_unit_test(values_end_with_the_section),
 		cmocka_unit_test(bytes_go_at_the_front),
 	};
