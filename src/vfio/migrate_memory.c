@@ -74,7 +74,7 @@ void memory_copy_drop(struct vfio_device *dev)
 	if (!copy)
 		return;
 	for (unsigned i = 0; i < NR_BARS; i++) {
-		if (copy->aside[i] == dev->bars[i].memory)
+		if (copy->aside[i] && copy->came[i])
 			clear_memory(&dev->bars[i]);
 		else if (copy->aside[i])
 			munmap(copy->aside[i], dev->bars[i].memory_len);
