@@ -144,7 +144,10 @@ static int add_in_turn(struct server *server, uint64_t id, struct serve_spec *sp
 		fd = -1;
 	}
 	if (ret) {
-		vfio_machine_remove_device(server->machine, d->name, 0, NULL, NULL, NULL);
+		/* The client of one that was to be taken over is the old server's, and is not to be
+		 * asked to let go of it: this server is ended as it is. */
+		if (!server->arriving)
+			vfio_machine_remove_device(server->machine, d->name, 0, NULL, NULL, NULL);
 		goto fail;
 	}
 	d->id = id;

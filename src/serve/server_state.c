@@ -152,6 +152,8 @@ int server_state_load(struct server *server, uint64_t id, const char *name, stru
 
 	if (server_arriving_state(server, id) >= 0)
 		return with_device(server, name, server_arriving_state(server, id), load, err);
+	if (id && server->arriving)
+		return uvfio_error_set(err, -EPROTO, "it was not handed over");
 	/* Control adds devices, too, in threads of its own: they have no id. */
 	if (!id || server->state_fd < 0 || server->state_id != id)
 		return 0;

@@ -213,6 +213,11 @@ out:
 	return ret;
 }
 
+bool vfio_keep_logs(struct vfio_device *dev)
+{
+	return __atomic_load_n(&dev->dma_logging.log, __ATOMIC_RELAXED) != NULL;
+}
+
 int vfio_keep_mappings(struct vfio_device_file *df, uint64_t iova, struct iommu_kept *out,
 		       unsigned max)
 {

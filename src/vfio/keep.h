@@ -66,6 +66,8 @@ int vfio_keep_irqs(struct vfio_device_file *df,
 /* iommu_keep() of what the user has mapped for @df. */
 int vfio_keep_mappings(struct vfio_device_file *df, uint64_t iova, struct iommu_kept *out,
 		       unsigned max);
+/* Is DMA logging on (E.4)?  What was logged does not go along. */
+bool vfio_keep_logs(struct vfio_device *dev);
 /* What is known of the pages in which clients' stores are found by looking (VFIO_MMIO_POLLED), of a
  * device that stands still; and the same before vfio_keep_view(): clients may have stored since,
  * and that is found after vfio_keep_master().  -EINVAL: they are other pages; -ENOMEM. */

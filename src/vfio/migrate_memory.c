@@ -62,6 +62,8 @@ static struct memory_copy *get_copy(struct vfio_device *dev)
 /* What was put there is nobody's. */
 static void clear_memory(const struct bar *bar)
 {
+	if (!bar->memory_len)
+		return;
 	if (mmap(bar->memory, bar->memory_len, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
 		memset(bar->memory, 0, bar->memory_len);

@@ -348,6 +348,8 @@ static const char *why_not(struct wire_conn *conn, int layout)
 		return "its client takes no answers at the moment";
 	if (conn->twin_socket && conn->twin.have > conn->twin.used)
 		return "its client is just answering";
+	if (vfio_keep_logs(vfio_device_file_device(conn->df)))
+		return "its client has DMA logging on, as for a migration; try again afterwards";
 	return NULL;
 }
 
@@ -410,7 +412,8 @@ static int hand_over(struct wire_conn *conn, struct wire_handed *h, struct uvfio
 		return uvfio_error_set(
 			err, ret, "%s: %s", device,
 			ret == -EOPNOTSUPP ? "its client has memory mapped that cannot go along "
-					     "(another device's, or very many files)"
+					     "(another device's, a disk's file, or more "
+					     "than 64 files)"
 					   : strerror(-ret));
 	}
 	h->bytes = buf.bytes;

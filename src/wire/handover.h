@@ -11,10 +11,10 @@
  * order.  From handing over on nothing is taken out of the socket here.
  *
  * What goes along: what VERSION agreed on, DMA mappings with their files, eventfds, the file behind
- * the BARs with what is known of its pages (clients go on storing there), commands that came and were
- * not begun, bytes of a message that has come in part.  Not (-EBUSY, with a message): a client that
- * takes no answers at the moment, moves the device itself, or has
- * memory of another device's mapped.
+ * the BARs with what is known of its pages (clients go on storing there), commands that came and
+ * were not begun, bytes of a message that has come in part.  Not (-EBUSY, with a message): a client
+ * that takes no answers at the moment, moves the device itself or has its DMA logged (what was
+ * logged would be lost), or has memory of another device's mapped.
  */
 #ifndef UVFIO_WIRE_HANDOVER_H
 #define UVFIO_WIRE_HANDOVER_H
@@ -50,7 +50,9 @@ void wire_handed_fini(struct wire_handed *handed);
  * A connection that was handed over becomes @listener's, which accepts nobody yet and whose device
  * has been loaded (vfio/keep.h).  @fds become the connection's, those that are used are -1 then. 0;
  * -EINVAL: it is not what wire_hand_over() makes; -errno of what could not be had again; with a
- * message.  After an error the device is not to be used.
+ * message.  After an error the device is not to be used, nor to be taken out of the machine: its
+ * client, which the other process goes on with, would be asked to let go of it.  Until
+ * wire_go_on() nothing that is done with the connection reaches the client.
  */
 int wire_take_over(struct wire_listener *listener, const void *bytes, size_t len, int *fds,
 		   unsigned nr_fds, struct wire_conn **out, struct uvfio_error *err);

@@ -30,6 +30,7 @@
 static_assert(1u << SLOT_BITS == WIRE_DMA_MSGS, "a slot's number fits");
 
 enum layout { LAYOUT_UNKNOWN, LAYOUT_64, LAYOUT_32 };
+static_assert(LAYOUT_32 == WIRE_PEER_LAYOUT_MAX, "all can be handed over");
 #define DATA_AT(layout) ((layout) == LAYOUT_32 ? 12u : 16u)
 
 enum slot_state { SLOT_FREE, SLOT_SENT, SLOT_PROBE };

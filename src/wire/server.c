@@ -291,7 +291,7 @@ static void on_retry(void *arg)
 		uvfio_timer_arm(listener->retry, ACCEPT_RETRY);
 }
 
-static int check_socket(int fd, bool listening)
+int wire_check_socket(int fd, bool listening)
 {
 	int value = 0;
 	socklen_t len = sizeof(value);
@@ -357,7 +357,7 @@ static int listen_new(struct wire_server *server, const char *device, int fd,
 		goto failed;
 	}
 	strncpy(listener->device, device, sizeof(listener->device) - 1);
-	ret = fd < 0 ? 0 : check_socket(fd, true);
+	ret = fd < 0 ? 0 : wire_check_socket(fd, true);
 	if (ret) {
 		uvfio_error_set(err, ret, "%s: what was given to listen on is no listening socket",
 				device);
@@ -418,7 +418,7 @@ int wire_listen(struct wire_server *server, const char *device, int fd,
 
 int wire_listener_open(struct wire_listener *listener, int fd)
 {
-	int ret = listener->fd >= 0 ? -EINVAL : check_socket(fd, true);
+	int ret = listener->fd >= 0 ? -EINVAL : wire_check_socket(fd, true);
 
 	if (ret) {
 		close(fd);
@@ -431,7 +431,7 @@ int wire_listener_open(struct wire_listener *listener, int fd)
 
 int wire_adopt_with(struct wire_listener *listener, int fd, const struct vfio_token *token)
 {
-	int ret = check_socket(fd, false);
+	int ret = wire_check_socket(fd, false);
 
 	if (ret) {
 		close(fd);

@@ -347,7 +347,9 @@ void wire_stream_shut(struct wire_stream *s)
 		wire_out_free(out);
 	}
 	pthread_mutex_unlock(&s->lock);
-	shutdown(s->fd, SHUT_RDWR);
+	/* That would end it for the other process, too. */
+	if (!s->lent)
+		shutdown(s->fd, SHUT_RDWR);
 }
 
 size_t wire_stream_queued(struct wire_stream *s)

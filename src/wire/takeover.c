@@ -59,6 +59,8 @@ static int map(struct record *r)
 	fd = mig_get_u32(&r->in);
 	if (r->in.bad || (fd != UINT32_MAX && look_fd(r, fd) < 0))
 		return bad(r, "a mapping has no file");
+	if (prot & ~(IOMMU_READ | IOMMU_WRITE))
+		return bad(r, "a mapping has no such permission");
 	req.flags = (prot & IOMMU_READ ? VFIO_DMA_MAP_FLAG_READ : 0) |
 		    (prot & IOMMU_WRITE ? VFIO_DMA_MAP_FLAG_WRITE : 0);
 	wire_client_init(&c, r->conn, NULL, &req, sizeof(req), sizeof(req));
@@ -114,6 +116,8 @@ static int get_eventfds(struct record *r, struct eventfds *e)
 		/* Anything else could hold up who signals it. */
 		if (r->in.bad || fd < 0 || !uvfio_eventfd_check(&r->conn->server->eventfds, fd))
 			return bad(r, "an interrupt has no eventfd");
+		if (e->nr == WIRE_HANDED_FDS)
+			return bad(r, "it has too many interrupts");
 		list = realloc(e->list, (e->nr + 1) * sizeof(*list));
 		if (!list)
 			return uvfio_error_set(r->err, -ENOMEM, "out of memory");
@@ -167,19 +171,24 @@ static int command(struct record *r)
 	memcpy(&msg.hdr, hdr, sizeof(msg.hdr));
 	if (msg.hdr.size < sizeof(msg.hdr) || msg.hdr.size > WIRE_MSG_MAX)
 		return bad(r, "a message has no such size");
+	if ((msg.hdr.flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
+		return bad(r, "a command is none");
 	msg.len = msg.hdr.size - (uint32_t)sizeof(msg.hdr);
 	payload = mig_get(&r->in, msg.len);
 	msg.bad_fds = mig_get_u8(&r->in);
 	ret = get_fds(r, fds, &msg.nr_fds);
 	if (!ret && !payload)
 		ret = bad(r, "a message is cut");
-	if (ret)
+	if (ret) {
+		wire_msg_close_fds(&msg, r->conn->trash);
 		return ret;
+	}
 	msg.payload = malloc(msg.len + 1u);
 	if (msg.payload)
 		memcpy(msg.payload, payload, msg.len);
 	kept = msg.payload ? wire_msg_keep(&msg) : NULL;
 	free(msg.payload);
+	wire_msg_close_fds(&msg, r->conn->trash); /* those that have not moved */
 	if (!kept)
 		return uvfio_error_set(r->err, -ENOMEM, "out of memory");
 	TAILQ_INSERT_TAIL(&r->conn->pending, kept, next);
@@ -222,6 +231,9 @@ static int input(struct record *r)
 	s->fds_at = mig_get_u32(&r->in);
 	s->bad_fds = mig_get_u8(&r->in);
 	ret = get_fds(r, s->fds, &s->nr_fds);
+	/* They came with bytes that are here. */
+	if (!ret && (s->nr_fds || s->bad_fds) && s->fds_at >= len)
+		ret = bad(r, "descriptors belong to no message");
 	if (!ret && (r->in.bad || mig_left_bytes(&r->in)))
 		ret = bad(r, "it is cut, or goes on");
 	return ret;
@@ -229,20 +241,22 @@ static int input(struct record *r)
 
 /* ---- all of it ---- */
 
-/* Which descriptors come first. */
+/* Which descriptors come first; and what is to be checked first. */
 struct first {
 	bool twin, view, doorbell;
+	uint32_t minor, layout;
 };
 
-static void agreed(struct record *r, uint32_t *layout, struct first *first)
+static void agreed(struct record *r, struct first *first)
 {
 	struct wire_conn *conn = r->conn;
 
-	conn->minor = (uint16_t)mig_get_u32(&r->in);
+	first->minor = mig_get_u32(&r->in);
+	conn->minor = (uint16_t)first->minor;
 	conn->max_xfer = mig_get_u32(&r->in);
 	conn->rx_fds = mig_get_u32(&r->in);
 	conn->max_fds = mig_get_u32(&r->in);
-	*layout = mig_get_u32(&r->in);
+	first->layout = mig_get_u32(&r->in);
 	conn->pid = (int32_t)mig_get_u32(&r->in);
 	conn->who.uid = (int64_t)mig_get_u64(&r->in);
 	conn->since = mig_get_u64(&r->in);
@@ -258,14 +272,16 @@ static void agreed(struct record *r, uint32_t *layout, struct first *first)
 
 static int make_twin(struct record *r)
 {
-	int fd = take_fd(r, 1);
+	int fd = look_fd(r, 1);
 
-	if (fd < 0)
+	if (fd < 0 || wire_check_socket(fd, false))
 		return bad(r, "it has no second socket");
+	fd = take_fd(r, 1);
 	r->conn->twin_socket = true;
 	if (wire_stream_init(&r->conn->twin, fd, WIRE_MSG_MAX, r->conn->trash, &r->conn->bytes_in,
 			     &r->conn->bytes_out))
 		return uvfio_error_set(r->err, -ENOMEM, "out of memory");
+	r->conn->twin.lent = true;
 	return 0;
 }
 
@@ -322,12 +338,15 @@ static int rebuild(struct record *r)
 {
 	struct wire_conn *conn = r->conn;
 	struct first first;
-	uint32_t layout;
 	int ret;
 
-	agreed(r, &layout, &first);
-	if (r->in.bad || conn->max_xfer < 8 || conn->max_xfer > WIRE_XFER_MAX)
+	agreed(r, &first);
+	if (r->in.bad)
 		return bad(r, "it is cut");
+	if (first.minor > VFIO_USER_MINOR || conn->max_xfer < 8 || conn->max_xfer > WIRE_XFER_MAX ||
+	    conn->rx_fds > VFIO_USER_MAX_FDS || conn->max_fds > VFIO_USER_MAX_FDS ||
+	    first.layout > WIRE_PEER_LAYOUT_MAX)
+		return bad(r, "VERSION cannot have agreed on that");
 	if (first.twin) {
 		ret = make_twin(r);
 		if (ret)
@@ -336,7 +355,7 @@ static int rebuild(struct record *r)
 	conn->peer = wire_peer_new(conn, conn->max_xfer);
 	if (!conn->peer)
 		return uvfio_error_set(r->err, -ENOMEM, "out of memory");
-	wire_peer_set_layout(conn->peer, layout);
+	wire_peer_set_layout(conn->peer, first.layout);
 	ret = -wire_conn_open_device(conn, true);
 	if (ret)
 		return uvfio_error_set(r->err, ret, "its device cannot be opened again: %s",
@@ -370,20 +389,17 @@ int wire_take_over(struct wire_listener *listener, const void *bytes, size_t len
 			   .fds = fds,
 			   .nr_fds = nr_fds,
 			   .err = err};
-	int fd, flags, ret;
+	int fd, ret;
 
 	if (mig_get_u32(&r.in) != HANDOVER_VERSION)
 		return bad(&r, "it is of a version that this server does not know");
-	fd = take_fd(&r, 0);
-	flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
-	if (flags < 0 || !(flags & O_NONBLOCK)) {
-		if (fd >= 0)
-			close(fd);
+	fd = look_fd(&r, 0);
+	if (fd < 0 || wire_check_socket(fd, false))
 		return bad(&r, "it has no socket");
-	}
-	r.conn = wire_conn_make(listener, fd, WIRE_MSG_MAX);
+	r.conn = wire_conn_make(listener, take_fd(&r, 0), WIRE_MSG_MAX);
 	if (!r.conn)
 		return uvfio_error_set(err, -ENOMEM, "out of memory");
+	r.conn->stream.lent = true;
 	set_state(r.conn, WIRE_READY);
 	/* From here on it goes like any other, when the server ends. */
 	enlist(r.conn);
@@ -395,6 +411,7 @@ int wire_take_over(struct wire_listener *listener, const void *bytes, size_t len
 
 void wire_go_on(struct wire_conn *conn)
 {
+	conn->stream.lent = conn->twin.lent = false;
 	vfio_keep_master(conn->df);
 	uvfio_ctx_post(conn->ctx, &conn->go_work);
 }

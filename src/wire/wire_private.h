@@ -86,7 +86,8 @@ struct wire_out {
 TAILQ_HEAD(wire_outs, wire_out);
 
 struct wire_stream {
-	int fd; /* -1: none */
+	int fd;    /* -1: none */
+	bool lent; /* it is still another process' (takeover.c) */
 	/* Input: the owner's. */
 	uint32_t max;    /* bytes of a message */
 	uint8_t *in;     /* WIRE_IN_BYTES, or @big_size while a large message comes in */
@@ -253,6 +254,8 @@ struct wire_listener *wire_take_made(struct wire_server *server, const char *dev
 /* server.c: make such a one; 0 or -errno with a message. */
 int wire_make_listener(struct wire_server *server, const char *device,
 		       const struct wire_options *options, struct uvfio_error *err);
+/* server.c: is @fd a stream socket, and does it listen?  Makes it non-blocking: 0, -EINVAL, -errno. */
+int wire_check_socket(int fd, bool listening);
 /* server->lock is held.  Free it if nobody needs it any more. */
 void wire_listener_reap_locked(struct wire_listener *listener);
 
@@ -580,6 +583,7 @@ void wire_peer_ended(struct wire_peer *peer);
 /* What it has found out, for a peer that takes its place; -EBUSY: the client has to answer
  * messages. */
 int wire_peer_layout(struct wire_peer *peer);
+#define WIRE_PEER_LAYOUT_MAX 2u
 void wire_peer_set_layout(struct wire_peer *peer, unsigned layout);
 /* The connection has gone: ends everything and drops the connection's reference. */
 void wire_peer_close(struct wire_peer *peer);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A Linux guest that writes to an NVMe controller and is moved, live, by QEMU's own migration over TCP (E.3, E.5).
+"""A Linux guest that writes to an NVMe controller and is moved, live, by QEMU's own migration over TCP (E.3).
 
 Usage: live_migration.py UVFIO PROGRAM [CASE ...]     TAP; PROGRAM is live_guest, linked statically
 The device is vfio-pci with enable-migration=on, under `uvfio run`: source and target are two runs in two network

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Write the seed corpus of a harness: inputs that reach far, for the fuzzer to change.
 
-usage: make_seeds.py NAME FOLDER      NAME: irqs, migration, nvme, sysfs, vconfig, wire, wire_stream
+usage: make_seeds.py NAME FOLDER      NAME: handover, irqs, migration, nvme, sysfs, vconfig, wire, wire_stream
 """
 import os
 import random
@@ -149,6 +149,16 @@ def nvme():
     yield bytes([VFS, HOST, 0, HOST, 3, BRING_UP, 0x10, BRING_UP, 0x11, BRING_UP, 0x72, CHECK]) + used
 
 
+def handover():
+    """Both records as they are; each way to change them, in some places."""
+    for which in range(2):
+        yield bytes([which, 10, 0xff, 0xff])
+        for op in range(16):
+            for at in range(op, 420, 83):
+                yield bytes([which, op, at & 255, at >> 8, 5 + at % 19, at % 7, 3, 1])
+        yield bytes([which | 2]) + struct.pack("<6I", 1, 1 << 20, 8, 8, 1, 0) + bytes(64)
+
+
 def noise(name):
     chance = random.Random(name)
     for length in (16, 64, 64, 200, 200, 500, 500, 500):
@@ -159,7 +169,8 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.split("\n\n", 1)[1])
     name, folder = sys.argv[1:]
-    seeds = {"migration": migration, "nvme": nvme, "sysfs": sysfs, "wire": wire, "wire_stream": wire_stream}.get(name, lambda: noise(name))
+    made = {"handover": handover, "migration": migration, "nvme": nvme, "sysfs": sysfs, "wire": wire, "wire_stream": wire_stream}
+    seeds = made.get(name, lambda: noise(name))
     os.makedirs(folder, exist_ok=True)
     for number, seed in enumerate(seeds()):
         with open(f"{folder}/seed-{number:03}", "wb") as file:
