@@ -262,6 +262,7 @@ static const char *reason_name(enum iommu_fault_reason reason)
 		[IOMMU_FAULT_GONE] = "gone",
 		[IOMMU_FAULT_INJECTED] = "injected",
 		[IOMMU_FAULT_REVOKED] = "revoked",
+		[IOMMU_FAULT_QUIET] = "quiet",
 	};
 
 	static_assert(sizeof(names) / sizeof(names[0]) == NR_IOMMU_FAULTS, "a name each");

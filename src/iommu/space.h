@@ -95,6 +95,7 @@ enum iommu_fault_reason {
 	IOMMU_FAULT_GONE,       /* the memory behind the mapping went away */
 	IOMMU_FAULT_INJECTED,   /* on demand, by the device layer */
 	IOMMU_FAULT_REVOKED,    /* the memory is a device's, which does not answer */
+	IOMMU_FAULT_QUIET,      /* recorded by the device layer: it is to be quiet, to be moved */
 	NR_IOMMU_FAULTS
 };
 

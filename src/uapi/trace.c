@@ -193,6 +193,7 @@ static const char *fault_reason(unsigned reason)
 		[IOMMU_FAULT_GONE] = "memory is gone",
 		[IOMMU_FAULT_INJECTED] = "asked for",
 		[IOMMU_FAULT_REVOKED] = "device memory is away",
+		[IOMMU_FAULT_QUIET] = "quiet, to be moved",
 	};
 
 	static_assert(sizeof(names) / sizeof(names[0]) == NR_IOMMU_FAULTS, "a name each");

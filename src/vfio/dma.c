@@ -29,10 +29,17 @@ static struct vfio_device *to_dev(struct uvfio_device *dev)
 	return (struct vfio_device *)dev;
 }
 
-static void record_fault(struct vfio_device *dev, const struct iommu_fault *fault, int ret)
+static void record_fault(struct vfio_device *dev, const struct iommu_fault *refused, int ret)
 {
+	const struct iommu_fault *fault = refused;
+	struct iommu_fault quiet = *refused;
 	unsigned lost = 0;
 
+	/* What is off then is not what the driver has switched off (E.2). */
+	if (refused->reason == IOMMU_FAULT_BUS_MASTER && atomic_load(&dev->migration.quiet)) {
+		quiet.reason = IOMMU_FAULT_QUIET;
+		fault = &quiet;
+	}
 	atomic_fetch_add_explicit(&dev->stats.faults, 1, memory_order_relaxed);
 	observe_fault(dev, fault, ret);
 	device_emit(dev, VFIO_EVENT_FAULT, fault->iova, fault->len,

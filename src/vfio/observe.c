@@ -300,6 +300,7 @@ const char *vfio_fault_reason(enum iommu_fault_reason reason)
 		[IOMMU_FAULT_GONE] = "the memory behind the mapping has gone",
 		[IOMMU_FAULT_INJECTED] = "a fault was asked for",
 		[IOMMU_FAULT_REVOKED] = "the memory of the device behind the mapping is away",
+		[IOMMU_FAULT_QUIET] = "the device is to be quiet while it is moved",
 	};
 
 	static_assert(ARRAY_SIZE(names) == NR_IOMMU_FAULTS, "a name each");

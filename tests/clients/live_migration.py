@@ -144,12 +144,12 @@ class Moving:
 
 def faultless(guest, paused=False):
     """No transfer of a device was refused, and QEMU could map everything.  A device that is to be quiet has 100 ms for what
-    is under way; on a busy machine what comes later is refused, as without bus mastering, and is done at the target."""
+    is under way; on a busy machine what comes later is refused, and is done at the target."""
     found = subprocess.run([UVFIO, "faults", "--json", "--control", guest.control], capture_output=True, text=True)
     require(found.returncode == 0, found.stderr)
     faults = [device for machine in json.loads(found.stdout)["machines"] for device in machine["devices"]]
     require(faults and all(device["total"] == len(device["faults"]) for device in faults), found.stdout)
-    late = ("bus-master",) if paused else ()
+    late = ("quiet",) if paused else ()
     require(all(fault["reason"] in late for device in faults for fault in device["faults"]), found.stdout)
     said = guest.errors()
     require(not re.search("map_dma|dma_map|bad address", said.lower()), "QEMU could not map a BAR: " + said)

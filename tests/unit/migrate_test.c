@@ -4,6 +4,7 @@
 #include <semaphore.h>
 #include <uvfio/migration.h>
 #include "vfio_fixture.h"
+#include "vfio/observe.h"
 #include "vfio/vfio_uapi.h"
 
 #define GET   VFIO_DEVICE_FEATURE_GET
@@ -206,8 +207,10 @@ static void test_features(void **state)
 
 static void test_states(void **state)
 {
+	struct vfio_fault_record fault;
 	unsigned quiesces;
 	struct fixture f;
+	uint64_t total;
 	int32_t fd;
 
 	up(&f, "moving,memory=on");
@@ -227,6 +230,10 @@ static void test_states(void **state)
 	assert_int_equal(bar_get(&f, 0, REG_SCRATCH, 4), 5);
 	bar_put(&f, 0, REG_SCRATCH, 4, 6);
 	assert_int_equal(bar_get(&f, 0, REG_SCRATCH, 4), 6);
+	/* What it starts all the same is refused, and not for what its driver has done. */
+	assert_int_equal(probe_command(&f, CMD_WRITE, 0x1000, 8), -EPERM);
+	assert_int_equal(vfio_device_faults(f.dev, &fault, 1, &total), 1);
+	assert_int_equal(fault.fault.reason, IOMMU_FAULT_QUIET);
 	/* What a driver does with bus mastering does not wake it. */
 	config_put(&f, PCI_COMMAND, 2, COMMAND_ON & ~PCI_COMMAND_MASTER);
 	config_put(&f, PCI_COMMAND, 2, COMMAND_ON);
