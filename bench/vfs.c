@@ -6,7 +6,8 @@
  * (uvfio/machine.h), and a driver for each VF over a connection of its own (uvfio/driver.h), all in
  * one thread that goes round them.  The same number of 4 KiB random reads is done by 1, by 8 and by
  * all of them, in turns: the sum must not fall, and nobody get less
- * than half of an equal share.  Each VF in use has 32 reads in flight.
+ * than half of an equal share.  Each VF in use has 32 reads in flight.  Beside them stand the bare
+ * messages, entries and copies of as many users (vfs_bare.h): what of a fall is the machine's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,12 +17,13 @@
 
 #include "bench.h"
 #include "nvme_ctrl.h"
+#include "vfs_bare.h"
 
 #define ROUNDS 7
 #define VFS    64u
 #define DEPTH  32u /* reads in flight, of each */
 #define BATCH  16u /* submitted by one doorbell */
-#define IOS    100000u
+#define IOS    400000u
 #define IMAGE  (256u << 20)
 
 struct user {
@@ -114,6 +116,18 @@ static double reads(void *arg)
 	return done * 1e6 / (double)ns;
 }
 
+struct bare_run {
+	struct bare **bare;
+	unsigned users;
+};
+
+static double bare(void *arg)
+{
+	const struct bare_run *r = arg;
+
+	return bare_reads(*r->bare, r->users, IOS);
+}
+
 static void make_image(char *path)
 {
 	char *buf = malloc(1 << 20);
@@ -183,10 +197,15 @@ int main(int argc, char **argv)
 {
 	static struct world w;
 	struct run runs[] = {{&w, 1}, {&w, 8}, {&w, VFS}};
+	static struct bare *b;
+	struct bare_run bares[] = {{&b, 1}, {&b, 8}, {&b, VFS}};
 	struct bench_case sums[] = {
 		{"4 KiB random reads, 1 VF", "k/s", reads, &runs[0]},
 		{"8 VFs, the sum", "k/s", reads, &runs[1]},
 		{"64 VFs, the sum", "k/s", reads, &runs[2]},
+		{"bare: messages, entries and copies of 1 user", "k/s", bare, &bares[0]},
+		{"bare: of 8", "k/s", bare, &bares[1]},
+		{"bare: of 64", "k/s", bare, &bares[2]},
 	};
 	char image[] = "/tmp/bench-vfs-XXXXXX";
 	struct uvfio_machine *m;
@@ -204,7 +223,9 @@ int main(int argc, char **argv)
 		bench_run("VFs of one NVMe controller on one image", sums, 1, 3);
 		exit(0);
 	}
-	missed = bench_run("VFs of one NVMe controller on one image", sums, 3, ROUNDS);
+	b = bare_new(image, IMAGE, VFS, DEPTH, BATCH);
+	missed = bench_run("VFs of one NVMe controller on one image", sums, 6, ROUNDS);
+	bare_free(b);
 	missed += judge(runs, sums);
 	for (unsigned i = 0; i < VFS; i++)
 		nvme_close(&w.users[i].nvme);
