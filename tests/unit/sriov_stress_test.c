@@ -130,17 +130,16 @@ static void test_come_and_go(void **state)
 				 0);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		assert_int_equal(set_numvfs(s.pf, 1 + round % VFS), 0);
-		/* Until somebody has used one. */
+		/* Until somebody has used one; in the last one, for what is to be seen at all. */
 		before = atomic_load(&s.opened);
-		while (atomic_load(&s.opened) < before + 2)
+		while (atomic_load(&s.opened) < before + 2 ||
+		       (round == ROUNDS - 1 && (!atomic_load(&s.moved) || !atomic_load(&s.resets))))
 			sched_yield();
 		assert_int_equal(set_numvfs(s.pf, 0), 0);
 	}
 	atomic_store(&s.stop, true);
 	for (unsigned i = 0; i < USERS + 2; i++)
 		pthread_join(threads[i], NULL);
-	assert_true(atomic_load(&s.moved) > 0);
-	assert_true(atomic_load(&s.resets) > 0);
 	assert_int_equal(vfio_machine_devices(s.f.machine, NULL, 0), 1);
 	vfio_device_put(s.pf);
 	fixture_close(&s.f);
