@@ -211,22 +211,6 @@ static int check_stands(const struct vfio_move *move, struct uvfio_error *err)
 	return 0;
 }
 
-ssize_t vfio_move_read(struct vfio_move *move, void *buf, size_t len)
-{
-	struct vfio_device *dev = move->dev;
-	ssize_t ret;
-
-	assert(move->kind == VFIO_MOVE_SAVE);
-	do {
-		pthread_mutex_lock(&dev->config_lock);
-		ret = check_stands(move, NULL);
-		if (!ret)
-			ret = move->data ? mig_data_read(move->data, buf, len) : -ENOMSG;
-		pthread_mutex_unlock(&dev->config_lock);
-	} while (ret == -EAGAIN);
-	return ret;
-}
-
 static ssize_t lend(struct mig_data *data, const void **bytes, size_t max)
 {
 	ssize_t n = mig_data_peek(data, bytes);
@@ -238,7 +222,8 @@ static ssize_t lend(struct mig_data *data, const void **bytes, size_t max)
 	return n;
 }
 
-ssize_t vfio_move_lend(struct vfio_move *move, const void **bytes, size_t max)
+/* What is next: lent in @bytes, or, NULL, copied to @buf. */
+static ssize_t next_of(struct vfio_move *move, const void **bytes, void *buf, size_t max)
 {
 	struct vfio_device *dev = move->dev;
 	ssize_t ret;
@@ -247,11 +232,24 @@ ssize_t vfio_move_lend(struct vfio_move *move, const void **bytes, size_t max)
 	do {
 		pthread_mutex_lock(&dev->config_lock);
 		ret = check_stands(move, NULL);
-		if (!ret)
-			ret = move->data ? lend(move->data, bytes, max) : -ENOMSG;
+		if (!ret && !move->data)
+			ret = -ENOMSG;
+		else if (!ret)
+			ret = bytes ? lend(move->data, bytes, max)
+				    : mig_data_read(move->data, buf, max);
 		pthread_mutex_unlock(&dev->config_lock);
 	} while (ret == -EAGAIN);
 	return ret;
+}
+
+ssize_t vfio_move_read(struct vfio_move *move, void *buf, size_t len)
+{
+	return next_of(move, NULL, buf, len);
+}
+
+ssize_t vfio_move_lend(struct vfio_move *move, const void **bytes, size_t max)
+{
+	return next_of(move, bytes, NULL, max);
 }
 
 bool vfio_move_is_idle(struct vfio_move *move)
